@@ -1,0 +1,173 @@
+"""What every stage has in common: the window it works on, what it returns, and the state it carries.
+
+A stage is `open()`, `process(window, inputs)`, `finish()`, `close()`. Its output depends on its config, its inputs and
+its carried state alone. It never touches the run directory: `stream` commits what it returns. (Exceptions, whose job is
+I/O: decode reads the video, sink writes a segment, score reads one, the ComfyUI client talks to its server.)
+"""
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from storage.errors import RunDirectoryError
+from storage.spans import Span
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Json = Any  # what json.dumps takes; numbers, strings, lists and dicts
+
+
+@dataclass(frozen=True)
+class Window:
+    """One step of the chain (see the picture in `stream/windows.py`).
+
+    Attributes:
+        index: k, counted from 0.
+        read: the source frames generation sees, `[start, stop)`; decode, pose and track never see them twice.
+        new: frames seen first in this window; decode, pose and track write these.
+        final: frames that no later window changes any more; blend, sink and score write these.
+        last: whether the clip ends with this window.
+        padded_frames: length of the generated window, 4n+1 and >= `read.frames` (more only in a clip shorter than a window).
+    """
+
+    index: int
+    read: Span
+    new: Span
+    final: Span
+    last: bool
+    padded_frames: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage is given for a window.
+
+    Attributes:
+        arrays: by name, each cut to the span that the stage's `reads` declares; frames first.
+        info: by stage name, the `info` that the earlier stages committed for this window.
+    """
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    info: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a stage returns for a window.
+
+    Attributes:
+        arrays: by name, as declared in the stage's `writes`; frames first.
+        info: small facts (JSON) that go into the commit record, e.g. the person's box, a segment's name and digest.
+    """
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    info: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """Base of the explicit, bounded, versioned state that a stage carries from window to window.
+
+    Subclasses are dataclasses whose fields are numpy arrays, dicts of numpy arrays by string, or JSON values
+    (tuples come back as lists: convert them in `__post_init__`). Stored without pickle.
+    """
+
+    version: ClassVar[int] = 1
+
+    def to_parts(self) -> tuple[dict[str, Json], dict[str, Array]]:
+        """`(values, arrays)`: JSON values by field, arrays by `field` or `field/key`."""
+        values: dict[str, Json] = {"__version__": self.version}
+        arrays: dict[str, Array] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[item.name] = value
+            elif isinstance(value, dict) and value and all(isinstance(v, np.ndarray) for v in value.values()):
+                arrays.update({f"{item.name}/{key}": array for key, array in value.items()})
+            else:
+                values[item.name] = value
+        return values, arrays
+
+    @classmethod
+    def from_parts(cls, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> Self:
+        """The inverse of `to_parts`.
+
+        Raises:
+            RunDirectoryError: when the state was written by another version of this class.
+        """
+        found = values.get("__version__")
+        if found != cls.version:
+            raise RunDirectoryError(
+                f"carried state {cls.__name__} has version {found}, this program reads {cls.version}: "
+                "finish the run with the version that began it, or start anew with --overwrite"
+            )
+        fields: dict[str, Any] = {key: value for key, value in values.items() if key != "__version__"}
+        for key, array in arrays.items():
+            name, _, inner = key.partition("/")
+            if inner:
+                fields.setdefault(name, {})[inner] = array
+            else:
+                fields[name] = array
+        return cls(**fields)
+
+    def digest_text(self) -> str:
+        """A canonical text of the JSON part, for tests and messages."""
+        return json.dumps(self.to_parts()[0], sort_keys=True)
+
+
+@dataclass
+class NoState(State):
+    """For a stage that carries nothing."""
+
+
+class Stage(ABC):
+    """One stage of the chain. The constructor takes one frozen config and is cheap; weights load in `open`.
+
+    Class attributes:
+        name: the stage's name in the journal.
+        reads: array name -> which span of the window it is cut to: "new", "read" or "final".
+        writes: array name -> which span it covers: "new", "read" or "final".
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[Mapping[str, str]] = {}
+    writes: ClassVar[Mapping[str, str]] = {}
+
+    def open(self) -> None:
+        """Load what is heavy. Called once, before the first window."""
+
+    @abstractmethod
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Work on one window and return what is to be committed."""
+
+    def finish(self) -> None:
+        """Called once after the last window, when nothing went wrong."""
+
+    def close(self) -> None:
+        """Release everything. Runs on every way out; may be called twice."""
+
+    def get_state(self) -> State:
+        """The state after the last processed window. It must not alias what later windows change."""
+        return NoState()
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave. Called after `open`, before `process`."""
+        NoState.from_parts(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Projected peak `(ram_bytes, vram_bytes)` of this stage for one window of frames of this size."""
+        return window_frames * height * width * 3, 0
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
