@@ -1,0 +1,81 @@
+"""Window arithmetic: which frames each window sees, writes, and makes final.
+
+At the defaults (window 81, overlap 21, stride 60); spans are half-open:
+
+    frame      0        60  81      120 141     180 201
+    window 0   [---------------)
+    window 1            [===---------------)          === is the overlap: generated twice, crossfaded once
+    window 2                        [===---------------)
+    new        [0,81)   [81,141)    [141,201)         decode, pose and track see every frame once
+    final      [0,60)   [60,120)    [120,201)         final once the next window can no longer change them
+
+A last window that would run past the end is shifted back to end on the last frame, so that generation sees a full
+window; a clip shorter than a window is padded to 4n+1 frames for generation alone.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stages.base import Window
+from storage.errors import UsageError
+from storage.spans import Span
+
+MAX_CHUNK_FRAMES = 4  # a chunk is also the unit of reading: larger ones cost memory, smaller ones files
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The windows of a clip of any length.
+
+    Attributes:
+        window: frames a window holds, 4n+1 (Wan's VAE has a temporal stride of 4).
+        overlap: frames that two neighbours share, 0 <= overlap <= (window - 1) / 2.
+    """
+
+    window: int = 81
+    overlap: int = 21
+
+    def __post_init__(self) -> None:
+        if self.window < 5 or self.window % 4 != 1:
+            legal = max(5, self.window // 4 * 4 + 1)
+            raise UsageError(f"--window {self.window} is not 4n+1 (5, 9, ... 81): the nearest below is {legal}")
+        if not 0 <= self.overlap <= (self.window - 1) // 2:
+            raise UsageError(
+                f"--overlap {self.overlap} is outside 0..{(self.window - 1) // 2}, half of --window {self.window}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Frames from the start of one window to the start of the next."""
+        return self.window - self.overlap
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames in a Zarr chunk: divides window and stride, so that no two windows write the same chunk."""
+        common = math.gcd(self.window, self.stride)
+        return max(size for size in range(1, MAX_CHUNK_FRAMES + 1) if common % size == 0)
+
+    def new_span(self, index: int) -> Span:
+        """The frames window `index` would see first if the clip never ended."""
+        stop = self.window + index * self.stride
+        return Span(0 if index == 0 else stop - self.stride, stop)
+
+    def count(self, frames: int) -> int:
+        """How many windows a clip of `frames` >= 1 frames has."""
+        return 1 + max(0, math.ceil((frames - self.window) / self.stride))
+
+    def at(self, index: int, stop: int, last: bool) -> Window:
+        """Window `index`, of which decoding found the frames up to `stop`, the clip's end when `last`."""
+        new = Span(self.new_span(index).start, stop)
+        read = Span(max(0, stop - self.window), stop) if last else Span(index * self.stride, stop)
+        final = Span(index * self.stride, stop if last else (index + 1) * self.stride)
+        padded = max(self.window if stop > self.window else 0, math.ceil((read.frames - 1) / 4) * 4 + 1)
+        return Window(index=index, read=read, new=new, final=final, last=last, padded_frames=padded)
+
+    def windows(self, frames: int) -> Iterator[Window]:
+        """All windows of a clip whose length is known."""
+        count = self.count(frames)
+        for index in range(count):
+            last = index == count - 1
+            yield self.at(index, frames if last else self.new_span(index).stop, last)
