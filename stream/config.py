@@ -1,0 +1,174 @@
+"""The options of a run: one frozen dataclass, and what each option can change.
+
+Every field says from which stage on it can change a result. That gives the config digest, the refusal of another config
+on an existing run, and what `--overwrite` has to do again.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.prompts import Box, Correction, ObjectPrompt, check_box
+from storage.errors import UsageError
+from stream.windows import WindowPlan
+
+CHAIN = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+"""The stages in order. What changes one changes all that follow."""
+
+FINISH = "finish"  # after the chain: what only the verdict and the report depend on
+
+
+def since(stage: str, **given: Any) -> Any:
+    """A field that can change results from this stage on."""
+    return field(metadata={"since": stage}, **given)
+
+
+def free(**given: Any) -> Any:
+    """A field that can change no result: servers, time limits, what is kept."""
+    return field(metadata={"since": None}, **given)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that was asked for, resolved. Names as on the command line; sizes in pixels, times in seconds."""
+
+    prompt: ObjectPrompt = since("pose")
+    video: str = free()  # the input's identity (size and sha256) is kept beside the config
+    chain: str = since("generate", default="run")  # "run", or "extract": pose and masks only
+
+    fps: float | None = since("decode", default=None)
+    max_bad_frames: int = since("decode", default=100)
+    max_pixels: int = since("decode", default=8192 * 4320)
+    window: int = since("decode", default=81)
+    overlap: int = since("decode", default=21)
+    correct: tuple[Correction, ...] = since("track", default=())
+    person_box: Box | None = since("pose", default=None)
+    on_cut: str = since("track", default="ignore")
+
+    text: str = since("generate", default="")
+    negative: str = since("generate", default="")
+    reference: str | None = since("generate", default=None)
+    generator: str = since("generate", default="preview")
+    server: tuple[str, ...] = free(default=())
+    workflow: str | None = since("generate", default=None)
+    seed: int = since("generate", default=0)
+    steps: int | None = since("generate", default=None)
+    cfg: float | None = since("generate", default=None)
+    strength: float | None = since("generate", default=None)
+    object_guide: str = since("generate", default="scribble")
+    size: tuple[int, int] | None = since("generate", default=None)
+    reskin: str = since("generate", default="both")
+    dilate: int = since("generate", default=8)
+    fill: str = since("generate", default="grey")
+    continuity: str = since("generate", default="tail")
+    timeout: float = free(default=3600.0)
+
+    sam: str = since("track", default="small")
+    sam_config: str | None = since("track", default=None)
+    pose: str = since("pose", default="dwpose-l-384")
+    detector: str = since("pose", default="yolox-m")
+    pose_style: str = since("generate", default="vace")
+    detect_every: int = since("pose", default=3)
+    smooth: str = since("pose", default="none")
+    state_device: str = free(default="cpu")
+    sam_compile: bool = since("track", default=False)
+    device: str = since("pose", default="cpu")
+
+    iou_threshold: float = since(FINISH, default=0.90)
+    retries: int = free(default=0)
+    vram: int | None = free(default=None)
+    ram: int | None = free(default=None)
+    keep: str = free(default="none")
+    comparison: bool = free(default=False)
+
+    def __post_init__(self) -> None:
+        WindowPlan(self.window, self.overlap)
+        if self.person_box is not None:
+            check_box("--person-box", self.person_box)
+        for correction in self.correct:
+            check_box(f"--correct {correction.frame}:", correction.box)
+        for name, low in (("max_bad_frames", 0), ("dilate", 0), ("retries", 0), ("detect_every", 1)):
+            if getattr(self, name) < low:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is below {low}")
+        if not 0.0 < self.iou_threshold < 1.0:
+            raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1")
+        if self.fps is not None and not 0.1 <= self.fps <= 1000:
+            raise UsageError(f"--fps {self.fps:g} is outside 0.1..1000")
+
+    @property
+    def plan(self) -> WindowPlan:
+        """The clip's windows."""
+        return WindowPlan(self.window, self.overlap)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that this run goes through, in order."""
+        return CHAIN[: CHAIN.index("generate")] if self.chain == "extract" else CHAIN
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values by field; `from_json` is the inverse."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RunConfig":
+        """The config that `to_json` wrote."""
+        given = dict(values)
+        prompt = dict(given["prompt"])
+        prompt["box"] = _box(prompt["box"])
+        prompt["points"] = tuple((float(x), float(y), int(label)) for x, y, label in prompt["points"])
+        given["prompt"] = ObjectPrompt(**prompt)
+        given["correct"] = tuple(Correction(item["frame"], tuple(item["box"])) for item in given["correct"])
+        given["person_box"] = _box(given["person_box"])
+        given["server"] = tuple(given["server"])
+        given["size"] = tuple(given["size"]) if given["size"] else None
+        return cls(**given)
+
+    def decisive(self) -> dict[str, tuple[str, Any]]:
+        """`(since, JSON value)` of every field that can change a result."""
+        values = self.to_json()
+        found = {}
+        for item in dataclasses.fields(self):
+            if item.metadata["since"] is not None:
+                found[item.name] = (item.metadata["since"], values[item.name])
+        return found
+
+
+def _box(values: list[float] | None) -> Box | None:
+    return None if values is None else (values[0], values[1], values[2], values[3])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One option whose value differs between an existing run and what is asked for now."""
+
+    name: str
+    since: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: was {json.dumps(self.old)}, now {json.dumps(self.new)}"
+
+
+def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> list[Difference]:
+    """What differs between two `decisive` mappings (options, and the identities of models and input beside them)."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name, ("decode", None)), new.get(name, ("decode", None))
+        if before[1] != after[1]:
+            found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
+    return found
+
+
+def config_digest(decisive: dict[str, tuple[str, Any]]) -> str:
+    """sha256 over all that can change a result, in canonical JSON."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def first_affected(changed: list[Difference]) -> str:
+    """The first stage that has to be done again."""
+    order = (*CHAIN, FINISH)
+    return min((difference.since for difference in changed), key=order.index)
