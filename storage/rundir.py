@@ -174,6 +174,12 @@ class RunDirectory:
         if window >= 0 and window % STATE_KEEP_EVERY:
             self.arrays.delete_block(stage, window)
 
+    def delete_stale_blocks(self) -> None:
+        """Delete raw windows that are blended: nothing reads them again."""
+        for window in self.arrays.blocks("raw"):
+            if self.log.get("blend", window):
+                self.arrays.delete_block("raw", window)
+
     def drop(self, names: tuple[str, ...], stop: int) -> None:
         """Forget frames before `stop` in these arrays; the journal says so first."""
         starts = {name: self.log.dropped.get(name, 0) for name in names}

@@ -1,0 +1,89 @@
+"""`skate run`, `skate extract`, `skate resume`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream.cli.options import (
+    GATE_OPTIONS,
+    GENERATION_OPTIONS,
+    INPUT_OPTIONS,
+    JSON,
+    LIMIT_OPTIONS,
+    MODEL_OPTIONS,
+    OUT,
+    OUTPUT_OPTIONS,
+    PROMPT_OPTIONS,
+    GroupedCommand,
+    option,
+    stack,
+)
+
+RUN_OPTIONS = [
+    OUT,
+    *PROMPT_OPTIONS,
+    *INPUT_OPTIONS,
+    *GENERATION_OPTIONS,
+    *MODEL_OPTIONS,
+    *GATE_OPTIONS,
+    *LIMIT_OPTIONS,
+    *OUTPUT_OPTIONS,
+]
+EXTRACT_OPTIONS = [
+    OUT,
+    *PROMPT_OPTIONS,
+    *INPUT_OPTIONS,
+    *MODEL_OPTIONS,
+    *LIMIT_OPTIONS,
+    *[item for item in OUTPUT_OPTIONS if "--comparison" not in str(item)],
+]
+
+
+def _begin(video: str, options: dict[str, Any], chain: str) -> int:
+    from stream.session import start
+    from stream.settings import config_from_options
+
+    out = Path(options.pop("out"))
+    as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
+    config = config_from_options(video, chain, options, out)
+    return report_end(start(config, out, overwrite, as_json), as_json)
+
+
+def report_end(summary: dict[str, Any], as_json: bool) -> int:
+    """Print how a run ended (stdout, unless its JSON line is out already); returns the exit code."""
+    if not as_json:
+        from stream.summary import summary_text
+
+        click.echo(summary_text(summary))
+    return 1 if summary["gate"] == "failed" else 0
+
+
+@click.command("run", cls=GroupedCommand)
+@click.argument("video")
+@stack(RUN_OPTIONS)
+def run_command(video: str, **options: Any) -> int:
+    """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was.
+
+    The object is given by one of --box, --point or --object-mask. On a directory with an unfinished run of the same
+    options this continues it.
+    """
+    return _begin(video, options, "run")
+
+
+@click.command("extract", cls=GroupedCommand)
+@click.argument("video")
+@stack(EXTRACT_OPTIONS)
+def extract_command(video: str, **options: Any) -> int:
+    """Pose and masks of VIDEO only: nothing is generated, so there is no gate."""
+    return _begin(video, options, "extract")
+
+
+@click.command("resume", cls=GroupedCommand)
+@click.argument("run", type=click.Path(file_okay=False))
+@stack([option("limits", "--timeout", type=float, help="Seconds for one generated window."), JSON])
+def resume_command(run: str, timeout: float | None, as_json: bool) -> int:
+    """Continue the interrupted run in RUN; on a finished one, print its result again."""
+    from stream.session import resume
+
+    return report_end(resume(Path(run), as_json, {} if timeout is None else {"timeout": timeout}), as_json)

@@ -1,0 +1,83 @@
+"""From command-line options to a resolved `RunConfig`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from stages.prompts import Correction, ObjectPrompt
+from storage.durable import file_sha256
+from storage.errors import EnvironmentFault, InputError, UsageError
+from stream.config import RunConfig
+
+
+def resolve_device(wanted: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        EnvironmentFault: when CUDA is asked for and torch finds none.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise EnvironmentFault(
+            f"--device cuda: torch {torch.__version__} finds no CUDA device: install the gpu extra and an NVIDIA "
+            "driver (see `skate check`), or leave --device out"
+        )
+    return "cpu"
+
+
+def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
+    """Take --box, --point, --object-mask and --prompt-frame out of the options."""
+    points = tuple((x, y, int(rest[0]) if rest else 1) for x, y, *rest in options.pop("point"))
+    if any(label not in (0, 1) for _, _, label in points):
+        raise UsageError("--point x,y,label: the label is 1 (on the object) or 0 (not on it)")
+    mask = options.pop("object_mask")
+    digest = None
+    if mask is not None:
+        if not Path(mask).is_file():
+            raise InputError(f"--object-mask {mask}: no such file")
+        digest = file_sha256(Path(mask))
+        mask = str(Path(mask).resolve())
+    return ObjectPrompt(
+        frame=options.pop("prompt_frame"), box=options.pop("box"), points=points, mask_png=mask, mask_digest=digest
+    )
+
+
+def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
+    """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
+    given = dict(options)
+    given["prompt"] = prompt_from_options(given)
+    given["correct"] = tuple(Correction(frame, box) for frame, box in given.pop("correct"))
+    given["device"] = resolve_device(given["device"])
+    if given["detect_every"] is None:
+        given["detect_every"] = 1 if given["device"] == "cuda" else 3
+    if chain == "run":
+        given["generator"] = given["generator"] or ("comfyui" if given["server"] else "preview")
+        if given["generator"] == "comfyui" and not given["server"]:
+            raise UsageError("--generator comfyui needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
+        if given["server"] and given["generator"] == "preview":
+            raise UsageError("--generator preview talks to no server: leave --server out")
+    fields = {item.name for item in dataclasses.fields(RunConfig)}
+    unknown = given.keys() - fields
+    if unknown:
+        raise TypeError(f"options without a place in RunConfig: {sorted(unknown)}")
+    return RunConfig(video=local_video(video, out), chain=chain, **given)
+
+
+def local_video(video: str, out: Path) -> str:
+    """The video as a local file: addresses are fetched into the run directory.
+
+    Raises:
+        InputError: when there is no such file.
+    """
+    if "://" in video:
+        from stages.decode import fetch_video
+
+        return str(fetch_video(video, out / "input"))
+    if not Path(video).is_file():
+        raise InputError(f"{video}: no such video file")
+    return str(Path(video).resolve())
