@@ -1,0 +1,150 @@
+"""`skate demo`: render the clip, run the chain on it, and compare with what the renderer knows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storage.arrays import RunArrays, run_arrays
+from storage.errors import UsageError
+from storage.rundir import read_manifest
+from stages.base import Array
+from stages.prompts import Box
+from stream.config import RunConfig
+from stream.demo import DemoConfig, Scene
+from stream.demo.clip import write_clip
+from stream.session import start
+from stream.settings import config_from_options
+
+VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
+KEYPOINT_SCORE = 0.3  # the threshold of the annotators; below it a joint counts as not seen
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Accuracy against the renderer's own masks and joints.
+
+    Attributes:
+        object_iou_mean, object_iou_p5: over the `object_frames` frames with enough visible board.
+        object_share: those frames as a share of all.
+        object_false_frames: frames without any board in which one was reported; `object_absent_frames` is their base.
+        person_iou_mean: over the frames with enough visible person.
+        keypoint_error_px: mean distance of joints that are visible and reported.
+        keypoint_recall: share of visible joints that are reported.
+        score_iou_mean: the reverse-tracking IoU of the result, None when nothing was generated.
+    """
+
+    object_iou_mean: float
+    object_iou_p5: float
+    object_frames: int
+    object_share: float
+    object_false_frames: int
+    object_absent_frames: int
+    person_iou_mean: float
+    keypoint_error_px: float
+    keypoint_recall: float
+    score_iou_mean: float | None
+
+    def bounds(self) -> list[tuple[str, float, str, float]]:
+        """`(what, value, ">=" or "<=", bound)` of everything that must hold."""
+        false_share = self.object_false_frames / max(1, self.object_absent_frames)
+        rows = [
+            ("board IoU, mean", self.object_iou_mean, ">=", 0.85),
+            ("board IoU, 5th percentile", self.object_iou_p5, ">=", 0.70),
+            ("frames with enough board", self.object_share, ">=", 0.80),
+            ("board reported where there is none", false_share, "<=", 0.02),
+            ("person IoU, mean", self.person_iou_mean, ">=", 0.80),
+            ("keypoint error, px, mean", self.keypoint_error_px, "<=", 2.0),
+            ("keypoint recall", self.keypoint_recall, ">=", 0.95),
+        ]
+        if self.score_iou_mean is not None:
+            rows.append(("reverse-tracking IoU, mean", self.score_iou_mean, ">=", 0.85))
+        return rows
+
+    def holds(self) -> bool:
+        """Whether every bound holds."""
+        return all(_holds(value, sign, bound) for _, value, sign, bound in self.bounds())
+
+    def to_json(self) -> dict[str, Any]:
+        """The `truth` object of the JSON contract."""
+        names = ("object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean")
+        names = (*names, "keypoint_error_px", "keypoint_recall")
+        return {name: getattr(self, name) for name in names}
+
+
+def _holds(value: float, sign: str, bound: float) -> bool:
+    return value >= bound if sign == ">=" else value <= bound
+
+
+def truth_text(truth: Truth) -> str:
+    """The table that `skate demo` prints."""
+    lines = ["against the renderer's ground truth:"]
+    for what, value, sign, bound in truth.bounds():
+        verdict = "ok" if _holds(value, sign, bound) else "FAILED"
+        lines.append(f"  {what:<36} {value:8.3f}   {sign} {bound:<5g} {verdict}")
+    return "\n".join(lines)
+
+
+def mask_box(mask: Array) -> Box:
+    """x1, y1, x2, y2 (pixels, half-open) around a mask [H, W] bool that is not empty."""
+    y, x = np.nonzero(mask)
+    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
+
+
+def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool) -> tuple[dict[str, Any], Truth]:
+    """Render, run, compare. The object's prompt is the truth's box on frame 0; the person is found by the pose stage."""
+    video = out / "input" / f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}.mp4"
+    if not video.exists():
+        video.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(clip, video)
+    first = Scene(clip).frame(0)
+    if not first.object_mask.any():
+        raise UsageError(
+            f"--clip-size {clip.width}x{clip.height}: the board has no pixel on frame 0, give a larger size"
+        )
+    given = {**options, "box": mask_box(first.object_mask), "point": (), "object_mask": None, "prompt_frame": 0}
+    config = config_from_options(str(video), "run", given, out)
+    summary = start(config, out, overwrite=True, as_json=as_json)
+    return summary, compare(Scene(clip), out, config, summary)
+
+
+def compare(scene: Scene, out: Path, config: RunConfig, summary: dict[str, Any]) -> Truth:
+    """Masks and keypoints of a finished run against the scene's own, frame by frame."""
+    video = read_manifest(out)["video"]
+    arrays = RunArrays(out / "run.zarr", run_arrays(video["height"], video["width"]), config.plan.chunk_frames)
+    enough = VISIBLE_PIXELS * video["width"] * video["height"] / (640 * 360)
+    objects, persons, errors, absent = [], [], [], []
+    seen = visible = 0
+    for t in range(len(scene)):
+        truth = scene.frame(t)
+        found_object = arrays.read("masks/object", t, t + 1)[0]
+        pixels = int(truth.object_mask.sum())
+        if pixels >= enough:
+            objects.append(_iou(found_object, truth.object_mask))
+        elif pixels == 0:
+            absent.append(bool(found_object.any()))
+        if truth.person_mask.sum() >= enough:
+            persons.append(_iou(arrays.read("masks/person", t, t + 1)[0], truth.person_mask))
+        keypoints = arrays.read("keypoints", t, t + 1)[0]
+        reported = truth.joints_visible & (keypoints[:, 2] > KEYPOINT_SCORE)
+        errors.append(np.linalg.norm(keypoints[reported, :2] - truth.joints[reported], axis=1))
+        seen, visible = seen + int(reported.sum()), visible + int(truth.joints_visible.sum())
+    all_errors = np.concatenate(errors)
+    return Truth(
+        object_iou_mean=float(np.mean(objects)) if objects else 0.0,
+        object_iou_p5=float(np.percentile(objects, 5)) if objects else 0.0,
+        object_frames=len(objects),
+        object_share=len(objects) / len(scene),
+        object_false_frames=sum(absent),
+        object_absent_frames=len(absent),
+        person_iou_mean=float(np.mean(persons)) if persons else 0.0,
+        keypoint_error_px=float(all_errors.mean()) if all_errors.size else float("inf"),
+        keypoint_recall=seen / max(1, visible),
+        score_iou_mean=summary["iou_mean"],
+    )
+
+
+def _iou(found: Array, truth: Array) -> float:
+    union = np.count_nonzero(found | truth)
+    return np.count_nonzero(found & truth) / union if union else 1.0
