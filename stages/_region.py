@@ -1,0 +1,145 @@
+"""The regenerated region: which pixels a generator may change, how it fades into the source, and the composite.
+
+    source | ring: alpha falls from 1 to 0 | mask: alpha = 1 | ring | source
+           ^ region's edge, `dilate` px out                         ^ alpha exactly 0 from here on
+
+Every function works frame by frame on `[n, H, W]` arrays; `n` may be cut as memory asks for (`values[t : t + 1]`).
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from storage.errors import UsageError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Box = tuple[slice, slice]
+
+RESKIN_CHOICES = ("both", "object", "person")
+
+
+def check_region(reskin: str, dilate: int) -> None:
+    """Refuse an unknown choice or a negative width.
+
+    Raises:
+        UsageError: naming the option and its value.
+    """
+    if reskin not in RESKIN_CHOICES:
+        raise UsageError(f"--reskin {reskin} is none of {', '.join(RESKIN_CHOICES)}")
+    if dilate < 0:
+        raise UsageError(f"--dilate {dilate} is below 0: give a width in pixels")
+
+
+def chosen_mask(object_mask: Array, person_mask: Array, reskin: str) -> Array:
+    """The undilated masks of what is regenerated.
+
+    Args:
+        object_mask, person_mask: `[..., H, W]` bool.
+        reskin: "both", "object" or "person".
+
+    Returns:
+        `[..., H, W]` bool; an array of its own.
+    """
+    if reskin == "both":
+        return object_mask | person_mask
+    return (object_mask if reskin == "object" else person_mask).copy()
+
+
+def region(object_mask: Array, person_mask: Array, reskin: str, dilate: int) -> Array:
+    """Pixels that a generator may change: the chosen masks dilated by a disc of radius `dilate` pixels.
+
+    What was not chosen stays whole: with "object" the ring leaves out the person's mask, with "person" the object's.
+    (A pixel in both masks belongs to what was chosen.)
+
+    Args:
+        object_mask, person_mask: `[n, H, W]` bool.
+        reskin: "both", "object" or "person".
+        dilate: pixels, >= 0.
+
+    Returns:
+        `[n, H, W]` bool.
+
+    Raises:
+        UsageError: for an unknown `reskin` or a negative `dilate`.
+    """
+    check_region(reskin, dilate)
+    found: Array = np.zeros(object_mask.shape, dtype=np.bool_)
+    for frame, thing, person in zip(found, object_mask, person_mask, strict=True):
+        chosen = chosen_mask(thing, person, reskin)
+        frame[:] = dilate_mask(chosen, dilate)
+        if reskin != "both":
+            kept = person if reskin == "object" else thing
+            frame &= chosen | ~kept
+    return found
+
+
+def dilate_mask(mask: Array, radius: int) -> Array:
+    """`[H, W]` bool: every pixel whose centre lies within `radius` pixels (Euclidean) of a pixel of `mask`."""
+    box = bounding_box(mask, margin=radius)
+    if box is None or radius == 0:
+        return mask.copy()
+    grown = np.zeros(mask.shape, dtype=np.bool_)
+    # The exact transform gives square roots of integers in float32; the slack is far below their spacing.
+    grown[box] = _distance_to(mask[box]) <= radius + 1e-3
+    return grown
+
+
+def feather(region_mask: Array, inner: Array) -> Array:
+    """Weight of the generated picture: 1 in `inner`, 0 outside the region, in the ring by the distances to both.
+
+    Args:
+        region_mask: `[n, H, W]` bool.
+        inner: `[n, H, W]` bool, the undilated masks; pixels of it outside the region count as outside.
+
+    Returns:
+        `[n, H, W]` float32 in 0..1, exactly 0 outside the region and exactly 1 in `inner`.
+    """
+    alpha: Array = np.zeros(region_mask.shape, dtype=np.float32)
+    for frame, allowed, certain in zip(alpha, region_mask, inner & region_mask, strict=True):
+        box = bounding_box(allowed, margin=1)
+        if box is None or not certain.any():
+            continue
+        ring = allowed[box] & ~certain[box]
+        frame[box] = certain[box]
+        if ring.any():
+            to_inner = _distance_to(certain[box])[ring]
+            to_outside = _distance_to(~allowed[box])[ring]
+            frame[box][ring] = to_outside / (to_inner + to_outside)
+    return alpha
+
+
+def composite(source: Array, generated: Array, alpha: Array) -> Array:
+    """`source + (generated - source) * alpha`, rounded half up; the source's pixels exactly where alpha is 0.
+
+    Args:
+        source, generated: `[n, H, W, 3]` uint8.
+        alpha: `[n, H, W]` float32 in 0..1.
+
+    Returns:
+        `[n, H, W, 3]` uint8.
+    """
+    result = source.copy()
+    for frame, new, weight in zip(result, generated, alpha, strict=True):
+        box = bounding_box(weight > 0)
+        if box is not None:
+            below = frame[box].astype(np.float32)
+            mixed = below + (new[box].astype(np.float32) - below) * weight[box][..., None]
+            frame[box] = np.floor(mixed + np.float32(0.5)).astype(np.uint8)
+    return result
+
+
+def bounding_box(mask: Array, margin: int = 0) -> Box | None:
+    """The smallest `(rows, columns)` that hold every true pixel of `[H, W]`, grown by `margin`; None without one."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(mask.any(axis=0))
+    top, left = max(0, int(rows[0]) - margin), max(0, int(columns[0]) - margin)
+    return slice(top, int(rows[-1]) + 1 + margin), slice(left, int(columns[-1]) + 1 + margin)
+
+
+def _distance_to(mask: Array) -> Array:
+    """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none)."""
+    distance: Array = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance

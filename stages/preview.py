@@ -1,0 +1,139 @@
+"""The preview generator: no model, no weights, deterministic, milliseconds a frame.
+
+It is an effect, not a generation: the object gets a glowing chevron texture that moves and turns with its mask, the
+person is posterised into steel-blue armour with lit joints, and everything else stays the source. It shows in seconds
+whether tracking, windows, blending and scoring work, before a GPU is spent; it says nothing about how a diffusion model
+will do.
+
+The picture of a frame depends on that frame, the masks up to it, and the seed, never on the window: two windows that
+generate the same frame make the same picture, so a crossfade between them is invisible.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from stages._anchor import ROW_VALUES, Anchor, anchor_of
+from stages._paint import Palette, choose_palette, paint_object, paint_person, shade_ring
+from stages._region import check_region, composite, feather, region
+from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+
+_PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
+
+
+@dataclass(frozen=True)
+class PreviewConfig:
+    """What to restyle, and the seed of pattern and colours.
+
+    Attributes:
+        reskin: "both", "object" or "person".
+        dilate: width in pixels of the ring around the masks; the preview only shades it faintly around the object.
+        seed: another seed is another pattern and another colour of equal contrast.
+    """
+
+    reskin: str = "both"
+    dilate: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_region(self.reskin, self.dilate)
+
+
+@dataclass
+class PreviewState(State):
+    """The object's frames of reference, so that the next window paints the overlap as this one did.
+
+    Attributes:
+        anchors: `[n, 5]` float64, one row a frame of the last window's read span (see `Anchor`); NaN: not seen yet.
+        start: absolute index of the first of them.
+        palette: `[k, 3]` float32 colours, chosen where the object was first seen; k = 0 before.
+    """
+
+    version: ClassVar[int] = 1
+    anchors: Array = field(default_factory=lambda: np.zeros((0, ROW_VALUES)))
+    start: int = 0
+    palette: Array = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
+
+    def row(self, frame: int) -> Array | None:
+        """The anchor row of an absolute frame, None when it is not held."""
+        index = frame - self.start
+        return self.anchors[index] if 0 <= index < len(self.anchors) else None
+
+
+class PreviewStage(Stage):
+    """Restyles object and person inside their masks and composites the source outside."""
+
+    name = "generate"
+    reads: ClassVar[Mapping[str, str]] = {
+        "frames": "read",
+        "keypoints": "read",
+        "masks/object": "read",
+        "masks/person": "read",
+    }
+    writes: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, config: PreviewConfig) -> None:
+        self.config = config
+        self._state = PreviewState()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Return `raw` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere."""
+        frames, keypoints = inputs.arrays["frames"], inputs.arrays["keypoints"]
+        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        raw = np.empty_like(frames)
+        anchors = np.full((len(frames), ROW_VALUES), np.nan)
+        before = self._state.row(window.read.start - 1)
+        last = None if before is None else Anchor.from_row(before)
+        palette = Palette.from_array(self._state.palette)
+        for index in range(len(frames)):
+            known = self._state.row(window.read.start + index)
+            last = anchor_of(objects[index], last) if known is None else Anchor.from_row(known)
+            if last is not None:
+                anchors[index] = last.to_row()
+            if palette is None and np.count_nonzero(objects[index]) >= _PALETTE_PIXELS:
+                palette = choose_palette(frames[index], objects[index], self.config.seed)
+            raw[index] = self._restyle(frames[index], keypoints[index], objects[index], persons[index], last, palette)
+        self._state = PreviewState(
+            anchors=anchors,
+            start=window.read.start,
+            palette=self._state.palette if palette is None else palette.to_array(),
+        )
+        return Output(arrays={"raw": raw})
+
+    def _restyle(
+        self,
+        frame: Array,
+        keypoints: Array,
+        object_mask: Array,
+        person_mask: Array,
+        anchor: Anchor | None,
+        palette: Palette | None,
+    ) -> Array:
+        """One frame, `[H, W, 3]` uint8 RGB."""
+        painted = frame.copy()
+        inner = np.zeros_like(object_mask)
+        if self.config.reskin != "object":
+            paint_person(painted, frame, person_mask, keypoints)
+            inner |= person_mask
+        if self.config.reskin != "person" and anchor is not None and palette is not None:
+            shade_ring(painted, object_mask, inner, self.config.dilate, palette)
+            paint_object(painted, object_mask, anchor, palette)
+            inner |= object_mask
+        allowed = region(object_mask[None], person_mask[None], self.config.reskin, self.config.dilate)
+        result: Array = composite(frame[None], painted[None], feather(allowed, inner[None]))[0]
+        return result
+
+    def get_state(self) -> PreviewState:
+        """The state after the last window; later windows replace its arrays and never write into them."""
+        return PreviewState(anchors=self._state.anchors, start=self._state.start, palette=self._state.palette)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave."""
+        self._state = PreviewState.from_parts(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Frames, masks, keypoints and the raw window, the work on one frame, and (8 MB) choosing the palette."""
+        picture = height * width
+        return window_frames * (picture * (3 + 2 + 3) + 133 * 3 * 4) + picture * 110 + 8_000_000, 0
