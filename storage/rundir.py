@@ -81,19 +81,26 @@ class CommitLog:
     def __init__(self, records: list[Record]) -> None:
         self.commits: dict[tuple[str, int], Record] = {}
         self.dropped: dict[str, int] = {}
+        self.chunk_frames = 1
+        self.finished: Record | None = None  # the verdict, with the digests of the finished files
         for record in records:
             self.apply(record)
 
     def apply(self, record: Record) -> None:
         """Take in one more record."""
+        if record["kind"] in ("commit", "revoke"):
+            self.finished = None
         if record["kind"] == "commit":
             self.commits[record["stage"], record["window"]] = record
+            self.chunk_frames = int(record["chunk_frames"])
         elif record["kind"] == "revoke":
             for key in [key for key in self.commits if key[0] == record["stage"] and key[1] >= record["window"]]:
                 del self.commits[key]
         elif record["kind"] == "drop":
             for name in record["arrays"]:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
+        elif record["kind"] == "finish":
+            self.finished = record
 
     def done(self, stage: str) -> int:
         """How many windows, counted from the first, the stage has committed."""
@@ -161,6 +168,7 @@ class RunDirectory:
                 "stage": work.stage,
                 "window": work.window,
                 "span": list(work.span),
+                "chunk_frames": self.arrays.chunk_frames,
                 "digests": digests,
                 "info": dict(work.info),
                 "seconds": round(work.seconds, 6),
@@ -190,6 +198,10 @@ class RunDirectory:
         for name, start in starts.items():
             # From one chunk earlier: a crash between record and deletion leaves chunks that nobody would look at again.
             self.arrays.drop(name, max(0, start - self.arrays.chunk_frames), stop)
+
+    def finish(self, files: Mapping[str, str]) -> Record:
+        """Declare the run finished; `files` are the sha256 of the finished files by name."""
+        return self._append({"kind": "finish", "files": dict(files)})
 
     def revoke(self, stage: str, window: int) -> None:
         """Declare the stage's commits from this window on void, so that they are done again."""

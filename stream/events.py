@@ -49,9 +49,6 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """One line for the person who watches."""
 
-    def done(self, summary: Mapping[str, Any]) -> None:
-        """The run has ended; `summary` is the last JSON line of `design.md`."""
-
     def close(self) -> None:
         """Nothing more will be told."""
 
@@ -81,9 +78,6 @@ class JsonReporter:
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)
-
-    def done(self, summary: Mapping[str, Any]) -> None:
-        self._write({"event": "done", **summary})
 
     def close(self) -> None:
         self._out.flush()
@@ -137,9 +131,6 @@ class PlainReporter:
     def note(self, text: str) -> None:
         print(text, file=self._out, flush=True)
 
-    def done(self, summary: Mapping[str, Any]) -> None:
-        """The summary is printed by the command, on stdout."""
-
     def close(self) -> None:
         """Nothing is held."""
 
@@ -183,9 +174,6 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         self._tqdm.write(text, file=sys.stderr)
-
-    def done(self, summary: Mapping[str, Any]) -> None:
-        """The summary is printed by the command, on stdout."""
 
     def close(self) -> None:
         for bar in self._bars.values():

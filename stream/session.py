@@ -158,7 +158,6 @@ def _drive(config: RunConfig, models: Models, manifest: Manifest, out: Path, as_
         ) from error
     finally:
         reporter.close()
-    reporter.done(summary)
     return summary
 
 

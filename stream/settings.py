@@ -47,11 +47,16 @@ def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
     )
 
 
+def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
+    """Take --correct out of the options."""
+    return tuple(Correction(frame, box) for frame, box in options.pop("correct"))
+
+
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
     given["prompt"] = prompt_from_options(given)
-    given["correct"] = tuple(Correction(frame, box) for frame, box in given.pop("correct"))
+    given["correct"] = corrections_from_options(given)
     given["device"] = resolve_device(given["device"])
     if given["detect_every"] is None:
         given["detect_every"] = 1 if given["device"] == "cuda" else 3

@@ -1,5 +1,6 @@
 """`skate run`, `skate extract`, `skate resume`."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,10 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
 
 
 def report_end(summary: dict[str, Any], as_json: bool) -> int:
-    """Print how a run ended (stdout, unless its JSON line is out already); returns the exit code."""
-    if not as_json:
-        from stream.summary import summary_text
+    """Print how a run ended, on stdout; returns the exit code."""
+    from stream.summary import summary_text
 
-        click.echo(summary_text(summary))
+    click.echo(json.dumps({"event": "done", **summary}) if as_json else summary_text(summary))
     return 1 if summary["gate"] == "failed" else 0
 
 

@@ -1,0 +1,127 @@
+"""From a config to the stages that carry it out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stages.base import Stage
+from stages.decode import DecodeConfig
+from stages.models.registry import Kind, Resolved, resolve
+from storage.durable import file_sha256
+from storage.rundir import Manifest
+from stream.config import RunConfig
+from stream.events import Reporter
+
+_SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return file_sha256(path)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The weight files of a run, by kind; all of them are on disk."""
+
+    files: dict[str, Resolved] = field(default_factory=dict)
+
+    def __getitem__(self, kind: str) -> Resolved:
+        return self.files[kind]
+
+    def decisive(self) -> dict[str, tuple[str, Any]]:
+        """The identity of each model: the sha256 of its weights, and of its config where it has one."""
+        found: dict[str, tuple[str, Any]] = {}
+        for kind, model in self.files.items():
+            found[f"{kind} weights"] = (_SINCE[kind], _sha256(model.path))
+            if model.config_path is not None:
+                found[f"{kind} config"] = (_SINCE[kind], _sha256(model.config_path))
+        return found
+
+
+def resolve_models(config: RunConfig, only: Iterable[Kind] = ("sam", "pose", "detector")) -> Models:
+    """Find the weights that the config names.
+
+    Raises:
+        EnvironmentFault: when a file is not there; the line says where to get it and where to put it.
+    """
+    names = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
+    return Models({kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only})
+
+
+def decode_config(config: RunConfig) -> DecodeConfig:
+    """What the decode stage needs of a run's config."""
+    return DecodeConfig(
+        path=Path(config.video),
+        window=config.window,
+        overlap=config.overlap,
+        fps=config.fps,
+        max_bad_frames=config.max_bad_frames,
+        max_pixels=config.max_pixels,
+    )
+
+
+def sam_config(config: RunConfig, models: Models) -> Any:
+    """The `SamConfig` of a run."""
+    from stages.track import SamConfig
+
+    model = models["sam"]
+    assert model.config_path is not None  # resolve() refuses a SAM without one
+    return SamConfig(
+        checkpoint=model.path,
+        config_yaml=model.config_path,
+        device=config.device,
+        state_device=config.state_device,
+        compile=config.sam_compile,
+        sha256=model.sha256,
+    )
+
+
+def build_stages(
+    config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter
+) -> list[Stage]:
+    """The run's stages in order, closed; one SAM 2.1 is shared by tracking and scoring."""
+    from stages.decode import DecodeStage
+    from stages.pose import PoseConfig, PoseStage
+    from stages.track import SamModel, TrackConfig, TrackStage
+
+    sam = SamModel(sam_config(config, models))
+    pose = PoseConfig(
+        pose_path=models["pose"].path,
+        detector_path=models["detector"].path,
+        prompt=config.prompt,
+        person_box=config.person_box,
+        detect_every=config.detect_every,
+        smooth=config.smooth,
+        device=config.device,
+    )
+    track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
+    stages: list[Stage] = [DecodeStage(decode_config(config)), PoseStage(pose), TrackStage(track, sam)]
+    if config.chain == "extract":
+        return stages
+    return [*stages, _generator(config, reporter), *_finishing(config, manifest, out, sam)]
+
+
+def _generator(config: RunConfig, reporter: Reporter) -> Stage:
+    if config.generator == "preview":
+        from stages.preview import PreviewConfig, PreviewStage
+
+        return PreviewStage(PreviewConfig(config.reskin, config.dilate, config.seed))
+    from stages.comfyui import ComfyConfig, ComfyStage
+
+    raise NotImplementedError(ComfyConfig, ComfyStage)
+
+
+def _finishing(config: RunConfig, manifest: Manifest, out: Path, sam: Any) -> list[Stage]:
+    from stages.blend import BlendConfig, BlendStage
+    from stages.score import ScoreConfig, ScoreStage
+    from stages.sink import SinkStage, sink_config
+
+    segments = out / "segments"
+    return [
+        BlendStage(BlendConfig(config.window, config.overlap)),
+        SinkStage(sink_config(segments, manifest["video"])),
+        ScoreStage(ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold), sam),
+    ]

@@ -1,0 +1,59 @@
+"""`skate demo`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream.cli.options import SIZE, GroupedCommand, option, stack
+from stream.cli.run import RUN_OPTIONS
+
+_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--overwrite")
+_MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
+
+
+def _demo_options() -> list[Any]:
+    probe = stack(RUN_OPTIONS)(lambda: None)
+    found = []
+    for parameter in reversed(probe.__click_params__):  # type: ignore[attr-defined]
+        if not set(parameter.opts) & set(_NOT_FOR_DEMO):
+            parameter.default = _MINI.get(parameter.name, parameter.default)
+            found.append(parameter)
+    return found
+
+
+@click.command("demo", cls=GroupedCommand)
+@stack(
+    [
+        option("clip", "--out", type=click.Path(file_okay=False), default="runs/demo", help="The run directory."),
+        option("clip", "--frames", type=click.IntRange(1), default=201, help="Length of the clip."),
+        option("clip", "--clip-size", type=SIZE, default="640x360", help="Its size."),
+        option("clip", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
+    ]
+)
+def demo_command(
+    out: str, frames: int, clip_size: tuple[int, int], clip_seed: int, **options: Any
+) -> int:
+    """Render a synthetic skate clip whose masks and keypoints are known, run everything on it with the small models
+    that ship with this package (no network, no GPU), and print how accurate pose and masks are.
+
+    Takes the options of `skate run` too. Exit 0 when the accuracy bounds hold.
+    """
+    from stream.demo import DemoConfig
+    from stream.demo.job import run_demo, truth_text
+
+    as_json = options.pop("as_json")
+    clip = DemoConfig(frames=frames, width=clip_size[0], height=clip_size[1], seed=clip_seed)
+    summary, truth = run_demo(clip, Path(out), options, as_json)
+    if not as_json:
+        from stream.summary import summary_text
+
+        click.echo(summary_text(summary))
+        click.echo(truth_text(truth))
+    else:
+        click.echo(json.dumps({"event": "done", **summary, "truth": truth.to_json()}))
+    return 0 if truth.holds() else 1
+
+
+demo_command.params += _demo_options()

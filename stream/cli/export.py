@@ -1,0 +1,29 @@
+"""`skate export`."""
+
+import click
+
+from stream.cli.options import GroupedCommand, option, stack
+
+
+@click.command("export", cls=GroupedCommand)
+@click.argument("run", type=click.Path(file_okay=False))
+@stack(
+    [
+        option("output", "--to", required=True, type=click.Path(file_okay=False), help="The folder to write."),
+        option("output", "--pose-style", type=click.Choice(["controlnet", "vace", "wan-animate"]),
+               help="Of drawn skeletons.  [default: the run's]"),
+    ]
+)
+def export_command(run: str, to: str, pose_style: str | None) -> int:
+    """Write masks, skeletons and metadata of RUN as files that ComfyUI's loaders take.
+
+    mask_skateboard/frame_%05d.png and mask.mp4 (8-bit grey, white = object), pose_skater/frame_%05d.png and pose.mp4
+    (RGB skeletons), pose_json/ (one CMU file a frame), pose.json (POSE_KEYPOINT), tracking_metadata.json. Frame numbers
+    are the clip's; frames on which nothing was seen are black.
+    """
+    from pathlib import Path
+
+    from stream.export import export_run
+
+    click.echo(export_run(Path(run), Path(to), pose_style))
+    return 0

@@ -1,0 +1,190 @@
+"""The IoU gate alone: on a finished run, or on a picture made elsewhere from exported masks."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stages.base import Array, Inputs
+from stages.decode import DecodeConfig, read_span
+from stages.prompts import Correction, ObjectPrompt
+from stages.score import PromptSchedule, ReverseTracker, SamModel, ScoreConfig, ScoreStage
+from storage.arrays import RunArrays, run_arrays
+from storage.errors import InputError, RunDirectoryError
+from storage.rundir import read_log, read_manifest
+from storage.spans import Span
+from stream.assembly import resolve_models, sam_config
+from stream.config import RunConfig
+
+FOREVER = 10**9  # a frame number past every clip's end
+PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
+WHITE = 128
+
+
+@dataclass(frozen=True)
+class FrameIou:
+    """One scored frame: its number, its IoU (NaN on an untracked frame), and whether it passes."""
+
+    frame: int
+    iou: float
+    passed: bool
+
+    def __str__(self) -> str:
+        if math.isnan(self.iou):
+            return f"Frame {self.frame:04d}: IoU = untracked"
+        return f"Frame {self.frame:04d}: IoU = {self.iou:.4f} [{'PASS' if self.passed else 'FAIL'}]"
+
+
+def passes(iou: float, threshold: float) -> bool:
+    """Above the threshold, or untracked (there is nothing to compare)."""
+    return math.isnan(iou) or iou > threshold
+
+
+def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIou]:
+    """Score the segments of a run again, window by window, as the run did.
+
+    Raises:
+        RunDirectoryError: when nothing was generated, or a segment is damaged.
+    """
+    manifest, log = read_manifest(path), read_log(path)
+    config = RunConfig.from_json(manifest["config"])
+    windows = log.done("sink")
+    if windows == 0:
+        raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
+    limit = config.iou_threshold if threshold is None else threshold
+    video = manifest["video"]
+    arrays = RunArrays(path / "run.zarr", run_arrays(video["height"], video["width"]), config.plan.chunk_frames)
+    model = SamModel(sam_config(config, resolve_models(config)))
+    stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
+    with closing(model), stage:
+        for index in range(windows):
+            records = {name: log.commits[name, index] for name in ("decode", "track", "sink")}
+            decoded = records["decode"]
+            window = config.plan.at(index, decoded["span"][1], decoded["info"]["last"])
+            inputs = Inputs(
+                {name: arrays.read(name, *window.final) for name in stage.reads},
+                {name: record["info"] for name, record in records.items()},
+            )
+            scores = stage.process(window, inputs).arrays["iou"]
+            for offset, value in enumerate(scores.tolist()):
+                yield FrameIou(window.final.start + offset, value, passes(value, limit))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Masks of the source's object and what is needed to track it again.
+
+    Attributes:
+        masks: a folder of PNGs in order of their names, or a video; white (>= 128) is the object.
+        prompt, corrections: as the source was tracked with.
+        untracked: half-open spans without a tracked object.
+        frames: how many there must be, None where it is not known beforehand.
+    """
+
+    masks: Path
+    prompt: ObjectPrompt
+    corrections: tuple[Correction, ...] = ()
+    untracked: tuple[tuple[int, int], ...] = ()
+    frames: int | None = None
+
+
+def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
+    """The reference and the models named in an exported `tracking_metadata.json`; the masks lie beside it.
+
+    Raises:
+        InputError: when the file is not what `skate export` writes.
+    """
+    try:
+        values = json.loads(metadata.read_text(encoding="utf-8"))
+        prompt = RunConfig.from_json(values["config"]).prompt
+        corrections = RunConfig.from_json(values["config"]).correct
+        untracked = tuple((int(a), int(b)) for a, b in values["untracked"]["object"])
+        frames = int(values["video"]["frames"])
+        masks = metadata.parent / "mask_skateboard"
+    except OSError as error:
+        raise InputError(f"--metadata {metadata}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--metadata {metadata}: is not a file that `skate export` wrote ({error!r})") from error
+    return Reference(masks, prompt, corrections, untracked, frames), values["config"]
+
+
+def read_masks(path: Path) -> Iterator[Array]:
+    """Masks `[H, W]` bool in order, from a folder of PNGs or a video.
+
+    Raises:
+        InputError: when there is nothing readable.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.png"))
+        if not files:
+            raise InputError(f"{path}: has no PNG in it")
+        for file in files:
+            mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            if mask is None:
+                raise InputError(f"{file}: cannot be read as a PNG")
+            yield mask >= WHITE
+        return
+    if not path.is_file():
+        raise InputError(f"{path}: no such folder or video of masks")
+    for frame in read_span(DecodeConfig(path=path), Span(0, FOREVER), {}):
+        yield frame[..., 0] >= WHITE
+
+
+def evaluate_video(reference: Reference, generated: Path, model: SamModel, threshold: float) -> Iterator[FrameIou]:
+    """Track the object in a generated video and compare it with the reference, frame by frame, in flat memory.
+
+    Raises:
+        InputError: when video and masks differ in size or length.
+    """
+    if not generated.is_file():
+        raise InputError(f"--generated {generated}: no such video file")
+    tracker = ReverseTracker(model, PromptSchedule(reference.prompt, reference.corrections))
+    tracker.add_untracked(reference.untracked)
+    frames = read_span(DecodeConfig(path=generated), Span(0, FOREVER), {})
+    masks = read_masks(reference.masks)
+    model.load()
+    index = 0
+    for pieces in _paired(frames, masks, reference, generated):
+        found = tracker.score([frame for frame, _ in pieces], [mask for _, mask in pieces], None, min(16, len(pieces)))
+        for value in found.iou:
+            yield FrameIou(index, value, passes(value, threshold))
+            index += 1
+    if reference.frames is not None and index != reference.frames:
+        raise InputError(f"--generated {generated}: has {index} frames, the masks have {reference.frames}")
+
+
+def _paired(
+    frames: Iterable[Array], masks: Iterable[Array], reference: Reference, generated: Path
+) -> Iterator[list[tuple[Array, Array]]]:
+    """Frames and masks in pieces; only a clip shorter than `PIECE_FRAMES` has a short first piece."""
+    frame_source, mask_source = iter(frames), iter(masks)
+    piece: list[tuple[Array, Array]] = []
+    count = 0
+    while True:
+        frame, mask = next(frame_source, None), next(mask_source, None)
+        if frame is None or mask is None:
+            break
+        if frame.shape[0] - mask.shape[0] not in (0, 1) or frame.shape[1] - mask.shape[1] not in (0, 1):
+            raise InputError(
+                f"--generated {generated}: is {frame.shape[1]}x{frame.shape[0]}, "
+                f"the masks are {mask.shape[1]}x{mask.shape[0]}"
+            )
+        piece.append((np.ascontiguousarray(frame[: mask.shape[0], : mask.shape[1]]), mask))
+        count += 1
+        if len(piece) == PIECE_FRAMES:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+    if frame is not None or mask is not None:
+        longer, shorter = ("masks", "video") if frame is None else ("video", "masks")
+        raise InputError(
+            f"--generated {generated}: the {longer} go on after frame {count}, where the {shorter} end: "
+            f"both must be of the same length ({reference.masks})"
+        )

@@ -1,0 +1,55 @@
+"""`skate frame`: one frame with rulers, to read a box from."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.base import Array
+from stages.decode import DecodeConfig, read_span
+from storage.errors import EnvironmentFault, InputError
+from storage.spans import Span
+
+MARGIN = 40  # pixels of ruler at the left and the top
+GRID_STEPS = (5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
+INK = (30, 30, 30)
+
+
+def write_ruled_frame(video: Path, index: int, target: Path) -> str:
+    """Write frame `index` of the upright video as a PNG with rulers and a light grid; returns the line to print.
+
+    Raises:
+        InputError: when the video has no such frame.
+    """
+    if not video.is_file():
+        raise InputError(f"{video}: no such video file")
+    frame = next(iter(read_span(DecodeConfig(path=video), Span(index, index + 1), {})), None)
+    if frame is None:
+        raise InputError(f"--at {index}: {video} ends before that frame: frames count from 0")
+    picture = ruled(frame)
+    if not cv2.imwrite(str(target), np.ascontiguousarray(picture[..., ::-1])):
+        raise EnvironmentFault(f"--to {target}: cannot be written as a PNG: choose a path that ends in .png")
+    return f"{target}: frame {index}, {frame.shape[1]}x{frame.shape[0]} px"
+
+
+def grid_step(extent: int) -> int:
+    """Pixels between two ruler labels, for about a dozen of them."""
+    return min(GRID_STEPS, key=lambda step: abs(extent / step - 12))
+
+
+def ruled(frame: Array) -> Array:
+    """`[H + 40, W + 40, 3]` uint8 RGB: the frame under a 50 % grid, rulers at the left and the top."""
+    height, width = frame.shape[:2]
+    step = grid_step(max(width, height))
+    lined = frame.copy()
+    lined[::step] = lined[::step] // 2 + 64
+    lined[:, ::step] = lined[:, ::step] // 2 + 64
+    picture = np.full((height + MARGIN, width + MARGIN, 3), 255, np.uint8)
+    picture[MARGIN:, MARGIN:] = lined
+    for x in range(0, width, step):
+        cv2.line(picture, (MARGIN + x, MARGIN - 6), (MARGIN + x, MARGIN), INK, 1)
+        cv2.putText(picture, str(x), (MARGIN + x - 8, MARGIN - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.35, INK, 1, cv2.LINE_AA)
+    for y in range(0, height, step):
+        cv2.line(picture, (MARGIN - 6, MARGIN + y), (MARGIN, MARGIN + y), INK, 1)
+        cv2.putText(picture, str(y), (4, MARGIN + y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.35, INK, 1, cv2.LINE_AA)
+    return picture

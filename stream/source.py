@@ -1,0 +1,66 @@
+"""Source frames for the stages: from the store while they are there, decoded again where they were dropped."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from stages.base import Array
+from stages.decode import DecodeConfig, read_span
+from storage.errors import InputError
+from storage.rundir import RunDirectory
+from storage.spans import Span
+
+
+class FrameSource:
+    """Reads spans of source frames, in order or not.
+
+    Frames that are decoded again are checked against the digests of the first time, so that a changed input is noticed.
+    """
+
+    def __init__(self, run: RunDirectory, decode: DecodeConfig) -> None:
+        self._run = run
+        self._decode = decode
+        self._again: Iterator[Array] | None = None  # frames from `_position` on
+        self._position = 0
+        self._held: Array | None = None  # the last span that was decoded again
+        self._held_span = Span(0, 0)
+
+    def read(self, span: Span) -> Array:
+        """Frames of the span, `[n, H, W, 3]` uint8 RGB.
+
+        Raises:
+            InputError: when the input no longer gives the frames it gave at first.
+        """
+        if span.start >= self._run.log.dropped.get("frames", 0):
+            return self._run.arrays.read("frames", *span)
+        return self._decoded_again(span)
+
+    def _decoded_again(self, span: Span) -> Array:
+        if self._held is not None and self._held_span.start <= span.start and span.stop <= self._held_span.stop:
+            return self._held[span.within(self._held_span)]
+        kept: list[Array] = []
+        if self._held is not None and self._held_span.start <= span.start < self._held_span.stop == self._position:
+            kept = list(self._held[span.start - self._held_span.start :])
+        elif self._again is None or self._position != span.start:
+            self._again, self._position = self._open(span.start), span.start
+        assert self._again is not None
+        while self._position < span.stop:
+            frame = next(self._again, None)
+            if frame is None:
+                raise InputError(
+                    f"{self._decode.path}: ends at frame {self._position}, where it once went on: the file has changed"
+                )
+            kept.append(frame)
+            self._position += 1
+        self._held, self._held_span = np.stack(kept), span
+        return self._held
+
+    def _open(self, start: int) -> Iterator[Array]:
+        return read_span(self._decode, Span(start, self._run.arrays.frames("times")), self._digests())
+
+    def _digests(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for record in self._run.log.of("decode"):
+            start = record["span"][0]
+            found.update({start + i: value for i, value in enumerate(record["info"]["frame_digests"])})
+        return found

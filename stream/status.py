@@ -1,0 +1,117 @@
+"""How far a run is, read from its journal while another process may be writing it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from storage.rundir import CommitLog, read_log, read_manifest
+from storage.verify import verify_run
+from stream.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run's progress.
+
+    Attributes:
+        frames: decoded so far. windows: known so far, the claimed total where the end is not reached.
+        done: windows committed by stage. state: "running", "interrupted" or "done".
+        damaged: what does not match its commit record (only looked for with `verify`).
+        iou_mean, iou_min: over the frames scored so far, None before.
+        frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
+    """
+
+    frames: int
+    windows: int
+    done: dict[str, int]
+    state: str
+    damaged: list[str]
+    iou_mean: float | None
+    iou_min: float | None
+    frames_per_second: float | None
+    seconds_left: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the JSON contract."""
+        return {
+            "frames": self.frames,
+            "windows": self.windows,
+            "done": self.done,
+            "state": self.state,
+            "damaged": self.damaged,
+            "iou_mean": self.iou_mean,
+            "iou_min": self.iou_min,
+            "frames_per_second": self.frames_per_second,
+            "seconds_left": self.seconds_left,
+        }
+
+
+def read_status(path: Path, verify: bool = False) -> Status:
+    """The status of the run in `path`.
+
+    Raises:
+        RunDirectoryError: when there is no run, or its journal is damaged.
+    """
+    manifest = read_manifest(path)
+    config = RunConfig.from_json(manifest["config"])
+    log = read_log(path)
+    done = {stage: log.done(stage) for stage in config.stages}
+    decoded = log.of("decode")
+    ended = bool(decoded) and decoded[-1]["info"]["last"]
+    frames = decoded[-1]["span"][1] if decoded else 0
+    claimed = manifest["video"].get("claimed_frames")
+    windows = len(decoded) if ended or not claimed else config.plan.count(max(claimed, frames))
+    iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
+    speed, left = _speed(log, config.stages, windows)
+    return Status(
+        frames=frames,
+        windows=windows,
+        done=done,
+        state=_state(path, log, ended and all(count == windows for count in done.values())),
+        damaged=verify_run(path, log) if verify else [],
+        iou_mean=sum(iou) / len(iou) if iou else None,
+        iou_min=min(iou) if iou else None,
+        frames_per_second=speed,
+        seconds_left=left,
+    )
+
+
+def _state(path: Path, log: CommitLog, complete: bool) -> str:
+    if complete and log.finished is not None:
+        return "done"
+    lock = filelock.FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError):
+        return "running"
+    lock.release()
+    return "interrupted"
+
+
+def _speed(log: CommitLog, stages: tuple[str, ...], windows: int) -> tuple[float | None, float | None]:
+    """Frames per second through all stages but decode (which runs beside them), and the seconds left."""
+    seconds, left, frames = 0.0, 0.0, 0
+    for stage in stages[1:]:
+        records = log.of(stage)
+        if not records:
+            return None, None
+        spent = sum(record["seconds"] for record in records)
+        frames = max(frames, records[-1]["span"][1])
+        seconds += spent
+        left += spent / len(records) * (windows - len(records))
+    return (frames / seconds if seconds > 0 else None), left
+
+
+def status_text(status: Status) -> str:
+    """The status for a person."""
+    lines = [f"state     {status.state}", f"frames    {status.frames} decoded, {status.windows} windows"]
+    lines += [f"{stage:<9} {count} of {status.windows} windows" for stage, count in status.done.items()]
+    if status.iou_mean is not None:
+        lines.append(f"IoU       mean {status.iou_mean:.4f}, min {status.iou_min:.4f}")
+    if status.frames_per_second is not None:
+        left = f", about {status.seconds_left:.0f} s left" if status.seconds_left and status.state != "done" else ""
+        lines.append(f"speed     {status.frames_per_second:.2f} frames/s{left}")
+    lines += [f"damaged   {name}" for name in status.damaged]
+    return "\n".join(lines)
