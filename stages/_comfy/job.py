@@ -1,0 +1,232 @@
+"""One window on one server: upload, submit, watch, judge, fetch, and try again where that can help."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stages._comfy.client import ComfyClient
+from stages._comfy.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
+from stages._comfy.history import ImageRef, Verdict, images, judge
+from stages._comfy.inject import Files, Values, inject
+from stages._comfy.progress import ProgressSocket, read_message
+from stages._comfy.transport import decode_png, encode_video
+from stages._comfy.workflow import Graph, Workflow
+from stages.base import Array, Json
+from storage.errors import GeneratorError
+
+logger = logging.getLogger("skate.comfyui")
+
+SUBFOLDER = "skate"  # of the server's input and output folders
+RESUBMISSIONS = 3  # after a server lost the job; a server that restarts more often has a fault of its own
+LISTEN_SECONDS = 0.25  # longest wait for a message before the clock and `stop` are looked at
+HASTE_SECONDS = 0.05  # between looks once the websocket has said that the job ended
+
+Steps = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """What is generated: the same on whichever server it runs.
+
+    Attributes:
+        workflow: the graph and its injection points.
+        values: what is injected; its prefix is completed by each try.
+        control: `[length, height, width, 3]` uint8 RGB.
+        mask: `[length, height, width]` uint8, 255 = generate, 0 = keep.
+        pose: as control, for a workflow with a second context.
+        reference: PNG bytes.
+    """
+
+    workflow: Workflow
+    values: Values
+    control: Array
+    mask: Array
+    pose: Array | None = None
+    reference: bytes | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """`frames` `[length, height, width, 3]` uint8 RGB, and what goes into the record."""
+
+    frames: Array
+    info: dict[str, Json] = field(default_factory=dict)
+
+
+def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
+    """Generate one window on this server.
+
+    A job the server lost is submitted again; after an out-of-memory error the server frees its models and the job is
+    tried once more; so it is when a cached run names files that are gone; an upload over the limit is sent in parts.
+
+    Raises:
+        ServerUnreachable: the server is gone (another one may take the job).
+        GeneratorError: the server refused or failed, with its own words.
+        Interrupted: when the client's stop is set; the server's job is interrupted then, as on any other exception.
+    """
+    parts, lost, freed = 1, 0, False
+    while True:
+        try:
+            return _attempt(client, job, parts, steps)
+        except UploadTooLarge:
+            if parts >= len(job.control):
+                raise
+            parts *= 2
+        except JobLost:
+            lost += 1
+            if lost > RESUBMISSIONS:
+                raise
+            logger.warning("ComfyUI at %s lost the job (it was restarted): submitting again", client.address.host)
+        except (OutOfMemory, StaleOutput) as error:
+            if freed:
+                raise
+            logger.warning("%s; freeing the server's memory and trying once more", error)
+            freed = True
+            client.free()
+
+
+def _attempt(client: ComfyClient, job: WindowJob, parts: int, steps: Steps) -> JobResult:
+    started = time.monotonic()
+    token = uuid.uuid4().hex  # of names alone: no pixel depends on it
+    before = client.system_stats()
+    files = _upload(client, job, parts, client.slot)
+    values = replace(job.values, prefix=f"{SUBFOLDER}/{token[:12]}_{job.values.prefix}")
+    graph = inject(job.workflow, values, files)
+    entry = _execute(client, graph, job, token, steps)
+    frames = _fetch(client, job, entry)
+    info = {
+        "server": client.address.host,
+        "prompt_id": token,
+        "seconds": round(time.monotonic() - started, 3),
+        "system_stats": {"before": devices(before), "after": devices(client.system_stats())},
+    }
+    return JobResult(frames, info)
+
+
+def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files:
+    """Send the videos, each try anew: a restarted server may have lost its input folder.
+
+    Names are the client's own and overwritten window by window, so the server's disk does not fill.
+    """
+
+    def send(name: str, video: Array) -> tuple[str, ...]:
+        pieces = np.array_split(video, parts) if video.ndim == 4 else [video]
+        return tuple(
+            client.upload(f"{slot}_{name}{index}.mkv", encode_video(piece), SUBFOLDER)
+            for index, piece in enumerate(pieces)
+        )
+
+    control, mask = send("control", job.control), send("mask", job.mask)
+    pose = send("pose", job.pose) if job.pose is not None else ()
+    reference = None
+    if job.reference is not None:
+        reference = client.upload(f"{slot}_reference.png", job.reference, SUBFOLDER)
+    return Files(control, mask[0], pose, reference)
+
+
+def _execute(client: ComfyClient, graph: Graph, job: WindowJob, token: str, steps: Steps) -> dict[str, Json]:
+    """Submit the graph and return its history entry once it succeeded; whatever else happens, the job is cancelled."""
+    progress = ProgressSocket(client.address, uuid.uuid4().hex, client.timeouts.connect)
+    progress.connect()
+    ended = False
+    try:
+        client.submit(graph, progress.client_id, token)
+        entry = _watch(client, progress, token, frozenset([job.workflow.points.sampler]), steps)
+        ended = True
+    finally:
+        progress.close()
+        if not ended and not client.cancel(token):
+            logger.warning("ComfyUI at %s could not be told to stop job %s", client.address.host, token)
+    _raise_for(client, judge(entry))
+    return entry
+
+
+def _watch(
+    client: ComfyClient, progress: ProgressSocket, token: str, samplers: frozenset[str], steps: Steps
+) -> dict[str, Json]:
+    """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
+    began = time.monotonic()
+    next_look = began
+    while True:
+        message = progress.receive(LISTEN_SECONDS)
+        client.sleep(0 if progress.connected else min(LISTEN_SECONDS, client.timeouts.poll))
+        now = time.monotonic()
+        if message and read_message(message, token, samplers, steps):
+            next_look = now
+        if now < next_look:
+            continue
+        place = client.place(token)
+        if place is None:
+            entry = client.history(token)
+            if entry is not None:
+                return entry
+            raise JobLost(f"ComfyUI at {client.address.host} knows job {token} no more: it was restarted; see its log")
+        if place.state == "pending" and place.others_running:
+            began = now  # somebody else's job: our time has not begun
+        if now - began > client.timeouts.job:
+            raise GeneratorError(
+                f"ComfyUI at {client.address.host} did not finish the window within {client.timeouts.job:g} s: "
+                "raise --timeout, or lower --size or --steps"
+            )
+        next_look = now + client.timeouts.poll
+
+
+def _raise_for(client: ComfyClient, verdict: Verdict) -> None:
+    host = client.address.host
+    if verdict.kind == "memory":
+        room = "; ".join(
+            f"{item['name']}: {item['vram_free']} of {item['vram_total']} bytes free"
+            for item in devices(client.system_stats())
+        )
+        raise OutOfMemory(
+            f"ComfyUI at {host} ran out of memory: {verdict.message} ({room}): "
+            "lower --size or --window, use the GGUF workflow, or start ComfyUI with --lowvram"
+        )
+    if verdict.kind == "interrupted":
+        raise GeneratorError(f"ComfyUI at {host}: {verdict.message} by somebody else: `skate resume` continues")
+    if verdict.kind == "failed":
+        full = "no space left" in verdict.message.lower()
+        remedy = "free space in the server's output folder" if full else "see the server's log"
+        raise GeneratorError(f"ComfyUI at {host} failed: {verdict.message}: {remedy}, then `skate resume`")
+
+
+def _fetch(client: ComfyClient, job: WindowJob, entry: dict[str, Json]) -> Array:
+    """The output pictures in order, `[length, height, width, 3]` uint8 RGB."""
+    host, values = client.address.host, job.values
+    found = images(entry, job.workflow.points.output)
+    if len(found) != values.length:
+        raise GeneratorError(
+            f"ComfyUI at {host}: node {job.workflow.points.output} gave {len(found)} pictures, {values.length} are "
+            "needed: a reference needs TrimVideoLatent by WanVaceToVideo's trim_latent, other lengths a SaveImage node"
+        )
+    frames = np.empty((values.length, values.height, values.width, 3), dtype=np.uint8)
+    for target, image in zip(frames, found, strict=True):
+        picture = _picture(client, image)
+        if picture.shape != target.shape:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            raise GeneratorError(
+                f"ComfyUI at {host}: {image.filename} is {size}, {values.width}x{values.height} is needed: "
+                "remove what scales the output in the workflow"
+            )
+        target[:] = picture
+    return frames
+
+
+def _picture(client: ComfyClient, image: ImageRef) -> Array:
+    data = client.view(image)
+    if data is None:
+        raise StaleOutput(
+            f"ComfyUI at {client.address.host} names {image.filename} but has it no more: "
+            "leave its output folder alone while a run goes on"
+        )
+    return decode_png(data, image.filename)
+
+
+def devices(stats: dict[str, Json]) -> list[dict[str, Json]]:
+    """The part of /system_stats that goes into the record: per device its name and its memory in bytes."""
+    kept = ("name", "vram_total", "vram_free", "torch_vram_total", "torch_vram_free")
+    return [{key: item.get(key) for key in kept} for item in stats.get("devices", [])]
