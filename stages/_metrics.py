@@ -1,0 +1,177 @@
+"""What the gate and the report measure on masks and pictures. Pure functions of numpy arrays.
+
+In all of them `source` is the object's mask in the source frame and `generated` its mask found in the generated one,
+`[H, W] bool`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stages.base import Array
+
+# DAVIS 2017 evaluation (`davis2017-evaluation/davis2017/metrics.py`): tolerance as a share of the picture's diagonal.
+BOUNDARY_TOLERANCE = 0.008
+CHANGE_SIDE = 256
+
+
+def iou(source: Array, generated: Array) -> float:
+    """Intersection over union; both empty = 1.0."""
+    union = int(np.count_nonzero(source | generated))
+    return 1.0 if union == 0 else int(np.count_nonzero(source & generated)) / union
+
+
+def mask_boundary(mask: Array) -> Array:
+    """`[H, W] bool`: pixels that differ from their right, lower or lower-right neighbour (`_seg2bmap` of DAVIS)."""
+    mask = mask.astype(bool)
+    right, below, diagonal = np.zeros_like(mask), np.zeros_like(mask), np.zeros_like(mask)
+    right[:, :-1] = mask[:, 1:]
+    below[:-1, :] = mask[1:, :]
+    diagonal[:-1, :-1] = mask[1:, 1:]
+    boundary: Array = (mask ^ right) | (mask ^ below) | (mask ^ diagonal)
+    # The last row and column have one neighbour each, the corner none.
+    boundary[-1, :] = mask[-1, :] ^ right[-1, :]
+    boundary[:, -1] = mask[:, -1] ^ below[:, -1]
+    boundary[-1, -1] = False
+    return boundary
+
+
+def boundary_f(source: Array, generated: Array) -> float:
+    """Boundary F-measure of DAVIS (`f_measure`), 0..1: precision and recall of boundary pixels within a tolerance of
+    0.8 % of the diagonal. No boundary in either = 1.0."""
+    radius = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*source.shape))
+    true, found = mask_boundary(source), mask_boundary(generated)
+    if not true.any() and not found.any():
+        return 1.0
+    if not true.any() or not found.any():
+        return 0.0
+    reach = _disk(radius)
+    near_true = cv2.dilate(true.astype(np.uint8), reach).astype(bool)
+    near_found = cv2.dilate(found.astype(np.uint8), reach).astype(bool)
+    precision = float(np.count_nonzero(found & near_true) / np.count_nonzero(found))
+    recall = float(np.count_nonzero(true & near_found) / np.count_nonzero(true))
+    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+
+
+def _disk(radius: int) -> Array:
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disk: Array = (x * x + y * y <= radius * radius).astype(np.uint8)
+    return disk
+
+
+def containment(source: Array, generated: Array) -> float:
+    """Share of the generated object that lies inside the source's mask; 1.0 when nothing was generated."""
+    area = int(np.count_nonzero(generated))
+    return 1.0 if area == 0 else int(np.count_nonzero(generated & source)) / area
+
+
+def clipping(source: Array, generated: Array, person: Array) -> float:
+    """Share of the generated object that lies on the person's mask where the source's object did not; 0.0 = none."""
+    area = int(np.count_nonzero(generated))
+    return 0.0 if area == 0 else int(np.count_nonzero(generated & person & ~source)) / area
+
+
+def change_picture(frame: Array, region: Array) -> Array:
+    """`[h, w, 4] uint8`: the RGB frame and its region (0 or 255), reduced to at most 256 px on the longer side."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, CHANGE_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    both = np.dstack([frame, region.astype(np.uint8) * 255])
+    picture: Array = cv2.resize(both, size, interpolation=cv2.INTER_AREA) if scale < 1.0 else both
+    return picture
+
+
+def region_change(before: Array, after: Array) -> float | None:
+    """Mean absolute change of RGB, 0..255, between two `change_picture`s, where either has its region; else None."""
+    region = (before[..., 3] > 0) | (after[..., 3] > 0)
+    if not region.any():
+        return None
+    difference = np.abs(before[..., :3].astype(np.int16) - after[..., :3].astype(np.int16))
+    return float(difference[region].mean())
+
+
+def seam_ratio(windows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Change across the edges of windows against the change inside them; 1.0 = seams change no more than the rest.
+
+    Args:
+        windows: the score stage's `info["seam"]` of each window.
+
+    Returns:
+        mean edge change / mean inside change; None where either is missing or nothing changes inside.
+    """
+    edges: list[float] = []
+    total, count = 0.0, 0
+    for window in windows:
+        if window.get("edge") is not None:
+            edges.append(float(window["edge"]))
+        total += float(window["inside_sum"])
+        count += int(window["inside_frames"])
+    if not edges or count == 0 or total == 0.0:
+        return None
+    return (sum(edges) / len(edges)) / (total / count)
+
+
+def flag_spans(flags: Array, start: int = 0) -> list[list[int]]:
+    """Half-open `[first, stop]` spans of the True values of a `[n] bool` array whose first element is frame `start`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, dtype=np.int8), [0]])))
+    return [[start + int(a), start + int(b)] for a, b in edges.reshape(-1, 2)]
+
+
+def failed_spans(values: Array, threshold: float, start: int = 0) -> list[list[int]]:
+    """Half-open spans of the frames whose IoU is not above the threshold. NaN (untracked) fails nothing."""
+    values = np.asarray(values, dtype=np.float64)
+    return flag_spans(~np.isnan(values) & ~(values > threshold), start)
+
+
+@dataclass(frozen=True)
+class IouSummary:
+    """The gate in numbers; None where no frame was scored.
+
+    Attributes:
+        frames: how many frames were scored.
+        mean: over the scored frames.
+        p5, p5_frame: the 5th percentile by nearest rank, so that it is one frame's value, and that frame.
+        minimum, minimum_frame: the worst frame (the first of equals).
+        failed_frames: half-open spans.
+    """
+
+    frames: int
+    mean: float | None
+    p5: float | None
+    p5_frame: int | None
+    minimum: float | None
+    minimum_frame: int | None
+    failed_frames: list[list[int]]
+
+    @property
+    def passed(self) -> bool | None:
+        """Every scored frame above the threshold; None where none was scored."""
+        return None if self.frames == 0 else not self.failed_frames
+
+
+def summarise_iou(values: Array, threshold: float) -> IouSummary:
+    """Summary of a `[T]` IoU array with NaN on unscored frames."""
+    values = np.asarray(values, dtype=np.float64)
+    scored = np.flatnonzero(~np.isnan(values))
+    if scored.size == 0:
+        return IouSummary(0, None, None, None, None, None, [])
+    order = scored[np.argsort(values[scored], kind="stable")]
+    rank = max(0, math.ceil(0.05 * order.size) - 1)
+    return IouSummary(
+        frames=int(scored.size),
+        mean=float(values[scored].mean()),
+        p5=float(values[order[rank]]),
+        p5_frame=int(order[rank]),
+        minimum=float(values[order[0]]),
+        minimum_frame=int(order[0]),
+        failed_frames=failed_spans(values, threshold),
+    )
+
+
+def rounded(values: Sequence[float], digits: int = 6) -> list[float | None]:
+    """For JSON: rounded, NaN as None."""
+    return [None if math.isnan(value) else round(float(value), digits) for value in values]

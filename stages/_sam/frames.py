@@ -1,0 +1,84 @@
+"""From an RGB frame to the model's input, with stock SAM 2's bits."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stages.base import Array
+
+# ImageNet statistics, as `sam2.utils.misc.load_video_frames` has them.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+Prepared = tuple[Array, Callable[[], Any]]
+
+
+def prepare_image(frame: Array, image_size: int) -> Any:
+    """`[H, W, 3] uint8 RGB` to a `[3, image_size, image_size] float32` tensor on the CPU.
+
+    The steps of `sam2.utils.misc._load_img_as_tensor` and `load_video_frames_from_jpg_images`, in their order and
+    precision: PIL's default (bicubic) resize of uint8, over 255 in float64, cast to float32, minus mean, over std.
+    """
+    import torch
+
+    resized = np.array(Image.fromarray(frame).resize((image_size, image_size)))
+    image = torch.from_numpy(resized / 255.0).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    image -= torch.tensor(IMAGE_MEAN, dtype=torch.float32)[:, None, None]
+    image /= torch.tensor(IMAGE_STD, dtype=torch.float32)[:, None, None]
+    return image
+
+
+class FrameFeed:
+    """Hands out frames with a way to their model input.
+
+    On the CPU the input is made when it is asked for. On CUDA it is made one frame ahead, by one thread, in pinned
+    memory and copied on a stream of its own, while the GPU works on the frame before. At most two frames are held.
+    """
+
+    def __init__(self, image_size: int, device: str) -> None:
+        self._image_size = image_size
+        self._device = device
+
+    def iterate(self, frames: Iterable[Array]) -> Iterator[Prepared]:
+        """Yield `(frame, image)` for each frame; `image()` is its `[3, S, S] float32` tensor on the device."""
+        if self._device == "cpu":
+            for frame in frames:
+                yield frame, partial(prepare_image, frame, self._image_size)
+            return
+        yield from self._iterate_ahead(frames)
+
+    def _iterate_ahead(self, frames: Iterable[Array]) -> Iterator[Prepared]:
+        import torch
+
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        waiting: tuple[Array, Future[Any]] | None = None
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frame-feed") as pool:
+            for frame in frames:
+                upcoming = (frame, pool.submit(self._upload, frame, stream))
+                if waiting is not None:
+                    yield waiting[0], partial(_receive, waiting[1])
+                waiting = upcoming
+            if waiting is not None:
+                yield waiting[0], partial(_receive, waiting[1])
+
+    def _upload(self, frame: Array, stream: Any) -> tuple[Any, Any]:
+        import torch
+
+        pinned = prepare_image(frame, self._image_size).pin_memory()
+        with torch.cuda.stream(stream):
+            image = pinned.to(self._device, non_blocking=True)
+            return image, stream.record_event()
+
+
+def _receive(upload: "Future[tuple[Any, Any]]") -> Any:
+    import torch
+
+    image, copied = upload.result()
+    current = torch.cuda.current_stream()
+    current.wait_event(copied)
+    image.record_stream(current)  # allocated on the copy stream, read on this one
+    return image

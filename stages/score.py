@@ -1,0 +1,149 @@
+"""The object's boundary in the finished picture against its boundary in the source, frame by frame."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import av
+import numpy as np
+
+from stages._metrics import failed_spans, rounded
+from stages._sam.footprint import sam_peak_bytes
+from stages._sam.model import SamModel
+from stages._sam.prompts import PromptSchedule
+from stages._sam.reverse import ReverseState, ReverseTracker
+from stages.base import Array, Inputs, Json, Output, Stage, Window
+from stages.prompts import Correction, ObjectPrompt
+from storage.errors import RunDirectoryError, UsageError
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is scored.
+
+    Attributes:
+        prompt, corrections: the object's, as tracking had them; given again on the same frames.
+        segments_dir: folder of the encoded segments.
+        iou_threshold: a frame passes when its IoU is above it (0..1).
+    """
+
+    prompt: ObjectPrompt
+    corrections: tuple[Correction, ...]
+    segments_dir: Path
+    iou_threshold: float = 0.90
+
+    def __post_init__(self) -> None:
+        PromptSchedule(self.prompt, self.corrections)
+        if not 0.0 <= self.iou_threshold <= 1.0:
+            raise UsageError(f"--iou-threshold {self.iou_threshold:g} lies outside 0..1")
+
+
+class ScoreStage(Stage):
+    """Tracks the object in the encoded segment and compares its mask with the source's.
+
+    Reads `masks/object`, `masks/person` `[n, H, W] bool`, `visible` `[n, 2] bool`; `info["sink"]["segment"]`, a file
+    name in `segments_dir`; `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its
+    final ones; `info["decode"]["clip_frames_min16"]`.
+
+    Writes `iou` `[n] float32`, NaN on frames where the source's object is untracked. The committed info holds, a value
+    a frame (None where untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in
+    the generated frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
+
+    Raises:
+        RunDirectoryError: a segment that is missing, damaged, or of another length or size.
+    """
+
+    name: ClassVar[str] = "score"
+    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final", "visible": "final"}
+    writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
+
+    def __init__(self, config: ScoreConfig, model: SamModel) -> None:
+        self.config = config
+        self._model = model
+        self._reverse = ReverseTracker(model, PromptSchedule(config.prompt, config.corrections))
+
+    def open(self) -> None:
+        """Load the model, unless the other stage that shares it has."""
+        self._model.load()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Score the window's final frames."""
+        masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        path = self.config.segments_dir / str(inputs.info["sink"]["segment"])
+        untracked: Mapping[str, Any] = inputs.info.get("track", {}).get("untracked", {})
+        self._reverse.add_untracked(untracked.get("object", []))
+        known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
+        known = min(known, window.final.stop if window.last else 16)
+        frames = exactly(segment_frames(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
+        scores = self._reverse.score(frames, masks, persons, known)
+        values = np.array(scores.iou, dtype=np.float32)
+        return Output(
+            {"iou": values},
+            {
+                "iou": rounded(scores.iou),
+                "boundary_f": rounded(scores.boundary_f),
+                "containment": rounded(scores.containment),
+                "clipping": rounded(scores.clipping),
+                "visible": scores.visible,
+                "failed": failed_spans(values, self.config.iou_threshold, window.final.start),
+                "seam": scores.seam(),
+            },
+        )
+
+    def close(self) -> None:
+        """Let the memories go. The model belongs to whoever made it."""
+        self._reverse.close()
+
+    def get_state(self) -> ReverseState:
+        """The reverse tracker's state; a copy."""
+        return self._reverse.get_state()
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take a state back."""
+        self._reverse.set_state(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
+        ram, vram = sam_peak_bytes(self._model.config, 1, 1 + len(self.config.corrections))
+        return ram + window_frames * height * width * 2 + height * width * 40, vram
+
+
+def segment_frames(path: Path, height: int, width: int) -> Iterator[Array]:
+    """Decode a segment in order, one `[height, width, 3] uint8 RGB` frame at a time.
+
+    An encoded picture may be padded right and bottom to even sides; it is cropped to the size asked for.
+
+    Raises:
+        RunDirectoryError: when the file is missing or damaged, or its picture does not fit the masks.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise RunDirectoryError(f"segment {path} holds no video: redo its window")
+            for frame in container.decode(video=0):
+                picture: Array = frame.to_ndarray(format="rgb24")
+                if not (0 <= picture.shape[0] - height <= 1 and 0 <= picture.shape[1] - width <= 1):
+                    raise RunDirectoryError(
+                        f"segment {path} is {picture.shape[1]}x{picture.shape[0]}, its masks are {width}x{height}: "
+                        "redo its window"
+                    )
+                yield np.ascontiguousarray(picture[:height, :width])
+    except (av.FFmpegError, OSError) as error:
+        raise RunDirectoryError(f"segment {path} cannot be decoded: {error}; redo its window") from error
+
+
+def exactly(frames: Iterator[Array], count: int, path: Path) -> Iterator[Array]:
+    """Pass `count` frames on.
+
+    Raises:
+        RunDirectoryError: when the segment holds fewer or more.
+    """
+    found = 0
+    for found, frame in enumerate(frames, start=1):
+        if found > count:
+            break
+        yield frame
+    if found != count:
+        more = "more than " if found > count else f"{found} of "
+        raise RunDirectoryError(f"segment {path} holds {more}{count} frames: redo its window")

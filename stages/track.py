@@ -1,0 +1,241 @@
+"""Object and person masks of every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from stages._metrics import flag_spans
+from stages._sam.cuts import frame_signature, is_cut
+from stages._sam.footprint import sam_peak_bytes
+from stages._sam.frames import FrameFeed
+from stages._sam.model import SamModel
+from stages._sam.prompts import PromptSchedule, SamPrompt
+from stages._sam.session import Tracked
+from stages._sam.tracker import Tracker
+from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from storage.errors import UsageError
+
+OBJECTS = ("object", "person")
+ON_CUT = ("ignore", "stop", "reset")
+
+
+class LogitsObserver(Protocol):
+    """Called with every frame's result, for tests and benches: the frame, the object's name, what the step gave."""
+
+    def __call__(self, frame: int, name: str, tracked: Tracked, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """What is tracked.
+
+    Attributes:
+        prompt: the object, on its prompt frame. Frames before it are untracked: empty masks, not visible, and they are
+            never shown to the model.
+        corrections: boxes for the object on later frames, one a frame: tracked to F-1, the box added on F, continued.
+        person_box: the person on the prompt frame; without it the person comes from the pose stage, once it found one.
+        on_cut: what a hard scene cut does. `ignore`: it is reported. `reset`: from the cut on, both are untracked until
+            a correction (object) or a person newly chosen by the pose stage at or after the cut (person); a prompt on
+            the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked any more,
+            corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty masks, so it
+            passes through the chain as the source has it, unless the pipeline ends the clip there.
+    """
+
+    prompt: ObjectPrompt
+    corrections: tuple[Correction, ...] = ()
+    person_box: Box | None = None
+    on_cut: str = "ignore"
+
+    def __post_init__(self) -> None:
+        PromptSchedule(self.prompt, self.corrections)
+        if self.person_box is not None:
+            check_box("--person-box", self.person_box)
+        if self.on_cut not in ON_CUT:
+            raise UsageError(f"--on-cut {self.on_cut}: choose one of {', '.join(ON_CUT)}")
+
+
+@dataclass
+class TrackState(State):
+    """What tracking carries: bounded by 1 + corrections conditioning frames, 6 memories and 15 pointers an object.
+
+    Attributes:
+        next_frame: the first frame not tracked yet.
+        size: H, W of the frames, None before the first window.
+        stop: the cut that ended tracking with `on_cut="stop"`.
+        person_from: a person chosen before this frame (the last reset) is not taken.
+        banks: by object, frame indices and dtypes (`stages._sam.session.MemoryBank`).
+        tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
+        signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, for cuts.
+    """
+
+    next_frame: int = 0
+    size: list[int] | None = None
+    stop: int | None = None
+    person_from: int = 0
+    banks: dict[str, Json] = field(default_factory=dict)
+    tensors: dict[str, Array] = field(default_factory=dict)
+    signature: Array | None = None
+
+
+class TrackStage(Stage):
+    """Follows the object and the person through the new frames of each window.
+
+    Reads `frames` `[n, H, W, 3] uint8 RGB`; `info["pose"]["person"]` = `{"frame": F, "box": [x1, y1, x2, y2]}` in the
+    window where the person was chosen; `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a
+    window is shorter than 16 frames: SAM 2 encodes pointers differently in a clip shorter than that.
+
+    Writes `masks/object`, `masks/person` `[n, H, W] bool` (video-resolution logits > 0) and `visible` `[n, 2] bool`
+    (object score > 0). A lost object has an empty mask. The committed info holds, in absolute half-open spans of this
+    window's new frames: `cuts` (frames), `stop` (frame or None), `untracked` and `lost` by object.
+
+    Raises:
+        InputError: a prompt outside the frame, past the clip's end, or an unusable mask.
+        EnvironmentFault: weights that cannot be used.
+    """
+
+    name: ClassVar[str] = "track"
+    reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
+    writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
+
+    def __init__(self, config: TrackConfig, model: SamModel, observer: LogitsObserver | None = None) -> None:
+        self.config = config
+        self._model = model
+        self._observer = observer
+        self._schedule = PromptSchedule(config.prompt, config.corrections)
+        self._state = TrackState()
+        self._tracker: Tracker | None = None
+
+    def open(self) -> None:
+        """Load the model, unless the other stage that shares it has."""
+        self._model.load()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Track the window's new frames."""
+        frames, span, state = inputs.arrays["frames"], window.new, self._state
+        if span.start != state.next_frame:
+            raise ValueError(f"track got frames from {span.start} on, its state stands at {state.next_frame}")
+        self._check_prompts(window, frames)
+        self._model.to_device()
+        tracker = self._tracker or Tracker(self._model, *frames.shape[1:3])
+        self._tracker = tracker
+        masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in OBJECTS}
+        visible = np.zeros((span.frames, len(OBJECTS)), dtype=bool)
+        tracked_flags = np.zeros_like(visible)
+        person = self._person_prompt(window, inputs)
+        known = min(clip_frames_min16(inputs), span.stop if window.last else 16)
+        cuts: list[int] = []
+        feed = FrameFeed(self._model.image_size, self._model.config.device)
+        for offset, (frame, image) in enumerate(feed.iterate(frames)):
+            index = span.start + offset
+            self._meet_cut(index, frame, tracker, cuts)
+            results = tracker.step(index, image, self._prompts(index, frame, person), known)
+            for column, name in enumerate(OBJECTS):
+                if name in results:
+                    masks[name][offset] = (results[name].logits > 0).cpu().numpy()
+                    visible[offset, column] = bool(results[name].visible)
+                    tracked_flags[offset, column] = True
+                    if self._observer is not None:
+                        self._observer(index, name, results[name])
+        state.next_frame = span.stop
+        return Output(
+            {"masks/object": masks["object"], "masks/person": masks["person"], "visible": visible},
+            {
+                "cuts": cuts,
+                "stop": state.stop,
+                "untracked": {n: flag_spans(~tracked_flags[:, i], span.start) for i, n in enumerate(OBJECTS)},
+                "lost": {
+                    n: flag_spans(tracked_flags[:, i] & ~visible[:, i], span.start) for i, n in enumerate(OBJECTS)
+                },
+            },
+        )
+
+    def _check_prompts(self, window: Window, frames: Array) -> None:
+        height, width = frames.shape[1:3]
+        if self._state.size is None:
+            self._schedule.check_inside(height, width)
+            if self.config.person_box is not None:
+                check_box_inside("--person-box", self.config.person_box, width, height)
+            self._state.size = [height, width]
+        if [height, width] != self._state.size:
+            raise ValueError(
+                f"track got {width}x{height} frames after {self._state.size[1]}x{self._state.size[0]} ones"
+            )
+        if window.last:
+            self._schedule.check_length(window.new.stop)
+
+    def _meet_cut(self, index: int, frame: Array, tracker: Tracker, cuts: list[int]) -> None:
+        """Note a cut before this frame and act on it."""
+        state = self._state
+        signature = frame_signature(frame)
+        cut = is_cut(state.signature, signature)
+        state.signature = signature
+        if not cut:
+            return
+        cuts.append(index)
+        if self.config.on_cut == "stop" and state.stop is None:
+            state.stop = index
+        if self.config.on_cut != "ignore":
+            state.person_from = index
+            for name in OBJECTS:
+                tracker.drop(name)
+
+    def _prompts(self, index: int, frame: Array, person: tuple[int, Box] | None) -> dict[str, SamPrompt]:
+        """What is prompted on this frame, by object."""
+        if self._state.stop is not None:
+            return {}
+        prompts: dict[str, SamPrompt] = {}
+        own = self._schedule.at(index, *frame.shape[:2])
+        if own is not None:
+            prompts["object"] = own
+        if person is not None and person[0] == index and index >= self._state.person_from:
+            prompts["person"] = SamPrompt(box=person[1])
+        return prompts
+
+    def _person_prompt(self, window: Window, inputs: Inputs) -> tuple[int, Box] | None:
+        """Frame and box of the person, where this window is to begin with it."""
+        if self.config.person_box is not None:
+            return self.config.prompt.frame, self.config.person_box
+        chosen = inputs.info.get("pose", {}).get("person")
+        if chosen is None or (self._tracker is not None and "person" in self._tracker):
+            return None
+        frame = int(chosen["frame"])
+        if frame < self._state.person_from:
+            return None
+        if not window.new.start <= frame < window.new.stop:
+            raise ValueError(
+                f"pose chose the person on frame {frame}, outside this window's new frames {tuple(window.new)}"
+            )
+        x1, y1, x2, y2 = (float(value) for value in chosen["box"])
+        return frame, (x1, y1, x2, y2)
+
+    def close(self) -> None:
+        """Let the memories go. The model belongs to whoever made it."""
+        self._tracker = None
+
+    def get_state(self) -> TrackState:
+        """The state after the last window; a copy."""
+        state = self._state
+        banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
+        return TrackState(state.next_frame, state.size, state.stop, state.person_from, banks, tensors, state.signature)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take a state back."""
+        self._state = state = TrackState.from_parts(values, arrays)
+        self._tracker = None
+        if state.size is not None:
+            self._tracker = Tracker(self._model, state.size[0], state.size[1])
+            self._tracker.restore(state.banks, state.tensors)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
+        ram, vram = sam_peak_bytes(self._model.config, len(OBJECTS), 1 + len(self.config.corrections))
+        return ram + window_frames * height * width * 5 + height * width * 16, vram
+
+
+def clip_frames_min16(inputs: Inputs) -> int:
+    """`min(clip's length, 16)` as decode committed it; 16 where it did not."""
+    decode: Mapping[str, Any] = inputs.info.get("decode", {})
+    return int(decode.get("clip_frames_min16", 16))

@@ -1,0 +1,128 @@
+"""Numbers of the gate on masks small enough to count by hand."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages._metrics import (
+    boundary_f,
+    change_picture,
+    clipping,
+    containment,
+    failed_spans,
+    flag_spans,
+    iou,
+    mask_boundary,
+    region_change,
+    rounded,
+    seam_ratio,
+    summarise_iou,
+)
+
+Array = np.ndarray[Any, Any]
+
+
+def box_mask(top: int, left: int, bottom: int, right: int, side: int = 40) -> Array:
+    mask = np.zeros((side, side), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+EMPTY = box_mask(0, 0, 0, 0)
+
+
+def test_iou() -> None:
+    assert iou(EMPTY, EMPTY) == 1.0
+    assert iou(EMPTY, box_mask(0, 0, 2, 2)) == 0.0
+    assert iou(box_mask(0, 0, 4, 4), box_mask(0, 2, 4, 6)) == pytest.approx(8 / 24)
+
+
+def test_containment_and_clipping() -> None:
+    source, person = box_mask(0, 0, 4, 10), box_mask(0, 8, 4, 20)
+    assert containment(source, EMPTY) == 1.0
+    assert containment(source, box_mask(0, 5, 4, 15)) == 0.5
+    assert clipping(source, EMPTY, person) == 0.0
+    assert clipping(source, source, person) == 0.0  # the source's own overlap with the person is allowed
+    assert clipping(source, box_mask(0, 5, 4, 15), person) == 0.5
+
+
+def reference_boundary(mask: Array) -> Array:
+    """DAVIS's `_seg2bmap`, pixel by pixel."""
+    height, width = mask.shape
+    out = np.zeros_like(mask)
+    for y in range(height):
+        for x in range(width):
+            neighbours = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
+            inside = [(a, b) for a, b in neighbours if a < height and b < width]
+            out[y, x] = any(mask[y, x] != mask[a, b] for a, b in inside)
+    return out
+
+
+def test_mask_boundary_is_that_of_davis() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = rng.random((9, 7)) > 0.5
+        assert np.array_equal(mask_boundary(mask), reference_boundary(mask))
+
+
+def test_boundary_f() -> None:
+    square = box_mask(10, 10, 30, 30)
+    assert boundary_f(EMPTY, EMPTY) == 1.0
+    assert boundary_f(square, EMPTY) == 0.0
+    assert boundary_f(square, square) == 1.0
+    assert boundary_f(square, box_mask(11, 10, 31, 30)) == 1.0  # one pixel is within the tolerance at this size
+    far = boundary_f(square, box_mask(10, 18, 30, 38))
+    assert 0.3 < far < 0.8
+    assert boundary_f(box_mask(0, 0, 8, 8), box_mask(25, 25, 35, 35)) == 0.0
+
+
+def test_spans() -> None:
+    assert flag_spans(np.array([], dtype=bool)) == []
+    assert flag_spans(np.array([True, True, False, True]), 10) == [[10, 12], [13, 14]]
+    values = np.array([0.95, 0.90, math.nan, 0.2, 0.3, 1.0])
+    assert failed_spans(values, 0.90) == [[1, 2], [3, 5]]  # the gate is "above", and untracked frames fail nothing
+
+
+def test_summary() -> None:
+    values = np.concatenate([[math.nan], np.linspace(0.90, 1.0, 40)])
+    values[7] = 0.5
+    summary = summarise_iou(values, 0.90)
+    assert summary.frames == 40
+    assert (summary.minimum, summary.minimum_frame) == (0.5, 7)
+    assert summary.p5_frame == 1
+    assert summary.p5 == pytest.approx(0.90)
+    assert summary.failed_frames == [[1, 2], [7, 8]]
+    assert summary.passed is False
+    assert summarise_iou(np.ones(3), 0.9).passed is True
+    assert summarise_iou(np.full(3, math.nan), 0.9).passed is None
+
+
+def test_seam() -> None:
+    assert seam_ratio([]) is None
+    assert seam_ratio([{"edge": None, "inside_sum": 8.0, "inside_frames": 4}]) is None
+    windows = [
+        {"edge": None, "inside_sum": 8.0, "inside_frames": 4},
+        {"edge": 6.0, "inside_sum": 8.0, "inside_frames": 4},
+    ]
+    assert seam_ratio(windows) == 3.0
+
+
+def test_region_change_looks_at_the_region_alone() -> None:
+    before = np.zeros((20, 30, 3), dtype=np.uint8)
+    after = before.copy()
+    after[:, 15:] = 90
+    left, right = np.zeros((20, 30), dtype=bool), np.zeros((20, 30), dtype=bool)
+    left[:, :15], right[:, 15:] = True, True
+    assert region_change(change_picture(before, left), change_picture(after, left)) == 0.0
+    assert region_change(change_picture(before, right), change_picture(after, right)) == 90.0
+    nothing = np.zeros((20, 30), dtype=bool)
+    assert region_change(change_picture(before, nothing), change_picture(after, nothing)) is None
+    wide = change_picture(np.zeros((100, 1000, 3), dtype=np.uint8), np.ones((100, 1000), dtype=bool))
+    assert wide.shape == (26, 256, 4)
+    assert wide[..., 3].min() == 255
+
+
+def test_rounded() -> None:
+    assert rounded([0.12345678, math.nan]) == [0.123457, None]

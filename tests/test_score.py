@@ -1,0 +1,177 @@
+"""Reverse tracking of encoded segments."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from _sam_fixture import moving_clip, stock_logits, write_small_sam
+
+from stages._metrics import iou
+from stages._sam.model import SamModel
+from stages._sam.prompts import PromptSchedule, SamPrompt
+from stages._sam.reverse import ReverseTracker
+from stages.base import Inputs, Output, Window
+from stages.prompts import Correction, ObjectPrompt
+from stages.score import ScoreConfig, ScoreStage, segment_frames
+from storage.errors import RunDirectoryError, UsageError
+from storage.spans import Span
+
+BOX = (38.0, 30.0, 58.0, 42.0)
+OTHER_BOX = (14.0, 26.0, 34.0, 46.0)
+SPANS = [(0, 8), (8, 16), (16, 22)]
+LENGTH, HEIGHT, WIDTH = 22, 71, 95
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SamModel:
+    handle = SamModel(write_small_sam(tmp_path_factory.mktemp("sam")))
+    handle.load()
+    return handle
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three segments of an odd-sized clip, padded to even sides."""
+    folder = tmp_path_factory.mktemp("segments")
+    clip = np.pad(moving_clip(LENGTH, HEIGHT, WIDTH), ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    for index, (start, stop) in enumerate(SPANS):
+        write_segment(folder / f"{index}.mp4", clip[start:stop])
+    return folder
+
+
+def write_segment(path: Path, frames: np.ndarray[Any, Any]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "10", "threads": "1"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def masks() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    objects = np.zeros((LENGTH, HEIGHT, WIDTH), dtype=bool)
+    persons = np.zeros_like(objects)
+    for t in range(LENGTH):
+        objects[t, 20 + t : 50 + t // 2, 10:80] = True
+        persons[t, 30:60, 50:90] = True
+    return objects, persons
+
+
+def run(
+    model: SamModel,
+    segments: Path,
+    masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+    prompt: ObjectPrompt,
+    corrections: tuple[Correction, ...] = (),
+    restore: bool = True,
+    track_info: tuple[dict[str, Any], ...] = ({}, {}, {}),
+) -> list[Output]:
+    config = ScoreConfig(prompt, corrections, segments)
+    outputs = []
+    stage = ScoreStage(config, model)
+    stage.open()
+    for index, (start, stop) in enumerate(SPANS):
+        span = Span(start, stop)
+        window = Window(index, span, span, span, stop == LENGTH, span.frames)
+        objects, persons = masks
+        arrays = {"masks/object": objects[start:stop], "masks/person": persons[start:stop]}
+        arrays["visible"] = np.ones((span.frames, 2), dtype=bool)
+        info = {"sink": {"segment": f"{index}.mp4"}, "track": track_info[index]}
+        outputs.append(stage.process(window, Inputs(arrays, info)))
+        if restore:
+            parts = stage.get_state().to_parts()
+            stage.close()
+            stage = ScoreStage(config, model)
+            stage.open()
+            stage.set_state(*parts)
+    stage.finish()
+    stage.close()
+    return outputs
+
+
+def test_scores_equal_stock_tracking_of_the_decoded_segments(
+    model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    prompt, corrections = ObjectPrompt(frame=2, box=BOX), (Correction(8, OTHER_BOX), Correction(19, BOX))
+    outputs = run(model, segments, masks, prompt, corrections)
+    decoded = np.concatenate([np.stack(list(segment_frames(segments / f"{i}.mp4", HEIGHT, WIDTH))) for i in range(3)])
+    prompts = {2: SamPrompt(box=BOX), 8: SamPrompt(box=OTHER_BOX), 19: SamPrompt(box=BOX)}
+    logits, visible = stock_logits(model.predictor, decoded, prompts)
+    values = np.concatenate([output.arrays["iou"] for output in outputs])
+    assert values.dtype == np.float32
+    assert np.isnan(values[:2]).all()
+    for frame in range(2, LENGTH):
+        assert values[frame] == np.float32(iou(masks[0][frame], (logits[frame] > 0).numpy()))
+    listed = [value for output in outputs for value in output.info["iou"]]
+    assert listed[:2] == [None, None]
+    assert listed[5] == pytest.approx(float(values[5]), abs=1e-6)
+    assert [flag for output in outputs for flag in output.info["visible"]][2:] == [visible[t] for t in range(2, LENGTH)]
+
+
+def test_restored_equals_uninterrupted(
+    model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    prompt = ObjectPrompt(box=BOX)
+    one, other = (run(model, segments, masks, prompt, restore=flag) for flag in (True, False))
+    for left, right in zip(one, other, strict=True):
+        assert np.array_equal(left.arrays["iou"], right.arrays["iou"], equal_nan=True)
+        assert left.info == right.info
+    assert one[0].info["seam"]["edge"] is None
+    assert one[1].info["seam"]["edge"] > 0
+    assert one[1].info["seam"]["inside_frames"] == 7
+    assert len(one[1].info["clipping"]) == len(one[1].info["boundary_f"]) == len(one[1].info["containment"]) == 8
+
+
+def test_untracked_spans_of_the_source_are_not_scored(
+    model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    # As after a cut at 6 with on_cut=reset and a correction at 10; track's new frames run ahead of score's final ones.
+    track_info = ({"untracked": {"object": [[6, 10]], "person": []}}, {}, {})
+    outputs = run(model, segments, masks, ObjectPrompt(box=BOX), (Correction(10, OTHER_BOX),), track_info=track_info)
+    values = np.concatenate([output.arrays["iou"] for output in outputs])
+    assert np.flatnonzero(np.isnan(values)).tolist() == [6, 7, 8, 9]
+
+
+def test_reverse_tracker_scores_any_frames(model: SamModel) -> None:
+    clip = moving_clip(12)
+    source = [np.zeros(clip.shape[1:3], dtype=bool)] * 12
+    tracker = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX)))
+    scores = tracker.score(iter(clip), iter(source), clip_frames_min16=12)
+    assert len(scores.iou) == 12
+    assert all(math.isnan(value) for value in scores.clipping)
+    with pytest.raises(ValueError, match="shorter"):
+        tracker.score(iter(clip), source[:3], clip_frames_min16=12)
+
+
+def test_segments_that_do_not_fit(
+    model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path
+) -> None:
+    objects, persons = masks
+    stage = ScoreStage(ScoreConfig(ObjectPrompt(box=BOX), (), tmp_path), model)
+    (tmp_path / "short.mp4").write_bytes((segments / "2.mp4").read_bytes())
+    (tmp_path / "long.mp4").write_bytes((segments / "0.mp4").read_bytes())
+    (tmp_path / "cut.mp4").write_bytes((segments / "0.mp4").read_bytes()[:400])
+    write_segment(tmp_path / "small.mp4", moving_clip(7, 64, 96))
+    span = Span(0, 7)
+    window = Window(0, span, span, span, False, 7)
+    for name, text in [
+        ("short", "6 of 7"),
+        ("long", "more than 7"),
+        ("cut", "cannot"),
+        ("small", "95x71"),
+        ("no", "cannot"),
+    ]:
+        arrays = {"masks/object": objects[:7], "masks/person": persons[:7], "visible": np.ones((7, 2), dtype=bool)}
+        with pytest.raises(RunDirectoryError, match=text):
+            stage.process(window, Inputs(arrays, {"sink": {"segment": f"{name}.mp4"}}))
+        stage.set_state(*type(stage.get_state())().to_parts())
+    stage.close()
+
+
+def test_threshold_outside_its_range() -> None:
+    with pytest.raises(UsageError, match="outside 0"):
+        ScoreConfig(ObjectPrompt(box=BOX), (), Path("segments"), iou_threshold=90.0)
