@@ -1,0 +1,66 @@
+"""The verdict in numbers, and the lines that a command prints at its end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stages.base import Array
+from storage.sizes import format_size
+
+
+def failed_spans(iou: Array, threshold: float) -> list[list[int]]:
+    """Half-open spans of frames at or below the threshold; untracked frames (NaN) never fail."""
+    failed = np.concatenate([[False], ~np.isnan(iou) & (iou <= threshold), [False]])
+    edges = np.flatnonzero(failed[1:] != failed[:-1])
+    return [[int(a), int(b)] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def gate_numbers(iou: Array, threshold: float) -> dict[str, Any]:
+    """Gate and IoU statistics of `[T]` float32 (NaN = untracked), as the JSON contract names them."""
+    scored = np.flatnonzero(~np.isnan(iou))
+    if scored.size == 0:
+        empty: dict[str, Any] = dict.fromkeys(("gate", "iou_mean", "iou_p5", "iou_min", "iou_min_frame"))
+        return {**empty, "failed_frames": []}
+    values = iou[scored].astype(np.float64)
+    failed = failed_spans(iou, threshold)
+    return {
+        "gate": "failed" if failed else "passed",
+        "iou_mean": float(values.mean()),
+        "iou_p5": float(np.percentile(values, 5)),
+        "iou_min": float(values.min()),
+        "iou_min_frame": int(scored[values.argmin()]),
+        "failed_frames": failed,
+    }
+
+
+def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:
+    """Spans as "[3, 9), [40, 41)", the first few of them."""
+    text = ", ".join(f"[{a}, {b})" for a, b in spans[:most])
+    return text + (f" and {len(spans) - most} more" if len(spans) > most else "")
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The end of a run for a person."""
+    speed = summary["frames"] / summary["seconds"] if summary["seconds"] > 0 else 0.0
+    vram = summary["peak_vram_bytes"]
+    memory = f"peak RSS {format_size(summary['peak_rss_bytes'])}"
+    memory += f", peak VRAM {format_size(vram)}" if vram is not None else ""
+    lines = [
+        f"{summary['frames']} frames in {summary['windows']} windows, {summary['seconds']:.1f} s "
+        f"({speed:.2f} frames/s), {memory}"
+    ]
+    if summary["gate"] is None:
+        lines.append("gate     none: nothing was generated" if not summary["output"] else "gate     none: nothing is tracked")
+    else:
+        lines.append(
+            f"gate     {summary['gate']}: IoU mean {summary['iou_mean']:.4f}, 5th percentile {summary['iou_p5']:.4f}, "
+            f"min {summary['iou_min']:.4f} at frame {summary['iou_min_frame']}"
+        )
+        if summary["failed_frames"]:
+            count = sum(b - a for a, b in summary["failed_frames"])
+            lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
+    if summary["output"]:
+        lines.append(f"output   {summary['output']}")
+    lines.append(f"report   {summary['run']}/report")
+    return "\n".join(lines)

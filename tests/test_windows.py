@@ -1,0 +1,69 @@
+"""Window arithmetic: every frame new once, final once, chunks never shared, whatever the length."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from storage.errors import UsageError
+from storage.spans import Span
+from stream.windows import WindowPlan
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> WindowPlan:
+    window = 4 * draw(st.integers(1, 30)) + 1
+    return WindowPlan(window, draw(st.integers(0, (window - 1) // 2)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(plan=plans(), frames=st.integers(1, 2000))
+@example(plan=WindowPlan(), frames=81)
+@example(plan=WindowPlan(), frames=82)
+@example(plan=WindowPlan(5, 2), frames=2000)
+def test_every_frame_is_new_once_and_final_once(plan: WindowPlan, frames: int) -> None:
+    windows = list(plan.windows(frames))
+    assert len(windows) == plan.count(frames)
+    for kind in ("new", "final"):
+        spans = [getattr(window, kind) for window in windows]
+        assert spans[0].start == 0 and spans[-1].stop == frames
+        assert all(a.stop == b.start and a.frames > 0 for a, b in zip(spans, [*spans[1:], Span(frames, frames)], strict=True))
+
+
+@settings(max_examples=400, deadline=None)
+@given(plan=plans(), frames=st.integers(1, 2000))
+def test_windows_never_share_a_chunk_and_are_full(plan: WindowPlan, frames: int) -> None:
+    windows = list(plan.windows(frames))
+    for window in windows:
+        assert window.new.start % plan.chunk_frames == 0 and window.final.start % plan.chunk_frames == 0
+        assert window.read.start <= window.final.start <= window.new.start <= window.read.stop
+        assert window.read.start <= window.final.stop <= window.read.stop
+        assert window.padded_frames % 4 == 1 and window.padded_frames >= window.read.frames
+        if frames >= plan.window:
+            assert window.read.frames == plan.window == window.padded_frames
+    assert [window.last for window in windows] == [False] * (len(windows) - 1) + [True]
+
+
+@settings(max_examples=200, deadline=None)
+@given(plan=plans(), frames=st.integers(1, 2000))
+def test_a_last_window_finds_what_it_needs_in_what_is_kept(plan: WindowPlan, frames: int) -> None:
+    windows = list(plan.windows(frames))
+    for before, window in zip(windows, windows[1:], strict=False):
+        # after a window everything before its final span is dropped
+        assert window.read.start >= before.final.start
+        assert window.new.start - window.final.start == plan.overlap
+
+
+def test_the_picture_in_the_docstring() -> None:
+    first, second, third = WindowPlan().windows(201)
+    assert (first.read, first.new, first.final) == (Span(0, 81), Span(0, 81), Span(0, 60))
+    assert (second.read, second.new, second.final) == (Span(60, 141), Span(81, 141), Span(60, 120))
+    assert (third.read, third.new, third.final) == (Span(120, 201), Span(141, 201), Span(120, 201))
+    shifted = list(WindowPlan().windows(150))[-1]
+    assert (shifted.read, shifted.new, shifted.final) == (Span(69, 150), Span(141, 150), Span(120, 150))
+    assert WindowPlan().chunk_frames == 3
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(80, 20), (1, 0), (81, 41), (81, -1), (3, 0)])
+def test_illegal_windows_are_refused(window: int, overlap: int) -> None:
+    with pytest.raises(UsageError, match=r"--(window|overlap) "):
+        WindowPlan(window, overlap)
