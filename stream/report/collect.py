@@ -1,0 +1,141 @@
+"""What the report is made of: one value a frame, one row a window, and the facts, gathered from the commit records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stages.base import Array
+from storage.spans import Span
+
+SCORE_COLUMNS = ("iou", "boundary_f", "containment", "clipping")
+OBJECTS = ("object", "person")
+
+Record = Mapping[str, Any]
+Spans = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """One value a frame.
+
+    Attributes:
+        times: `[T]` float64, seconds from the first frame.
+        visible: `[T, 2]` bool: object, person present in the source.
+        scores: `[T]` float64 by name (`SCORE_COLUMNS`), NaN where a frame was not scored or is untracked.
+    """
+
+    times: Array
+    visible: Array
+    scores: Mapping[str, Array]
+
+    def __post_init__(self) -> None:
+        lengths = {"visible": len(self.visible)} | {name: len(values) for name, values in self.scores.items()}
+        wrong = {name: length for name, length in lengths.items() if length != len(self.times)}
+        if wrong:
+            raise ValueError(f"a report of {len(self.times)} frames got columns of other lengths: {wrong}")
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.times)
+
+    @property
+    def iou(self) -> Array:
+        """`[T]` float64, NaN where not scored."""
+        return self.scores["iou"]
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """What one window cost.
+
+    Attributes:
+        final: the frames it made final.
+        seconds: wall clock by stage.
+        rss_bytes, vram_bytes: memory when it was done; None where it was not measured.
+    """
+
+    final: Span
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    rss_bytes: int | None = None
+    vram_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known beside the numbers a frame.
+
+    Attributes:
+        windows: in order.
+        untracked, lost: half-open spans by object ("object", "person"): not looked for yet, and looked for in vain.
+        cuts: first frames after a hard scene cut.
+        bad_frames: how many damaged source frames were concealed.
+        person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
+        seams: the score stage's `info["seam"]` by window.
+    """
+
+    windows: Sequence[WindowRow] = ()
+    untracked: Mapping[str, Spans] = field(default_factory=dict)
+    lost: Mapping[str, Spans] = field(default_factory=dict)
+    cuts: Sequence[int] = ()
+    bad_frames: int = 0
+    person: Mapping[str, Any] | None = None
+    seams: Sequence[Mapping[str, Any]] = ()
+
+
+def frame_table(times: Array, visible: Array, score_records: Sequence[Record]) -> FrameTable:
+    """The table of `len(times)` frames from the score stage's commit records; frames not scored yet are NaN."""
+    scores = {name: np.full(len(times), np.nan) for name in SCORE_COLUMNS}
+    for record in score_records:
+        start, stop = record["span"]
+        for name in SCORE_COLUMNS:
+            values = [np.nan if value is None else float(value) for value in record["info"][name]]
+            scores[name][start:stop] = values
+    return FrameTable(times=np.asarray(times, dtype=np.float64), visible=np.asarray(visible, dtype=bool), scores=scores)
+
+
+def facts(records: Mapping[str, Sequence[Record]], finals: Sequence[Span]) -> Facts:
+    """The facts from every stage's commit records, in order of windows.
+
+    Args:
+        records: by stage name.
+        finals: the windows' final spans.
+    """
+    track = [record["info"] for record in records.get("track", ())]
+    persons = [record["info"].get("person") for record in records.get("pose", ())]
+    return Facts(
+        windows=[_window_row(index, final, records) for index, final in enumerate(finals)],
+        untracked={name: join_spans([info["untracked"][name] for info in track]) for name in OBJECTS},
+        lost={name: join_spans([info["lost"][name] for info in track]) for name in OBJECTS},
+        cuts=[frame for info in track for frame in info["cuts"]],
+        bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
+        person=next((person for person in persons if person), None),
+        seams=[record["info"]["seam"] for record in records.get("score", ()) if record["info"].get("seam")],
+    )
+
+
+def join_spans(windows: Sequence[Sequence[Sequence[int]]]) -> Spans:
+    """Half-open spans of successive windows as one list, those that touch joined."""
+    joined: Spans = []
+    for start, stop in sorted((int(a), int(b)) for spans in windows for a, b in spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _window_row(index: int, final: Span, records: Mapping[str, Sequence[Record]]) -> WindowRow:
+    done = {stage: rows[index] for stage, rows in records.items() if index < len(rows)}
+    memory = {
+        key: max((record[key] for record in done.values() if record.get(key) is not None), default=None)
+        for key in ("rss_bytes", "vram_bytes")
+    }
+    return WindowRow(final=final, seconds={stage: float(row["seconds"]) for stage, row in done.items()}, **memory)
+
+
+def _count(bad_frames: int | Sequence[int]) -> int:
+    """A count, whether the decoder wrote how many or which."""
+    return bad_frames if isinstance(bad_frames, int) else len(bad_frames)

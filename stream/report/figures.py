@@ -1,0 +1,142 @@
+"""Plots as PNG bytes: IoU over time, and what each window cost. Drawn with matplotlib, without its global state."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages._metrics import failed_spans, flag_spans
+from stages.base import Array
+from stream.report.collect import WindowRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by colour-blind eyes too.
+LINE, FAIL, GOOD, GREY, AMBER = "#0072b2", "#d55e00", "#009e73", "#9aa0a6", "#e69f00"
+STAGE_COLOURS = ("#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#f0e442", "#d55e00", "#999999")
+DPI = 110
+
+
+def iou_plot(
+    iou: Array, visible: Array, threshold: float, window_edges: Sequence[int], cuts: Sequence[int] = ()
+) -> bytes:
+    """IoU over the frames: gate, failing frames, window edges; below it where object and person were visible.
+
+    Args:
+        iou: `[T]` float, NaN where a frame was not scored.
+        visible: `[T, 2]` bool, object and person in the source.
+        threshold: the gate; a frame fails when it is not above it.
+        window_edges: first frames of the windows' final spans, without frame 0.
+        cuts: first frames after scene cuts.
+
+    Returns:
+        A PNG, 1100 x 473 px.
+    """
+    figure = _figure(10, 4.3)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
+    failed = failed_spans(iou, threshold)
+    for start, stop in failed:
+        upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.13, linewidth=0)
+    _draw_edges((upper, lower), window_edges, cuts)
+    _draw_iou(upper, iou, threshold, failed)
+    for row, (label, colour) in enumerate((("person", AMBER), ("object", GOOD))):
+        spans = flag_spans(visible[:, 1 - row])
+        lower.broken_barh([(start - 0.5, stop - start) for start, stop in spans], (row - 0.35, 0.7), color=colour)
+        lower.text(-0.01, row, label, transform=lower.get_yaxis_transform(), ha="right", va="center", fontsize=9)
+    lower.set(yticks=[], ylim=(-0.5, 1.5), xlim=(-0.5, max(1, len(iou)) - 0.5), xlabel="frame")
+    lower.set_title("visible in the source", loc="left", fontsize=9, color="#444444", pad=3)
+    return _png(figure)
+
+
+def _draw_iou(axes: "Axes", iou: Array, threshold: float, failed: list[list[int]]) -> None:
+    frames = np.arange(len(iou))
+    axes.axhline(threshold, color=FAIL, linestyle="--", linewidth=1.1, label=f"gate {threshold:g}", zorder=2)
+    # A marker too where the clip is short: a scored frame between unscored ones has no line.
+    axes.plot(frames, iou, color=LINE, linewidth=1.4, marker="." if len(iou) <= 400 else "", markersize=3, label="IoU")
+    bad = np.concatenate([np.arange(start, stop) for start, stop in failed]) if failed else np.zeros(0, dtype=int)
+    if bad.size:
+        axes.plot(bad, iou[bad], linestyle="", marker="o", markersize=4, color=FAIL, label=f"{bad.size} failing")
+    scored = iou[~np.isnan(iou)]
+    if scored.size:
+        verdict = "gate failed" if bad.size else "gate passed"
+        title = f"{verdict}: mean {scored.mean():.3f}, worst {scored.min():.3f} at frame {int(np.nanargmin(iou))}"
+        axes.set_ylim(min(0.85, float(scored.min()) - 0.04, threshold - 0.05), 1.01)
+    else:
+        title = "no frame was scored"
+        axes.set_ylim(0, 1.01)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_ylabel("IoU of the object, source against output", fontsize=9)
+    axes.legend(loc="lower right", ncols=3, fontsize=8, framealpha=0.9)
+
+
+def _draw_edges(rows: Sequence["Axes"], window_edges: Sequence[int], cuts: Sequence[int]) -> None:
+    for axes in rows:
+        for edge in window_edges:
+            axes.axvline(edge - 0.5, color=GREY, linewidth=0.8, alpha=0.8, zorder=0)
+        for cut in cuts:
+            axes.axvline(cut - 0.5, color="black", linestyle=":", linewidth=1.2, zorder=1)
+    for kind, marks, style in (("window edge", window_edges, "-"), ("cut", cuts, ":")):
+        if len(marks):
+            rows[0].plot([], [], color=GREY if kind != "cut" else "black", linestyle=style, label=kind)
+
+
+def cost_plot(windows: Sequence[WindowRow]) -> bytes:
+    """Seconds a frame by stage, and memory, window by window: flat lines are what is promised.
+
+    Returns:
+        A PNG, 1100 px wide.
+    """
+    memory = [row for row in windows if row.rss_bytes is not None or row.vram_bytes is not None]
+    figure = _figure(10, 4.6 if memory else 2.9)
+    rows: Any = figure.subplots(2 if memory else 1, 1, sharex=True, squeeze=False)[:, 0]
+    _draw_seconds(rows[0], windows)
+    if memory:
+        for label, colour, values in (
+            ("RAM of the process", LINE, [row.rss_bytes for row in windows]),
+            ("VRAM, peak", GOOD, [row.vram_bytes for row in windows]),
+        ):
+            if any(value is not None for value in values):
+                heights = [np.nan if value is None else value / 1e9 for value in values]
+                rows[1].plot(heights, color=colour, marker="o", markersize=4, label=label)
+        rows[1].set_ylabel("GB", fontsize=9)
+        rows[1].set_ylim(bottom=0)
+        rows[1].legend(loc="lower right", fontsize=8)
+    rows[-1].set_xlabel("window")
+    rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
+    stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
+    floor = np.zeros(len(windows))
+    for index, stage in enumerate(stages):
+        heights = np.array([1000 * row.seconds.get(stage, 0.0) / max(1, row.final.frames) for row in windows])
+        colour = STAGE_COLOURS[index % len(STAGE_COLOURS)]
+        axes.bar(np.arange(len(windows)), heights, bottom=floor, label=stage, color=colour, width=0.8)
+        floor += heights
+    axes.set_ylabel("ms a frame", fontsize=9)
+    axes.set_title("time a frame by stage (decode runs beside the others)", loc="left", fontsize=11)
+    if stages:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, reverse=True, frameon=False)
+
+
+def _figure(width_inches: float, height_inches: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    # No software version in the file: the same numbers give the same bytes.
+    metadata: Mapping[str, Any] = {"Software": None}
+    figure.savefig(buffer, format="png", metadata=dict(metadata))
+    return buffer.getvalue()

@@ -1,0 +1,180 @@
+"""`index.html`: the report as one file that opens from disk. No script, no network, pictures inside."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from storage.sizes import format_size
+from stream.report.collect import WindowRow
+
+_MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --page: #ffffff; --box: #f5f6f8;
+  --good: #00795a; --bad: #b84300; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --line: #3a4048; --page: #16191d;
+  --box: #1f2329; --good: #37c79b; --bad: #ff8a4c; } }
+body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
+  background: var(--page); }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p { margin: .25rem 0; } .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
+.verdict { font-size: 1.15rem; font-weight: 600; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+.numbers div { background: var(--box); border-radius: .5rem; padding: .6rem .8rem; }
+.numbers b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: .4rem; background: #fff; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .75rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
+"""
+
+
+def report_page(
+    title: str,
+    values: Mapping[str, Any],
+    windows: Sequence[WindowRow],
+    pictures: Mapping[str, bytes],
+    about: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        title: of the run.
+        values: what `summary` gives.
+        windows: cost by window.
+        pictures: PNGs by the heading that stands above them, in order.
+        about: what the run was made with, by name (video, generator, models ...).
+
+    Returns:
+        HTML text, UTF-8.
+    """
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _verdict(values),
+        _numbers(values),
+        *(_picture(heading, data) for heading, data in pictures.items()),
+        _section("Frames that fail the gate", _failures(values)),
+        _section("Windows", _window_table(values, windows)),
+        _section("Tracking", _tracking(values)),
+        _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()])),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'  # or a browser asks for one and logs an error
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _verdict(values: Mapping[str, Any]) -> str:
+    threshold = f"{values['iou_threshold']:g}"
+    count = values["failed_frames_count"]
+    text, kind = {
+        "passed": (f"Gate passed: every scored frame has an IoU above {threshold}", "good"),
+        "failed": (f"Gate failed: {count} of {values['frames_scored']} frames are not above {threshold}", "bad"),
+    }.get(values["gate"] or "", ("Not scored: poses and masks only", "soft"))
+    facts = f"{values['frames']} frames in {values['windows']} windows"
+    return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>'
+
+
+def _numbers(values: Mapping[str, Any]) -> str:
+    boxes = []
+    for name, label, low, worst in (
+        ("iou", "IoU", "p5", "min"),
+        ("boundary_f", "boundary F", "p5", "min"),
+        ("containment", "containment", "p5", "min"),
+        ("clipping", "clipping", "p95", "max"),
+    ):
+        found = values[name]
+        if found["mean"] is not None:
+            detail = f"{low} {found[low]:.3f}, {worst} {found[worst]:.3f} at frame {found[f'{worst}_frame']}"
+            boxes.append((f"{label}, mean", f"{found['mean']:.3f}", detail))
+    if values["seam_ratio"] is not None:
+        boxes.append(("seam ratio", f"{values['seam_ratio']:.2f}", "change across window edges / inside; 1 = no seam"))
+    cells = (f"<div>{escape(a)}<b>{b}</b><span class='soft'>{escape(c)}</span></div>" for a, b, c in boxes)
+    return f'<div class="numbers">{"".join(cells)}</div>' if boxes else ""
+
+
+def _picture(heading: str, data: bytes) -> str:
+    source = base64.b64encode(data).decode()
+    return _section(heading, f'<img alt="{escape(heading, quote=True)}" src="data:image/png;base64,{source}">')
+
+
+def _failures(values: Mapping[str, Any]) -> str:
+    if values["gate"] is None:
+        return ""
+    spans = values["failed_frames"]
+    return f"<p>{_span_text(spans)}</p>" if spans else "<p>None.</p>"
+
+
+def _tracking(values: Mapping[str, Any]) -> str:
+    lines = []
+    for name in ("object", "person"):
+        found = values[name]
+        line = f"The {name} was seen in {found['visible_frames']} of {values['frames']} frames."
+        if found["lost"]:
+            line += f" Lost in {_span_text(found['lost'])}."
+        if found["untracked"]:
+            line += f" Not tracked in {_span_text(found['untracked'])}."
+        lines.append(line)
+    if values["person_found"] is None:
+        lines.append("No person was found by the pose models: the skeleton is empty.")
+    lines.append(
+        f"Scene cuts at {', '.join(map(str, values['cuts']))}." if values["cuts"] else "No scene cut was seen."
+    )
+    if values["bad_frames"]:
+        lines.append(f"{values['bad_frames']} damaged source frames were concealed by the last good one.")
+    return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def _span_text(spans: Sequence[Sequence[int]]) -> str:
+    shown = [str(a) if b == a + 1 else f"{a} to {b - 1}" for a, b in spans[:_MAX_ROWS]]
+    left = len(spans) - len(shown)
+    return (
+        f"frame{'s' if len(spans) > 1 or spans[0][1] > spans[0][0] + 1 else ''} "
+        + ", ".join(shown)
+        + (f" and {left} more spans (see iou.csv)" if left else "")
+    )
+
+
+def _window_table(values: Mapping[str, Any], windows: Sequence[WindowRow]) -> str:
+    stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
+    with_memory = any(row.rss_bytes is not None for row in windows)
+    head = ["window", "frames", "IoU mean", "IoU min", "failing", *(f"{stage}, s" for stage in stages)]
+    rows = []
+    for index, (score, cost) in enumerate(zip(values["by_window"], windows, strict=True)):
+        start, stop = score["frames"]
+        failing = sum(b - a for a, b in score["failed_frames"])
+        row = [
+            str(index),
+            f"{start} to {stop - 1}",
+            _number(score["iou_mean"]),
+            _number(score["iou_min"]),
+            str(failing),
+        ]
+        row += [f"{cost.seconds[stage]:.2f}" if stage in cost.seconds else "" for stage in stages]
+        rows.append(row + ([format_size(cost.rss_bytes or 0)] if with_memory else []))
+    left = len(rows) - _MAX_ROWS
+    more = f'<p class="soft">and {left} more windows (see summary.json)</p>' if left > 0 else ""
+    return _table(head + (["RAM"] if with_memory else []), rows[:_MAX_ROWS]) + more
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    header = f"<thead><tr>{top}</tr></thead>\n" if any(head) else ""
+    return f'<div class="scroll"><table>\n{header}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<h2>{escape(heading)}</h2>\n{content}" if content else ""
