@@ -35,7 +35,7 @@ class RunConfig:
     """Everything that was asked for, resolved. Names as on the command line; sizes in pixels, times in seconds."""
 
     prompt: ObjectPrompt = since("pose")
-    video: str = free()  # the input's identity (size and sha256) is kept beside the config
+    video: str = free(default="")  # the input's identity (size and sha256) is kept beside the config
     chain: str = since("generate", default="run")  # "run", or "extract": pose and masks only
 
     fps: float | None = since("decode", default=None)
