@@ -1,0 +1,68 @@
+"""What a video may demand before it is refused: hostile files are small on disk and large in memory."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import InputError, UsageError
+
+DEFAULT_MAX_PIXELS = 8192 * 4320  # one frame of DCI 8K
+DEFAULT_MAX_GAP_SECONDS = 3600.0
+
+# Demuxers of files that hold their own frames. Left out on purpose: playlists and scripts (hls, concat, dash, sdp),
+# which name other files or addresses, image patterns, and devices.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,mxf,ivf,gif,apng,yuv4mpegpipe,"
+    "h264,hevc,av1,obu,m4v,vc1,dv,wav,mp3,flac,aac,w64,aiff,swf,rm,webp_pipe"
+)
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """Bounds on what is accepted.
+
+    Attributes:
+        max_pixels: width times height of one frame.
+        max_bad_frames: damaged frames that are concealed before the video is refused.
+        max_gap_seconds: the longest time from one frame to the next.
+    """
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_bad_frames: int = 100
+    max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")
+        if self.max_bad_frames < 0:
+            raise UsageError(f"--max-bad-frames {self.max_bad_frames} must be 0 or more")
+
+    def check_size(self, path: Path, width: int, height: int) -> None:
+        """Refuse a frame that is too large, or empty.
+
+        Raises:
+            InputError: with the size and the limit.
+        """
+        if width < 1 or height < 1:
+            raise InputError(f"{path}: frames of {width}x{height} pixels: this is no video, or its header is damaged")
+        if width * height > self.max_pixels:
+            raise InputError(
+                f"{path}: frames of {width}x{height} are {width * height} pixels, the limit is {self.max_pixels}: "
+                "raise it with --max-pixels, or scale the video down"
+            )
+
+
+def check_file(path: Path) -> None:
+    """Only a regular file is opened: a pipe or a device could hang or never end.
+
+    Raises:
+        InputError: when it is missing, unreadable, empty, or something else than a file.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: is not a regular file: save the video to a file first")
+    if found.st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes): fetch or export the video again")

@@ -1,0 +1,281 @@
+"""The frames of a video, checked, timed and upright, from the start or from any frame met before."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from stages._video.clock import Clock
+from stages._video.colour import ColourTags, check_colour, tags_of
+from stages._video.digest import frame_digest
+from stages._video.limits import VideoLimits
+from stages._video.orient import Orientation, orientation_of
+from stages._video.reader import SuspectedDamage, VideoReader
+from stages.base import Array
+from storage.errors import InputError
+
+
+@dataclass(frozen=True)
+class VideoProperties:
+    """What a video is. Names with `claimed` are what its header says, which nothing depends on.
+
+    Attributes:
+        width: upright width in pixels, found on the first frame.
+        height: upright height in pixels, found on the first frame.
+        coded_width: width in pixels as coded.
+        coded_height: height in pixels as coded.
+        rotation_degrees: counter-clockwise turn that brings a coded frame upright: 0, 90, 180 or 270.
+        pixel_format: of the first frame, e.g. `yuv420p10le`.
+        codec: e.g. `h264`.
+        colour_matrix, colour_range, colour_primaries, colour_transfer: tags by code point (ITU-T H.273).
+        sample_aspect_ratio: width to height of an upright pixel, `(1, 1)` where untagged.
+        claimed_fps: frames a second, 25 where nothing sensible is claimed.
+        claimed_frames: or None.
+        claimed_seconds: or None.
+    """
+
+    width: int
+    height: int
+    coded_width: int
+    coded_height: int
+    rotation_degrees: int
+    pixel_format: str
+    codec: str
+    colour_matrix: int
+    colour_range: int
+    colour_primaries: int
+    colour_transfer: int
+    sample_aspect_ratio: tuple[int, int]
+    claimed_fps: float
+    claimed_frames: int | None
+    claimed_seconds: float | None
+
+    @property
+    def colour(self) -> ColourTags:
+        """The four colour tags together."""
+        return ColourTags(self.colour_matrix, self.colour_range, self.colour_primaries, self.colour_transfer)
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame of the file.
+
+    Attributes:
+        picture: as decoded, not yet converted or turned.
+        pts: its stamp in ticks of the stream, or None.
+        seconds: its time since the first frame.
+        concealed: whether it is the last good frame in place of a damaged or missing one.
+        orientation: how `to_rgb` turns it.
+    """
+
+    picture: av.VideoFrame
+    pts: int | None
+    seconds: float
+    concealed: bool
+    orientation: Orientation
+
+    def to_rgb(self) -> Array:
+        """`[H, W, 3]` uint8 RGB, upright, by PyAV's default conversion.
+
+        Raises:
+            InputError: when swscale cannot convert the pixel format.
+        """
+        try:
+            return self.orientation.apply(self.picture.to_ndarray(format="rgb24"))
+        except (FFmpegError, ValueError) as error:
+            raise InputError(
+                f"a frame at {self.seconds:.3f} s in pixel format {self.picture.format.name} cannot be converted to "
+                f"RGB ({error}): convert the video first (ffmpeg -i IN -pix_fmt yuv420p OUT)"
+            ) from error
+
+
+@dataclass(frozen=True)
+class KnownFrame:
+    """A frame met before: enough to find it again and to recognise it."""
+
+    pts: int | None
+    seconds: float
+    digest: str
+
+
+class VideoSource:
+    """Frames of a file in order. Opened on construction; the first frame is decoded there, and checked.
+
+    Raises:
+        InputError: when the file is no video that can be used.
+    """
+
+    def __init__(self, path: Path, limits: VideoLimits) -> None:
+        self.path = path
+        self.limits = limits
+        self._reader: VideoReader | None = None
+        self._held: SourceFrame | None = None
+        self._shape: tuple[int, int, Orientation] | None = None
+        self._given_seconds = -1.0
+        self._frames = self._from_start(careful=False)
+        try:
+            self._held = next(self._frames, None)
+        except BaseException:
+            self.close()
+            raise
+        if self._held is None or self._reader is None:
+            self.close()
+            raise InputError(f"{path}: not one frame can be decoded: fetch or export it again")
+        self.properties: VideoProperties = _properties(self._reader, self._held)
+        self._first_pts = self._clock.first_pts
+
+    @property
+    def repaired_times(self) -> int:
+        """Times met so far that the file does not give, or not in rising order."""
+        return self._clock.repaired
+
+    @property
+    def careful(self) -> bool:
+        """Whether damage was met, so that one thread decodes."""
+        return self._reader is not None and self._reader.careful
+
+    @property
+    def read_error(self) -> str | None:
+        """Why reading ended before the end of the file, if it did."""
+        return self._reader.read_error if self._reader is not None else None
+
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+        self._frames = iter(())
+        self._held = None
+        if self._reader is not None:
+            self._reader.close()
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """All frames from the current place on."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            yield held
+        yield from self._frames
+
+    def restart(self, careful: bool = False) -> None:
+        """Go back to the first frame, decoding everything again; `careful` when damage is known to be there."""
+        self._held = None
+        self._given_seconds = -1.0
+        self._frames = self._from_start(careful)
+
+    def seek(self, seconds: float) -> bool:
+        """Go on from the key frame at or before a time. False when the file cannot be sought.
+
+        Times are taken for stamps, which holds for files whose times needed no repair: what is found must be verified
+        by digest. `frames` may then raise `SuspectedDamage`.
+        """
+        if self._first_pts is None:
+            return False
+        self._held = None
+        reader = self._open(careful=False)
+        self._clock.first_pts = self._first_pts
+        try:
+            reader.seek(self._clock.pts_of(seconds))
+        except SuspectedDamage:
+            return False
+        self._frames = self._checked(reader)
+        return True
+
+    def seek_known(self, known: Sequence[KnownFrame]) -> SourceFrame | None:
+        """Go to just behind the last of these frames, by seeking; gives that frame, or None when that is impossible.
+
+        Every one of them must be met, in order, and have its digest.
+        """
+        if not known or any(frame.pts is None for frame in known) or not self.seek(known[0].seconds):
+            return None
+        wanted = {frame.pts: frame for frame in known}
+        met = 0
+        try:
+            for frame in self._frames:
+                expected = wanted.get(frame.pts)
+                if expected is not None:
+                    if frame.seconds != expected.seconds or frame_digest(frame.to_rgb()) != expected.digest:
+                        return None
+                    met += 1
+                if frame.seconds >= known[-1].seconds:
+                    break
+        except SuspectedDamage:
+            return None
+        if met < len(known):
+            return None
+        self._given_seconds = known[-1].seconds
+        self._frames = self._mended(self._frames)
+        return frame
+
+    def _from_start(self, careful: bool) -> Iterator[SourceFrame]:
+        return self._mended(self._checked(self._open(careful)))
+
+    def _mended(self, frames: Iterator[SourceFrame]) -> Iterator[SourceFrame]:
+        """The frames; when damage shows, decoded again with one thread, passing over those already given."""
+        try:
+            for frame in frames:
+                self._given_seconds = frame.seconds
+                yield frame
+        except SuspectedDamage:
+            for frame in self._checked(self._open(careful=True)):
+                if frame.seconds > self._given_seconds:
+                    self._given_seconds = frame.seconds
+                    yield frame
+
+    def _open(self, careful: bool) -> VideoReader:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = VideoReader(self.path, self.limits, careful)
+        reader = self._reader
+        self._clock = Clock(self.path, reader.time_base, float(1 / reader.claimed_rate), self.limits.max_gap_seconds)
+        return reader
+
+    def _checked(self, reader: VideoReader) -> Iterator[SourceFrame]:
+        for raw in reader.frames():
+            orientation = self._check(raw.picture)
+            yield SourceFrame(raw.picture, raw.pts, self._clock.seconds(raw.pts), raw.concealed, orientation)
+
+    def _check(self, picture: av.VideoFrame) -> Orientation:
+        """Refuse what would be misread; gives the frame's orientation."""
+        self.limits.check_size(self.path, picture.width, picture.height)
+        if picture.interlaced_frame:
+            raise InputError(
+                f"{self.path}: is interlaced: deinterlace it first "
+                "(ffmpeg -i IN -vf bwdif=mode=send_frame -c:v libx264 -crf 12 OUT.mp4)"
+            )
+        check_colour(self.path, picture)
+        shape = (picture.width, picture.height, orientation_of(self.path, picture))
+        if self._shape is None:
+            self._shape = shape
+        if shape != self._shape:
+            width, height, turned = self._shape
+            raise InputError(
+                f"{self.path}: frames change midway from {width}x{height} turned {turned.degrees} degrees to "
+                f"{shape[0]}x{shape[1]} turned {shape[2].degrees}: bring it to one size first "
+                f"(ffmpeg -i IN -vf scale={width}:{height} OUT.mp4)"
+            )
+        return shape[2]
+
+
+def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
+    stream, picture = reader.stream, frame.picture
+    width, height = frame.orientation.size(picture.width, picture.height)
+    tags = tags_of(picture)
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    ratio = (aspect.numerator, aspect.denominator) if aspect and aspect > 0 else (1, 1)
+    seconds = None if stream.duration is None else float(stream.duration * reader.time_base)
+    return VideoProperties(
+        width=width,
+        height=height,
+        coded_width=picture.width,
+        coded_height=picture.height,
+        rotation_degrees=frame.orientation.degrees,
+        pixel_format=picture.format.name,
+        codec=stream.codec_context.name,
+        colour_matrix=tags.matrix,
+        colour_range=tags.range,
+        colour_primaries=tags.primaries,
+        colour_transfer=tags.transfer,
+        sample_aspect_ratio=ratio[::-1] if frame.orientation.transpose else ratio,
+        claimed_fps=float(reader.claimed_rate),
+        claimed_frames=stream.frames or None,
+        claimed_seconds=seconds,
+    )

@@ -1,0 +1,292 @@
+"""Decode: the video's frames, upright RGB, window by window, with their times. It finds out where the clip ends."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from stages._video.digest import frame_digest
+from stages._video.fetch import fetch_video
+from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
+from stages._video.resample import ClipFrame, clip_frames, read_again
+from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
+from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.spans import Span
+
+__all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "VideoProperties", "fetch_video", "read_span"]
+
+LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
+KNOWN_FRAMES = 8
+MAX_FPS = 1000.0
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """What to decode, and how.
+
+    Attributes:
+        path: the video file.
+        window: frames of a window (4n+1).
+        overlap: frames that neighbouring windows share.
+        fps: rate to resample to, or None to keep every frame at its time.
+        max_bad_frames: damaged frames that are concealed before the video is refused.
+        max_pixels: largest width times height of a frame.
+        max_gap_seconds: longest time from one frame to the next.
+    """
+
+    path: Path
+    window: int = 81
+    overlap: int = 21
+    fps: float | None = None
+    max_bad_frames: int = 100
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0.01 <= self.fps <= MAX_FPS:
+            raise UsageError(f"--fps {self.fps} is outside 0.01..{MAX_FPS:g} frames a second")
+        self.limits  # noqa: B018  (validates)
+
+    @property
+    def limits(self) -> VideoLimits:
+        """The bounds on what is accepted."""
+        return VideoLimits(self.max_pixels, self.max_bad_frames, self.max_gap_seconds)
+
+
+@dataclass
+class DecodeState(State):
+    """Where decoding stands after a window.
+
+    Attributes:
+        next_frame: index of the clip's next frame.
+        known: the last frames of the file that were shown, at most `KNOWN_FRAMES`: `[pts, seconds, digest]`.
+        seekable: whether stamps and pictures were sound so far, so that seeking can be exact.
+        careful: whether damage was met.
+    """
+
+    version: ClassVar[int] = 1
+
+    next_frame: int = 0
+    known: list[list[Json]] = field(default_factory=list)
+    seekable: bool = True
+    careful: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What one window gave.
+
+    Attributes:
+        frames: `[n, H, W, 3]` uint8 RGB, upright.
+        times: `[n]` float64, seconds since the first frame of the clip.
+        last: whether the clip ends with these frames (exact).
+        clip_frames_min16: the clip's length, or 16 where it is longer (exact from the first window on).
+        bad_frames: indices (in the clip) of frames that are the last good one in place of a damaged or missing one.
+        digests: of each frame.
+    """
+
+    frames: Array
+    times: Array
+    last: bool
+    clip_frames_min16: int
+    bad_frames: list[int]
+    digests: list[str]
+
+
+class DecodeStage(Stage):
+    """Reads the video. `open` checks it; each window then takes as many frames as there are, up to its span.
+
+    Raises (from `open`, `next` and `process`):
+        InputError: when the file is no video, has no picture track, is HDR or interlaced, changes its size, is damaged
+            beyond `max_bad_frames`, or exceeds a limit.
+    """
+
+    name = "decode"
+    writes: ClassVar[Mapping[str, str]] = {"times": "new", "frames": "new"}
+
+    def __init__(self, config: DecodeConfig) -> None:
+        self.config = config
+        self._source: VideoSource | None = None
+        self._clip: Iterator[ClipFrame] = iter(())
+        self._ahead: deque[ClipFrame] = deque()
+        self._state = DecodeState()
+
+    def open(self) -> None:
+        """Open the file, decode its first frame and check it."""
+        self._source = VideoSource(Path(self.config.path), self.config.limits)
+        self._clip = self._clip_from(self._source.frames())
+
+    @property
+    def properties(self) -> VideoProperties:
+        """What the video is; needs `open`."""
+        return self._opened().properties
+
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+        self._ahead.clear()
+        self._clip = iter(())
+        if self._source is not None:
+            self._source.close()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Decode `window.new`, or what there is of it; `window.last` is not read, but found out."""
+        found = self.next(window.new)
+        source = self._opened()
+        info: dict[str, Json] = {
+            "frames": len(found.times),
+            "last": found.last,
+            "clip_frames_min16": found.clip_frames_min16,
+            "bad_frames": found.bad_frames,
+            "repaired_times": source.repaired_times,
+            "frame_digests": found.digests,
+        }
+        if found.last:
+            info["read_error"] = source.read_error
+            info["claimed_frames"] = source.properties.claimed_frames
+        return Output(arrays={"times": found.times, "frames": found.frames}, info=info)
+
+    def next(self, span: Span) -> Decoded:
+        """The frames of `span`, which must begin where the last call ended; fewer when the clip ends in it.
+
+        Raises:
+            ValueError: when the span begins elsewhere.
+        """
+        if span.start != self._state.next_frame:
+            raise ValueError(f"decode stands before frame {self._state.next_frame}, not {span.start}")
+        properties = self.properties
+        frames = np.empty((span.frames, properties.height, properties.width, 3), np.uint8)
+        times: list[float] = []
+        digests: list[str] = []
+        bad: list[int] = []
+        shown: SourceFrame | None = None
+        while len(times) < span.frames and self._fill(1):
+            item = self._ahead.popleft()
+            row = len(times)
+            if item.source is shown:
+                frames[row] = frames[row - 1]
+                digests.append(digests[-1])
+            else:
+                frames[row] = item.source.to_rgb()
+                digests.append(frame_digest(frames[row]))
+                self._remember(item.source, digests[-1])
+            shown = item.source
+            if shown.concealed:
+                bad.append(span.start + row)
+            times.append(item.seconds)
+        count = len(times)
+        stop = span.start + count
+        self._state.next_frame = stop
+        return Decoded(
+            frames=frames if count == span.frames else frames[:count].copy(),
+            times=np.array(times, np.float64),
+            last=not self._fill(1),
+            clip_frames_min16=min(LOOK_AHEAD_FRAMES, stop + self._fill(max(1, LOOK_AHEAD_FRAMES - stop))),
+            bad_frames=bad,
+            digests=digests,
+        )
+
+    def get_state(self) -> State:
+        """Where decoding stands; frames looked at ahead are decoded again after a resume."""
+        source, state = self._opened(), self._state
+        return DecodeState(
+            next_frame=state.next_frame,
+            known=[list(entry) for entry in state.known],
+            seekable=not source.careful and source.repaired_times == 0,
+            careful=source.careful,
+        )
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Go on exactly where the state was taken: by seeking where the frames met prove right, else from the start.
+
+        Raises:
+            InputError: when the video no longer gives the frames it gave.
+        """
+        state = DecodeState.from_parts(values, arrays)
+        source = self._opened()
+        self._ahead.clear()
+        known = [KnownFrame(*entry) for entry in state.known]
+        shown = source.seek_known(known) if state.seekable else None
+        if shown is None:
+            source.restart(state.careful)
+            self._clip = self._clip_from(source.frames())
+            self._replay(state.next_frame, known)
+        elif self.config.fps is None:
+            self._clip = self._clip_from(source.frames())
+        else:
+            self._clip = self._clip_from(chain([shown], source.frames()), state.next_frame)
+        self._state = state
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """One window of RGB frames, and 48 frames of at most 4 bytes a pixel in decoder threads and look-ahead."""
+        return height * width * (3 * window_frames + 4 * (LOOK_AHEAD_FRAMES + 32)), 0
+
+    def _opened(self) -> VideoSource:
+        if self._source is None:
+            raise RunDirectoryError("the decode stage is not open: call open() first")
+        return self._source
+
+    def _clip_from(self, frames: Iterator[SourceFrame], first: int = 0) -> Iterator[ClipFrame]:
+        return clip_frames(frames, self.config.fps, 1 / self.properties.claimed_fps, first)
+
+    def _fill(self, wanted: int) -> int:
+        """Decode ahead until `wanted` frames wait, or the clip ends; gives how many wait."""
+        self._ahead.extend(islice(self._clip, max(0, wanted - len(self._ahead))))
+        return len(self._ahead)
+
+    def _remember(self, frame: SourceFrame, digest: str) -> None:
+        known = self._state.known
+        if not known or known[-1][1] != frame.seconds:
+            known.append([frame.pts, frame.seconds, digest])
+            del known[:-KNOWN_FRAMES]
+
+    def _replay(self, frames: int, known: Sequence[KnownFrame]) -> None:
+        """Pass over the clip's first `frames` frames, verifying those that are known.
+
+        Raises:
+            InputError: when one is not what it was.
+        """
+        digests = {frame.seconds: frame.digest for frame in known}
+        passed, verified = 0, set()
+        for item in islice(self._clip, frames):
+            passed += 1
+            seconds = item.source.seconds
+            if seconds in digests and seconds not in verified:
+                if frame_digest(item.source.to_rgb()) != digests[seconds]:
+                    break
+                verified.add(seconds)
+        if passed < frames or len(verified) < len(digests):
+            raise InputError(
+                f"{self.config.path}: frame {max(0, passed - 1)} is not the one decoded before: the file changed "
+                "since the run began; bring the old one back, or start anew with --overwrite"
+            )
+
+
+def read_span(
+    config: DecodeConfig, span: Span, digests: Sequence[str], times: Sequence[float] | None = None
+) -> Iterator[Array]:
+    """Frames `span` of the clip once more, `[H, W, 3]` uint8 RGB each, verified by the digests they had.
+
+    Args:
+        config: as in the run.
+        span: which frames of the clip.
+        digests: `frame_digests` of exactly these frames, in order.
+        times: their times; with them the file is sought, without it is decoded from its start.
+
+    Raises:
+        InputError: when the video no longer gives these frames.
+        ValueError: when there is not one digest (and time) a frame.
+    """
+    if len(digests) != span.frames or (times is not None and len(times) != span.frames):
+        raise ValueError(f"{span.frames} frames are wanted, {len(digests)} digests given")
+    if span.frames == 0:
+        return
+    source = VideoSource(Path(config.path), config.limits)
+    try:
+        yield from read_again(source, config.fps, span, digests, times)
+    finally:
+        source.close()
