@@ -1,6 +1,7 @@
 """Finding weight files: by name in the models folder, packaged, or by path. Imports nothing heavy."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -91,18 +92,10 @@ def recorded_path(path: Path) -> Path:
 
 
 def recorded_sha256(path: Path) -> str | None:
-    """The hash recorded for a model's file, or None.
-
-    Raises:
-        EnvironmentFault: when the record is there and holds no sha256.
-    """
+    """The hash recorded for a model's file; None where there is no record, or one that holds no sha256."""
     record = recorded_path(path)
-    if not record.is_file():
-        return None
-    text = record.read_text(encoding="ascii", errors="replace").split()
-    if not text or len(text[0]) != 64 or set(text[0].lower()) - set("0123456789abcdef"):
-        raise EnvironmentFault(f"{record} holds no sha256: delete it together with {path.name} and fetch that again")
-    return text[0].lower()
+    text = record.read_text(encoding="ascii", errors="replace").split() if record.is_file() else []
+    return text[0].lower() if text and re.fullmatch("[0-9a-fA-F]{64}", text[0]) else None
 
 
 def expected_sha256(model: ModelFile, path: Path) -> str | None:
@@ -199,7 +192,8 @@ class FileState:
         present: whether it is there (with the length it must have, where that is known).
         size_bytes: of the file on disk, else as the table says, else None.
         sha256: what its content must have: pinned, recorded, or (packaged) computed; else None.
-        hash_state: "pinned", "recorded" or "unknown".
+        hash_state: "pinned", "recorded" (when it was fetched), "archive" (only that of the zip it comes in is pinned),
+            "packaged" or "unknown".
     """
 
     path: Path
@@ -216,6 +210,12 @@ def state_of(model: ModelFile, folder: Path | None = None) -> FileState:
     present = bool(found) and model.size_bytes in (None, found)
     size = found if present else model.size_bytes
     if model.packaged:
-        return FileState(path, present, size, file_sha256(path) if present else None, "pinned")
+        return FileState(path, present, size, file_sha256(path) if present else None, "packaged")
     sha256 = expected_sha256(model, path)
-    return FileState(path, present, size, sha256, "pinned" if model.sha256 else "recorded" if sha256 else "unknown")
+    if model.sha256:
+        hash_state = "pinned"
+    elif sha256:
+        hash_state = "recorded"
+    else:
+        hash_state = "archive" if model.archive and model.archive.sha256 else "unknown"
+    return FileState(path, present, size, sha256, hash_state)
