@@ -1,0 +1,108 @@
+"""YOLOX person detector: rtmlib's letterbox, decoding and NMS over our own session.
+
+Imports rtmlib: import this module only where a model is opened.
+"""
+
+from typing import Any
+
+import numpy as np
+from rtmlib import YOLOX
+
+from stages._pose.session import Session
+from stages.base import Array
+from storage.errors import EnvironmentFault
+
+PERSON = 0  # index of the class "person" in COCO
+DEFAULT_SIDE = 640  # input side of YOLOX-m and larger, where the model leaves it open
+NMS_IOU = 0.45  # rtmlib's and DWPose's
+
+
+class PersonDetector(YOLOX):  # type: ignore[misc]  # rtmlib has no types
+    """Boxes of the persons in a frame.
+
+    rtmlib's constructor is not run: it would open a session of its own, print, and download what it does not find.
+    Two layouts of models exist: `[1, N, 5]` boxes with their labels (NMS inside the model), whose labels and threshold
+    rtmlib ignores, and `[1, A, 5 + classes]` raw, where rtmlib returns every class. Here both give persons above the
+    threshold only.
+    """
+
+    def __init__(
+        self, session: Session, path: str, score_threshold: float, side: tuple[int, int] | None = None
+    ) -> None:
+        """
+        Args:
+            session: of a YOLOX model.
+            path: its file, for messages.
+            score_threshold: detections at or below it are dropped, 0..1.
+            side: input (width, height) where the model leaves it open; a fixed input size of the model wins.
+
+        Raises:
+            EnvironmentFault: when inputs or outputs are not those of a YOLOX detector.
+        """
+        self.session = session
+        self.onnx_model = path
+        width, height = _input_size(session, path, side)
+        self.model_input_size = (height, width)  # rtmlib's order for detectors
+        self.mean = self.std = None
+        self.backend, self.device = "onnxruntime", "cpu"  # read by rtmlib's `inference`; the session decides
+        self.det_mode, self.nms_thr, self.score_thr = "human", NMS_IOU, score_threshold
+        _check_outputs(session, path)
+
+    def __call__(self, frame: Array) -> Array:
+        """Detect persons.
+
+        Args:
+            frame: [H, W, 3] uint8 RGB.
+
+        Returns:
+            [n, 4] float32: x1, y1, x2, y2 in pixels of the frame; n may be 0.
+        """
+        letterboxed, ratio = self.preprocess(frame)
+        # Resizing works a channel at a time and pads with grey: reversing after it feeds the model BGR all the same.
+        outputs = self.inference(letterboxed[..., ::-1])
+        return self.person_boxes(outputs, ratio)
+
+    def person_boxes(self, outputs: list[Array], ratio: float) -> Array:
+        """Boxes from the model's outputs, `[n, 4]` float32 in pixels of the frame.
+
+        Raises:
+            EnvironmentFault: when the outputs have neither of the two layouts.
+        """
+        first = outputs[0]
+        if first.ndim != 3 or first.shape[-1] < 5 or (first.shape[-1] == 5 and len(outputs) < 2):
+            shapes = ", ".join(str(tuple(output.shape)) for output in outputs)
+            raise _unfit(self.onnx_model, f"its outputs are {shapes}")
+        if first.shape[-1] == 5:
+            rows = first[0][(outputs[1][0] == PERSON) & (first[0][:, 4] > self.score_thr)]
+            boxes = rows[:, :4] / ratio
+        else:
+            boxes = self.postprocess(first[..., : 6 + PERSON].copy(), ratio)  # box, objectness, class "person" alone
+        found: Array = np.asarray(boxes, np.float32).reshape(-1, 4)
+        return found[(found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])]
+
+
+def _input_size(session: Session, path: str, asked: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) of the model's input."""
+    inputs = session.get_inputs()
+    shape: list[Any] = list(inputs[0].shape) if len(inputs) == 1 else []
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        raise _unfit(path, f"its input is {shape}")
+    fallback = asked or (DEFAULT_SIDE, DEFAULT_SIDE)
+    width = shape[3] if isinstance(shape[3], int) else fallback[0]
+    height = shape[2] if isinstance(shape[2], int) else fallback[1]
+    return width, height
+
+
+def _check_outputs(session: Session, path: str) -> None:
+    """Refuse, before any frame is read, a model that declares outputs of another kind."""
+    shapes = [list(output.shape) for output in session.get_outputs()]
+    last = shapes[0][-1] if shapes[0] else None
+    if len(shapes[0]) not in (0, 3) or (isinstance(last, int) and (last < 5 or (last == 5 and len(shapes) < 2))):
+        raise _unfit(path, f"its outputs are {shapes}")
+
+
+def _unfit(path: str, found: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"{path} is no YOLOX person detector: {found}, wanted one image [1, 3, H, W] and either [1, N, 5] with labels "
+        "or [1, A, 5 + classes]; give another --detector"
+    )

@@ -1,0 +1,149 @@
+"""ONNX Runtime sessions under our own control: provider, threads, memory arena, and errors of one line.
+
+rtmlib opens sessions with default options, prints to stdout, downloads what it does not find, and falls back to the CPU
+without a word. None of that happens here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.base import Array
+from storage.errors import EnvironmentFault
+
+GPU_ARENA_BYTES = 2 << 30
+"""Upper bound of ONNX Runtime's CUDA arena, a session: DWPose-l at batch 12 needs well under 1 GiB."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session runs.
+
+    Attributes:
+        device: "cpu" or "cuda" (one GPU: the first).
+        threads: threads inside one operator; 0 = as many as the machine has cores.
+        gpu_bytes: limit of the CUDA memory arena.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    gpu_bytes: int = GPU_ARENA_BYTES
+
+
+class Session:
+    """An `onnxruntime.InferenceSession` with the methods rtmlib calls, whose failures are errors of one line."""
+
+    def __init__(self, inner: Any, path: str) -> None:
+        self._inner = inner  # onnxruntime ships no types
+        self._path = path
+
+    def get_inputs(self) -> list[Any]:
+        """The model's inputs: `name` and `shape` (names stand for free axes)."""
+        return list(self._inner.get_inputs())
+
+    def get_outputs(self) -> list[Any]:
+        """The model's outputs, likewise."""
+        return list(self._inner.get_outputs())
+
+    def run(self, outputs: list[str] | None, feeds: dict[str, Array]) -> list[Array]:
+        """The outputs of these names.
+
+        Raises:
+            EnvironmentFault: when ONNX Runtime fails, above all for want of memory.
+        """
+        try:
+            return list(self._inner.run(outputs, feeds))
+        except _failures() as error:
+            raise EnvironmentFault(
+                f"ONNX Runtime failed in {self._path}: {_first_line(error)}; free memory, or use --device cpu"
+            ) from error
+
+
+def open_session(path: str, options: SessionOptions) -> Session:
+    """Open an ONNX model on the requested device, or say why not.
+
+    Args:
+        path: a local `.onnx` file; nothing is ever downloaded.
+        options: device, threads, memory.
+
+    Returns:
+        a session whose first provider is the requested one.
+
+    Raises:
+        EnvironmentFault: the file is missing or no ONNX model, or the CUDA provider does not come up.
+    """
+    if not Path(path).is_file():
+        raise EnvironmentFault(f"no model file at {path}: fetch it with `skate models fetch`, or give another path")
+    import onnxruntime as ort
+
+    if options.device == "cuda":
+        _require_cuda(ort)
+    try:
+        inner = ort.InferenceSession(path, _session_options(ort, options.threads), providers=_providers(options))
+    except _failures() as error:
+        raise EnvironmentFault(
+            f"{path} is not a model that ONNX Runtime can open: {_first_line(error)}; "
+            "check it with `skate models verify`, fetch it again, or give another path"
+        ) from error
+    if options.device == "cuda" and inner.get_providers()[0] != "CUDAExecutionProvider":
+        raise EnvironmentFault(
+            f"--device cuda: ONNX Runtime fell back to {inner.get_providers()[0]} for {path}: "
+            "install the gpu extra and an NVIDIA driver for its CUDA version, or use --device cpu"
+        )
+    return Session(inner, path)
+
+
+def _require_cuda(ort: Any) -> None:
+    available = ort.get_available_providers()
+    if "CUDAExecutionProvider" not in available:
+        raise EnvironmentFault(
+            f"--device cuda: this ONNX Runtime has no CUDA provider (it has {', '.join(available)}): "
+            "install the gpu extra instead of cpu, or use --device cpu"
+        )
+    ort.preload_dlls()  # finds the CUDA and cuDNN libraries that came with torch
+
+
+def _session_options(ort: Any, threads: int) -> Any:
+    chosen = ort.SessionOptions()
+    chosen.intra_op_num_threads = threads
+    chosen.inter_op_num_threads = 1
+    chosen.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    chosen.use_deterministic_compute = True
+    chosen.log_severity_level = 3  # errors only: its warnings speak of graph nodes, not of anything to be done
+    # Spinning threads steal the cores from torch and from the decoder that runs ahead.
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return chosen
+
+
+def _providers(options: SessionOptions) -> list[Any]:
+    if options.device != "cuda":
+        return ["CPUExecutionProvider"]
+    cuda = {
+        "device_id": 0,
+        "gpu_mem_limit": options.gpu_bytes,
+        "arena_extend_strategy": "kSameAsRequested",  # doubling would take up to twice what is needed
+        "cudnn_conv_algo_search": "HEURISTIC",  # the exhaustive search times kernels, so its choice varies
+    }
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a model that it cannot open or run, and nothing else."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        "Fail",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "InvalidArgument",
+        "NotImplemented",
+        "NoModel",
+        "RuntimeException",
+        "EPFail",
+    )
+    return tuple(getattr(state, name) for name in names)

@@ -1,0 +1,280 @@
+"""Keypoints and foot contacts of one person, by DWPose through rtmlib and ONNX Runtime."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from stages._pose.contact import Ground, foot_contacts, no_ground
+from stages._pose.follow import AGE, HEIGHT, begin, choose, followed_box, no_tracks, one_frame_on, update
+from stages._pose.place import prompt_box
+from stages._pose.session import SessionOptions, open_session
+from stages._pose.skeleton import BODY, JOINTS
+from stages._pose.smooth import Filter, no_filter, one_euro
+from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside
+from storage.errors import UsageError
+
+if TYPE_CHECKING:
+    from stages._pose.detector import PersonDetector
+    from stages._pose.estimator import PoseEstimator
+
+SMOOTH = ("none", "one-euro")
+DEVICES = ("cpu", "cuda")
+BATCH = {"cpu": 3, "cuda": 12}
+"""Crops a run: divides the default windows' 81 and 60 new frames (cpu), or nearly (cuda), so that little is padding."""
+
+SEEN = 0.3
+SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
+
+RUNTIME_BYTES = 120 << 20  # ONNX Runtime and rtmlib themselves
+ACTIVATIONS = 40  # bytes of working memory per byte of float32 input (measured: bench/pose_vs_rtmlib.py)
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """What the pose stage needs to know.
+
+    Attributes:
+        pose_path, detector_path: local `.onnx` files.
+        prompt: the object; its place on its frame tells whose pose is wanted.
+        person_box: a box of the person on the prompt frame; it decides alone.
+        device: "cpu" or "cuda".
+        detect_every: the detector runs on frames whose absolute index it divides, and on every frame where the person
+            is not in sight. Between detections the box moves on at the person's speed and widens.
+        smooth: "none" or "one-euro".
+        score_threshold: detections at or below it are dropped.
+        pose_input, detector_input: (width, height) where a model leaves its input size open.
+        batch: crops a run; None = by device.
+        threads: threads inside one operator; 0 = one a core.
+    """
+
+    pose_path: str
+    detector_path: str
+    prompt: ObjectPrompt
+    person_box: Box | None = None
+    device: str = "cpu"
+    detect_every: int = 1
+    smooth: str = "none"
+    score_threshold: float = 0.3
+    pose_input: tuple[int, int] | None = None
+    detector_input: tuple[int, int] | None = None
+    batch: int | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.smooth not in SMOOTH:
+            raise UsageError(f"--smooth {self.smooth}: choose one of {', '.join(SMOOTH)}")
+        if self.device not in DEVICES:
+            raise UsageError(f"--device {self.device}: the pose stage runs on one of {', '.join(DEVICES)}")
+        if self.detect_every < 1:
+            raise UsageError(f"--detect-every {self.detect_every} is below 1")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"a batch of {self.batch} crops is below 1")
+        if not 0.0 <= self.score_threshold < 1.0:
+            raise UsageError(f"the detector's score threshold {self.score_threshold:g} is outside 0..1")
+        if self.person_box is not None:
+            check_box("--person-box", self.person_box)
+
+    @property
+    def crops(self) -> int:
+        """Crops a run."""
+        return self.batch or BATCH[self.device]
+
+
+@dataclass
+class PoseState(State):
+    """What pose carries; of fixed size.
+
+    Attributes:
+        tracks: [8, 8] float64, the chosen person and the strangers beside them (`stages._pose.follow`): boxes, speeds,
+            heights, frames since seen.
+        points, speeds, known: the One-Euro filter's (`stages._pose.smooth.Filter`).
+        feet, foot_speeds, contacts: the foot contact's (`stages._pose.contact.Ground`).
+        clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
+        next_frame: the first frame not seen yet.
+    """
+
+    tracks: Array = field(default_factory=no_tracks)
+    points: Array = field(default_factory=lambda: no_filter(JOINTS).points)
+    speeds: Array = field(default_factory=lambda: no_filter(JOINTS).speeds)
+    known: Array = field(default_factory=lambda: no_filter(JOINTS).known)
+    feet: Array = field(default_factory=lambda: no_ground().feet)
+    foot_speeds: Array = field(default_factory=lambda: no_ground().speeds)
+    contacts: Array = field(default_factory=lambda: no_ground().contacts)
+    clocks: Array = field(default_factory=lambda: np.array([0.0, 0.0, np.nan]))
+    next_frame: int = 0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Where the person is believed to be on one frame.
+
+    Attributes:
+        box: [4] float32 x1, y1, x2, y2, or None where nobody is followed.
+        detected: whether the detector saw the person on this very frame.
+        height: the person's height in pixels.
+    """
+
+    box: Array | None
+    detected: bool
+    height: float
+
+
+NOBODY = Sight(None, False, 0.0)
+
+
+class PoseStage(Stage):
+    """The pose of one person, window by window: `keypoints` [n, 133, 3] float32 and `contacts` [n, 2] bool.
+
+    Keypoints are x, y in pixels and a score 0..1; score 0 (and x = y = 0) = not seen. Nobody is followed before the
+    prompt frame. No detection, no pose: a frame without the person has scores 0 everywhere.
+
+    Info: `person`: `{"frame": F, "box": [x1, y1, x2, y2]}` in the window in which the person was chosen, else None;
+    `persons_seen`: frames of this window on which the person was seen.
+    """
+
+    name: ClassVar[str] = "pose"
+    reads: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
+    writes: ClassVar[Mapping[str, str]] = {"keypoints": "new", "contacts": "new"}
+
+    def __init__(self, config: PoseConfig) -> None:
+        self.config = config
+        self._object: Box | None = None
+        self._detector: PersonDetector | None = None
+        self._estimator: PoseEstimator | None = None
+        self._tracks = no_tracks()
+        self._filter = no_filter(JOINTS)
+        self._ground = no_ground()
+        self._next_frame = 0
+
+    def open(self) -> None:
+        """Open both models.
+
+        Raises:
+            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
+            InputError: the object's mask cannot be read.
+        """
+        config = self.config
+        options = SessionOptions(config.device, config.threads)
+        sessions = [open_session(path, options) for path in (config.detector_path, config.pose_path)]
+        from stages._pose.detector import PersonDetector
+        from stages._pose.estimator import PoseEstimator
+
+        self._object = prompt_box(config.prompt)
+        self._detector = PersonDetector(
+            sessions[0], config.detector_path, config.score_threshold, config.detector_input
+        )
+        self._estimator = PoseEstimator(sessions[1], config.pose_path, config.crops, config.pose_input)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Find the person on every new frame, and the keypoints in all of them together."""
+        frames, times = inputs.arrays["frames"], inputs.arrays["times"]
+        if self.config.person_box is not None:
+            check_box_inside("--person-box", self.config.person_box, frames.shape[2], frames.shape[1])
+        chosen_before = bool(self._tracks[0, AGE] >= 0)
+        sights: list[Sight] = []
+        person: Json = None
+        for frame, image in enumerate(frames, start=window.new.start):
+            sights.append(self._look(frame, image))
+            box = sights[-1].box
+            if box is not None and person is None and not chosen_before:
+                person = {"frame": frame, "box": [float(v) for v in box]}
+        keypoints = self._estimate(frames, sights)
+        contacts = np.zeros((len(frames), 2), bool)
+        for index, (sight, seconds) in enumerate(zip(sights, times, strict=True)):
+            self._settle(keypoints[index], float(seconds), sight.height)
+            contacts[index] = self._ground.contacts
+        self._next_frame = window.new.stop
+        seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
+        return Output({"keypoints": keypoints, "contacts": contacts}, {"person": person, "persons_seen": seen})
+
+    def close(self) -> None:
+        """Drop the sessions."""
+        self._detector = self._estimator = None
+
+    def get_state(self) -> PoseState:
+        """A copy of what is carried."""
+        moving, ground = self._filter, self._ground
+        return PoseState(
+            tracks=self._tracks.copy(),
+            points=moving.points.copy(),
+            speeds=moving.speeds.copy(),
+            known=moving.known.copy(),
+            feet=ground.feet.copy(),
+            foot_speeds=ground.speeds.copy(),
+            contacts=ground.contacts.copy(),
+            clocks=np.array([moving.seconds, ground.seconds, ground.level]),
+            next_frame=self._next_frame,
+        )
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave."""
+        state = PoseState.from_parts(values, arrays)
+        clocks = [float(value) for value in state.clocks]
+        self._tracks = state.tracks.copy()
+        self._filter = Filter(state.points.copy(), state.speeds.copy(), state.known.astype(bool), clocks[0])
+        self._ground = Ground(
+            state.feet.copy(), state.foot_speeds.copy(), clocks[2], state.contacts.astype(bool), clocks[1]
+        )
+        self._next_frame = state.next_frame
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Projected peak (RAM, VRAM): the window's frames, both models, and what they work in."""
+        config = self.config
+        weights = sum(Path(p).stat().st_size for p in (config.pose_path, config.detector_path) if Path(p).is_file())
+        pose_w, pose_h = config.pose_input or (288, 384)
+        side_w, side_h = config.detector_input or (640, 640)
+        inputs = 12 * (config.crops * pose_w * pose_h + side_w * side_h)
+        models = 2 * weights + ACTIVATIONS * inputs
+        frames = window_frames * (height * width * 3 + JOINTS * 12)
+        if config.device == "cuda":
+            return frames + RUNTIME_BYTES + weights + 2 * inputs, models + RUNTIME_BYTES
+        return frames + RUNTIME_BYTES + models, 0
+
+    def _look(self, frame: int, image: Array) -> Sight:
+        """Where the person is on this frame; runs the detector where it is due or the person is not in sight."""
+        assert self._detector is not None, "open() comes first"
+        if frame < self.config.prompt.frame:
+            return NOBODY
+        self._tracks = one_frame_on(self._tracks)
+        every, age = self.config.detect_every, int(self._tracks[0, AGE])
+        # The detection due last found them, if it does not lie after the frame on which they were seen last.
+        in_sight = age >= 0 and (frame - 1) // every * every <= frame - age
+        if (frame % every == 0 or not in_sight) and not self._find(self._detector(image)):
+            return NOBODY
+        person = self._tracks[0]
+        return Sight(followed_box(self._tracks), bool(person[AGE] == 0), float(person[HEIGHT]))
+
+    def _find(self, boxes: Array) -> bool:
+        """Choose or follow the person among detections; whether one of them is the person."""
+        assert self._object is not None, "open() comes first"
+        if self._tracks[0, AGE] >= 0:
+            self._tracks, mine = update(self._tracks, boxes)
+            return mine is not None
+        if len(boxes) == 0:
+            return False
+        self._tracks = begin(boxes, choose(boxes, self._object, self.config.person_box))
+        return True
+
+    def _estimate(self, frames: Array, sights: list[Sight]) -> Array:
+        """[n, 133, 3] keypoints, as the model gives them; zeros where nobody is."""
+        assert self._estimator is not None, "open() comes first"
+        keypoints = np.zeros((len(frames), JOINTS, 3), np.float32)
+        where = [(index, sight.box) for index, sight in enumerate(sights) if sight.box is not None]
+        keypoints[[index for index, _ in where]] = self._estimator(
+            [frames[index] for index, _ in where], [box for _, box in where]
+        )
+        for index, sight in enumerate(sights):
+            if not sight.detected and (keypoints[index, BODY, 2] >= SEEN).sum() < SEEN_BODY_JOINTS:
+                keypoints[index] = 0.0  # they left between two detections
+        return keypoints
+
+    def _settle(self, keypoints: Array, seconds: float, height: float) -> None:
+        """Smooth one frame's keypoints in place, and tell which feet are in contact."""
+        height = max(height, 1.0)  # 0 where nobody is: then every score is 0, and nothing is divided by it
+        if self.config.smooth == "one-euro":
+            self._filter, keypoints[:] = one_euro(self._filter, keypoints, seconds, height)
+        self._ground = foot_contacts(self._ground, keypoints, seconds, height)
