@@ -38,7 +38,7 @@ def test_options_that_cannot_change_a_result_do_not_count() -> None:
         ({"text": "a robot"}, "generate"),
         ({"prompt": ObjectPrompt(box=(1.0, 2.0, 30.0, 41.0))}, "pose"),
         ({"sam": "large"}, "track"),
-        ({"window": 41, "text": "x"}, "decode"),
+        ({"window": 45, "text": "x"}, "decode"),
         ({"iou_threshold": 0.8}, "finish"),
     ],
 )
