@@ -69,7 +69,7 @@ def _draw_iou(axes: "Axes", iou: Array, threshold: float, failed: list[list[int]
         axes.set_ylim(0, 1.01)
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_ylabel("IoU of the object, source against output", fontsize=9)
-    axes.legend(loc="lower right", ncols=3, fontsize=8, framealpha=0.9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, fontsize=8, frameon=False)
 
 
 def _draw_edges(rows: Sequence["Axes"], window_edges: Sequence[int], cuts: Sequence[int]) -> None:
@@ -78,9 +78,9 @@ def _draw_edges(rows: Sequence["Axes"], window_edges: Sequence[int], cuts: Seque
             axes.axvline(edge - 0.5, color=GREY, linewidth=0.8, alpha=0.8, zorder=0)
         for cut in cuts:
             axes.axvline(cut - 0.5, color="black", linestyle=":", linewidth=1.2, zorder=1)
-    for kind, marks, style in (("window edge", window_edges, "-"), ("cut", cuts, ":")):
+    for label, marks, colour, style in (("window edge", window_edges, GREY, "-"), ("cut", cuts, "black", ":")):
         if len(marks):
-            rows[0].plot([], [], color=GREY if kind != "cut" else "black", linestyle=style, label=kind)
+            rows[0].plot([], [], color=colour, linestyle=style, label=label)
 
 
 def cost_plot(windows: Sequence[WindowRow]) -> bytes:
@@ -102,7 +102,7 @@ def cost_plot(windows: Sequence[WindowRow]) -> bytes:
                 heights = [np.nan if value is None else value / 1e9 for value in values]
                 rows[1].plot(heights, color=colour, marker="o", markersize=4, label=label)
         rows[1].set_ylabel("GB", fontsize=9)
-        rows[1].set_ylim(bottom=0)
+        rows[1].set_ylim(0, 1.15 * max(max(row.rss_bytes or 0, row.vram_bytes or 0) for row in memory) / 1e9)
         rows[1].legend(loc="lower right", fontsize=8)
     rows[-1].set_xlabel("window")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)

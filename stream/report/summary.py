@@ -64,9 +64,10 @@ def statistics(values: Array, worst_is_high: bool = False) -> dict[str, Any]:
 
 
 def iou_csv(table: FrameTable) -> str:
-    """The table as CSV, one line a frame, lines ending in a newline on every system.
+    """The table as CSV, a line a frame, each ending in a newline alone.
 
-    Columns: `frame,time_s,iou,boundary_f,containment,clipping,object_visible,person_visible`. Six decimals; an empty field where a frame was not scored or is untracked; visible as 0 or 1.
+    Columns: `frame,time_s,iou,boundary_f,containment,clipping,object_visible,person_visible`. Six decimals; an empty
+    field where a frame was not scored or is untracked; visible as 0 or 1.
     """
     lines = [",".join(["frame", "time_s", *SCORE_COLUMNS, "object_visible", "person_visible"])]
     for frame in range(table.frames):

@@ -1,0 +1,239 @@
+"""The report: numbers, pictures and page, from made-up scores."""
+
+import csv
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.base import Array
+from storage.spans import Span
+from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans
+from stream.report.figures import cost_plot, iou_plot
+from stream.report.html import report_page
+from stream.report.strips import StripRow, film_strip, overlay, png_bytes
+from stream.report.summary import iou_csv, pick_frames, summary
+
+FINALS = [Span(0, 6), Span(6, 10)]
+IOU = [None, 0.95, 0.97, 0.90, 0.5, 1.0, 0.99, 0.98, 0.8, 1.0]
+
+
+def score_records() -> list[Record]:
+    """Two windows of the score stage: frame 0 untracked, frames 3, 4 and 8 failing."""
+    records: list[Record] = []
+    for start, stop in FINALS:
+        part = IOU[start:stop]
+        info = {
+            "iou": part,
+            "boundary_f": part,
+            "containment": part,
+            "clipping": [None if value is None else 1 - value for value in part],
+            "seam": {"edge": 3.0 if start else None, "inside_sum": 10.0, "inside_frames": 5},
+        }
+        records.append({"span": [start, stop], "seconds": 0.5, "info": info})
+    return records
+
+
+def all_records() -> dict[str, list[Record]]:
+    """Commit records of the stages the report looks at."""
+    lost = [[[4, 6]], [[6, 7]]]
+    return {
+        "decode": [{"span": [0, 8], "seconds": 0.1, "info": {"bad_frames": 2}, "rss_bytes": 900_000_000}] * 2,
+        "pose": [
+            {"seconds": 1.0, "info": {"person": None}},
+            {"seconds": 1.0, "info": {"person": {"frame": 7, "box": [1, 2, 3, 4]}}},
+        ],
+        "track": [
+            {
+                "seconds": 2.0,
+                "info": {
+                    "cuts": [5] if index else [],
+                    "untracked": {"object": [] if index else [[0, 1]], "person": []},
+                    "lost": {"object": lost[index], "person": []},
+                },
+            }
+            for index in range(2)
+        ],
+        "score": score_records(),
+    }
+
+
+def table() -> FrameTable:
+    """Ten frames."""
+    visible = np.ones((10, 2), dtype=bool)
+    visible[[0, 5, 9], 0] = False
+    return frame_table(np.arange(10) / 24, visible, score_records())
+
+
+def test_table_from_records() -> None:
+    found = table()
+    assert found.frames == 10 and math.isnan(found.iou[0]) and found.iou[4] == 0.5
+    partial = frame_table(np.arange(10) / 24, found.visible, score_records()[:1])
+    assert np.isnan(partial.iou[6:]).all() and partial.iou[5] == 1.0
+    with pytest.raises(ValueError, match="other lengths"):
+        FrameTable(np.zeros(3), np.ones((2, 2), dtype=bool), {"iou": np.zeros(3)})
+
+
+def test_facts_from_records() -> None:
+    found = facts(all_records(), FINALS)
+    assert found.lost == {"object": [(4, 7)], "person": []}
+    assert found.untracked == {"object": [(0, 1)], "person": []}
+    assert found.cuts == [5] and found.bad_frames == 4
+    assert found.person == {"frame": 7, "box": [1, 2, 3, 4]}
+    assert found.windows[0] == WindowRow(
+        Span(0, 6), {"decode": 0.1, "pose": 1.0, "track": 2.0, "score": 0.5}, 900_000_000, None
+    )
+    assert join_spans([[[3, 5]], [[5, 7], [9, 10]]]) == [(3, 7), (9, 10)]
+    # An interrupted run: fewer records than windows.
+    assert facts({"decode": all_records()["decode"][:1]}, FINALS).windows[1].seconds == {}
+
+
+def test_summary() -> None:
+    values = summary(table(), facts(all_records(), FINALS), 0.9)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["gate"] == "failed" and values["frames"] == 10 and values["windows"] == 2
+    assert values["failed_frames"] == [[3, 5], [8, 9]] and values["failed_frames_count"] == 3
+    assert values["iou"] == {"mean": 0.898889, "p5": 0.5, "p5_frame": 4, "min": 0.5, "min_frame": 4}
+    assert values["clipping"] == {"mean": 0.101111, "p95": 0.5, "p95_frame": 4, "max": 0.5, "max_frame": 4}
+    assert values["seam_ratio"] == 1.5
+    assert values["object"] == {"visible_frames": 7, "lost": [[4, 7]], "untracked": [[0, 1]]}
+    assert values["person_found"]["frame"] == 7 and values["bad_frames"] == 4 and values["cuts"] == [5]
+    assert values["by_window"][1] == {
+        "frames": [6, 10],
+        "iou_mean": 0.9425,
+        "iou_min": 0.8,
+        "failed_frames": [[8, 9]],
+    }
+
+
+def test_summary_of_what_was_only_tracked() -> None:
+    values = summary(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(), 0.9)
+    assert values["gate"] is None and values["iou"]["mean"] is None and values["clipping"]["max"] is None
+    assert values["failed_frames"] == [] and values["seam_ratio"] is None and values["person_found"] is None
+    assert "Not scored" in report_page("x", values, [], {}, {})
+    assert summary(table(), Facts(), 0.4)["gate"] == "passed"
+
+
+def test_csv_is_exact() -> None:
+    text = iou_csv(table())
+    lines = text.split("\n")
+    assert lines[0] == "frame,time_s,iou,boundary_f,containment,clipping,object_visible,person_visible"
+    assert lines[1] == "0,0.000000,,,,,0,1"
+    assert lines[5] == "4,0.166667,0.500000,0.500000,0.500000,0.500000,1,1"
+    assert text.endswith("\n") and "\r" not in text
+    assert [row["frame"] for row in csv.DictReader(io.StringIO(text))] == [str(t) for t in range(10)]
+
+
+def test_frames_to_look_at() -> None:
+    found = table()
+    # Frames 5 and 9 score 1.0 because the object is in neither picture: nothing to see there.
+    assert pick_frames(found.iou, found.visible[:, 0]) == {"worst": 4, "median": 1, "best": 6}
+    assert pick_frames(found.iou, np.zeros(10, dtype=bool))["best"] == 5
+    assert pick_frames(np.full(3, np.nan), np.ones(3, dtype=bool)) == {}
+
+
+def opened(data: bytes) -> Array:
+    """A PNG's pixels, RGB."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def near(picture: Array, colour: tuple[int, int, int]) -> int:
+    """How many pixels have about this colour."""
+    return int((np.abs(picture.astype(int) - np.array(colour)).max(axis=-1) < 12).sum())
+
+
+def test_iou_plot_marks_failures() -> None:
+    found = table()
+    data = iou_plot(found.iou, found.visible, 0.9, [6], [5])
+    picture = opened(data)
+    assert picture.shape == (473, 1100, 3)
+    passed = opened(iou_plot(np.full(10, 0.95), found.visible, 0.9, [6]))
+    assert near(picture, (213, 94, 0)) > near(passed, (213, 94, 0)) + 50  # markers of the failing frames
+    assert near(picture, (0, 114, 178)) > 300 and near(picture, (0, 158, 115)) > 1000
+    assert data == iou_plot(found.iou, found.visible, 0.9, [6], [5])
+
+
+@pytest.mark.parametrize("frames", [0, 1, 5000])
+def test_iou_plot_of_any_length(frames: int) -> None:
+    iou = np.full(frames, np.nan) if frames < 2 else 0.5 + 0.4 * np.sin(np.arange(frames) / 90)
+    assert opened(iou_plot(iou, np.ones((frames, 2), dtype=bool), 0.9, [])).shape == (473, 1100, 3)
+
+
+def test_cost_plot() -> None:
+    rows = facts(all_records(), FINALS).windows
+    assert opened(cost_plot(rows)).shape[1] == 1100
+    assert opened(cost_plot([WindowRow(Span(0, 5), {"decode": 1.0})])).shape[0] < opened(cost_plot(rows)).shape[0]
+    assert opened(cost_plot([])).shape[1] == 1100
+
+
+def strip_row(failed: bool, width: int = 80, height: int = 50) -> StripRow:
+    """A grey source with a mask, one bone, and a bright result."""
+    thing, person = np.zeros((2, height, width), dtype=bool)
+    thing[30:40, 10:40], person[5:25, 20:30] = True, True
+    keypoints = np.zeros((133, 3), dtype=np.float32)
+    keypoints[5], keypoints[6] = (50, 10, 0.9), (70, 20, 0.9)
+    keypoints[7] = (np.nan, np.nan, 0.9)
+    return StripRow(
+        caption="worst: frame 4, IoU 0.5000",
+        source=np.full((height, width, 3), 100, dtype=np.uint8),
+        object_mask=thing,
+        person_mask=person,
+        keypoints=keypoints,
+        result=np.full((height, width, 3), (10, 200, 30), dtype=np.uint8),
+        failed=failed,
+    )
+
+
+def test_overlay_shows_masks_and_skeleton() -> None:
+    row = strip_row(False)
+    picture = overlay(row)
+    assert picture[35, 25].tolist() == [(100 + 255) // 2, (100 + 140) // 2, 50]
+    assert picture[12, 25].tolist() == [70, 120, 177]
+    assert picture[15, 60].min() > 150  # the bone between the shoulders
+    assert picture[45, 5].tolist() == [100, 100, 100] and row.source.max() == 100
+
+
+def test_film_strip() -> None:
+    sheet = film_strip([strip_row(True), strip_row(False)])
+    assert sheet.shape == (26 + 2 * (26 + 50 + 6) + 6, 3 * 80 + 4 * 6, 3)
+    assert near(sheet, (10, 200, 30)) == 2 * 80 * 50
+    assert near(sheet[26:52], (200, 40, 0)) > 10 and near(sheet[26 + 82 : 26 + 82 + 26], (200, 40, 0)) == 0
+    assert np.array_equal(opened(png_bytes(sheet)), sheet)
+    assert film_strip([strip_row(False, 1000, 400)], cell_width=480).shape[1] == 3 * 480 + 4 * 6
+
+
+class Page(HTMLParser):
+    """What a page loads, and whether its elements close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_self_contained() -> None:
+    found, known = table(), facts(all_records(), FINALS)
+    pictures = {"IoU over time": iou_plot(found.iou, found.visible, 0.9, [6])}
+    text = report_page("<run> & more", summary(found, known, 0.9), known.windows, pictures, {"video": "a<b.mp4"})
+    page = Page()
+    page.feed(text)
+    assert page.open == [] and page.sources and all(source.startswith("data:") for source in page.sources)
+    assert "http" not in text and "<script" not in text and "url(" not in text
+    assert "&lt;run&gt; &amp; more" in text and "a&lt;b.mp4" in text and "<run>" not in text
+    plain = re.sub(r"<[^>]+>", " ", text)
+    assert "Gate failed: 3 of 9 frames are not above 0.9" in plain
+    assert "frames 3 to 4, 8" in plain and "Lost in frames 4 to 6" in plain and "Not tracked in frame 0." in plain
+    assert "4 damaged source frames" in plain
