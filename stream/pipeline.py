@@ -101,7 +101,7 @@ class Pipeline:
         started = time.perf_counter()
         output = stage.process(window, inputs)
         seconds = time.perf_counter() - started
-        span = _span(window, next(iter(stage.writes.values()), "final"))
+        span = span_of(window, next(iter(stage.writes.values()), "final"))
         self._commit(stage, window.index, span, output, stage.get_state(), seconds)
         self._ready[stage.name] = window.index + 1
         fresh.update({name: values for name, values in output.arrays.items() if name not in self.run.arrays.specs})
@@ -119,7 +119,7 @@ class Pipeline:
     def _inputs(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Inputs:
         arrays: dict[str, Array] = {}
         for name, kind in stage.reads.items():
-            span = _span(window, kind)
+            span = span_of(window, kind)
             if name == "tail":
                 arrays[name] = self._tail(window)
             elif name == "frames":
@@ -173,7 +173,7 @@ class Pipeline:
             self.run.drop(self.droppable, stop)
 
 
-def _span(window: Window, kind: str) -> Span:
+def span_of(window: Window, kind: str) -> Span:
     """The window's span of this kind.
 
     Raises:

@@ -1,0 +1,172 @@
+"""What every stage owes to the pipeline, checked on each of them over the same three windows of a small clip."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from _sam_fixture import write_small_sam
+
+from stages.base import Inputs, Output, Stage, Window
+from stages.blend import BlendConfig, BlendStage
+from stages.decode import DecodeConfig, DecodeStage
+from stages.models.registry import resolve
+from stages.pose import PoseConfig, PoseStage
+from stages.preview import PreviewConfig, PreviewStage
+from stages.prompts import ObjectPrompt
+from stages.score import ScoreConfig, ScoreStage
+from stages.sink import SinkStage, sink_config
+from stages.track import SamModel, TrackConfig, TrackStage
+from storage.arrays import run_arrays
+from stream.demo import DemoConfig, Scene
+from stream.demo.clip import write_clip
+from stream.demo.job import mask_box
+from stream.pipeline import span_of
+from stream.windows import WindowPlan
+
+PLAN = WindowPlan(9, 3)
+CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
+NAMES = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+
+
+@dataclass(frozen=True)
+class Material:
+    """A clip on disk, and everything the stages of one whole pass were given and gave."""
+
+    folder: Path
+    make: dict[str, Callable[[Path], Stage]]
+    inputs: dict[tuple[str, int], Inputs]
+    outputs: dict[tuple[str, int], Output]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    folder = tmp_path_factory.mktemp("contract")
+    video = folder / "clip.mp4"
+    write_clip(CLIP, video)
+    prompt = ObjectPrompt(box=mask_box(Scene(CLIP).frame(0).object_mask))
+    sam = SamModel(write_small_sam(folder))
+    with DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)) as probe:
+        properties = probe.properties
+    pose = PoseConfig(resolve("pose", "mini").path, resolve("detector", "mini").path, prompt, threads=1)
+    make: dict[str, Callable[[Path], Stage]] = {
+        "decode": lambda _: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
+        "pose": lambda _: PoseStage(pose),
+        "track": lambda _: TrackStage(TrackConfig(prompt), sam),
+        "generate": lambda _: PreviewStage(PreviewConfig()),
+        "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
+        "sink": lambda out: SinkStage(sink_config(out, properties)),
+        "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),
+    }
+    (folder / "segments").mkdir()
+    found = Material(folder, make, {}, {})
+    _pass(found)
+    return found
+
+
+def _pass(material: Material) -> None:
+    """Run the whole chain once in memory, remembering inputs and outputs."""
+    shapes = run_arrays(CLIP.height, CLIP.width)
+    arrays = {name: np.zeros((CLIP.frames, *spec.frame_shape), spec.dtype) for name, spec in shapes.items()}
+    stages = {name: material.make[name](material.folder / "segments") for name in NAMES}
+    for window in PLAN.windows(CLIP.frames):
+        info: dict[str, Any] = {}
+        raw = None
+        for name in NAMES:
+            stage = stages[name]
+            if window.index == 0:
+                stage.open()
+            given = {
+                read: raw if read == "raw" else arrays[read][slice(*span_of(window, kind))].copy()
+                for read, kind in stage.reads.items()
+            }
+            inputs = Inputs(given, dict(info))
+            output = stage.process(window, inputs)
+            material.inputs[name, window.index], material.outputs[name, window.index] = inputs, output
+            info[name] = output.info
+            raw = output.arrays.get("raw", raw)
+            for written, kind in stage.writes.items():
+                arrays[written][slice(*span_of(window, kind))] = output.arrays[written]
+    for stage in stages.values():
+        stage.close()
+
+
+def windows() -> list[Window]:
+    return list(PLAN.windows(CLIP.frames))
+
+
+def same(a: Output, b: Output) -> None:
+    assert a.arrays.keys() == b.arrays.keys()
+    for name in a.arrays:
+        assert np.array_equal(a.arrays[name], b.arrays[name], equal_nan=a.arrays[name].dtype.kind == "f"), name
+    assert a.info == b.info
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_returns_what_it_declares(material: Material, name: str) -> None:
+    stage = material.make[name](material.folder)
+    specs = run_arrays(CLIP.height, CLIP.width)
+    assert stage.name == name
+    for window in windows():
+        output = material.outputs[name, window.index]
+        assert set(stage.writes) == {written for written in output.arrays if written in specs}
+        for written, kind in stage.writes.items():
+            spec, array = specs[written], output.arrays[written]
+            assert array.dtype == np.dtype(spec.dtype), written
+            assert array.shape == (span_of(window, kind).frames, *spec.frame_shape), written
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_stage_given_the_state_goes_on_with_the_same_bytes(material: Material, name: str, tmp_path: Path) -> None:
+    stage = material.make[name](tmp_path)
+    for window in windows():
+        with stage:
+            if window.index:
+                stage.set_state(*parts)
+            output = stage.process(window, material.inputs[name, window.index])
+            parts = stage.get_state().to_parts()
+        same(output, material.outputs[name, window.index])
+        stage = material.make[name](tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_state_does_not_change_when_it_works_on(material: Material, name: str, tmp_path: Path) -> None:
+    first, second, _ = windows()
+    with material.make[name](tmp_path) as stage:
+        stage.process(first, material.inputs[name, 0])
+        values, arrays = stage.get_state().to_parts()
+        copies = {key: array.copy() for key, array in arrays.items()}
+        stage.process(second, material.inputs[name, 1])
+        assert all(np.array_equal(arrays[key], copies[key]) for key in copies)
+    with material.make[name](tmp_path) as stage:
+        stage.process(first, material.inputs[name, 0])
+        assert stage.get_state().to_parts()[0] == values, "the same work leaves the same state"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_leaves_its_inputs_alone(material: Material, name: str, tmp_path: Path) -> None:
+    window, inputs = windows()[0], material.inputs[name, 0]
+    copies = {key: array.copy() for key, array in inputs.arrays.items()}
+    with material.make[name](tmp_path) as stage:
+        stage.process(window, inputs)
+    assert all(np.array_equal(inputs.arrays[key], copies[key]) for key in copies)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_close_may_come_early_and_twice(material: Material, name: str, tmp_path: Path) -> None:
+    stage = material.make[name](tmp_path)
+    stage.close()
+    stage = material.make[name](tmp_path)
+    stage.open()
+    stage.close()
+    stage.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_projected_peak_grows_with_the_frame(material: Material, name: str, tmp_path: Path) -> None:
+    with material.make[name](tmp_path) as stage:
+        small, _ = stage.peak_bytes(360, 640, 81)
+        large, vram = stage.peak_bytes(720, 1280, 81)
+    assert 0 < small < large and vram >= 0
