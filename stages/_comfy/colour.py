@@ -67,8 +67,9 @@ def statistics(frames: Array, where: Array) -> Statistics | None:
     return Statistics(_three(mean), _three(deviation), pixels)
 
 
-def match(found: Statistics, wanted: Statistics) -> Correction:
-    """The bounded correction that carries `found` to `wanted`; the identity when they are equal.
+def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Correction:
+    """The bounded correction that carries `found` to `wanted` (the mean alone without `deviation`); the identity when
+    they are equal.
 
     The bounds act on how far the mean moves and on the ratio of the deviations, so a correction at its bound still
     moves the colours the right way.
@@ -79,12 +80,25 @@ def match(found: Statistics, wanted: Statistics) -> Correction:
     limits = (LIMIT_LIGHTNESS, LIMIT_CHROMA, LIMIT_CHROMA)
     for channel, limit in enumerate(limits):
         spread, aim = found.deviation[channel], wanted.deviation[channel]
-        flat = min(spread, aim) < FLOOR_DEVIATION
+        flat = not deviation or min(spread, aim) < FLOOR_DEVIATION
         gain = 1.0 if flat else min(LIMIT_GAIN, max(1.0 / LIMIT_GAIN, aim / spread))
         move = min(limit, max(-limit, wanted.mean[channel] - found.mean[channel]))
         gains.append(gain)
         shifts.append(found.mean[channel] + move - gain * found.mean[channel])
     return Correction(_three(np.array(gains)), _three(np.array(shifts)))
+
+
+def then(first: Correction, second: Correction) -> Correction:
+    """The correction that does `first`, then `second`."""
+    gain = np.array(first.gain) * np.array(second.gain)
+    shift = np.array(first.shift) * np.array(second.gain) + np.array(second.shift)
+    return Correction(_three(gain), _three(shift))
+
+
+def corrected(found: Statistics, correction: Correction) -> Statistics:
+    """The statistics of the same pixels after a correction (it is affine)."""
+    mean = np.array(found.mean) * np.array(correction.gain) + np.array(correction.shift)
+    return Statistics(_three(mean), _three(np.array(found.deviation) * np.array(correction.gain)), found.pixels)
 
 
 def apply(correction: Correction, frame: Array, where: Array) -> Array:

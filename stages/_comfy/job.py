@@ -150,12 +150,13 @@ def _watch(
 ) -> dict[str, Json]:
     """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
     began = time.monotonic()
-    next_look = began
+    next_look, pause = began, LISTEN_SECONDS
     while True:
-        message = progress.receive(LISTEN_SECONDS)
-        client.sleep(0 if progress.connected else min(LISTEN_SECONDS, client.timeouts.poll))
+        message = progress.receive(pause)
+        client.sleep(0 if progress.connected else min(pause, client.timeouts.poll))
         now = time.monotonic()
         if message and read_message(message, token, samplers, steps):
+            pause = HASTE_SECONDS  # the history may lag behind the message
             next_look = now
         if now < next_look:
             continue
@@ -172,7 +173,7 @@ def _watch(
                 f"ComfyUI at {client.address.host} did not finish the window within {client.timeouts.job:g} s: "
                 "raise --timeout, or lower --size or --steps"
             )
-        next_look = now + client.timeouts.poll
+        next_look = now + (client.timeouts.poll if pause == LISTEN_SECONDS else HASTE_SECONDS)
 
 
 def _raise_for(client: ComfyClient, verdict: Verdict) -> None:

@@ -63,7 +63,7 @@ class ProgressSocket:
     def close(self) -> None:
         """Close; may be called twice."""
         if self._socket is not None:
-            self._socket.close(timeout=1)
+            self._socket.shutdown()  # type: ignore[no-untyped-call]  # close() swallows Ctrl-C
             self._socket = None
 
 

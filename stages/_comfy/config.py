@@ -1,0 +1,141 @@
+"""Options, carried state and progress of the ComfyUI stage."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from stages._comfy.client import Timeouts
+from stages._comfy.colour import Correction
+from stages._comfy.condition import Guides
+from stages._comfy.sizes import check_size
+from stages._region import check_region
+from stages.base import State
+from storage.errors import UsageError
+
+CONTINUITIES = ("tail", "blend")
+MAX_SEED = 2**64 - 1
+
+
+def free(**given: Any) -> Any:
+    """A field that can change no result."""
+    return field(metadata={"digest": False}, **given)
+
+
+@dataclass(frozen=True)
+class ComfyConfig:
+    """What is generated and where. Fields with metadata `digest: False` can change no result.
+
+    Attributes:
+        servers: `HOST:PORT` each, at least one.
+        workflow: path of a workflow in API format; None: the packaged one (with a reference, the one that takes it).
+        prompt, negative: texts; "" leaves the workflow's own.
+        reference: path of a picture of the new look.
+        seed: 0 <= seed < 2**64.
+        steps, cfg, strength: None leaves the workflow's own.
+        size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
+        reskin: "both", "object" or "person"; dilate: pixels.
+        fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
+        continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
+        window, overlap: frames.
+        timeout_s: seconds for a window once the server works on it.
+        patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
+        connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
+        free_after: ask the server to unload its models after each window (tracking needs the room).
+    """
+
+    servers: tuple[str, ...] = free(default=())
+    workflow: str | None = None
+    prompt: str = ""
+    negative: str = ""
+    reference: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    cfg: float | None = None
+    strength: float | None = None
+    size: tuple[int, int] | None = None
+    reskin: str = "both"
+    dilate: int = 8
+    fill: str = "grey"
+    object_guide: str = "scribble"
+    continuity: str = "tail"
+    window: int = 81
+    overlap: int = 21
+    pose_style: str = "vace"
+    timeout_s: float = free(default=3600.0)
+    patience_s: float = free(default=120.0)
+    failover_s: float = free(default=10.0)
+    connect_s: float = free(default=10.0)
+    request_s: float = free(default=120.0)
+    poll_s: float = free(default=1.0)
+    free_after: bool = free(default=False)
+
+    def __post_init__(self) -> None:
+        check_region(self.reskin, self.dilate)
+        self.guides(separate_pose=False)
+        if self.size is not None:
+            check_size(self.size)
+        if self.continuity not in CONTINUITIES:
+            raise UsageError(f"--continuity {self.continuity} is none of {', '.join(CONTINUITIES)}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"--seed {self.seed} is outside 0..{MAX_SEED}")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"--steps {self.steps} is below 1")
+        for name, value, high in (("cfg", self.cfg, 100.0), ("strength", self.strength, 1000.0)):
+            if value is not None and not 0.0 <= value <= high:  # the ranges of KSampler and WanVaceToVideo
+                raise UsageError(f"--{name} {value:g} is outside 0..{high:g}")
+        if self.timeout_s <= 0:
+            raise UsageError(f"--timeout {self.timeout_s:g}: give seconds above 0")
+
+    def guides(self, separate_pose: bool) -> Guides:
+        """How the region is filled."""
+        return Guides(
+            fill=self.fill,
+            object_guide=self.object_guide,
+            skeleton=self.reskin != "object",
+            pose_style=self.pose_style,
+            separate_pose=separate_pose,
+        )
+
+    def timeouts(self) -> Timeouts:
+        """How long the client waits."""
+        return Timeouts(
+            job=self.timeout_s,
+            connect=self.connect_s,
+            request=self.request_s,
+            patience=self.patience_s,
+            failover=self.failover_s,
+            poll=self.poll_s,
+        )
+
+
+@dataclass
+class ComfyState(State):
+    """Colour statistics carried from window to window.
+
+    Attributes:
+        gain, shift: the last window's overlap correction in Lab, 3 numbers each; used again when the next overlap
+            shows too little of the region to measure one.
+    """
+
+    version: ClassVar[int] = 1
+    gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def correction(self) -> Correction:
+        """The carried correction."""
+        return Correction((self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2]))
+
+    @classmethod
+    def of(cls, correction: Correction) -> "ComfyState":
+        """The state that carries a correction."""
+        return cls(gain=list(correction.gain), shift=list(correction.shift))
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """A sampler's step on a server."""
+
+    window: int
+    attempt: int
+    step: int
+    steps: int
+    server: str

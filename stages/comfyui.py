@@ -1,0 +1,308 @@
+"""The real generator: Wan 2.1 VACE on one or several ComfyUI servers, window by window.
+
+    source, masks, keypoints, tail -> control video + mask -> server -> frames -> colours matched -> composite
+
+A window's picture depends on its inputs, the config, the attempt and the carried colour correction alone (and on the
+server's own arithmetic).
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from stages._comfy.address import parse_server
+from stages._comfy.blend_in import Look, blend_in, look
+from stages._comfy.client import ComfyClient
+from stages._comfy.colour import Correction
+from stages._comfy.condition import Conditioning, condition
+from stages._comfy.config import ComfyConfig, ComfyState, StepProgress
+from stages._comfy.continuity import window_seed
+from stages._comfy.inject import Values
+from stages._comfy.job import JobResult, WindowJob, run_job
+from stages._comfy.pool import ServerPool
+from stages._comfy.reference import read_reference, reference_png
+from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
+from stages._comfy.validate import check_workflow
+from stages._comfy.workflow import REFERENCE, Workflow, by_title, load_workflow, packaged_workflow
+from stages._region import chosen_mask, region
+from stages.base import Array, Inputs, Json, Output, Stage, Window
+from storage.errors import InputError, UsageError
+
+__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What makes one try at a window differ from another: number, mask dilation (pixels), VACE strength."""
+
+    window: int
+    number: int
+    dilate: int
+    strength: float | None
+
+
+class ComfyStage(Stage):
+    """Regenerates the object and the person on ComfyUI servers.
+
+    With `--continuity blend` windows do not depend on each other: up to `lookahead` of them can be begun early with
+    `prefetch`, on as many servers; `process` takes the finished ones in order. With `tail` the servers after the first
+    stand by for when it fails.
+
+    Args:
+        config: see `ComfyConfig`.
+        progress: told about every sampler step, from the thread that follows the job.
+    """
+
+    name = "generate"
+    reads: ClassVar[Mapping[str, str]] = {
+        "frames": "read",
+        "keypoints": "read",
+        "masks/object": "read",
+        "masks/person": "read",
+        "tail": "read",
+    }
+    writes: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
+        self.config = config
+        self.attempt = 0
+        self._progress = progress
+        self._state = ComfyState()
+        self._stop = threading.Event()
+        self._pool: ServerPool | None = None
+        self._workflow: Workflow | None = None
+        self._reference: Array | None = None
+        self._checked: set[str] = set()
+        self._threads: ThreadPoolExecutor | None = None
+        self._begun: dict[Attempt, Future[JobResult]] = {}
+
+    @property
+    def lookahead(self) -> int:
+        """How many windows may be begun with `prefetch` before they are processed: one a server, none with `tail`."""
+        return len(self.config.servers) if self.config.continuity == "blend" else 0
+
+    def open(self) -> None:
+        """Read workflow and reference, ask every server whether it can run the workflow.
+
+        Raises:
+            UsageError: no server, or one that is no address.
+            InputError: the workflow or the reference is unusable, or a server lacks a node or a model.
+            GeneratorError: no server answers.
+        """
+        if not self.config.servers:
+            raise UsageError("the ComfyUI generator needs --server HOST:PORT")
+        addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
+        self._workflow = self._load_workflow()
+        self._reference = read_reference(self.config.reference) if self.config.reference else None
+        timeouts = self.config.timeouts()
+        self._stop.clear()
+        self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
+        self._pool.each_alive(self._check)
+        self._threads = ThreadPoolExecutor(max_workers=len(addresses), thread_name_prefix="comfyui")
+
+    def _load_workflow(self) -> Workflow:
+        config = self.config
+        default = packaged_workflow("vace_reference" if config.reference else "vace_template")
+        workflow = load_workflow(Path(config.workflow) if config.workflow else default)
+        if config.reference and workflow.points.reference is None:
+            raise InputError(
+                f"--reference: {workflow.name} has no LoadImage that feeds reference_image: see workflows/"
+            )
+        if not config.reference and by_title(workflow.graph, REFERENCE) is not None:
+            raise InputError(f"--workflow {workflow.name} takes a reference image: give --reference IMAGE")
+        return workflow
+
+    def _check(self, client: ComfyClient) -> None:
+        """Validate the workflow against this server, once."""
+        assert self._workflow is not None, "open() comes first"
+        if client.address.host not in self._checked:
+            check_workflow(self._workflow, client.object_info(), client.address.host)
+            self._checked.add(client.address.host)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Generate a window (attempt `self.attempt`); see `generate`."""
+        return self.generate(window, inputs, self.attempt)
+
+    def generate(
+        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+    ) -> Output:
+        """Generate one window.
+
+        Args:
+            window: the window; one that is shorter than `padded_frames` is padded here by reflection and trimmed.
+            inputs: arrays as in `reads`; `tail` `[m, H, W, 3]` uint8 RGB, what is already generated from `read.start`.
+            attempt: another number is another seed.
+            dilate, strength: instead of the config's.
+
+        Returns:
+            `raw` `[read.frames, H, W, 3]` uint8 RGB at source size, the source's pixels outside the region; in `info`
+            seed, attempt, kept_frames, colour, and of the job server, prompt_id, seconds and system_stats.
+
+        Raises:
+            GeneratorError: unreachable, refused or failed.
+            Interrupted: after `interrupt()`. On this and on KeyboardInterrupt the server's job is interrupted.
+        """
+        key = self._key(window, attempt, dilate, strength)
+        frames = inputs.arrays["frames"]
+        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        allowed = region(objects, persons, self.config.reskin, key.dilate)
+        facts: dict[str, Json] = {"attempt": attempt, "seed": window_seed(self.config.seed, window.index, attempt)}
+        if not allowed.any():  # nothing to regenerate: no server is asked
+            return Output(arrays={"raw": frames.copy()}, info=facts | {"kept_frames": 0, "skipped": True})
+        size = self._size(frames)
+        begun = self._begun.pop(key, None)
+        if begun is None:
+            given = self._condition(window, inputs, allowed, size)
+            result = self._run(key, given, size)
+            facts["kept_frames"] = given.kept
+        else:
+            result = begun.result()
+            facts["kept_frames"] = 0
+        inner = chosen_mask(objects, persons, self.config.reskin)
+        found = self._look(window, inputs, result.frames, allowed, inner, size)
+        raw = blend_in(frames, result.frames[: len(frames)], allowed, inner, found.total)
+        self._state = ComfyState.of(found.overlap)
+        return Output(arrays={"raw": raw}, info=facts | {"colour": _record(found)} | result.info)
+
+    def prefetch(
+        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+    ) -> None:
+        """Begin a window on an idle server; `generate` with the same arguments takes the result. `tail` is not read.
+
+        Raises:
+            UsageError: with `--continuity tail`, where a window needs the one before.
+        """
+        if self.config.continuity != "blend" or self._threads is None:
+            raise UsageError("windows can be begun early with --continuity blend alone")
+        key = self._key(window, attempt, dilate, strength)
+        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        allowed = region(objects, persons, self.config.reskin, key.dilate)
+        if key in self._begun or not allowed.any():
+            return
+        size = self._size(inputs.arrays["frames"])
+        given = self._condition(window, inputs, allowed, size)
+        self._begun[key] = self._threads.submit(self._run, key, given, size)
+
+    def _key(self, window: Window, attempt: int, dilate: int | None, strength: float | None) -> Attempt:
+        return Attempt(
+            window=window.index,
+            number=attempt,
+            dilate=self.config.dilate if dilate is None else dilate,
+            strength=self.config.strength if strength is None else strength,
+        )
+
+    def _size(self, frames: Array) -> Size:
+        return self.config.size or fit_size(frames.shape[2], frames.shape[1])
+
+    def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
+        assert self._workflow is not None, "open() comes first"
+        frames, objects = inputs.arrays["frames"], inputs.arrays["masks/object"]
+        tail = inputs.arrays["tail"] if self.config.continuity == "tail" else frames[:0]
+        return condition(
+            frames,
+            inputs.arrays["keypoints"],
+            objects if self.config.reskin != "person" else objects & False,
+            allowed,
+            tail,
+            window.padded_frames,
+            size,
+            self.config.guides(separate_pose=self._workflow.points.pose is not None),
+        )
+
+    def _run(self, key: Attempt, given: Conditioning, size: Size) -> JobResult:
+        """Run the window on a server of the pool; on another one when it dies."""
+        assert self._pool is not None and self._workflow is not None, "open() comes first"
+        config = self.config
+        values = Values(
+            width=size[0],
+            height=size[1],
+            length=len(given.control),
+            seed=window_seed(config.seed, key.window, key.number),
+            prefix=f"w{key.window:05d}_a{key.number}",
+            prompt=config.prompt or None,
+            negative=config.negative or None,
+            steps=config.steps,
+            cfg=config.cfg,
+            strength=key.strength,
+        )
+        reference = None if self._reference is None else reference_png(self._reference, size)
+        job = WindowJob(self._workflow, values, given.control, given.mask, given.pose, reference)
+
+        def work(client: ComfyClient) -> JobResult:
+            self._check(client)
+
+            def steps(step: int, total: int) -> None:
+                if self._progress is not None:
+                    self._progress(StepProgress(key.window, key.number, step, total, client.address.host))
+
+            result = run_job(client, job, steps)
+            if config.free_after:
+                client.free()
+            return result
+
+        return self._pool.run(work)
+
+    def _look(self, window: Window, inputs: Inputs, generated: Array, allowed: Array, inner: Array, size: Size) -> Look:
+        count = window.read.frames
+        return look(
+            generated[:count],
+            resize_frames(inputs.arrays["frames"], size),
+            resize_region(allowed, size),
+            resize_region(inner, size),
+            resize_frames(inputs.arrays["tail"], size),
+            self._state.correction(),
+        )
+
+    def free_servers(self) -> None:
+        """Ask every living server to unload its models, so that tracking has the room."""
+        if self._pool is not None:
+            self._pool.each_alive(ComfyClient.free)
+
+    def interrupt(self) -> None:
+        """Make every wait end with `Interrupted` and interrupt the servers' jobs. Safe from any thread and handler."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Stop what is still under way on the servers, close connections. May be called twice."""
+        self._stop.set()
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads = None
+        self._begun.clear()
+        if self._pool is not None:
+            for client in self._pool.clients:
+                client.close()
+            self._pool = None
+        self._checked.clear()
+
+    def get_state(self) -> ComfyState:
+        """The colour correction after the last window."""
+        return replace(self._state)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave."""
+        self._state = ComfyState.from_parts(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Source, tail, raw, masks, region at source size; control, pose, source, result at the generated size.
+
+        The model's memory is the server's.
+        """
+        columns, rows = self.config.size or fit_size(width, height)
+        small = window_frames * rows * columns
+        held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
+        one_frame = height * width * 60  # float32 work of feathering and compositing
+        return window_frames * height * width * (3 + 3 + 3 + 4) + small * (4 * 3 + 4) + held + one_frame, 0
+
+
+def _record(found: Look) -> dict[str, Json]:
+    """The colour correction as it stands in the record."""
+    total: Correction = found.total
+    return {
+        "gain": [round(value, 4) for value in total.gain],
+        "shift": [round(value, 3) for value in total.shift],
+        "overlap_pixels": found.pixels,
+    }
