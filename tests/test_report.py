@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
 from stream.report.summary import iou_csv, pick_frames, summary
+from stream.report.write import FramePictures, write_report
 
 FINALS = [Span(0, 6), Span(6, 10)]
 IOU = [None, 0.95, 0.97, 0.90, 0.5, 1.0, 0.99, 0.98, 0.8, 1.0]
@@ -237,3 +239,31 @@ def test_page_is_self_contained() -> None:
     assert "Gate failed: 3 of 9 frames are not above 0.9" in plain
     assert "frames 3 to 4, 8" in plain and "Lost in frames 4 to 6" in plain and "Not tracked in frame 0." in plain
     assert "4 damaged source frames" in plain
+
+
+def test_report_folder(tmp_path: Path) -> None:
+    row = strip_row(False)
+    asked: list[int] = []
+
+    def pictures_of(frame: int) -> FramePictures:
+        asked.append(frame)
+        return FramePictures(row.source, row.object_mask, row.person_mask, row.keypoints, row.result)
+
+    folder, known = tmp_path / "run" / "report", facts(all_records(), FINALS)
+    for _ in range(2):  # again over what is there
+        values = write_report(folder, table(), known, 0.9, pictures_of, "run", {"generator": "preview"})
+    assert asked == [4, 1, 6] * 2
+    assert json.loads((folder / "summary.json").read_text()) == values
+    names = ["cost.png", "frames.png", "index.html", "iou.csv", "iou.png", "summary.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / "index.html").read_text().count("data:image/png") == 3
+
+
+def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
+    def refuse(frame: int) -> FramePictures:
+        raise AssertionError(f"frame {frame} was asked for")
+
+    unscored = frame_table(np.arange(4) / 24, np.ones((4, 2)), [])
+    values = write_report(tmp_path, unscored, Facts(), 0.9, refuse, "run", {})
+    assert values["gate"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "iou.csv", "iou.png", "summary.json"]

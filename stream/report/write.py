@@ -1,0 +1,86 @@
+"""Writes the report's files into a folder, each whole or not at all."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.base import Array
+from storage.durable import write_atomic
+from stream.report.collect import Facts, FrameTable
+from stream.report.figures import cost_plot, iou_plot
+from stream.report.html import report_page
+from stream.report.strips import StripRow, film_strip, png_bytes
+from stream.report.summary import iou_csv, pick_frames, summary
+
+
+@dataclass(frozen=True)
+class FramePictures:
+    """What a film strip shows of one frame: see `StripRow`."""
+
+    source: Array
+    object_mask: Array
+    person_mask: Array
+    keypoints: Array
+    result: Array
+
+
+def write_report(
+    folder: Path,
+    table: FrameTable,
+    known: Facts,
+    threshold: float,
+    pictures_of: Callable[[int], FramePictures],
+    title: str,
+    about: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png` and `cost.png`; returns the summary.
+
+    Args:
+        folder: made where it is missing; files of an earlier report are replaced.
+        table, known: from `stream.report.collect`.
+        threshold: of the gate.
+        pictures_of: gives a frame by its number; asked for at most three, and for none where nothing was scored.
+        title: of the page.
+        about: what the run was made with, by name; shown on the page, not written into the summary.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values = summary(table, known, threshold)
+    edges = [row.final.start for row in known.windows if row.final.start > 0]
+    pictures = {"iou.png": ("IoU over time", iou_plot(table.iou, table.visible, threshold, edges, known.cuts))}
+    rows = strip_rows(table, threshold, pictures_of)
+    if rows:
+        pictures["frames.png"] = ("Worst, median and best frame", png_bytes(film_strip(rows)))
+    if known.windows:
+        pictures["cost.png"] = ("Memory and time per window", cost_plot(known.windows))
+    page = report_page(title, values, known.windows, dict(pictures.values()), about)
+    for name, (_, data) in pictures.items():
+        write_atomic(folder / name, data)
+    write_atomic(folder / "iou.csv", iou_csv(table).encode())
+    write_atomic(folder / "index.html", page.encode())
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    write_atomic(folder / "summary.json", text.encode())
+    return values
+
+
+def strip_rows(table: FrameTable, threshold: float, pictures_of: Callable[[int], FramePictures]) -> list[StripRow]:
+    """The worst, the median and the best frame, captioned; none where nothing was scored."""
+    rows = []
+    for label, frame in pick_frames(table.iou, table.visible[:, 0]).items():
+        shown = pictures_of(frame)
+        iou = float(table.iou[frame])
+        rows.append(
+            StripRow(
+                caption=f"{label}: frame {frame}, {float(table.times[frame]):.3f} s, IoU {iou:.4f}",
+                source=shown.source,
+                object_mask=shown.object_mask,
+                person_mask=shown.person_mask,
+                keypoints=np.asarray(shown.keypoints),
+                result=shown.result,
+                failed=not iou > threshold,
+            )
+        )
+    return rows
