@@ -133,12 +133,15 @@ def _read_torch(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        if "global" in str(error).lower() or "unsupported" in str(error).lower():
+        # torch names what the file wanted to import; its text advises weights_only=False, which is not passed on.
+        if "GLOBAL" in str(error):
             raise EnvironmentFault(
                 f"SAM checkpoint {path} holds code or objects, not only tensors, and was not loaded: "
                 "take the original file, or save the weights as safetensors"
             ) from error
-        raise EnvironmentFault(f"SAM checkpoint {path} is damaged or not a checkpoint: {one_line(error)}") from error
+        raise EnvironmentFault(
+            f"SAM checkpoint {path} is damaged or not a checkpoint: fetch it again, or give another file"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise EnvironmentFault(f"SAM checkpoint {path} is damaged or truncated: {one_line(error)}") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
