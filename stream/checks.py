@@ -1,0 +1,340 @@
+"""What `skate check` looks at: one function a thing, each really tries it and returns rows."""
+
+import importlib
+import importlib.metadata
+import io
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.models.fetch import verify
+from stages.models.registry import (
+    DEFAULTS,
+    KINDS,
+    MODELS_VARIABLE,
+    Kind,
+    find,
+    models_folder,
+    packaged,
+    path_of,
+    resolve,
+)
+from storage.errors import EnvironmentFault, GeneratorError, InputError, SkateError, UsageError
+from storage.sizes import format_size
+
+PYTHON = (3, 11)
+LOW_DISK_BYTES = 5 * 10**9  # the default weights are 0.4 GB; a minute of 720p keeps about 2 GB at hand while it runs
+CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python-headless", "opencv-python", "opencv-contrib-python"))
+DECODERS = ("h264", "hevc", "vp9", "av1", "ffv1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it is there and works.
+        detail: what was found.
+        remedy: what to do when it is not ok.
+        needed: whether the given options need it; what is not ok and not needed is shown without failing the check.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of `skate check --json`."""
+        return {
+            "event": "check",
+            "name": self.name,
+            "ok": self.ok,
+            "needed": self.needed,
+            "detail": self.detail,
+            "remedy": "" if self.ok else self.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of `skate check`: what is asked about. None = not given, so its absence is told without failing."""
+
+    device: str = "auto"
+    models: Mapping[Kind, str | None] | None = None
+    sam_config: str | None = None
+    servers: tuple[str, ...] = ()
+    workflow: str | None = None
+
+
+def all_rows(wanted: Wanted) -> Iterator[Row]:
+    """Every row, one after the other as it is found."""
+    yield check_python()
+    yield from check_clashes()
+    yield from check_torch(wanted.device)
+    yield from check_onnxruntime(wanted.device)
+    yield check_av()
+    yield check_sam2()
+    yield check_ytdlp()
+    yield check_memory()
+    yield from check_disk([Path.cwd(), models_folder()])
+    for kind in KINDS:
+        yield check_weights(kind, (wanted.models or {}).get(kind), wanted.sam_config if kind == "sam" else None)
+    for server in wanted.servers:
+        yield from check_server(server, wanted.workflow)
+
+
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
+    """The interpreter."""
+    return Row("Python", version[:2] == PYTHON, ".".join(map(str, version)), "make the environment with Python 3.11")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_clashes() -> Iterator[Row]:
+    """Distributions that overwrite each other's files when both are installed."""
+    for group in CLASHES:
+        found = [f"{name} {version}" for name in group if (version := _installed(name))]
+        if len(found) > 1:
+            others = " ".join(group)
+            yield Row(
+                group[0],
+                False,
+                f"{' and '.join(found)} overwrite each other",
+                f"uninstall {others}, then install this project again with one of its extras, cpu or gpu",
+            )
+
+
+def check_torch(device: str) -> Iterator[Row]:
+    """torch, and CUDA by putting a number on the device."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Row("torch", False, _line(error), "install this project's requirements again")
+        return
+    yield Row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    remedy = "install an NVIDIA driver for this CUDA version, or use --device cpu"
+    needed = device == "cuda"
+    if not torch.cuda.is_available():
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
+        yield Row("CUDA", False, f"no device ({built})", remedy, needed)
+        return
+    for index in range(torch.cuda.device_count()):
+        try:
+            torch.ones(8, device=f"cuda:{index}").sum().item()
+            free, total = torch.cuda.mem_get_info(index)
+        except RuntimeError as error:
+            yield Row(f"CUDA {index}", False, _line(error), remedy, needed)
+            continue
+        capability = ".".join(map(str, torch.cuda.get_device_capability(index)))
+        memory = f"{format_size(free)} of {format_size(total)} free"
+        name = torch.cuda.get_device_name(index)
+        yield Row(f"CUDA {index}", True, f"{name}, capability {capability}, CUDA {torch.version.cuda}, {memory}")
+
+
+def check_onnxruntime(device: str) -> Iterator[Row]:
+    """ONNX Runtime, and each provider the pose stage may use by opening a small model on it."""
+    try:
+        import onnxruntime as ort
+    except (ImportError, OSError) as error:
+        remedy = "install this project with one of its extras, cpu or gpu"
+        yield Row("ONNX Runtime", False, _line(error), remedy)
+        return
+    providers = ort.get_available_providers()
+    yield Row("ONNX Runtime", True, f"{ort.__version__}, built with {', '.join(providers)}")
+    yield _provider("CPUExecutionProvider", "cpu", True)
+    if "CUDAExecutionProvider" in providers:
+        yield _provider("CUDAExecutionProvider", "cuda", device == "cuda")
+    else:
+        remedy = "install the gpu extra instead of cpu"
+        yield Row("CUDAExecutionProvider", False, "not in this build of ONNX Runtime", remedy, device == "cuda")
+
+
+def _provider(name: str, device: str, needed: bool) -> Row:
+    """Open the smallest model there is on a provider."""
+    from stages._pose.session import SessionOptions, open_session
+
+    try:
+        open_session(str(packaged("mini/detector.onnx")), SessionOptions(device=device, threads=1))
+    except EnvironmentFault as error:
+        return Row(name, False, _line(error), "install an NVIDIA driver for its CUDA version, or use cpu", needed)
+    return Row(name, True, "a session was opened on it", needed=needed)
+
+
+def check_av() -> Row:
+    """PyAV: encodes and decodes two frames with libx264, and has the decoders that clips commonly need."""
+    remedy = "install av from a wheel (its own FFmpeg has libx264)"
+    try:
+        import av
+        import numpy as np
+    except (ImportError, OSError) as error:
+        return Row("PyAV", False, _line(error), remedy)
+    missing = [name for name in DECODERS if not _has_decoder(name)]
+    try:
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format="mp4") as out:
+            stream = out.add_stream("libx264", rate=24)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for value in (0, 255):
+                picture = np.full((64, 64, 3), value, np.uint8)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            out.mux(stream.encode())
+        buffer.seek(0)
+        with av.open(buffer, "r") as back:
+            frames = len(list(back.decode(video=0)))
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return Row("PyAV", False, f"{av.__version__}: libx264 failed: {_line(error)}", remedy)
+    lacks = f", no decoder for {', '.join(missing)}" if missing else f", decodes {', '.join(DECODERS)}"
+    return Row("PyAV", frames == 2 and not missing, f"{av.__version__}, encodes libx264{lacks}", remedy)
+
+
+def _has_decoder(name: str) -> bool:
+    import av
+
+    try:
+        av.Codec(name, "r")
+    except (av.codec.codec.UnknownCodecError, ValueError):
+        return False
+    return True
+
+
+def check_sam2() -> Row:
+    """The video predictor's module can be imported."""
+    try:
+        importlib.import_module("sam2.sam2_video_predictor")
+    except (ImportError, OSError, RuntimeError) as error:
+        return Row("sam2", False, _line(error), "install this project's requirements again")
+    return Row("sam2", True, f"{_installed('sam2') or 'version unknown'}, rtmlib {_installed('rtmlib') or 'missing'}")
+
+
+def check_ytdlp() -> Row:
+    """Needed for addresses as VIDEO only."""
+    version = _installed("yt-dlp")
+    return Row(
+        "yt-dlp",
+        version is not None,
+        version or "not installed",
+        "for addresses as VIDEO: install the url extra",
+        False,
+    )
+
+
+def check_memory() -> Row:
+    """The machine's memory."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    detail = f"{format_size(memory.available)} of {format_size(memory.total)} available, {os.cpu_count()} cores"
+    return Row("RAM", memory.available > 2 * 10**9, detail, "close other programs, or lower --ram and --size", False)
+
+
+def check_disk(folders: Sequence[Path]) -> Iterator[Row]:
+    """Free space where runs (here) and weights go."""
+    for what, folder in zip(("disk here", "disk of models"), folders, strict=True):
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free
+        remedy = "free space" if what == "disk here" else f"free space, or set {MODELS_VARIABLE}"
+        yield Row(what, free >= LOW_DISK_BYTES, f"{format_size(free)} free at {existing}", remedy, False)
+
+
+def check_weights(kind: Kind, asked: str | None, sam_config: str | None = None) -> Row:
+    """A model's weights, and their sha256 where one is known."""
+    name = asked or DEFAULTS[kind]
+    label = f"{kind} {name}" + ("" if asked else " (default)")
+    needed = asked is not None
+    model = find(kind, name)
+    remedy = f"skate models fetch {name}, or --{kind} mini" if model else "name an existing file, or a known model"
+    if model is not None and not path_of(model).is_file():
+        remedy = "reinstall the package" if model.packaged else remedy
+        return Row(label, False, f"{path_of(model)} is not there", remedy, needed)
+    try:
+        resolved = resolve(kind, name, sam_config)
+    except (EnvironmentFault, UsageError) as error:
+        return Row(label, False, _line(error), remedy, needed)
+    if model is None:
+        return Row(label, True, f"{resolved.path}", needed=needed)
+    found = verify(model)
+    ok = found.status in ("ok", "unverified")  # a file put there by hand may have no known hash
+    return Row(label, ok, f"{resolved.path}: {found.detail}", remedy, needed)
+
+
+def check_server(server: str, workflow: str | None) -> Iterator[Row]:
+    """A ComfyUI server: that it answers, its version and memory, and whether it can run the workflows."""
+    from stages._comfy.address import parse_server
+    from stages._comfy.client import ComfyClient, Timeouts
+    from stages._comfy.errors import ServerUnreachable
+
+    client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
+    try:
+        stats = client.system_stats()
+        object_info = client.object_info()
+    except ServerUnreachable as error:
+        why = type(error.__cause__).__name__ if error.__cause__ else "it answers 5xx"
+        remedy = "start ComfyUI there, or name the host and port that it prints when it starts"
+        yield Row(f"ComfyUI {server}", False, f"no answer ({why})", remedy)
+        return
+    except GeneratorError as error:
+        yield Row(f"ComfyUI {server}", False, _line(error), "see that --server names a ComfyUI server")
+        return
+    finally:
+        client.close()
+    yield Row(f"ComfyUI {server}", True, f"{_server_text(stats)}, {len(object_info)} nodes")
+    yield from check_workflows(server, workflow, object_info)
+
+
+def _server_text(stats: Mapping[str, Any]) -> str:
+    system = stats.get("system") or {}
+    parts = [f"version {system.get('comfyui_version', 'unknown')}"]
+    for device in stats.get("devices") or []:
+        free, total = device.get("vram_free") or 0, device.get("vram_total") or 0
+        parts.append(f"{device.get('name', 'device')} {format_size(free)} of {format_size(total)} free")
+    return ", ".join(parts)
+
+
+def check_workflows(server: str, workflow: str | None, object_info: Mapping[str, Any]) -> Iterator[Row]:
+    """Whether the server has the nodes and model files of the given workflow, else of each that comes with skate.
+
+    Of those that come along the first is the default, which a run without --workflow needs.
+    """
+    from stages._comfy.validate import check_workflow
+    from stages._comfy.workflow import PACKAGED, load_workflow, packaged_workflow
+
+    for name in [workflow] if workflow else PACKAGED:
+        needed = workflow is not None or name == PACKAGED[0]
+        label = f"workflow {name if workflow is None else Path(name).name}"
+        try:
+            loaded = load_workflow(Path(workflow) if workflow else packaged_workflow(name))
+            check_workflow(loaded, object_info, server)
+        except InputError as error:
+            yield Row(label, False, _line(error), "install what is named, or choose another --workflow", needed)
+        else:
+            yield Row(label, True, f"{server} has its nodes and model files", needed=needed)
+
+
+def verdict(rows: Sequence[Row]) -> None:
+    """Fail when something that the options need is not ok.
+
+    Raises:
+        EnvironmentFault: naming what is missing.
+    """
+    missing = [row.name for row in rows if row.needed and not row.ok]
+    if missing:
+        raise EnvironmentFault(f"not ready: {', '.join(missing)}; the table says what to do about each")
+
+
+def _line(error: BaseException) -> str:
+    """The error's text as one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SkateError) else f"{type(error).__name__}: {text}"[:300]

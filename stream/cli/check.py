@@ -1,0 +1,52 @@
+"""`skate check`."""
+
+import json
+
+import click
+
+from stream.cli.options import JSON, GroupedCommand, option, stack
+
+CHECK_OPTIONS = [
+    option("models", "--sam", help="Name or path.  [default shown: small]"),
+    option("models", "--sam-config", type=click.Path(dir_okay=False), help="YAML of a checkpoint given by path."),
+    option("models", "--pose", help="Name or path.  [default shown: dwpose-l-384]"),
+    option("models", "--detector", help="Name or path.  [default shown: yolox-m]"),
+    option("generation", "--server", multiple=True, metavar="HOST:PORT", help="A ComfyUI server; repeatable."),
+    option("generation", "--workflow", type=click.Path(dir_okay=False), help="In place of those that come along."),
+    option("limits", "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="For all models."),
+    JSON,
+]
+
+
+@click.command("check", cls=GroupedCommand)
+@stack(CHECK_OPTIONS)
+def check(
+    sam: str | None,
+    sam_config: str | None,
+    pose: str | None,
+    detector: str | None,
+    server: tuple[str, ...],
+    workflow: str | None,
+    device: str,
+    as_json: bool,
+) -> int:
+    """What is installed, which devices and providers work, which weights are there, and whether ComfyUI is ready.
+
+    Everything is really tried. Exit 4 if something is missing that the given options need; what is only missing for
+    other options is shown as absent.
+    """
+    from stream.checks import Row, Wanted, all_rows, verdict
+
+    rows: list[Row] = []
+    models = {"sam": sam, "pose": pose, "detector": detector}
+    for row in all_rows(Wanted(device, models, sam_config, server, workflow)):  # type: ignore[arg-type]
+        rows.append(row)
+        if as_json:
+            click.echo(json.dumps(row.to_json()))
+            continue
+        state = "ok" if row.ok else "MISSING" if row.needed else "absent"
+        click.echo(f"{state:<8} {row.name:<28} {row.detail}")
+        if not row.ok:
+            click.echo(f"{'':<8} {'':<28} -> {row.remedy}")
+    verdict(rows)
+    return 0
