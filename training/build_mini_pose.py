@@ -24,7 +24,7 @@ from stream.demo.puppet import ANCHOR_JOINTS, ANCHOR_RGB, BODY_RGB, JOINTS, MATR
 from training.onnx_graph import Array, GraphWriter, save
 
 TARGET = Path(__file__).resolve().parents[1] / "stages" / "models" / "mini"
-DETECTOR_SIDE = 416
+DETECTOR_SIDE = 320
 POSE_SIZE = (192, 256)  # width, height
 # mmpose's normalisation, as `rtmlib.RTMPose` applies it to BGR
 _MEAN = np.array([123.675, 116.28, 103.53])
@@ -131,7 +131,8 @@ def build_raw_detector(side: int = 640, classes: int = 80, label: int = 0) -> on
 
     def centre_and_size(low: str, high: str) -> tuple[str, str, str]:
         middle = graph.op("Mul", graph.op("Add", low, high), graph.const(0.5 / stride))
-        extent = graph.op("Max", graph.op("Mul", graph.op("Sub", high, low), graph.const(1 / stride)), graph.const(1e-3))
+        extent = graph.op("Mul", graph.op("Sub", high, low), graph.const(1 / stride))
+        extent = graph.op("Max", extent, graph.const(1e-3))
         cell = graph.op("Clip", graph.op("Floor", middle), graph.const(0.0), graph.const(across - 1.0))
         return graph.op("Sub", middle, cell), graph.op("Log", extent), cell
 
@@ -168,7 +169,8 @@ def _anchor_positions(graph: GraphWriter, bgr: str, size: tuple[int, int]) -> tu
     # Only what lies around the strongest place counts: a like colour elsewhere pulls no centre away.
     shapes = (("x", column, width, (1, 1, 1, width)), ("y", line, height, (1, 1, height, 1)))
     for _, at, length, shape in shapes:
-        place = graph.op("Reshape", graph.op("Cast", at, to=TensorProto.FLOAT), graph.ints(-1, len(ANCHOR_JOINTS), 1, 1))
+        place = graph.op("Cast", at, to=TensorProto.FLOAT)
+        place = graph.op("Reshape", place, graph.ints(-1, len(ANCHOR_JOINTS), 1, 1))
         distance = graph.op("Abs", graph.op("Sub", graph.const(np.arange(length).reshape(shape)), place))
         inside = graph.op("Cast", graph.op("Less", distance, graph.const(_POSE_GATE + 0.5)), to=TensorProto.FLOAT)
         weight = graph.op("Mul", weight, inside)

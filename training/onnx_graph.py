@@ -1,4 +1,4 @@
-"""A few lines around `onnx.helper`: nodes and constants with running names, so that the same script gives the same bytes."""
+"""A few lines around `onnx.helper`: running names, so that the same script gives the same bytes."""
 
 from pathlib import Path
 from typing import Any

@@ -58,7 +58,7 @@ def _tone(rng: np.random.Generator, low: float, high: float, tint: float) -> tup
 def _wrapped_polygon(tile: Array, points: Array, rgb: tuple[float, ...]) -> None:
     """Fill a polygon, also where it runs over the tile's left or right edge."""
     for shift in (-tile.shape[1], 0, tile.shape[1]):
-        cv2.fillPoly(tile, [np.round(points + (shift, 0)).astype(np.int32)], rgb)
+        cv2.fillPoly(tile, [np.round(points + np.array([shift, 0])).astype(np.int32)], rgb)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Array:
@@ -85,7 +85,7 @@ def _wall(rng: np.random.Generator, height: int, width: int, scale: float, tint:
         at = np.array([rng.uniform(0, width), rng.uniform(0.2, 0.8) * height])
         steps = rng.normal(0, 16 * scale, (9, 2)).cumsum(0) + at
         for shift in (-width, 0, width):
-            points = np.round(steps + (shift, 0)).astype(np.int32)
+            points = np.round(steps + np.array([shift, 0])).astype(np.int32)
             cv2.polylines(tile, [points], False, _tone(rng, 40, 180, tint * 1.6), max(1, round(3 * scale)))
     for _ in range(int(rng.integers(2, 5))):  # quarter pipes
         x, w, h = rng.uniform(0, width), rng.uniform(90, 210) * scale, rng.uniform(25, 70) * scale

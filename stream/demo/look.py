@@ -61,8 +61,8 @@ class Look:
             return _any_rgb(rng) if wide and rng.random() < 0.7 else chosen
 
         board = BoardLook(
-            length, width, pick(_TOPS), pick(_TOP_ARTS), pick(_BOTTOMS), pick(_BOTTOM_ARTS), pick(_EDGES), pick(_WHEELS),
-            int(rng.integers(3)),
+            length, width, pick(_TOPS), pick(_TOP_ARTS), pick(_BOTTOMS), pick(_BOTTOM_ARTS), pick(_EDGES),
+            pick(_WHEELS), int(rng.integers(3)),
         )  # fmt: skip
         if not wide:
             return cls(body, board, background_tint=float(rng.uniform(5, 11)))

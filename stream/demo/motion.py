@@ -7,7 +7,7 @@ picture in random order. Every one begins and ends in the same riding position, 
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -306,9 +306,3 @@ class Timeline:
         angle = 0.62 - 1.25 * control.arms + 0.22 * _wave(self._arm_waves[k], seconds)
         reach = (0.245 + 0.02 * _wave(self._arm_waves[1 - k], seconds)) * height
         return (side * reach * math.cos(angle), reach * math.sin(angle))
-
-
-def shifted(moment: Moment, dx: float, dy: float) -> Moment:
-    """The same moment, moved in the picture."""
-    board = replace(moment.board, x=moment.board.x + dx, y=moment.board.y + dy)
-    return replace(moment, board=board, anchors=moment.anchors + (dx, dy))

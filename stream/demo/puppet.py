@@ -9,6 +9,7 @@ The puppet faces the camera: its left is the picture's right. Lengths are in uni
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -23,15 +24,15 @@ NOSE, LEFT_EAR, RIGHT_EAR = 0, 3, 4
 ANCHOR_JOINTS = (NOSE, LEFT_EAR, RIGHT_EAR, *range(5, 17), 17, 20)
 #: RGB of each painted joint: the brightest channel is 255, so that a blend with body or background is none of them.
 ANCHOR_RGB = (
-    (255, 255, 150), (255, 0, 0), (0, 255, 255),  # nose, ears
+    (255, 255, 160), (255, 0, 0), (0, 255, 255),  # nose, ears
     (255, 255, 0), (0, 128, 255), (0, 255, 0), (255, 0, 255),  # shoulders, elbows
     (255, 128, 0), (150, 255, 255), (150, 255, 150), (255, 150, 150),  # wrists, hips
     (0, 255, 128), (255, 0, 128), (128, 255, 0), (255, 150, 255),  # knees, ankles
-    (255, 200, 80), (90, 190, 255),  # big toes
+    (0, 0, 255), (128, 0, 255),  # big toes
 )  # fmt: skip
 BODY_RGB = (92, 40, 148)
 #: Radius of each disc.
-ANCHOR_RADIUS = (0.025, 0.03, 0.03, *(0.032,) * 4, *(0.030,) * 2, *(0.032,) * 4, *(0.028,) * 2, 0.025, 0.025)
+ANCHOR_RADIUS = (0.031, 0.03, 0.03, *(0.032,) * 4, *(0.030,) * 2, *(0.032,) * 4, *(0.028,) * 2, 0.025, 0.025)
 
 # What is written beside the colours while drawing: which part a pixel belongs to.
 OWNER_NONE, OWNER_BOARD, OWNER_BODY, OWNER_ANCHOR = 0, 40, 100, 110
@@ -281,7 +282,7 @@ class PuppetPainter:
 
     def _bones(self, *joints: int) -> None:
         """Outline, body colour, and a lighter line towards the light (up and left)."""
-        pairs = list(zip(joints, joints[1:], strict=False))
+        pairs = list(pairwise(joints))
         off = np.array([-0.14, -0.14]) * self.width
         for grow, rgb, shift in ((1.22, self.dark, 0.0), (1.0, self.rgb, 0.0), (0.35, self.light, 1.0)):
             for a, b in pairs:
@@ -302,7 +303,7 @@ class PuppetPainter:
         self.brush.polygon(hand[[0, 5, 9, 13, 17]], self.rgb, owner, 0.012 * self.height)
         for finger in range(5):
             chain = np.vstack([hand[:1], hand[1 + 4 * finger : 5 + 4 * finger]])
-            for a, b in zip(chain, chain[1:], strict=False):
+            for a, b in pairwise(chain):
                 self.brush.line(a, b, 0.017 * self.height, self.rgb, owner)
         self._discs(5 + k, 7 + k, 9 + k)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from storage.errors import UsageError
 from stream.demo.background import Background, Camera
-from stream.demo.board import BoardLook, BoardPose, draw_board
+from stream.demo.board import BoardPose, draw_board
 from stream.demo.look import Look
 from stream.demo.motion import Moment, Timeline
 from stream.demo.puppet import (
@@ -169,9 +169,10 @@ class Scene:
         moment: Moment = self._timeline.moment(seconds)
         scale = self.scale * camera.zoom
         middle = np.array([self.config.width / 2, self.config.height / 2])
+        shift = np.array([camera.pan_x - 320.0, camera.pan_y - 180.0])
 
         def view(points: Array) -> Array:
-            return middle + scale * (points + (camera.pan_x - 320.0, camera.pan_y - 180.0))
+            return middle + scale * (points + shift)
 
         centre = view(np.array([moment.board.x, moment.board.y]))
         shadow = np.array([(*view(np.array([x, 316.0])), lift) for x, lift in moment.shadow])
@@ -236,7 +237,7 @@ class Scene:
         ).draw()
 
     def _visible(self, joints: Array, shot: _Shot, owners: Array, roi: tuple[int, int, int, int]) -> Array:
-        """`[133]` bool: a painted joint shows more than half of its disc, another one its own part; inside the frame."""
+        """`[133]` bool: inside the frame, and half of its disc (a painted joint) or its own part (the others) shows."""
         x, y = np.round(joints).astype(int).T
         inside = (x >= 0) & (x < self.config.width) & (y >= 0) & (y < self.config.height)
         x0, y0, x1, y1 = roi
