@@ -9,6 +9,7 @@ from typing import Any
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.models.registry import Kind, Resolved, resolve
+from stages.sink import ColourTags, SinkConfig
 from storage.durable import file_sha256
 from storage.rundir import Manifest
 from stream.config import RunConfig
@@ -65,7 +66,7 @@ def decode_config(config: RunConfig) -> DecodeConfig:
 
 def sam_config(config: RunConfig, models: Models) -> Any:
     """The `SamConfig` of a run."""
-    from stages.track import SamConfig
+    from stages._sam.model import SamConfig
 
     model = models["sam"]
     assert model.config_path is not None  # resolve() refuses a SAM without one
@@ -79,18 +80,36 @@ def sam_config(config: RunConfig, models: Models) -> Any:
     )
 
 
+def sink_config(segments: Path, video: dict[str, Any], fps: float | None = None) -> SinkConfig:
+    """The encoder's settings for a video's properties (`run.json`): its size, pixel shape and colour tags."""
+    return SinkConfig(
+        segments_dir=segments,
+        width=video["width"],
+        height=video["height"],
+        colour=ColourTags(
+            matrix=video["colour_matrix"],
+            range=video["colour_range"],
+            primaries=video["colour_primaries"],
+            transfer=video["colour_transfer"],
+        ),
+        fps=fps or video["claimed_fps"],
+        sample_aspect_ratio=(video["sample_aspect_ratio"][0], video["sample_aspect_ratio"][1]),
+    )
+
+
 def build_stages(
     config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter
 ) -> list[Stage]:
     """The run's stages in order, closed; one SAM 2.1 is shared by tracking and scoring."""
     from stages.decode import DecodeStage
+    from stages._sam.model import SamModel
     from stages.pose import PoseConfig, PoseStage
-    from stages.track import SamModel, TrackConfig, TrackStage
+    from stages.track import TrackConfig, TrackStage
 
     sam = SamModel(sam_config(config, models))
     pose = PoseConfig(
-        pose_path=models["pose"].path,
-        detector_path=models["detector"].path,
+        pose_path=str(models["pose"].path),
+        detector_path=str(models["detector"].path),
         prompt=config.prompt,
         person_box=config.person_box,
         detect_every=config.detect_every,
@@ -117,11 +136,11 @@ def _generator(config: RunConfig, reporter: Reporter) -> Stage:
 def _finishing(config: RunConfig, manifest: Manifest, out: Path, sam: Any) -> list[Stage]:
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreConfig, ScoreStage
-    from stages.sink import SinkStage, sink_config
+    from stages.sink import SinkStage
 
     segments = out / "segments"
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
-        SinkStage(sink_config(segments, manifest["video"])),
+        SinkStage(sink_config(segments, manifest["video"], config.fps)),
         ScoreStage(ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold), sam),
     ]

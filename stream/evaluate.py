@@ -11,18 +11,18 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stages._sam.model import SamModel
+from stages._sam.prompts import PromptSchedule
+from stages._sam.reverse import ReverseTracker
 from stages.base import Array, Inputs
-from stages.decode import DecodeConfig, read_span
 from stages.prompts import Correction, ObjectPrompt
-from stages.score import PromptSchedule, ReverseTracker, SamModel, ScoreConfig, ScoreStage
-from storage.arrays import RunArrays, run_arrays
+from stages.score import ScoreConfig, ScoreStage
 from storage.errors import InputError, RunDirectoryError
-from storage.rundir import read_log, read_manifest
-from storage.spans import Span
+from storage.rundir import RunReader
 from stream.assembly import resolve_models, sam_config
 from stream.config import RunConfig
+from stream.frames import video_frames
 
-FOREVER = 10**9  # a frame number past every clip's end
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
 WHITE = 128
 
@@ -52,14 +52,12 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is damaged.
     """
-    manifest, log = read_manifest(path), read_log(path)
-    config = RunConfig.from_json(manifest["config"])
+    run = RunReader(path)
+    config, log = RunConfig.from_json(run.manifest["config"]), run.log
     windows = log.done("sink")
     if windows == 0:
         raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
     limit = config.iou_threshold if threshold is None else threshold
-    video = manifest["video"]
-    arrays = RunArrays(path / "run.zarr", run_arrays(video["height"], video["width"]), config.plan.chunk_frames)
     model = SamModel(sam_config(config, resolve_models(config)))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
     with closing(model), stage:
@@ -68,7 +66,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             decoded = records["decode"]
             window = config.plan.at(index, decoded["span"][1], decoded["info"]["last"])
             inputs = Inputs(
-                {name: arrays.read(name, *window.final) for name in stage.reads},
+                {name: run.arrays.read(name, *window.final) for name in stage.reads},
                 {name: record["info"] for name, record in records.items()},
             )
             scores = stage.process(window, inputs).arrays["iou"]
@@ -130,9 +128,7 @@ def read_masks(path: Path) -> Iterator[Array]:
                 raise InputError(f"{file}: cannot be read as a PNG")
             yield mask >= WHITE
         return
-    if not path.is_file():
-        raise InputError(f"{path}: no such folder or video of masks")
-    for frame in read_span(DecodeConfig(path=path), Span(0, FOREVER), {}):
+    for frame in video_frames(path):
         yield frame[..., 0] >= WHITE
 
 
@@ -142,11 +138,9 @@ def evaluate_video(reference: Reference, generated: Path, model: SamModel, thres
     Raises:
         InputError: when video and masks differ in size or length.
     """
-    if not generated.is_file():
-        raise InputError(f"--generated {generated}: no such video file")
     tracker = ReverseTracker(model, PromptSchedule(reference.prompt, reference.corrections))
     tracker.add_untracked(reference.untracked)
-    frames = read_span(DecodeConfig(path=generated), Span(0, FOREVER), {})
+    frames = video_frames(generated)
     masks = read_masks(reference.masks)
     model.load()
     index = 0

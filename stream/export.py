@@ -2,23 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from stages._pose.draw import draw
+from stages._pose.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.base import Array
-from stages.pose import cmu_frame, draw, openpose_frame
-from stages.sink import VideoWriter
-from storage.arrays import RunArrays, run_arrays
+from stages.sink import ColourTags, EncoderSettings, write_segment
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError
-from storage.rundir import CommitLog, Manifest, read_log, read_manifest
+from storage.rundir import CommitLog, Manifest, RunReader
 from stream.config import RunConfig
 
-PIECE_FRAMES = 12
+PIECE_FRAMES = 12  # read at a time
 
 
 def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
@@ -27,49 +26,51 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
     Raises:
         RunDirectoryError: when nothing is tracked yet.
     """
-    manifest, log = read_manifest(path), read_log(path)
-    config = RunConfig.from_json(manifest["config"])
-    tracked = log.of("track")
+    run = RunReader(path)
+    tracked = run.log.of("track")
     if not tracked:
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
-    frames = tracked[-1]["span"][1]
-    video = manifest["video"]
-    arrays = RunArrays(path / "run.zarr", run_arrays(video["height"], video["width"]), config.plan.chunk_frames)
+    frames = int(tracked[-1]["span"][1])
+    style = pose_style or RunConfig.from_json(run.manifest["config"]).pose_style
     for name in ("mask_skateboard", "pose_skater", "pose_json"):
         (target / name).mkdir(parents=True, exist_ok=True)
-    _write_frames(arrays, frames, video, target, pose_style or config.pose_style)
-    metadata = tracking_metadata(manifest, log, frames)
+    video = run.manifest["video"]
+    settings = EncoderSettings(
+        video["width"], video["height"], ColourTags(), float(video["claimed_fps"]), crf=10, preset="fast"
+    )
+    times = run.arrays.read("times", 0, frames)
+    write_segment(target / "mask.mp4", _masks(run, frames, target / "mask_skateboard"), times, settings)
+    write_segment(target / "pose.mp4", _skeletons(run, frames, style, target), times, settings)
+    with (target / "pose.json").open("w", encoding="utf-8") as file:
+        file.writelines(pose_keypoint_chunks(_each(run, "keypoints", frames), video["height"], video["width"]))
+    metadata = tracking_metadata(run.manifest, run.log, frames)
     write_atomic(target / "tracking_metadata.json", json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
     return f"{target}: {frames} frames of masks, skeletons and keypoints"
 
 
-def _write_frames(arrays: RunArrays, frames: int, video: dict[str, Any], target: Path, style: str) -> None:
-    height, width = video["height"], video["width"]
-    with ExitStack() as stack:
-        masks = stack.enter_context(VideoWriter(target / "mask.mp4", width, height, video))
-        poses = stack.enter_context(VideoWriter(target / "pose.mp4", width, height, video))
-        keypoint_file = stack.enter_context((target / "pose.json").open("w", encoding="utf-8"))
-        keypoint_file.write("[")
-        for t, seconds, mask, keypoints in _tracked(arrays, frames):
-            grey = mask.astype(np.uint8) * 255
-            skeleton = draw(keypoints, height, width, style)
-            _write_png(target / "mask_skateboard" / f"frame_{t:05d}.png", grey)
-            _write_png(target / "pose_skater" / f"frame_{t:05d}.png", np.ascontiguousarray(skeleton[..., ::-1]))
-            masks.write(np.repeat(grey[..., None], 3, axis=2), seconds)
-            poses.write(skeleton, seconds)
-            cmu = json.dumps(cmu_frame(keypoints))
-            (target / "pose_json" / f"frame_{t:05d}_keypoints.json").write_text(cmu, encoding="utf-8")
-            keypoint_file.write((",\n" if t else "\n") + json.dumps(openpose_frame(keypoints, height, width)))
-        keypoint_file.write("\n]\n")
-
-
-def _tracked(arrays: RunArrays, frames: int) -> Iterator[tuple[int, float, Array, Array]]:
-    """Frame number, time, object mask [H, W], keypoints [133, 3] of every frame."""
+def _each(run: RunReader, name: str, frames: int) -> Iterator[Array]:
+    """The array's frames one at a time."""
     for start in range(0, frames, PIECE_FRAMES):
-        stop = min(frames, start + PIECE_FRAMES)
-        pieces = [arrays.read(name, start, stop) for name in ("times", "masks/object", "keypoints")]
-        for offset, (seconds, mask, keypoints) in enumerate(zip(*pieces, strict=True)):
-            yield start + offset, float(seconds), mask, keypoints
+        yield from run.arrays.read(name, start, min(frames, start + PIECE_FRAMES))
+
+
+def _masks(run: RunReader, frames: int, folder: Path) -> Iterator[Array]:
+    """Write each mask as a grey PNG and pass it on as `[H, W, 3]` uint8."""
+    for t, mask in enumerate(_each(run, "masks/object", frames)):
+        grey = mask.astype(np.uint8) * 255
+        _write_png(folder / f"frame_{t:05d}.png", grey)
+        yield np.repeat(grey[..., None], 3, axis=2)
+
+
+def _skeletons(run: RunReader, frames: int, style: str, target: Path) -> Iterator[Array]:
+    """Draw each skeleton, write it as PNG and CMU JSON, and pass it on as `[H, W, 3]` uint8 RGB."""
+    height, width = run.manifest["video"]["height"], run.manifest["video"]["width"]
+    for t, keypoints in enumerate(_each(run, "keypoints", frames)):
+        skeleton = draw(keypoints, height, width, style)
+        _write_png(target / "pose_skater" / f"frame_{t:05d}.png", np.ascontiguousarray(skeleton[..., ::-1]))
+        cmu = json.dumps(cmu_frame(keypoints))
+        (target / "pose_json" / f"frame_{t:05d}_keypoints.json").write_text(cmu, encoding="utf-8")
+        yield skeleton
 
 
 def _write_png(path: Path, picture: Array) -> None:

@@ -148,10 +148,10 @@ def _drive(config: RunConfig, models: Models, manifest: Manifest, out: Path, as_
     try:
         with open_run(config, manifest, out) as run:
             stages = build_stages(config, models, manifest, out, reporter)
-            source = FrameSource(run, decode_config(config))
+            source = FrameSource(run.arrays, run.log, decode_config(config))
             _announce(reporter, run, config, manifest)
             frames = Pipeline(run, stages, config.plan, source, reporter, config.keep).process()
-            summary = finish_run(run, config, frames, watch.seconds, source)
+            summary = finish_run(run, config, frames, watch.seconds)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or out}: {error.strerror or error}: free space or mend access, then `skate resume {out}`"

@@ -6,8 +6,9 @@ import numpy as np
 
 from stages.base import Array
 from stages.decode import DecodeConfig, read_span
+from storage.arrays import RunArrays
 from storage.errors import InputError
-from storage.rundir import RunDirectory
+from storage.rundir import CommitLog
 from storage.spans import Span
 
 
@@ -17,8 +18,9 @@ class FrameSource:
     Frames that are decoded again are checked against the digests of the first time, so that a changed input is noticed.
     """
 
-    def __init__(self, run: RunDirectory, decode: DecodeConfig) -> None:
-        self._run = run
+    def __init__(self, arrays: RunArrays, log: CommitLog, decode: DecodeConfig) -> None:
+        self._arrays = arrays
+        self._log = log
         self._decode = decode
         self._again: Iterator[Array] | None = None  # frames from `_position` on
         self._position = 0
@@ -31,8 +33,8 @@ class FrameSource:
         Raises:
             InputError: when the input no longer gives the frames it gave at first.
         """
-        if span.start >= self._run.log.dropped.get("frames", 0):
-            return self._run.arrays.read("frames", *span)
+        if span.start >= self._log.dropped.get("frames", 0):
+            return self._arrays.read("frames", *span)
         return self._decoded_again(span)
 
     def _decoded_again(self, span: Span) -> Array:
@@ -56,11 +58,6 @@ class FrameSource:
         return self._held
 
     def _open(self, start: int) -> Iterator[Array]:
-        return read_span(self._decode, Span(start, self._run.arrays.frames("times")), self._digests())
-
-    def _digests(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for record in self._run.log.of("decode"):
-            start = record["span"][0]
-            found.update({start + i: value for i, value in enumerate(record["info"]["frame_digests"])})
-        return found
+        digests = [value for record in self._log.of("decode") for value in record["info"]["frame_digests"]]
+        times = self._arrays.read("times", start, len(digests))
+        return read_span(self._decode, Span(start, len(digests)), digests[start:], times.tolist())

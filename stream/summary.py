@@ -3,35 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from stages.base import Array
 from storage.sizes import format_size
-
-
-def failed_spans(iou: Array, threshold: float) -> list[list[int]]:
-    """Half-open spans of frames at or below the threshold; untracked frames (NaN) never fail."""
-    failed = np.concatenate([[False], ~np.isnan(iou) & (iou <= threshold), [False]])
-    edges = np.flatnonzero(failed[1:] != failed[:-1])
-    return [[int(a), int(b)] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def gate_numbers(iou: Array, threshold: float) -> dict[str, Any]:
-    """Gate and IoU statistics of `[T]` float32 (NaN = untracked), as the JSON contract names them."""
-    scored = np.flatnonzero(~np.isnan(iou))
-    if scored.size == 0:
-        empty: dict[str, Any] = dict.fromkeys(("gate", "iou_mean", "iou_p5", "iou_min", "iou_min_frame"))
-        return {**empty, "failed_frames": []}
-    values = iou[scored].astype(np.float64)
-    failed = failed_spans(iou, threshold)
-    return {
-        "gate": "failed" if failed else "passed",
-        "iou_mean": float(values.mean()),
-        "iou_p5": float(np.percentile(values, 5)),
-        "iou_min": float(values.min()),
-        "iou_min_frame": int(scored[values.argmin()]),
-        "failed_frames": failed,
-    }
 
 
 def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:

@@ -1,5 +1,6 @@
 """What every stage owes to the pipeline, checked on each of them over the same three windows of a small clip."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from _sam_fixture import write_small_sam
 
+from stages._sam.model import SamModel
 from stages.base import Inputs, Output, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.decode import DecodeConfig, DecodeStage
@@ -17,9 +19,10 @@ from stages.pose import PoseConfig, PoseStage
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
-from stages.sink import SinkStage, sink_config
-from stages.track import SamModel, TrackConfig, TrackStage
+from stages.sink import SinkStage
+from stages.track import TrackConfig, TrackStage
 from storage.arrays import run_arrays
+from stream.assembly import sink_config
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.job import mask_box
@@ -50,14 +53,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     sam = SamModel(write_small_sam(folder))
     with DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)) as probe:
         properties = probe.properties
-    pose = PoseConfig(resolve("pose", "mini").path, resolve("detector", "mini").path, prompt, threads=1)
+    pose = PoseConfig(str(resolve("pose", "mini").path), str(resolve("detector", "mini").path), prompt, threads=1)
     make: dict[str, Callable[[Path], Stage]] = {
         "decode": lambda _: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
         "pose": lambda _: PoseStage(pose),
         "track": lambda _: TrackStage(TrackConfig(prompt), sam),
         "generate": lambda _: PreviewStage(PreviewConfig()),
         "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
-        "sink": lambda out: SinkStage(sink_config(out, properties)),
+        "sink": lambda out: SinkStage(sink_config(out, dataclasses.asdict(properties))),
         "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),
     }
     (folder / "segments").mkdir()

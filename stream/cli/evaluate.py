@@ -67,7 +67,7 @@ def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
 
 
 def _elsewhere(options: dict[str, Any]) -> Iterator["FrameIou"]:
-    from stages.score import SamModel
+    from stages._sam.model import SamModel
     from stream import evaluate
     from stream.assembly import resolve_models, sam_config
     from stream.config import RunConfig

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from storage.arrays import RunArrays, run_arrays
-from storage.errors import UsageError
-from storage.rundir import read_manifest
 from stages.base import Array
 from stages.prompts import Box
-from stream.config import RunConfig
+from storage.errors import UsageError
+from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.session import start
@@ -106,13 +104,12 @@ def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool
     given = {**options, "box": mask_box(first.object_mask), "point": (), "object_mask": None, "prompt_frame": 0}
     config = config_from_options(str(video), "run", given, out)
     summary = start(config, out, overwrite=True, as_json=as_json)
-    return summary, compare(Scene(clip), out, config, summary)
+    return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
 
 
-def compare(scene: Scene, out: Path, config: RunConfig, summary: dict[str, Any]) -> Truth:
+def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Truth:
     """Masks and keypoints of a finished run against the scene's own, frame by frame."""
-    video = read_manifest(out)["video"]
-    arrays = RunArrays(out / "run.zarr", run_arrays(video["height"], video["width"]), config.plan.chunk_frames)
+    arrays, video = run.arrays, run.manifest["video"]
     enough = VISIBLE_PIXELS * video["width"] * video["height"] / (640 * 360)
     objects, persons, errors, absent = [], [], [], []
     seen = visible = 0
@@ -141,7 +138,7 @@ def compare(scene: Scene, out: Path, config: RunConfig, summary: dict[str, Any])
         person_iou_mean=float(np.mean(persons)) if persons else 0.0,
         keypoint_error_px=float(all_errors.mean()) if all_errors.size else float("inf"),
         keypoint_recall=seen / max(1, visible),
-        score_iou_mean=summary["iou_mean"],
+        score_iou_mean=score_iou_mean,
     )
 
 

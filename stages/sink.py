@@ -1,0 +1,101 @@
+"""Sink: the blended frames of each window become one encoded segment; at the end segments are joined."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from stages._video.colour import ColourTags
+from stages._video.encode import EncoderSettings, write_segment
+from stages._video.join import join_segments
+from stages._video.segment import read_segment
+from stages.base import Inputs, Output, Stage, Window
+from storage.durable import file_sha256
+from storage.errors import UsageError
+
+__all__ = ["ColourTags", "EncoderSettings", "SinkConfig", "SinkStage", "join_segments", "read_segment"]
+__all__ += ["segment_name", "write_segment"]
+
+
+@dataclass(frozen=True)
+class SinkConfig:
+    """Where segments go and how they are coded.
+
+    Attributes:
+        segments_dir: folder of the segments; made when missing.
+        width: of the upright frames in pixels.
+        height: of the upright frames in pixels.
+        colour: the source's tags; the output carries them and is coded by them.
+        fps: nominal rate, for the header and for a clip of one frame.
+        sample_aspect_ratio: width to height of a pixel, as the source's.
+        crf: x264's constant rate factor, 0 to 51; 16 looks like the source.
+        preset: x264's preset.
+        threads: of the encoder; part of what the bytes depend on.
+    """
+
+    segments_dir: Path
+    width: int
+    height: int
+    colour: ColourTags = field(default_factory=ColourTags)
+    fps: float = 25.0
+    sample_aspect_ratio: tuple[int, int] = (1, 1)
+    crf: int = 16
+    preset: str = "fast"
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise UsageError(f"crf {self.crf} is outside x264's 0..51")
+        if not 0 < self.fps <= 1000:
+            raise UsageError(f"a nominal rate of {self.fps} frames a second is outside 0..1000")
+
+    @property
+    def encoder(self) -> EncoderSettings:
+        """The part that decides the bytes."""
+        return EncoderSettings(
+            width=self.width,
+            height=self.height,
+            colour=self.colour,
+            fps=self.fps,
+            sample_aspect_ratio=self.sample_aspect_ratio,
+            crf=self.crf,
+            preset=self.preset,
+            threads=self.threads,
+        )
+
+
+def segment_name(index: int) -> str:
+    """File name of window `index`'s segment."""
+    return f"{index:05d}.mp4"
+
+
+class SinkStage(Stage):
+    """Writes one segment a window. It carries nothing, so a window done again gives the same file."""
+
+    name = "sink"
+    reads: ClassVar[Mapping[str, str]] = {"generated": "final", "times": "final"}
+
+    def __init__(self, config: SinkConfig) -> None:
+        self.config = config
+
+    def open(self) -> None:
+        """Make the folder; a `.partial` left by a crash is overwritten when its window is done again."""
+        self.config.segments_dir.mkdir(parents=True, exist_ok=True)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Encode `generated` [n, H, W, 3] uint8 RGB, shown at `times` [n] float64 seconds.
+
+        Raises:
+            OSError: when the disk is full or the folder cannot be written.
+        """
+        images, times = inputs.arrays["generated"], inputs.arrays["times"]
+        name = segment_name(window.index)
+        path = self.config.segments_dir / name
+        write_segment(path, images, times, self.config.encoder)
+        return Output(
+            info={"segment": name, "sha256": file_sha256(path), "bytes": path.stat().st_size, "frames": len(times)}
+        )
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """A window of RGB frames, and about 60 pictures in x264's look-ahead and references."""
+        return height * width * 3 * window_frames + height * width * 3 // 2 * 60 * 2, 0

@@ -1,0 +1,81 @@
+"""The report of a run, from what is there: at its end, or at any time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.base import Array
+from stages.sink import read_segment
+from storage.errors import RunDirectoryError
+from storage.rundir import RunReader
+from stream.assembly import decode_config
+from stream.config import RunConfig
+from stream.report.collect import facts, frame_table
+from stream.report.write import FramePictures, write_report
+from stream.source import FrameSource
+from storage.spans import Span
+
+
+def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
+    """Write `report/` of the run in `path`; returns the values of `summary.json`.
+
+    Raises:
+        RunDirectoryError: when nothing is tracked yet.
+        InputError: when frames have to be decoded again for the pictures and the input is not what it was.
+    """
+    run = RunReader(path)
+    config = config or RunConfig.from_json(run.manifest["config"])
+    log = run.log
+    tracked = log.of("track")
+    if not tracked:
+        raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to report: `skate resume {path}`")
+    frames = int(tracked[-1]["span"][1])
+    finals = [
+        config.plan.at(record["window"], record["span"][1], record["info"]["last"]).final for record in log.of("decode")
+    ]
+    table = frame_table(run.arrays.read("times", 0, frames), run.arrays.read("visible", 0, frames), log.of("score"))
+    known = facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked)])
+    pictures = _Pictures(run, config)
+    about = {
+        "input": Path(config.video).name,
+        "generator": config.generator if config.chain == "run" else "none",
+        "SAM 2.1": config.sam,
+        "pose": config.pose,
+        "detector": config.detector,
+        "device": config.device,
+        **run.manifest["versions"],
+    }
+    return write_report(path / "report", table, known, config.iou_threshold, pictures.of, path.name, about)
+
+
+class _Pictures:
+    """Finds everything that the film strip shows of a frame."""
+
+    def __init__(self, run: RunReader, config: RunConfig) -> None:
+        self._run = run
+        self._config = config
+        self._source = FrameSource(run.arrays, run.log, decode_config(config))
+
+    def of(self, frame: int) -> FramePictures:
+        """The pictures of one scored frame."""
+        arrays = self._run.arrays
+        return FramePictures(
+            source=self._source.read(Span(frame, frame + 1))[0],
+            object_mask=arrays.read("masks/object", frame, frame + 1)[0],
+            person_mask=arrays.read("masks/person", frame, frame + 1)[0],
+            keypoints=arrays.read("keypoints", frame, frame + 1)[0],
+            result=self._result(frame),
+        )
+
+    def _result(self, frame: int) -> Array:
+        """The frame as it stands in its encoded segment."""
+        video = self._run.manifest["video"]
+        for record in self._run.log.of("sink"):
+            start, stop = record["span"]
+            if start <= frame < stop:
+                segment = self._run.path / "segments" / record["info"]["segment"]
+                for index, picture in enumerate(read_segment(segment, video["height"], video["width"])):
+                    if start + index == frame:
+                        return np.asarray(picture)
+        raise RunDirectoryError(f"{self._run.path}: no segment holds frame {frame}: `skate resume {self._run.path}`")
