@@ -16,12 +16,14 @@ import numpy as np
 
 from stages._comfy.continuity import kept_frames, pad_indices
 from stages._comfy.sizes import Size, resize_frames, resize_region
+from stages._pose.draw import draw, draw_as_vace
 from stages._region import bounding_box
 from stages.base import Array
 from storage.errors import UsageError
 
 FILLS = {"grey": 128, "white": 255}  # grey: WanVaceToVideo pads with 0.5
 GUIDES = ("none", "scribble")
+INK = 32  # skeleton pixels darker than this are the soft edge of a line on black
 EDGE_SIGMA = 1.0  # pixels; smooths sensor noise away before the contours are taken
 
 
@@ -89,14 +91,12 @@ def condition(
         draw_scribble(control, small, resize_region(objects, size) & region_small)
     pose = None
     if guides.skeleton or guides.separate_pose:
-        from stages._pose.draw import draw
-
         scaled = scale_keypoints(keypoints, frames.shape[2], frames.shape[1], size)
-        skeletons = np.stack([draw(points, size[1], size[0], guides.pose_style) for points in scaled])
+        skeletons = np.stack([skeleton_picture(points, size, guides.pose_style) for points in scaled])
         if guides.separate_pose:
             pose = skeletons if guides.skeleton else np.zeros_like(skeletons)
         else:
-            drawn = region_small & skeletons.any(axis=3)
+            drawn = region_small & (skeletons.max(axis=3) >= INK)
             control[drawn] = skeletons[drawn]
     mask = np.where(region_small, np.uint8(255), np.uint8(0))
     kept = kept_frames(len(tail), length)
@@ -106,6 +106,13 @@ def condition(
         return Conditioning(control, mask, pose, kept)
     order = pad_indices(count, length)
     return Conditioning(control[order], mask[order], None if pose is None else pose[order], kept)
+
+
+def skeleton_picture(keypoints: Array, size: Size, style: str) -> Array:
+    """`[h, w, 3]` uint8 RGB: one person on black; style `vace` as thin as VACE's own annotator leaves it."""
+    if style == "vace":
+        return draw_as_vace(keypoints, size[1], size[0])
+    return draw(keypoints, size[1], size[0], style)
 
 
 def fill_region(frames: Array, region: Array, value: int) -> Array:

@@ -1,0 +1,90 @@
+"""What stands in for the sampler: deterministic functions of the conditioning and the seed."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fake_comfy.vace import Array, Conditioning
+
+Json = Any
+
+
+class Generator(Protocol):
+    """`[length, h, w, 3]` float32 in 0..1 from the positive conditioning, the seed and the graph."""
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array: ...
+
+
+def frame_slots(length: int) -> Array:
+    """The latent slot of each frame: 0, then four frames a slot."""
+    return (np.arange(length) + 3) // 4
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Kept slots come back as they went in; in others the masked part is a tint by seed, mixed with the guide."""
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array:
+        context = positive.contexts[0]
+        tint = np.random.default_rng([seed % 2**32, seed >> 32, len(positive.text)]).random(3, np.float32)
+        mask = context.mask[frame_slots(len(context.inactive))][..., None]
+        made = np.float32(0.5) * context.reactive + np.float32(0.5) * tint
+        return np.asarray(context.inactive * (1 - mask) + made * mask, np.float32)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Gives the source back: the window's number stands in the output's prefix, its start in `starts`."""
+
+    source: Array  # [T, h, w, 3] uint8
+    starts: Sequence[int]
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array:
+        prefixes = [node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveImage"]
+        found = re.search(r"_w(\d{5})_", prefixes[0])
+        assert found is not None, f"no window number in {prefixes[0]}"
+        length, start = len(positive.contexts[0].inactive), self.starts[int(found.group(1))]
+        index = np.arange(start, start + length)
+        period = 2 * (len(self.source) - 1)
+        folded = index % period
+        index = np.where(folded < len(self.source), folded, period - folded)
+        return self.source[index].astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A generator that drifts: it continues the colour of the kept frames and adds `shift` to everything it gives.
+
+    Attributes:
+        shift: RGB, 0..1.
+        everywhere: also outside the region, as a VAE does.
+        base: RGB of the region where nothing is kept.
+    """
+
+    shift: tuple[float, float, float]
+    everywhere: bool = True
+    base: tuple[float, float, float] = (0.4, 0.45, 0.5)
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array:
+        context = positive.contexts[0]
+        masks = context.frame_mask > 0.5
+        generated = np.flatnonzero(masks.any(axis=(1, 2)))
+        given = context.inactive + context.reactive - np.float32(0.5)
+        if not len(generated):
+            return np.asarray(np.clip(given + np.array(self.shift, np.float32), 0, 1), np.float32)
+        first = int(generated[0])
+        where = masks[first]
+        colour = np.array(self.base, np.float32) if first == 0 else given[first - 1][where].mean(axis=0)
+        ramp = np.linspace(-0.08, 0.08, where.shape[1], dtype=np.float32)[None, :, None]
+        texture = colour + ramp - ramp[:, where.any(axis=0)].mean()
+        frames = given.copy()
+        for index in range(len(frames)):
+            moved = where if index < first else masks[index]
+            if index >= first:
+                frames[index][moved] = np.broadcast_to(texture, frames[index].shape)[moved]
+            target = np.ones_like(moved) if self.everywhere else moved
+            frames[index][target] += np.array(self.shift, np.float32)
+        return np.asarray(np.clip(frames, 0, 1), np.float32)

@@ -1,0 +1,156 @@
+"""Runs a graph node by node, with a cache by what goes in, and tells about it as the server's executor does."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from fake_comfy.generators import Generator
+from fake_comfy.vace import Array, Conditioning, Latent, pad, wan_vace_to_video
+
+Json = Any
+Step = Callable[[int, int], None]
+MODEL_NODES = ("UNETLoader", "UnetLoaderGGUF", "CLIPLoader", "VAELoader")
+
+
+class Files:
+    """The input and output folders: `subfolder/name` -> bytes."""
+
+    def __init__(self) -> None:
+        self.input: dict[str, bytes] = {}
+        self.output: dict[str, bytes] = {}
+
+
+class Interpreter:
+    """One server's executor."""
+
+    def __init__(self, files: Files, generator: Generator) -> None:
+        self.files = files
+        self.generator = generator
+        self.cache: dict[str, tuple[Any, ...]] = {}
+        self.ui: dict[str, Json] = {}
+
+    def reset(self) -> None:
+        """Drop the cache."""
+        self.cache.clear()
+        self.ui.clear()
+
+    def signature(self, graph: Mapping[str, Json], node_id: str) -> str:
+        """What a node's result depends on: class, values, files and everything above it."""
+        node = graph[node_id]
+        parts: list[Json] = [node["class_type"]]
+        for key, value in sorted(node["inputs"].items()):
+            if isinstance(value, list):
+                parts.append([key, self.signature(graph, value[0]), value[1]])
+            else:
+                parts.append([key, value])
+                if key in ("file", "video", "image") and isinstance(value, str):
+                    parts.append(hash(self.files.input.get(value)))
+        return json.dumps(parts)
+
+    def order(self, graph: Mapping[str, Json], outputs: list[str]) -> list[str]:
+        """The nodes that the outputs need, each after what it needs."""
+        done: list[str] = []
+
+        def visit(node_id: str) -> None:
+            for value in graph[node_id]["inputs"].values():
+                if isinstance(value, list) and value[0] not in done:
+                    visit(value[0])
+            if node_id not in done:
+                done.append(node_id)
+
+        for output in outputs:
+            visit(output)
+        return done
+
+    def execute(
+        self,
+        graph: Mapping[str, Json],
+        node_id: str,
+        results: dict[str, tuple[Any, ...]],
+        step: Step,
+    ) -> tuple[Any, ...]:
+        """The outputs of one node."""
+        node = graph[node_id]
+        values = {
+            key: results[value[0]][value[1]] if isinstance(value, list) else value
+            for key, value in node["inputs"].items()
+        }
+        name = node["class_type"]
+        if name in MODEL_NODES:
+            return (name,)
+        if name == "KSampler":
+            return self._sample(values, graph, step)
+        if name == "SaveImage":
+            return self._save(node_id, values)
+        result = getattr(self, f"_{name}")(values)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _sample(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent]:
+        for index in range(values["steps"]):
+            step(index + 1, values["steps"])
+        latent: Latent = values["latent_image"]
+        frames = self.generator(values["positive"], values["seed"], graph)
+        return (Latent(latent.length, latent.height, latent.width, latent.extra, frames),)
+
+    def _save(self, node_id: str, values: Json) -> tuple[()]:
+        subfolder, _, stem = values["filename_prefix"].rpartition("/")
+        images = []
+        for index, frame in enumerate(values["images"]):
+            name = f"{stem}_{index + 1:05}_.png"
+            picture = np.clip(np.float32(255.0) * frame, 0, 255).astype(np.uint8)
+            self.files.output[f"{subfolder}/{name}"] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+            images.append({"filename": name, "subfolder": subfolder, "type": "output"})
+        self.ui[node_id] = {"images": images}
+        return ()
+
+    def _load(self, name: str) -> Array:
+        with av.open(io.BytesIO(self.files.input[name]), "r") as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return np.stack(frames).astype(np.float32) / np.float32(255.0)
+
+    def _LoadVideo(self, values: Json) -> Any:
+        return values["file"]
+
+    def _GetVideoComponents(self, values: Json) -> Any:
+        return self._load(values["video"]), None, 16.0
+
+    def _VHS_LoadVideo(self, values: Json) -> Any:
+        frames = self._load(values["video"])
+        return frames, len(frames), None, {}
+
+    def _LoadImage(self, values: Json) -> Any:
+        data = np.frombuffer(self.files.input[values["image"]], np.uint8)
+        decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        picture = decoded[..., ::-1].astype(np.float32) / np.float32(255.0)
+        return picture[None], np.zeros((1, *picture.shape[:2]), np.float32)
+
+    def _ImageToMask(self, values: Json) -> Any:
+        return values["image"][..., ["red", "green", "blue", "alpha"].index(values["channel"])]
+
+    def _ImageBatch(self, values: Json) -> Any:
+        return np.concatenate([values["image1"], values["image2"]])
+
+    def _ModelSamplingSD3(self, values: Json) -> Any:
+        return "model"
+
+    def _CLIPTextEncode(self, values: Json) -> Any:
+        return Conditioning(values["text"])
+
+    def _WanVaceToVideo(self, values: Json) -> Any:
+        return wan_vace_to_video(**{k: v for k, v in values.items() if k not in ("vae", "batch_size")})
+
+    def _TrimVideoLatent(self, values: Json) -> Any:
+        latent: Latent = values["samples"]
+        extra = max(0, latent.extra - values["trim_amount"])
+        return Latent(latent.length, latent.height, latent.width, extra, latent.frames)
+
+    def _VAEDecode(self, values: Json) -> Any:
+        latent: Latent = values["samples"]
+        assert latent.frames is not None, "a latent that was not sampled"
+        frames = np.round(latent.frames * np.float32(255)) / np.float32(255)
+        return pad(frames, latent.length + 4 * latent.extra, 0.0)

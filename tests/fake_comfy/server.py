@@ -1,0 +1,236 @@
+"""The HTTP and websocket side, in a thread of its own; prompts are executed in a second one."""
+
+import asyncio
+import copy
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from fake_comfy.executor import Executor
+from fake_comfy.faults import Faults
+from fake_comfy.generators import Generator, Paint
+from fake_comfy.schema import object_info, validate
+
+Json = Any
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeComfy:
+    """A server on a free port of the loopback; use it as a context manager.
+
+    Args:
+        generator: what stands in for the sampler.
+        faults: what goes wrong, and when.
+        without: node classes and model files this server lacks.
+        upload_limit: bytes.
+        features: whether /features tells the limit (newer servers do).
+    """
+
+    def __init__(
+        self,
+        generator: Generator | None = None,
+        faults: Faults | None = None,
+        without: frozenset[str] = frozenset(),
+        upload_limit: int = 100 * 2**20,
+        features: bool = True,
+        step_seconds: float = 0.0,
+    ) -> None:
+        self.faults = faults or Faults()
+        self.info = object_info(without)
+        self.upload_limit, self.features = upload_limit, features
+        self.executor = Executor(self, generator or Paint(), step_seconds)
+        self.sockets: dict[str, web.WebSocketResponse] = {}
+        self.seen: list[str] = []  # "METHOD path" of every request
+        self.prompts: list[Json] = []  # every graph that was queued
+        self.freed = 0
+        self.away_until = 0.0  # monotonic: connections are cut until then
+        self.address = ""
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "FakeComfy":
+        self._thread.start()
+        assert self._ready.wait(10), "the fake server did not start"
+        self.executor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def die(self) -> None:
+        """Cut every connection and answer nothing from now on."""
+        self.away_until = float("inf")
+        self.cut_sockets()
+
+    def cut_sockets(self) -> None:
+        """Close all websockets without a closing handshake."""
+
+        async def cut() -> None:
+            for socket in list(self.sockets.values()):
+                transport = socket._req.transport if socket._req is not None else None
+                if transport is not None:
+                    transport.abort()
+
+        asyncio.run_coroutine_threadsafe(cut(), self._loop).result(5)
+
+    def send(self, client_id: str | None, kind: str, data: Json) -> None:
+        """One message, in order, to the client that submitted the prompt."""
+
+        async def deliver() -> None:
+            socket = self.sockets.get(client_id or "")
+            if socket is not None and not socket.closed:
+                try:
+                    await socket.send_json({"type": kind, "data": data})
+                except ConnectionError:
+                    self.sockets.pop(client_id or "", None)
+
+        asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
+
+    def send_preview(self, client_id: str | None) -> None:
+        """A binary message: big-endian event number, then picture data."""
+
+        async def deliver() -> None:
+            socket = self.sockets.get(client_id or "")
+            if socket is not None and not socket.closed:
+                await socket.send_bytes(b"\x00\x00\x00\x01\x00\x00\x00\x01not a picture")
+
+        asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        runner = self._loop.run_until_complete(self._start())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _start(self) -> web.AppRunner:
+        app = web.Application(client_max_size=self.upload_limit, middlewares=[self._middleware()])
+        for method, path, handler in (
+            ("GET", "/ws", self._ws),
+            ("GET", "/object_info", self._object_info),
+            ("GET", "/features", self._features),
+            ("GET", "/system_stats", self._system_stats),
+            ("POST", "/upload/image", self._upload),
+            ("POST", "/prompt", self._prompt),
+            ("GET", "/queue", self._queue),
+            ("POST", "/queue", self._queue_delete),
+            ("GET", "/history/{prompt_id}", self._history),
+            ("GET", "/view", self._view),
+            ("POST", "/interrupt", self._interrupt),
+            ("POST", "/free", self._free),
+        ):
+            app.router.add_route(method, path, handler)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self.address = f"127.0.0.1:{port}"
+        return runner
+
+    def _middleware(self) -> Any:
+        @web.middleware
+        async def faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.seen.append(f"{request.method} {request.path}")
+            action = self.faults.next_request(request.path)
+            if time.monotonic() < self.away_until or action == "drop":
+                assert request.transport is not None
+                request.transport.abort()
+                raise ConnectionResetError
+            if isinstance(action, float):
+                await asyncio.sleep(action)
+            elif isinstance(action, int):
+                return web.Response(status=action, text=f"fault {action}")
+            return await handler(request)
+
+        return faulty
+
+    async def _ws(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        sid = request.query.get("clientId", "")
+        self.sockets[sid] = socket
+        await socket.send_json(
+            {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": sid}}
+        )
+        try:
+            async for message in socket:
+                if message.type == WSMsgType.ERROR:
+                    break
+        finally:
+            self.sockets.pop(sid, None)  # as the real one: a second socket of this id falls silent too
+        return socket
+
+    async def _object_info(self, request: web.Request) -> web.Response:
+        return web.json_response(self.info)
+
+    async def _features(self, request: web.Request) -> web.Response:
+        if not self.features:
+            return web.Response(status=404)
+        return web.json_response({"supports_preview_metadata": True, "max_upload_size": self.upload_limit})
+
+    async def _system_stats(self, request: web.Request) -> web.Response:
+        device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 * 2**30, "vram_free": 6 * 2**30}
+        device |= {"torch_vram_total": 2**30, "torch_vram_free": 2**28}
+        return web.json_response({"system": {"comfyui_version": "0.3.64"}, "devices": [device]})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        image, subfolder = form["image"], str(form.get("subfolder", ""))
+        if ".." in subfolder or subfolder.startswith("/"):
+            return web.Response(status=400)
+        assert isinstance(image, web.FileField)
+        name, count = image.filename, 0
+        data = image.file.read()
+        while form.get("overwrite") != "true" and self._stored(subfolder, name) not in (None, data):
+            count += 1
+            name = f"{image.filename.rpartition('.')[0]} ({count}).{image.filename.rpartition('.')[2]}"
+        self.executor.files.input[f"{subfolder}/{name}" if subfolder else name] = data
+        return web.json_response({"name": name, "subfolder": subfolder, "type": form.get("type", "input")})
+
+    def _stored(self, subfolder: str, name: str) -> bytes | None:
+        return self.executor.files.input.get(f"{subfolder}/{name}" if subfolder else name)
+
+    async def _prompt(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        error, node_errors, good = validate(body["prompt"], self.info, set(self.executor.files.input))
+        if error is not None:
+            return web.json_response({"error": error, "node_errors": node_errors}, status=400)
+        self.prompts.append(copy.deepcopy(body["prompt"]))
+        number = self.executor.put(body["prompt_id"], body["prompt"], body.get("client_id"), good)
+        return web.json_response({"prompt_id": body["prompt_id"], "number": number, "node_errors": node_errors})
+
+    async def _queue(self, request: web.Request) -> web.Response:
+        running, pending = self.executor.queue()
+        return web.json_response({"queue_running": running, "queue_pending": pending})
+
+    async def _queue_delete(self, request: web.Request) -> web.Response:
+        self.executor.delete((await request.json()).get("delete", []))
+        return web.Response()
+
+    async def _history(self, request: web.Request) -> web.Response:
+        prompt_id = request.match_info["prompt_id"]
+        entry = self.executor.history.get(prompt_id)
+        return web.json_response({prompt_id: entry} if entry is not None else {})
+
+    async def _view(self, request: web.Request) -> web.Response:
+        query = request.query
+        data = self.executor.files.output.get(f"{query.get('subfolder', '')}/{query['filename']}")
+        return web.Response(status=404) if data is None else web.Response(body=data, content_type="image/png")
+
+    async def _interrupt(self, request: web.Request) -> web.Response:
+        self.executor.interrupt((await request.json()).get("prompt_id"))
+        return web.Response()
+
+    async def _free(self, request: web.Request) -> web.Response:
+        self.freed += 1
+        self.executor.free()
+        return web.Response()
