@@ -4,16 +4,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.models.registry import Kind, Resolved, resolve
 from stages.sink import ColourTags, SinkConfig
 from storage.durable import file_sha256
+from storage.errors import EnvironmentFault
 from storage.rundir import Manifest
 from stream.config import RunConfig
 from stream.events import Reporter
+
+if TYPE_CHECKING:
+    from stages.comfyui import ComfyConfig
 
 _SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
 
@@ -46,10 +50,17 @@ def resolve_models(config: RunConfig, only: Iterable[Kind] = ("sam", "pose", "de
     """Find the weights that the config names.
 
     Raises:
-        EnvironmentFault: when a file is not there; the line says where to get it and where to put it.
+        EnvironmentFault: when a file is not there (the line says where to get it and where to put it) or damaged.
     """
     names = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
-    return Models({kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only})
+    found = {kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only}
+    for kind, model in found.items():
+        if model.sha256 is not None and _sha256(model.path) != model.sha256:
+            raise EnvironmentFault(
+                f"{kind} model {model.path} is damaged: its sha256 is {_sha256(model.path)}, it must be {model.sha256}: "
+                f"run `skate models fetch {model.name}` again"
+            )
+    return Models(dict(found))
 
 
 def decode_config(config: RunConfig) -> DecodeConfig:
@@ -97,6 +108,33 @@ def sink_config(segments: Path, video: dict[str, Any], fps: float | None = None)
     )
 
 
+def comfy_config(config: RunConfig) -> "ComfyConfig":
+    """The ComfyUI stage's part of a run's config."""
+    from stages.comfyui import ComfyConfig
+
+    return ComfyConfig(
+        servers=config.server,
+        workflow=config.workflow,
+        prompt=config.text,
+        negative=config.negative,
+        reference=config.reference,
+        seed=config.seed,
+        steps=config.steps,
+        cfg=config.cfg,
+        strength=config.strength,
+        size=config.size,
+        reskin=config.reskin,
+        dilate=config.dilate,
+        fill=config.fill,
+        object_guide=config.object_guide,
+        continuity=config.continuity,
+        window=config.window,
+        overlap=config.overlap,
+        pose_style=config.pose_style,
+        timeout_s=config.timeout,
+    )
+
+
 def build_stages(
     config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter
 ) -> list[Stage]:
@@ -128,9 +166,9 @@ def _generator(config: RunConfig, reporter: Reporter) -> Stage:
         from stages.preview import PreviewConfig, PreviewStage
 
         return PreviewStage(PreviewConfig(config.reskin, config.dilate, config.seed))
-    from stages.comfyui import ComfyConfig, ComfyStage
+    from stages.comfyui import ComfyStage
 
-    raise NotImplementedError(ComfyConfig, ComfyStage)
+    return ComfyStage(comfy_config(config), lambda step: reporter.step(step.window, step.step, step.steps))
 
 
 def _finishing(config: RunConfig, manifest: Manifest, out: Path, sam: Any) -> list[Stage]:

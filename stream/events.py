@@ -46,6 +46,9 @@ class Reporter(Protocol):
     def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
         """A stage has committed a window."""
 
+    def step(self, window: int, step: int, steps: int) -> None:
+        """The generator is at this step of this window."""
+
     def note(self, text: str) -> None:
         """One line for the person who watches."""
 
@@ -75,6 +78,9 @@ class JsonReporter:
         if stage == "score":
             event["iou"] = info["iou"]
         self._write(event)
+
+    def step(self, window: int, step: int, steps: int) -> None:
+        """Nothing: the contract has no such line."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)
@@ -128,6 +134,9 @@ class PlainReporter:
             f"{stage:<8} window {index + 1}{total}: frames {span.start}..{span.stop}, {speed}, {_memory_text()}{tail}"
         )
 
+    def step(self, window: int, step: int, steps: int) -> None:
+        """Nothing: a log wants a line a window."""
+
     def note(self, text: str) -> None:
         print(text, file=self._out, flush=True)
 
@@ -171,6 +180,9 @@ class TerminalReporter:
         text = f"{frames / spent:.1f} frames/s " if spent > 0 else ""
         bar.set_postfix_str(text + _memory_text() + (str(self._iou) if stage == "score" else ""), refresh=False)
         bar.update(1)
+
+    def step(self, window: int, step: int, steps: int) -> None:
+        self._bars["generate"].set_postfix_str(f"window {window + 1}: step {step} of {steps}")
 
     def note(self, text: str) -> None:
         self._tqdm.write(text, file=sys.stderr)

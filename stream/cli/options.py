@@ -25,6 +25,8 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue
             record = parameter.get_help_record(ctx)
             if record is not None:
                 groups.setdefault(getattr(parameter, "group", "other"), []).append(record)
@@ -39,7 +41,7 @@ def option(group: str, *names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, cls=GroupedOption, group=group, **settings)
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[Any]):
     """Comma-separated numbers, e.g. a box."""
 
     def __init__(self, form: str, count: tuple[int, ...]) -> None:
@@ -61,7 +63,7 @@ class _Numbers(click.ParamType):
         return numbers
 
 
-class _CorrectionType(click.ParamType):
+class _CorrectionType(click.ParamType[Any]):
     """FRAME:x1,y1,x2,y2."""
 
     name = "FRAME:x1,y1,x2,y2"
@@ -78,7 +80,7 @@ class _CorrectionType(click.ParamType):
         return int(frame), BOX.convert(box, param, ctx)
 
 
-class _SizeType(click.ParamType):
+class _SizeType(click.ParamType[Any]):
     """WxH in pixels."""
 
     name = "WxH"
@@ -95,7 +97,7 @@ class _SizeType(click.ParamType):
         return int(width), int(height)
 
 
-class _BytesType(click.ParamType):
+class _BytesType(click.ParamType[Any]):
     """A size such as 8GB, as bytes."""
 
     name = "SIZE"

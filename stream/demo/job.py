@@ -66,9 +66,8 @@ class Truth:
 
     def to_json(self) -> dict[str, Any]:
         """The `truth` object of the JSON contract."""
-        names = ("object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean")
-        names = (*names, "keypoint_error_px", "keypoint_recall")
-        return {name: getattr(self, name) for name in names}
+        names = ["object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean"]
+        return {name: getattr(self, name) for name in [*names, "keypoint_error_px", "keypoint_recall"]}
 
 
 def _holds(value: float, sign: str, bound: float) -> bool:
