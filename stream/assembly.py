@@ -60,7 +60,7 @@ def resolve_models(config: RunConfig, only: Iterable[Kind] = ("sam", "pose", "de
                 f"{kind} model {model.path} is damaged: its sha256 is {_sha256(model.path)}, it must be {model.sha256}: "
                 f"run `skate models fetch {model.name}` again"
             )
-    return Models(dict(found))
+    return Models({str(kind): model for kind, model in found.items()})
 
 
 def decode_config(config: RunConfig) -> DecodeConfig:
