@@ -1,0 +1,184 @@
+"""ComfyUI workflows: the packaged ones against the schema, injection, refusal of what cannot run."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_comfy.schema import MODELS, object_info, validate
+
+from stages._comfy.inject import Files, Values, inject
+from stages._comfy.validate import check_workflow
+from stages._comfy.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
+from storage.errors import InputError
+
+VALUES = Values(
+    width=64,
+    height=48,
+    length=17,
+    seed=12,
+    prefix="skate/x",
+    prompt="chrome robot",
+    negative="blur",
+    steps=3,
+    cfg=2.5,
+    strength=0.8,
+)
+FILES = Files(("skate/c0.mkv",), "skate/m0.mkv", ("skate/p0.mkv",), "skate/r.png")
+UPLOADED = {"skate/c0.mkv", "skate/c1.mkv", "skate/m0.mkv", "skate/p0.mkv", "skate/r.png"}
+
+
+def load(name: str) -> Workflow:
+    return load_workflow(packaged_workflow(name))
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_workflows_validate(name: str) -> None:
+    workflow = load(name)
+    check_workflow(workflow, object_info(), "test")
+    graph = inject(workflow, VALUES, FILES)
+    error, node_errors, good = validate(graph, object_info(), UPLOADED)
+    assert error is None and not node_errors and good == [workflow.points.output]
+    assert all(node["_meta"]["title"] for node in workflow.graph.values())
+    assert workflow.graph == load(name).graph, "injection wrote into the template"
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_values_arrive(name: str) -> None:
+    workflow = load(name)
+    graph, points = inject(workflow, VALUES, FILES), workflow.points
+    for vace in points.vace:
+        assert [graph[vace]["inputs"][key] for key in ("width", "height", "length")] == [64, 48, 17]
+    assert graph[points.vace[0]]["inputs"]["strength"] == 0.8
+    sampler = graph[points.sampler]["inputs"]
+    assert (sampler["seed"], sampler["steps"], sampler["cfg"]) == (12, 3, 2.5)
+    assert points.prompt and points.negative
+    assert (
+        graph[points.prompt]["inputs"]["text"] == "chrome robot" and graph[points.negative]["inputs"]["text"] == "blur"
+    )
+    assert graph[points.output]["inputs"]["filename_prefix"].startswith("skate/x")
+    field = "video" if name == "vace_vhs" else "file"
+    assert (
+        graph[points.control]["inputs"][field] == "skate/c0.mkv"
+        and graph[points.mask]["inputs"][field] == "skate/m0.mkv"
+    )
+    assert (points.reference is not None) == (name == "vace_reference")
+    assert (points.pose is not None) == (name == "vace_two_contexts")
+
+
+def test_none_leaves_the_workflows_own_values() -> None:
+    workflow = load("vace_template")
+    graph = inject(workflow, Values(64, 48, 17, 1, "p"), FILES)
+    assert graph["21"]["inputs"]["steps"] == 25 and graph["20"]["inputs"]["strength"] == 1.0
+    assert graph["14"]["inputs"]["text"] == workflow.graph["14"]["inputs"]["text"]
+
+
+def test_parts_are_joined_in_order() -> None:
+    graph = inject(
+        load("vace_template"), VALUES, Files(("skate/c0.mkv", "skate/c1.mkv", "skate/p0.mkv"), "skate/m0.mkv")
+    )
+    error, node_errors, _ = validate(graph, object_info(), UPLOADED)
+    assert error is None and not node_errors
+
+    def names(link: list[Any]) -> list[str]:
+        node = graph[link[0]]
+        if node["class_type"] == "ImageBatch":
+            return names(node["inputs"]["image1"]) + names(node["inputs"]["image2"])
+        return [graph[node["inputs"]["video"][0]]["inputs"]["file"]]
+
+    assert names(graph["20"]["inputs"]["control_video"]) == ["skate/c0.mkv", "skate/c1.mkv", "skate/p0.mkv"]
+
+
+def test_titles_go_before_class_types() -> None:
+    data = copy.deepcopy(load("vace_template").graph)
+    for node in data.values():
+        node["_meta"] = {"title": "anything"}
+    found = parse_workflow(data, "untitled").points
+    assert (found.control, found.mask, found.prompt, found.negative) == ("1", "3", "14", "15")
+    data["99"] = copy.deepcopy(data["21"]) | {"_meta": {"title": "Skate Sampler"}}
+    assert parse_workflow(data, "titled").points.sampler == "99"
+    assert parse_workflow({"prompt": data}, "wrapped").points.sampler == "99"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "no JSON"),
+        ("[]", "API format"),
+        ("{}", "API format"),
+        (json.dumps({"nodes": [], "links": [], "version": 0.4}), r"Workflow > Export \(API\)"),
+        (json.dumps({"1": {"class_type": "SaveImage", "inputs": {"images": ["7", 0]}}}), "links to 7"),
+        (json.dumps({"1": {"class_type": "SaveImage", "inputs": {}}}), "lacks WanVaceToVideo.*LoadVideo.*KSampler"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "w.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=told):
+        load_workflow(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_workflow(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("workflow", "without", "told"),
+    [
+        ("vace_vhs", "VHS_LoadVideo", "VHS_LoadVideo is missing: install ComfyUI-VideoHelperSuite"),
+        ("vace_gguf", "UnetLoaderGGUF", "UnetLoaderGGUF is missing: install ComfyUI-GGUF"),
+        ("vace_template", "WanVaceToVideo", "WanVaceToVideo is missing: install a newer ComfyUI"),
+        ("vace_template", "wan_2.1_vae.safetensors", "wan_2.1_vae.safetensors is missing: put it into .*models/vae"),
+        ("vace_gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf is missing: .*diffusion_models"),
+    ],
+)
+def test_what_the_server_lacks_is_named(workflow: str, without: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        check_workflow(load(workflow), object_info(frozenset([without])), "box:8188")
+
+
+def test_all_that_is_missing_is_listed_at_once() -> None:
+    without = frozenset(["TrimVideoLatent", *MODELS[("UNETLoader", "unet_name")], *MODELS[("VAELoader", "vae_name")]])
+    with pytest.raises(InputError) as caught:
+        check_workflow(load("vace_template"), object_info(without), "box:8188")
+    assert all(name in str(caught.value) for name in without) and caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"colour": 1}, "node 21 .KSampler.: unknown input colour"),
+        ({"sampler_name": "magic"}, "sampler_name is 'magic'"),
+        ({"model": ["10", 4]}, "links to output 4 of UNETLoader"),
+        ({"model": ["12", 0]}, "takes MODEL, VAELoader gives VAE"),
+        ({"model": [1, 2, 3]}, "neither a value nor a link"),
+        ({"steps": None}, "required input steps is missing"),
+    ],
+)
+def test_inputs_the_server_does_not_know(change: dict[str, Any], told: str) -> None:
+    data = copy.deepcopy(load("vace_template").graph)
+    data["21"]["inputs"].update(change)
+    data["21"]["inputs"] = {key: value for key, value in data["21"]["inputs"].items() if value is not None}
+    with pytest.raises(InputError, match=told):
+        check_workflow(parse_workflow(data, "mine"), object_info(), "box:8188")
+
+
+def test_editor_widgets_and_new_combo_form_are_accepted() -> None:
+    data = copy.deepcopy(load("vace_reference").graph)
+    data["8"]["inputs"]["upload"] = "image"
+    info = object_info()
+    choices = info["CLIPLoader"]["input"]["required"]["clip_name"][0]
+    info["CLIPLoader"]["input"]["required"]["clip_name"] = ["COMBO", {"options": choices}]
+    check_workflow(parse_workflow(data, "mine"), info, "box:8188")
+    info["CLIPLoader"]["input"]["required"]["clip_name"][1]["options"] = []
+    with pytest.raises(InputError, match=r"umt5_xxl_fp8_e4m3fn_scaled.safetensors is missing"):
+        check_workflow(parse_workflow(data, "mine"), info, "box:8188")
+
+
+def test_text_that_cannot_be_set() -> None:
+    data = copy.deepcopy(load("vace_template").graph)
+    data["14"]["inputs"]["text"] = ["12", 0]
+    with pytest.raises(InputError, match="--prompt: workflow mine has no CLIPTextEncode"):
+        inject(parse_workflow(data, "mine"), VALUES, FILES)
