@@ -40,7 +40,7 @@ class SinkConfig:
     fps: float = 25.0
     sample_aspect_ratio: tuple[int, int] = (1, 1)
     crf: int = 16
-    preset: str = "fast"
+    preset: str = "faster"
     threads: int = 4
 
     def __post_init__(self) -> None:
