@@ -1,0 +1,153 @@
+"""Decoding window by window: where the clip ends, going on from any window, reading spans again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
+from storage.errors import InputError
+from storage.spans import Span
+from tests import _clips
+from tests._clips import Clip, make
+
+WINDOW, STRIDE = 81, 60
+Parts = tuple[dict[str, object], dict[str, object]]
+
+
+def new_span(index: int, window: int = WINDOW, stride: int = STRIDE) -> Span:
+    return Span(0 if index == 0 else window + (index - 1) * stride, window + index * stride)
+
+
+def run(
+    config: DecodeConfig, window: int = WINDOW, stride: int = STRIDE, first: int = 0, state: Parts | None = None
+) -> tuple[list[Decoded], list[Parts]]:
+    """All windows from `first` on, and the state after each."""
+    found, states = [], []
+    with DecodeStage(config) as stage:
+        if state is not None:
+            stage.set_state(*state)
+        for index in range(first, 1000):
+            found.append(stage.next(new_span(index, window, stride)))
+            states.append(stage.get_state().to_parts())
+            if found[-1].last:
+                return found, states
+    raise AssertionError("the clip never ended")
+
+
+def assert_same(one: Decoded, other: Decoded) -> None:
+    np.testing.assert_array_equal(one.frames, other.frames)
+    np.testing.assert_array_equal(one.times, other.times)
+    assert (one.last, one.clip_frames_min16, one.bad_frames, one.digests) == (
+        other.last,
+        other.clip_frames_min16,
+        other.bad_frames,
+        other.digests,
+    )
+
+
+@pytest.mark.parametrize("frames", [1, 2, 15, 16, 80, 81, 82, 141, 142, 250])
+def test_every_length_is_found_out_exactly(tmp_path: Path, frames: int) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(frames, width=32, height=32))
+    found, _ = run(DecodeConfig(path))
+    expected = 1 + max(0, -(-(frames - WINDOW) // STRIDE))
+    assert [window.last for window in found] == [False] * (expected - 1) + [True]
+    assert sum(len(window.times) for window in found) == frames
+    assert all(len(window.times) == new_span(index).frames for index, window in enumerate(found[:-1]))
+    assert {window.clip_frames_min16 for window in found} == {min(frames, 16)}
+
+
+@pytest.mark.parametrize("frames", [5, 6, 9, 10, 15, 16, 30])
+def test_length_is_exact_from_the_first_small_window_on(tmp_path: Path, frames: int) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(frames, width=32, height=32))
+    found, _ = run(DecodeConfig(path), 5, 4)
+    assert {window.clip_frames_min16 for window in found} == {min(frames, 16)}
+    assert sum(len(window.times) for window in found) == frames
+
+
+CLIPS = {
+    "b-frames": Clip(50, b_frames=3),
+    "open-gop": Clip(50, b_frames=3, options={"x264-params": "scenecut=0:mbtree=0:open-gop=1:bframes=3"}),
+    "variable": Clip(50, times=[0.04 * i + 0.013 * (i % 3) for i in range(50)], container="matroska"),
+    "raw": Clip(50, container="h264"),
+    "transport": Clip(50, container="mpegts", start_seconds=2.0),
+    "vp9": Clip(50, codec="libvpx-vp9", container="webm", options={"deadline": "realtime", "auto-alt-ref": "1"}),
+    "one key frame": Clip(50, key_every=1000),
+}
+
+
+@pytest.mark.parametrize("fps", [None, 17.0, 60.0])
+@pytest.mark.parametrize("name", CLIPS)
+def test_going_on_from_any_window_gives_the_same(tmp_path: Path, name: str, fps: float | None) -> None:
+    path = make(tmp_path / "clip", CLIPS[name])
+    config = DecodeConfig(path, fps=fps)
+    whole, states = run(config, 13, 10)
+    for index in range(1, len(whole)):
+        rest, later = run(config, 13, 10, index, states[index - 1])
+        for one, other in zip(rest, whole[index:], strict=True):
+            assert_same(one, other)
+        assert later == states[index:]
+
+
+def test_damaged_clips_go_on_exactly_too(tmp_path: Path) -> None:
+    path = _clips.make_damaged(tmp_path / "clip.mkv", [12, 30], Clip(50, container="matroska"))
+    config = DecodeConfig(path)
+    whole, states = run(config, 13, 10)
+    assert sum(len(window.bad_frames) for window in whole) >= 2
+    for index in range(1, len(whole)):
+        rest, _ = run(config, 13, 10, index, states[index - 1])
+        for one, other in zip(rest, whole[index:], strict=True):
+            assert_same(one, other)
+
+
+def test_state_is_small_and_needs_no_pickle(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(60))
+    _, states = run(DecodeConfig(path), 13, 10)
+    values, arrays = states[-1]
+    assert not arrays and len(str(values)) < 1500
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_another_file_under_the_name_is_refused(tmp_path: Path, index: int) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(40))
+    config = DecodeConfig(path)
+    whole, states = run(config, 13, 10)
+    make(path, Clip(40), image=lambda i, w, h: _clips.picture_rgb(i + 3, w, h))
+    with pytest.raises(InputError, match="changed since"):
+        run(config, 13, 10, index + 1, states[index])
+    with pytest.raises(InputError, match="changed since"):
+        list(read_span(config, Span(0, 5), whole[0].digests[:5], list(whole[0].times[:5])))
+
+
+@pytest.mark.parametrize("fps", [None, 17.0, 60.0])
+@pytest.mark.parametrize("name", CLIPS)
+def test_spans_can_be_read_again(tmp_path: Path, name: str, fps: float | None) -> None:
+    path = make(tmp_path / "clip", CLIPS[name])
+    config = DecodeConfig(path, fps=fps)
+    (whole,), _ = run(config, 401)
+    for span in (Span(0, 4), Span(17, 29), Span(len(whole.times) - 1, len(whole.times)), Span(8, 8)):
+        part = slice(*span)
+        for times in (list(whole.times[part]), None):
+            images = list(read_span(config, span, whole.digests[part], times))
+            assert len(images) == span.frames
+            for image, expected in zip(images, whole.frames[part], strict=True):
+                np.testing.assert_array_equal(image, expected)
+
+
+def test_seeking_is_used_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages._video.source import VideoSource
+
+    path = make(tmp_path / "clip.mp4", Clip(60))
+    config = DecodeConfig(path)
+    _, states = run(config, 13, 10)
+    restarts: list[bool] = []
+    monkeypatch.setattr(VideoSource, "restart", lambda self, careful=False: restarts.append(careful))
+    run(config, 13, 10, 3, states[2])
+    assert restarts == []
+
+
+def test_a_wrong_start_is_a_bug_of_the_caller(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(5))
+    with DecodeStage(DecodeConfig(path)) as stage, pytest.raises(ValueError, match="before frame 0"):
+        stage.next(Span(3, 5))
+    stage.close()
