@@ -1,0 +1,50 @@
+"""Small runs for tests: a demo clip of 160x90, the random SAM, and `skate` called in this process."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from _sam_fixture import write_small_sam
+
+from stream.cli import main
+from stream.demo import DemoConfig
+from stream.demo.clip import write_clip
+
+CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
+CLIP_OPTIONS = ["--window", "9", "--overlap", "4"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def invoke(arguments: list[str]) -> Result:
+    """Run `skate` with these arguments in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as error:
+            code = error.code
+    assert isinstance(code, int)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def small_clip(folder: Path) -> Path:
+    """A demo clip of 20 frames."""
+    path = folder / "clip.mp4"
+    write_clip(CLIP, path)
+    return path
+
+
+def small_models(folder: Path) -> list[str]:
+    """Options that choose a random SAM 2.1 of 128 px and the mini pose models."""
+    config = write_small_sam(folder)
+    return ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml), "--pose", "mini", "--detector", "mini"]

@@ -1,0 +1,141 @@
+"""Exit codes and messages: one clear line, the right code, nothing lost. Runs in this process, to save imports."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
+
+from storage.rundir import read_manifest
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return small_models(tmp_path_factory.mktemp("sam"))
+
+
+def test_help_starts_quickly() -> None:
+    """Under half a second of CPU time: torch and the like are not imported for it."""
+    code = "import resource, sys; sys.argv = ['skate', '--help']\nfrom stream.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "usage = resource.getrusage(resource.RUSAGE_SELF); print('CPU', usage.ru_utime + usage.ru_stime)\n"
+    code += "print('LOADED', sorted({'torch', 'sam2', 'onnxruntime', 'rtmlib', 'zarr', 'cv2', 'av'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "LOADED []" in done.stdout
+    assert float(done.stdout.split("CPU ")[1].split()[0]) < 0.5
+
+
+@pytest.mark.parametrize("command", ["run", "extract", "resume", "status", "evaluate", "export", "frame", "demo", "report"])
+def test_every_command_explains_itself(command: str) -> None:
+    result = invoke([command, "--help"])
+    assert result.code == 0 and f"skate {command}" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run"], 2, "Missing argument 'VIDEO'"),
+        (["run", "VIDEO", "--out", "OUT"], 2, "exactly one of --box, --point"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,3"], 2, "'1,2,3' is not of the form x1,y1,x2,y2"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "30,2,3,9"], 2, "--box 30,2,3,9 is empty or inverted"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--window", "80"], 2, "--window 80 is not 4n+1"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--vram", "lots"], 2, "'lots' is not a size"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--generator", "comfyui"], 2, "needs --server"),
+        (["run", "VIDEO", "--out", "OUT", "--point", "5,5,7"], 2, "the label is 1"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--sam", "huge"], 2, "huge"),
+        (["run", "nowhere.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "nowhere.mp4: no such video file"),
+        (["run", "VIDEO", "--out", "OUT", "--object-mask", "no.png"], 3, "--object-mask no.png: no such file"),
+        (["run", "ftp://host/a.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "http"),
+        (["status", "OUT"], 6, "is no run directory"),
+        (["resume", "OUT"], 6, "is no run directory"),
+        (["evaluate", "OUT"], 6, "is no run directory"),
+        (["evaluate"], 2, "evaluate takes one of"),
+        (["frame", "VIDEO", "--at", "999", "--to", "OUT.png"], 3, "--at 999"),
+        (["frame", "nowhere.mp4", "--to", "OUT.png"], 3, "nowhere.mp4: no such video file"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_mistakes_get_one_line_and_their_code(
+    arguments: list[str], code: int, message: str, clip: Path, tmp_path: Path
+) -> None:
+    names = {"VIDEO": str(clip), "OUT": str(tmp_path / "out"), "OUT.png": str(tmp_path / "out.png")}
+    result = invoke([names.get(word, word) for word in arguments])
+    assert result.code == code, result.err
+    assert message in result.err and len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_missing_weights_are_named_with_address_and_place(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKATE_MODELS", str(tmp_path / "models"))
+    result = invoke(["run", str(clip), "--out", str(tmp_path / "out"), "--box", "1,2,9,9", "--sam", "tiny"])
+    assert result.code == 4 and len(result.err.strip().splitlines()) == 1
+    for part in ("sam2.1_hiera_tiny.pt", "https://", str(tmp_path / "models")):
+        assert part in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_errors_are_json_with_json(tmp_path: Path) -> None:
+    result = invoke(["status", str(tmp_path), "--json"])
+    event = json.loads(result.out)
+    assert event["event"] == "error" and event["code"] == 6 and "no run directory" in event["message"]
+    assert result.code == 6 and result.err == ""
+
+
+def test_a_run_speaks_json_and_another_config_is_refused(clip: Path, models: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["run", str(clip), "--out", str(out), "--box", "20,20,60,60", *models, *CLIP_OPTIONS]
+    first = invoke([*arguments, "--json"])
+    assert first.code in (0, 1), first.err
+    events = [json.loads(line) for line in first.out.splitlines()]
+    assert {event["event"] for event in events[:-1]} == {"window"}
+    done = events[-1]
+    assert done["event"] == "done" and done["frames"] == 20 and done["windows"] == 4
+    wanted = {"run", "gate", "iou_mean", "iou_p5", "iou_min", "iou_min_frame", "failed_frames", "seconds", "output"}
+    assert wanted | {"peak_rss_bytes", "peak_vram_bytes"} <= done.keys()
+    for event in events[:-1]:
+        assert {"index", "stage", "frames", "seconds", "rss_bytes", "vram_peak_bytes"} <= event.keys()
+    assert all(len(event["iou"]) == event["frames"][1] - event["frames"][0] for event in events if event.get("stage") == "score")
+
+    again = invoke([*arguments, "--json", "--keep", "all", "--timeout", "5"])
+    assert [json.loads(line)["event"] for line in again.out.splitlines()] == ["done"], "nothing is done twice"
+    digest = read_manifest(out)["config_digest"]
+    refused = invoke([*arguments, "--dilate", "3", "--seed", "4"])
+    assert refused.code == 6
+    assert "dilate: was 8, now 3" in refused.err and "seed: was 0, now 4" in refused.err
+    assert read_manifest(out)["config_digest"] == digest
+
+    status = json.loads(invoke(["status", str(out), "--json", "--verify"]).out)
+    assert status["state"] == "done" and status["frames"] == 20 and status["damaged"] == []
+    assert set(status["done"].values()) == {4}
+
+
+def test_extract_has_no_gate(clip: Path, models: list[str], tmp_path: Path) -> None:
+    result = invoke(
+        ["extract", str(clip), "--out", str(tmp_path / "x"), "--box", "20,20,60,60", "--json", *models, *CLIP_OPTIONS]
+    )
+    done = json.loads(result.out.splitlines()[-1])
+    assert result.code == 0 and done["gate"] is None and done["output"] is None and done["frames"] == 20
+
+
+def test_a_box_outside_the_frame_loses_nothing(clip: Path, models: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke(["run", str(clip), "--out", str(out), "--box", "1,2,900,60", *models, *CLIP_OPTIONS])
+    assert result.code == 3 and "--box 1,2,900,60" in result.err.splitlines()[-1] and "160x90" in result.err
+
+
+def test_the_installed_command_ends_with_the_same_codes(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "stream.cli", "status", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 6 and done.stderr.startswith("skate: ") and "Traceback" not in done.stderr
+    assert time.monotonic() - started < 60
