@@ -43,6 +43,7 @@ _MIN_SIZE = 64
 _MAX_MOMENTS = 7
 _PIXELS_PER_MOMENT = 1.5
 _NOISE_LEVELS = 1.6
+_FULL = 252  # full coverage: divisible by the 4 samples of a pixel, so that a half is never rounded up to more
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Scene:
         shift = np.array([camera.pan_x - 320.0, camera.pan_y - 180.0])
 
         def view(points: Array) -> Array:
-            return middle + scale * (points + shift)
+            return np.asarray(middle + scale * (points + shift))
 
         centre = view(np.array([moment.board.x, moment.board.y]))
         shadow = np.array([(*view(np.array([x, 316.0])), lift) for x, lift in moment.shadow])
@@ -215,11 +216,11 @@ class Scene:
             owner = canvas[..., 3]
             if i == len(shots) // 2:
                 owners = owner.copy()
-            covered = np.dstack([(owner >= OWNER_BODY).view(np.uint8), (owner == OWNER_BOARD).view(np.uint8)]) * 255
+            covered = np.dstack([(owner >= OWNER_BODY).view(np.uint8), (owner == OWNER_BOARD).view(np.uint8)]) * _FULL
             total[..., :3] += cv2.resize(canvas[..., :3], size, interpolation=cv2.INTER_AREA)
             total[..., 3:] += cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
         total /= len(shots)
-        total[..., 3:] /= 255.0
+        total[..., 3:] /= _FULL
         return total[..., :3], total[..., 3], total[..., 4], owners
 
     def _paint(self, canvas: Array, shot: _Shot, origin: tuple[int, int]) -> None:
