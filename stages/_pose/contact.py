@@ -14,7 +14,7 @@ from stages.base import Array
 
 SEEN = 0.3
 SLOW, FAST = 0.6, 1.2  # heights per second: contact begins below SLOW and lasts up to FAST
-NEAR, FAR = 0.07, 0.11  # heights above the ground level: contact begins below NEAR and lasts up to FAR
+NEAR, FAR = 0.05, 0.07  # heights above the ground level: contact begins below NEAR and lasts up to FAR
 GROUND_RISE = 0.15  # heights per second by which the ground level may rise; it falls at once
 SPEED_SECONDS = 0.06  # time constant of the speed estimate
 

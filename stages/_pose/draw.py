@@ -93,7 +93,9 @@ def draw_as_vace(keypoints: Array, height: int, width: int, short_side: int = 10
     moved[:, :2] *= (wide / width, tall / height)
     large = draw(moved, tall, wide, "vace")
     enlarging = height * width > tall * wide
-    picture: Array = cv2.resize(large, (width, height), interpolation=cv2.INTER_LANCZOS4 if enlarging else cv2.INTER_AREA)
+    picture: Array = cv2.resize(
+        large, (width, height), interpolation=cv2.INTER_LANCZOS4 if enlarging else cv2.INTER_AREA
+    )
     return picture
 
 

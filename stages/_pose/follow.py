@@ -18,9 +18,11 @@ EMPTY = -1.0  # in AGE: a free slot, and, in slot 0, nobody chosen yet
 HORIZON = 12  # frames for which a lost track is still believed to move on
 STRANGER_FRAMES = 48  # frames after which a stranger out of sight is forgotten
 REACH = 0.35  # how far from its predicted place a person may be found again, in heights ...
-REACH_PER_FRAME = 0.06  # ... and how much farther with every frame out of sight: anywhere in a frame after 1 to 2 s
+REACH_PER_FRAME = 0.06  # ... and how much farther with every frame out of sight
+GONE_FRAMES = 8  # out of sight for longer, a person may have left, and can come back anywhere
 SIZE_RATIO = 0.5  # smaller over larger height, below which it is another person
 CLEAR_IOU = 0.05  # boxes that overlap more may hide parts of each other: neither size nor velocity is learnt from them
+WHOLE_RATIO = 0.8  # a box lower than this share of the height is cut off, and its middle says nothing of the velocity
 LEARN_VELOCITY, LEARN_HEIGHT = 0.5, 0.1  # weight of a new observation
 GROW_PER_FRAME = 0.04  # box margin between detections, in heights per frame since the last
 
@@ -125,7 +127,9 @@ def _assign(tracks: Array, boxes: Array) -> dict[int, int]:
         heights = boxes[:, 3] - boxes[:, 1]
         ratio = np.minimum(heights, track[HEIGHT]) / np.maximum(heights, track[HEIGHT])
         distance = np.linalg.norm(_centres(boxes) - _centres(place[None]), axis=1) / track[HEIGHT]
-        likely = (ratio >= SIZE_RATIO) & (distance <= REACH + REACH_PER_FRAME * track[AGE])
+        gone = slot == 0 and track[AGE] > GONE_FRAMES
+        reach = np.inf if gone else REACH + REACH_PER_FRAME * track[AGE]
+        likely = (ratio >= SIZE_RATIO) & (distance <= reach)
         affinity = overlap + 0.5 * ratio - distance
         pairs += [(-float(affinity[index]), slot, int(index)) for index in np.flatnonzero(likely)]
     owner: dict[int, int] = {}
@@ -149,7 +153,8 @@ def _observe(tracks: Array, slot: int, box: Array, alone: bool) -> None:
         track[HEIGHT] = box[3] - box[1]
     elif alone:
         step = (_centres(box[None]) - _centres(track[None, BOX]))[0] / max(1.0, track[AGE])
-        track[VELOCITY] += LEARN_VELOCITY * (step - track[VELOCITY])
+        if box[3] - box[1] >= WHOLE_RATIO * track[HEIGHT]:
+            track[VELOCITY] += LEARN_VELOCITY * (step - track[VELOCITY])
         track[HEIGHT] += LEARN_HEIGHT * (box[3] - box[1] - track[HEIGHT])
     track[BOX] = box
     track[AGE] = 0.0

@@ -9,9 +9,10 @@ import numpy as np
 
 from stages.base import Array
 
-MIN_CUTOFF_HZ = 1.0  # of a joint at rest
-BETA = 8.0  # how fast the cutoff rises, Hz per height/s
-SPEED_CUTOFF_HZ = 2.0  # of the speed estimate
+# Chosen on the demo clips 1 to 5 with noise added to the true joints (docs/pose.md).
+MIN_CUTOFF_HZ = 2.0  # of a joint at rest
+BETA = 40.0  # how fast the cutoff rises, Hz per height/s
+SPEED_CUTOFF_HZ = 3.0  # of the speed estimate
 SEEN = 0.3  # a joint scored lower passes unfiltered, and the filter forgets it
 
 
