@@ -1,7 +1,6 @@
 """Hard scene cuts, by the measure of PySceneDetect's ContentDetector."""
 
 import cv2
-import numpy as np
 
 from stages.base import Array
 
@@ -23,7 +22,7 @@ def frame_signature(frame: Array) -> Array:
 
 def content_change(before: Array, after: Array) -> float:
     """Mean absolute difference of two signatures, over all pixels and the three channels, 0..255."""
-    return float(np.abs(before.astype(np.int16) - after.astype(np.int16)).mean())
+    return float(cv2.absdiff(before, after).mean())
 
 
 def is_cut(before: Array | None, after: Array) -> bool:

@@ -1,0 +1,240 @@
+"""Stock SAM 2.1 against the streamed tracker: the same JPEG frames, one process each, one after the other.
+
+    python bench/track_vs_stock.py --frames 200 800 3200 --image-size 256 --record bench/records/track_vs_stock.json
+
+Two objects are prompted by boxes on frame 0. Stock loads the folder with its own `init_state` and propagates through
+the clip; the streamed side reads the same files window by window, as the pipeline does, and saves its state after each.
+Both hash every logit of every frame. Printed and recorded, a length a line: whether all logits are equal, frames per
+second of both (reading frames included; loading the model is not), their ratio, and the peak resident size of both.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from stages._sam.checkpoint import read_config
+from stages._sam.model import SamConfig, SamModel, build_predictor
+from stages.base import Inputs, Window
+from stages.prompts import Box, ObjectPrompt
+from stages.track import OBJECTS, TrackConfig, TrackStage
+from storage.spans import Span
+
+Take = Callable[[str, Any], None]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Run every length on both sides and print a table."""
+    options = parse_options()
+    if options.side is not None:
+        run_side(options)
+        return
+    with tempfile.TemporaryDirectory(prefix="track-vs-stock-") as name:
+        folder = Path(name)
+        config = prepare_model(options, folder)
+        rows = [compare(options, config, folder, frames) for frames in options.frames]
+    record = {"bench": "track_vs_stock", "machine": machine(), "settings": settings_of(options), "lengths": rows}
+    if options.record is not None:
+        options.record.parent.mkdir(parents=True, exist_ok=True)
+        options.record.write_text(json.dumps(record, indent=1) + "\n")
+    if not all(row["equal"] for row in rows):
+        sys.exit("logits differ")
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line; `--side` is how the bench calls itself."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[60], help="clip lengths")
+    parser.add_argument("--size", default="640x360", help="width x height of the frames")
+    parser.add_argument("--sam", type=Path, default=ROOT / "stages/models/mini/sam.safetensors")
+    parser.add_argument("--sam-config", type=Path, default=ROOT / "stages/models/mini/sam.yaml")
+    parser.add_argument("--random", action="store_true", help="random weights (seed 0) instead of --sam")
+    parser.add_argument("--image-size", type=int, help="side of the model's input, instead of the config's")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--window", type=int, default=81)
+    parser.add_argument("--overlap", type=int, default=21)
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each side; the fastest counts")
+    parser.add_argument("--record", type=Path, help="write the results there as JSON")
+    parser.add_argument("--side", choices=("stock", "streamed"), help=argparse.SUPPRESS)
+    parser.add_argument("--clip", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What of the command line says what was measured."""
+    names = ("size", "random", "image_size", "device", "window", "overlap", "repeats")
+    return {name: getattr(options, name) for name in names} | {"sam_config": options.sam_config.name}
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    import torch
+
+    found = {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return found | {"cpus": os.cpu_count(), "gpu": gpu}
+
+
+def prepare_model(options: argparse.Namespace, folder: Path) -> SamConfig:
+    """The config with its image size, and a checkpoint: the one given or a random one."""
+    from omegaconf import OmegaConf
+    from safetensors.torch import save_file
+
+    settings = read_config(options.sam_config)
+    if options.image_size is not None:
+        settings["image_size"] = options.image_size  # all positions are computed from it
+    config = SamConfig(options.sam, folder / "sam.yaml", device=options.device, state_device="cpu")
+    config.config_yaml.write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    if options.random:
+        import torch
+
+        torch.manual_seed(0)
+        tensors = build_predictor(settings, config.config_yaml).state_dict()
+        config = replace(config, checkpoint=folder / "sam.safetensors")
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, config.checkpoint)
+    return config
+
+
+def compare(options: argparse.Namespace, config: SamConfig, folder: Path, frames: int) -> dict[str, Any]:
+    """One length: draw the clip, run both sides, print a line."""
+    width, height = (int(side) for side in options.size.split("x"))
+    clip = folder / f"frames_{frames}"
+    draw_clip(clip, frames, height, width)
+    sides: dict[str, dict[str, Any]] = {}
+    for _ in range(options.repeats):
+        for side in ("stock", "streamed"):
+            found = call_side(options, config, clip, side)
+            best = sides.get(side, found)
+            sides[side] = found | {
+                "seconds": min(best["seconds"], found["seconds"]),
+                "peak_rss_bytes": max(best["peak_rss_bytes"], found["peak_rss_bytes"]),
+            }
+    stock, streamed = sides["stock"], sides["streamed"]
+    row = {
+        "frames": frames,
+        "equal": stock["digest"] == streamed["digest"],
+        "visible_frames": stock["visible_frames"],
+        "speed_ratio": round(stock["seconds"] / streamed["seconds"], 3),
+    }
+    for side, found in sides.items():
+        row[f"{side}_fps"] = round(frames / found["seconds"], 2)
+        row[f"{side}_peak_rss_bytes"] = found["peak_rss_bytes"]
+    print(json.dumps(row), flush=True)
+    for path in clip.iterdir():
+        path.unlink()
+    return row
+
+
+def draw_clip(folder: Path, frames: int, height: int, width: int) -> None:
+    """JPEGs of a striped square and a disc that drift over noise; seeded, every frame another."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.integers(0, 255, (height, width + 300, 3), dtype=np.uint8), (0, 0), 3)
+    unit = height // 12
+    for t in range(frames):
+        left = abs(300 - t % 600)
+        picture = ground[:, left : left + width].copy()
+        x, y = int(width / 2 + width / 5 * np.sin(t / 17)), int(height / 2 + height / 6 * np.cos(t / 11))
+        cv2.rectangle(picture, (x - 2 * unit, y - unit), (x + 2 * unit, y + unit), (250, 60, 40), -1)
+        cv2.line(picture, (x - 2 * unit, y), (x + 2 * unit, y), (20, 20, 240), unit // 3 + 1)
+        cv2.circle(picture, (width // 5, int(height / 2 + height / 5 * np.sin(t / 13))), unit, (30, 220, 60), -1)
+        cv2.imwrite(str(folder / f"{t}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def boxes(height: int, width: int) -> dict[str, Box]:
+    """Where the two objects of `draw_clip` are on frame 0."""
+    unit, x, y = height // 12, width // 2, height // 2 + height // 6
+    return {
+        "object": (x - 2 * unit, y - unit, x + 2 * unit, y + unit),
+        "person": (width // 5 - unit, height // 2 - unit, width // 5 + unit, height // 2 + unit),
+    }
+
+
+def call_side(options: argparse.Namespace, config: SamConfig, clip: Path, side: str) -> dict[str, Any]:
+    """Run one side in a process of its own and read its one line."""
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--side",
+        side,
+        "--clip",
+        str(clip),
+        "--size",
+        options.size,
+    ]
+    command += ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml), "--device", options.device]
+    command += ["--window", str(options.window), "--overlap", str(options.overlap)]
+    environment = {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)} | dict(os.environ)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run_side(options: argparse.Namespace) -> None:
+    """In the child: track the clip and print digest, seconds and peak."""
+    width, height = (int(side) for side in options.size.split("x"))
+    model = SamModel(SamConfig(options.sam, options.sam_config, device=options.device))
+    model.load()
+    hashes = {name: hashlib.sha256() for name in OBJECTS}
+    visible = [0]
+
+    def take(name: str, logits: Any) -> None:
+        array = logits.float().cpu().numpy()
+        hashes[name].update(array.tobytes())
+        visible[0] += int(name == "object" and (array > 0).any())
+
+    begun = time.perf_counter()
+    follow = follow_stock if options.side == "stock" else follow_streamed
+    follow(options, model, boxes(height, width), take)
+    seconds = time.perf_counter() - begun
+    digest = {name: found.hexdigest() for name, found in hashes.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"digest": digest, "seconds": seconds, "visible_frames": visible[0], "peak_rss_bytes": peak}))
+
+
+def follow_stock(options: argparse.Namespace, model: SamModel, prompts: dict[str, Box], take: Take) -> None:
+    """The whole clip through the stock predictor's public methods."""
+    import torch
+
+    predictor = model.predictor
+    with torch.inference_mode(), model.autocast():
+        state = predictor.init_state(str(options.clip), offload_video_to_cpu=True, offload_state_to_cpu=True)
+        for name, box in prompts.items():
+            predictor.add_new_points_or_box(state, frame_idx=0, obj_id=name, box=np.array(box, dtype=np.float32))
+        for _, names, logits in predictor.propagate_in_video(state):
+            for position, name in enumerate(names):
+                take(name, logits[position, 0])
+
+
+def follow_streamed(options: argparse.Namespace, model: SamModel, prompts: dict[str, Box], take: Take) -> None:
+    """The clip through `TrackStage`, a window at a time, its state saved after each."""
+    paths = sorted(options.clip.iterdir(), key=lambda path: int(path.stem))
+    config = TrackConfig(ObjectPrompt(box=prompts["object"]), person_box=prompts["person"])
+    known = {"decode": {"clip_frames_min16": min(len(paths), 16)}}
+    start, stop = 0, min(options.window, len(paths))
+    with TrackStage(config, model, lambda _, name, tracked: take(name, tracked.logits)) as stage:
+        while start < len(paths):
+            frames = np.stack([np.array(Image.open(path).convert("RGB")) for path in paths[start:stop]])
+            new = Span(start, stop)
+            stage.process(Window(0, new, new, new, stop == len(paths), new.frames), Inputs({"frames": frames}, known))
+            stage.get_state().to_parts()
+            start, stop = stop, min(stop + options.window - options.overlap, len(paths))
+
+
+if __name__ == "__main__":
+    main()
