@@ -54,7 +54,7 @@ class Look:
             shoulder_half=about(0.12, 0.06), hip_half=about(0.065, 0.08), upper_arm=about(0.15, 0.05),
             limb_width=about(0.075, 0.08),
         )  # fmt: skip
-        length, width = about(120.0, 0.12 if not wide else 0.1), about(29.0, 0.06)
+        length, width = about(122.0, 0.10), about(29.0, 0.06)
 
         def pick(colours: tuple[Rgb, ...]) -> Rgb:
             chosen = colours[int(rng.integers(len(colours)))]
