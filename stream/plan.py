@@ -1,0 +1,289 @@
+"""What a run will take before it starts: frames, windows, memory, disk and time, held against what is there."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stages._sam.checkpoint import read_config
+from stages._sam.footprint import object_state_bytes
+from stages.base import Stage
+from storage.errors import EnvironmentFault
+from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
+from storage.sizes import format_size
+from stream.assembly import Models
+from stream.calibration import Calibration, duration_text, expected_seconds
+from stream.config import RunConfig
+from stream.events import rss_bytes
+
+OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
+LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers
+OUTPUT_BYTES_PER_PIXEL = 0.06  # H.264 at crf 16: 0.030 and 0.035 measured on two 720p clips
+MASK_BYTES_PER_PIXEL = 0.01  # of a blob's mask after zstd
+SMALL_ARRAYS_BYTES = 133 * 3 * 4 + 1000  # a frame's keypoints, times and flags, and its share of the journal
+FILE_BYTES = 4096  # a file system's block: the least that a chunk takes
+SMALL_ARRAYS = 7  # arrays with one small file a chunk
+SHARED_MODEL = ("track", "score")  # one SAM 2.1 serves both
+
+
+@dataclass(frozen=True)
+class Need:
+    """A projected peak, bytes, and the stage that takes most of it."""
+
+    total: int
+    most: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts. Bytes are projections; None where something does not apply or is not known.
+
+    Attributes:
+        frames: that the header claims (it is not trusted), after `--fps`; windows: of a clip of that length.
+        size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
+        fps: nominal rate of the output. window, overlap: frames.
+        models: by kind, as named. device: of all models. generator: its name, None when nothing is generated.
+        ram, vram: peaks. disk_working: freed at the end. disk_kept: what stays. disk_present: of it, already written.
+        ram_limit, vram_limit, disk_free: what there is. limits: the options that set them, by name.
+        seconds: that earlier runs on this machine suggest, None where a stage was never timed here.
+        out: the run directory. keep: what the store keeps.
+    """
+
+    frames: int | None
+    windows: int | None
+    size: tuple[int, int]
+    generated_size: tuple[int, int] | None
+    fps: float
+    window: int
+    overlap: int
+    models: Mapping[str, str]
+    device: str
+    generator: str | None
+    ram: Need
+    vram: Need
+    disk_working: int
+    disk_kept: int | None
+    disk_present: int
+    ram_limit: int
+    vram_limit: int | None
+    disk_free: int
+    limits: frozenset[str]
+    seconds: float | None
+    out: Path
+    keep: str
+
+    @property
+    def disk_needed(self) -> int:
+        """Bytes still to be written, at the highest."""
+        return max(0, self.disk_working + (self.disk_kept or 0) - self.disk_present)
+
+    def text(self) -> str:
+        """A few lines for the person who starts it."""
+        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self.windows} windows"
+        named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
+        made = ""
+        if self.generator is not None and self.generated_size is not None:
+            made = f"; {self.generator} generates {'x'.join(map(str, self.generated_size))}"
+        kept = "unknown" if self.disk_kept is None else format_size(self.disk_kept)
+        vram = f", VRAM {_of(self.vram.total, self.vram_limit)}" if self.vram_limit is not None else ""
+        time = "not known: nothing was timed on this machine yet"
+        if self.seconds is not None:
+            time = f"about {duration_text(self.seconds)}, going by earlier runs on this machine"
+        return "\n".join(
+            [
+                f"plan     {length} of {self.window}, overlap {self.overlap}; "
+                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}",
+                f"models   {named}, on {self.device}",
+                f"memory   RAM {_of(self.ram.total, self.ram_limit)}{vram}",
+                f"disk     {format_size(self.disk_working)} while working, {kept} kept; "
+                f"{format_size(self.disk_free)} free",
+                f"time     {time}",
+            ]
+        )
+
+    def check(self) -> None:
+        """Refuse what cannot fit.
+
+        Raises:
+            EnvironmentFault: with what is needed, what there is, and what would help.
+        """
+        if self.ram.total > self.ram_limit:
+            limit = self._limit("--ram", self.ram_limit, "of RAM available")
+            raise EnvironmentFault(
+                f"this run needs about {format_size(self.ram.total)} of RAM ({self.ram.most} most of all), "
+                f"over {limit}: {_smaller(self.ram.most)}, or close other programs or give a higher --ram"
+            )
+        if self.vram_limit is not None and self.vram.total > self.vram_limit:
+            limit = self._limit("--vram", self.vram_limit, "of VRAM free")
+            raise EnvironmentFault(
+                f"this run needs about {format_size(self.vram.total)} of VRAM ({self.vram.most} most of all), "
+                f"over {limit}: {_smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
+            )
+        if self.disk_needed > self.disk_free:
+            claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"
+            keep = " or --keep none" if self.keep != "none" else ""
+            raise EnvironmentFault(
+                f"{self.out}: needs about {format_size(self.disk_needed)}{claimed}, {format_size(self.disk_free)} "
+                f"are free: free space, or choose another --out{keep}"
+            )
+
+    def _limit(self, option: str, limit: int, else_named: str) -> str:
+        return f"{option} {format_size(limit)}" if option in self.limits else f"the {format_size(limit)} {else_named}"
+
+
+def _of(need: int, limit: int | None) -> str:
+    return f"{format_size(need)} of {format_size(limit or 0)}"
+
+
+def _smaller(stage: str) -> str:
+    """What makes this stage smaller."""
+    if stage in SHARED_MODEL:
+        return "take a smaller --sam (tiny) or --window"
+    if stage == "pose":
+        return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"
+    return "take a smaller --window"
+
+
+def make_plan(
+    config: RunConfig,
+    models: Models,
+    manifest: Manifest,
+    stages: Sequence[Stage],
+    out: Path,
+    calibration: Calibration | None = None,
+) -> Plan:
+    """Project the run; nothing is loaded, opened or written.
+
+    Args:
+        config, models, manifest: of the run. stages: built, closed. out: the run directory, there or not.
+        calibration: what earlier runs took, None to leave the time out.
+    """
+    video = manifest["video"]
+    width, height = int(video["width"]), int(video["height"])
+    frames = claimed_frames(config, video, Path(config.video).stat().st_size)
+    held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
+    log = read_log(out) if (out / "journal.jsonl").exists() else CommitLog([])
+    working, kept = disk_bytes(config, models, width, height, frames)
+    done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
+    return Plan(
+        frames=frames,
+        windows=None if frames is None else config.plan.count(frames),
+        size=(width, height),
+        generated_size=_generated_size(config, width, height),
+        fps=float(config.fps or video["claimed_fps"]),
+        window=config.window,
+        overlap=config.overlap,
+        models={"sam": config.sam, "pose": config.pose, "detector": config.detector},
+        device=config.device,
+        generator=config.generator if config.chain == "run" else None,
+        ram=ram_need(stages, height, width, held),
+        vram=vram_need(stages, height, width, held),
+        disk_working=working,
+        disk_kept=kept,
+        disk_present=0 if not frames or kept is None else kept * min(done, frames) // frames,
+        ram_limit=config.ram or available_ram_bytes(),
+        vram_limit=(config.vram or free_vram_bytes()) if config.device == "cuda" else None,
+        disk_free=free_disk_bytes(out),
+        limits=frozenset(f"--{name}" for name in ("ram", "vram") if getattr(config, name) is not None),
+        seconds=expected_seconds(calibration, config, manifest, frames),
+        out=out,
+        keep=config.keep,
+    )
+
+
+def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int) -> int | None:
+    """Frames of the clip as the header claims, resampled to `--fps`; at most what a file of this size can hold."""
+    claimed = video.get("claimed_frames")
+    if not claimed:
+        return None
+    frames = min(int(claimed), max(1, file_bytes // LEAST_FRAME_BYTES))
+    return max(1, round(frames * config.fps / float(video["claimed_fps"]))) if config.fps else frames
+
+
+def ram_need(stages: Sequence[Stage], height: int, width: int, window_frames: int) -> Need:
+    """Peak RAM: what every stage keeps loaded, the window decoded ahead, and the stage whose window is the largest."""
+    loaded = {stage.name: stage.peak_bytes(height, width, 0)[0] for stage in stages}
+    whole = {stage.name: stage.peak_bytes(height, width, window_frames)[0] for stage in stages}
+    moving = {name: whole[name] - loaded[name] for name in whole}
+    kept = _shared(loaded)
+    ahead = moving.pop("decode", 0)
+    total = OTHER_LIBRARIES_BYTES + sum(kept.values()) + ahead + max(moving.values(), default=0)
+    return Need(total, max(whole, key=lambda name: whole[name]))
+
+
+def vram_need(stages: Sequence[Stage], height: int, width: int, window_frames: int) -> Need:
+    """Peak VRAM of this process: all models stay loaded."""
+    whole = {stage.name: stage.peak_bytes(height, width, window_frames)[1] for stage in stages}
+    return Need(sum(_shared(whole).values()), max(whole, key=lambda name: whole[name]))
+
+
+def _shared(needs: Mapping[str, int]) -> dict[str, int]:
+    """The needs with the model that two stages share counted once."""
+    found = {name: need for name, need in needs.items() if name not in SHARED_MODEL}
+    return found | {"SAM 2.1": max((needs.get(name, 0) for name in SHARED_MODEL), default=0)}
+
+
+def disk_bytes(
+    config: RunConfig, models: Models, width: int, height: int, frames: int | None
+) -> tuple[int, int | None]:
+    """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
+
+    While working the store holds at most two windows of source frames, one blended and one raw.
+    """
+    picture = width * height * 3
+    generating = config.chain == "run"
+    working = min(config.window, frames or config.window) * picture * (4 if generating else 2)
+    if frames is None:
+        return working, None
+    chunk = config.plan.chunk_frames
+    each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + SMALL_ARRAYS * FILE_BYTES / chunk
+    if generating:
+        each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
+    each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture
+    states = 2 + config.plan.count(frames) / STATE_KEEP_EVERY
+    return working, int(frames * each + states * _state_bytes(config, models, picture))
+
+
+def _state_bytes(config: RunConfig, models: Models, picture: int) -> int:
+    """What one window's carried states take: SAM 2.1's memories of three tracked objects, and the blend's overlap."""
+    yaml = models["sam"].config_path
+    assert yaml is not None  # resolve() refuses a SAM without one
+    memory = object_state_bytes(read_config(yaml), 1 + len(config.correct))
+    return 2 * memory if config.chain == "extract" else 3 * memory + config.overlap * picture
+
+
+def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, int] | None:
+    if config.chain == "extract":
+        return None
+    if config.generator == "preview":
+        return width, height
+    from stages._comfy.sizes import fit_size
+
+    return config.size or fit_size(width, height)
+
+
+def available_ram_bytes() -> int:
+    """RAM that this process may come to hold: what it has, and what is free to it (in a container, the container's)."""
+    own = rss_bytes()
+    free = int(psutil.virtual_memory().available)
+    most, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if most.is_file() and used.is_file() and most.read_text().strip() != "max":
+        free = min(free, max(0, int(most.read_text()) - int(used.read_text())))
+    return own + free
+
+
+def free_vram_bytes() -> int:
+    """VRAM that is free on the GPU now, with what torch holds of it."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    return int(free) + int(torch.cuda.memory_reserved())
+
+
+def free_disk_bytes(out: Path) -> int:
+    """Free bytes where the run directory is, or will be."""
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,196 @@
+"""The plan before a run: what it foretells, and what it refuses."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.base import Inputs, Output, Stage, Window
+from stages.models.registry import Resolved, packaged
+from stages.prompts import ObjectPrompt
+from storage.errors import EnvironmentFault
+from storage.rundir import CommitLog, Manifest
+from stream import plan as plan_module
+from stream.assembly import Models
+from stream.calibration import (
+    Calibration,
+    calibration_keys,
+    duration_text,
+    expected_seconds,
+    measured,
+    read_calibration,
+    record_calibration,
+)
+from stream.config import RunConfig
+from stream.plan import Plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
+
+MB = 1_000_000
+MANIFEST: Manifest = {"video": {"width": 1280, "height": 720, "claimed_frames": 201, "claimed_fps": 24.0}}
+
+
+class Weighed(Stage):
+    """A stage of a known weight: so much loaded, so much a frame of the window."""
+
+    def __init__(self, name: str, loaded: int, each: int = 0, vram: int = 0) -> None:
+        self.name = name  # type: ignore[misc]
+        self.loaded, self.each, self.vram = loaded, each, vram
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        raise AssertionError("a plan runs nothing")
+
+    def open(self) -> None:
+        raise AssertionError("a plan opens nothing")
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        return self.loaded + self.each * window_frames, self.vram
+
+
+def stages() -> list[Stage]:
+    """All seven; tracking and scoring share 500 MB of weights."""
+    return [
+        Weighed("decode", 10 * MB, 1 * MB),
+        Weighed("pose", 200 * MB, 1 * MB, 300 * MB),
+        Weighed("track", 500 * MB, 2 * MB, 900 * MB),
+        Weighed("generate", 20 * MB, 3 * MB),
+        Weighed("blend", 0, 2 * MB),
+        Weighed("sink", 30 * MB, 1 * MB),
+        Weighed("score", 400 * MB, 1 * MB, 800 * MB),
+    ]
+
+
+def config(tmp_path: Path, **given: Any) -> RunConfig:
+    """A run of a file that is large enough to be believed."""
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"0" * 100_000)
+    return RunConfig(ObjectPrompt(box=(1.0, 2.0, 30.0, 40.0)), video=str(video), **given)
+
+
+def models() -> Models:
+    """SAM's YAML is read; no weights are."""
+    yaml = packaged("sam/small.yaml")
+    return Models({"sam": Resolved("sam", "small", yaml, yaml, None, (1024, 1024))})
+
+
+def made(tmp_path: Path, calibration: Calibration | None = None, **given: Any) -> Plan:
+    """The plan of that run."""
+    return make_plan(config(tmp_path, **given), models(), MANIFEST, stages(), tmp_path / "RUN", calibration)
+
+
+def test_ram_counts_what_stays_loaded_and_the_largest_window() -> None:
+    need = ram_need(stages(), 720, 1280, 81)
+    loaded = (10 + 200 + 500 + 20 + 30) * MB
+    assert need.total == plan_module.OTHER_LIBRARIES_BYTES + loaded + 81 * (1 + 3) * MB
+    assert need.most == "track"
+    assert vram_need(stages(), 720, 1280, 81) == plan_module.Need(1200 * MB, "track")
+
+
+def test_nothing_grows_with_the_clip_but_what_is_kept(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    short, long = (disk_bytes(asked, models(), 1280, 720, frames) for frames in (2_000, 20_000))
+    assert short[0] == long[0] == 4 * 81 * 1280 * 720 * 3
+    assert short[1] and long[1] and 8 < long[1] / short[1] < 11
+    assert disk_bytes(asked, models(), 1280, 720, None)[1] is None
+    tracked = disk_bytes(dataclasses.replace(asked, chain="extract"), models(), 1280, 720, 2_000)
+    kept = disk_bytes(dataclasses.replace(asked, keep="all"), models(), 1280, 720, 2_000)
+    assert tracked[0] < short[0] and tracked[1] and tracked[1] < short[1]
+    assert kept[1] == short[1] + 2_000 * 2 * 1280 * 720 * 3
+
+
+def test_claimed_length_is_bounded_by_the_file_and_resampled(tmp_path: Path) -> None:
+    video = {"claimed_frames": 240, "claimed_fps": 24.0}
+    assert claimed_frames(config(tmp_path), video, 10**6) == 240
+    assert claimed_frames(config(tmp_path, fps=12.0), video, 10**6) == 120
+    assert claimed_frames(config(tmp_path), {**video, "claimed_frames": 10**12}, 8_000) == 1_000
+    assert claimed_frames(config(tmp_path), {**video, "claimed_frames": None}, 8_000) is None
+
+
+def test_text_names_everything(tmp_path: Path) -> None:
+    text = made(tmp_path, ram=8 * 10**9).text()
+    assert "201 frames in 3 windows of 81, overlap 21; 1280x720 at 24 frames/s; preview generates 1280x720" in text
+    assert "sam small, pose dwpose-l-384, detector yolox-m, on cpu" in text
+    assert "RAM 1.2 GB of 8.0 GB" in text and "VRAM" not in text
+    assert "not known: nothing was timed" in text
+    assert "generates 832x480" in made(tmp_path, generator="comfyui", server=("127.0.0.1:1",), size=(832, 480)).text()
+    assert "generates" not in made(tmp_path, chain="extract").text()
+    unknown = dataclasses.replace(made(tmp_path), frames=None, windows=None, disk_kept=None)
+    assert "length unknown" in unknown.text() and "unknown kept" in unknown.text()
+
+
+def test_fits(tmp_path: Path) -> None:
+    made(tmp_path, ram=8 * 10**9).check()
+
+
+def test_ram_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvironmentFault, match=r"needs about 1\.2 GB of RAM \(track most of all\), over --ram 1\.0 GB"):
+        made(tmp_path, ram=10**9).check()
+    monkeypatch.setattr(plan_module, "available_ram_bytes", lambda: 500 * MB)
+    with pytest.raises(EnvironmentFault, match=r"over the 500\.0 MB of RAM available: .*--sam \(tiny\)") as caught:
+        made(tmp_path).check()
+    assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+
+
+def test_vram_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "free_vram_bytes", lambda: 8 * 10**9)
+    made(tmp_path, device="cuda", ram=8 * 10**9).check()
+    with pytest.raises(EnvironmentFault, match=r"1\.2 GB of VRAM \(track most of all\), over --vram 1\.0 GB"):
+        made(tmp_path, device="cuda", ram=8 * 10**9, vram=10**9).check()
+    monkeypatch.setattr(plan_module, "free_vram_bytes", lambda: 10**9)
+    with pytest.raises(EnvironmentFault, match=r"over the 1\.0 GB of VRAM free: .*--device cpu"):
+        made(tmp_path, device="cuda", ram=8 * 10**9).check()
+    made(tmp_path, device="cpu", ram=8 * 10**9, vram=1).check()  # no VRAM is asked for
+
+
+def test_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "free_disk_bytes", lambda out: 1 * 10**9)
+    with pytest.raises(EnvironmentFault, match=r"RUN: needs about .* GB for the 201 frames .*, 1\.0 GB are free"):
+        made(tmp_path, ram=8 * 10**9, keep="all").check()
+    resumed = dataclasses.replace(made(tmp_path, ram=8 * 10**9, keep="all"), disk_present=10**9)
+    assert resumed.disk_needed < made(tmp_path, ram=8 * 10**9, keep="all").disk_needed
+
+
+def test_limits_of_this_machine_are_found(tmp_path: Path) -> None:
+    assert plan_module.available_ram_bytes() > 10**8
+    assert plan_module.free_disk_bytes(tmp_path / "not" / "there") > 0
+
+
+def journal(windows: int) -> CommitLog:
+    """Windows of 60 frames, each stage a second a window."""
+    names = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+    record = {"kind": "commit", "chunk_frames": 3, "seconds": 1.0}
+    return CommitLog(
+        [
+            {**record, "stage": name, "window": index, "span": [60 * index, 60 * index + 60]}
+            for name in names
+            for index in range(windows)
+        ]
+    )
+
+
+def test_time_from_earlier_runs(tmp_path: Path) -> None:
+    asked, kept = config(tmp_path), tmp_path / "cache" / "calibration.json"
+    record_calibration(journal(1), asked, MANIFEST, kept)
+    assert not kept.exists()  # one window is mostly warming up
+    record_calibration(journal(3), asked, MANIFEST, kept)
+    again = read_calibration(kept)
+    assert again.seconds == pytest.approx(measured(journal(3), asked, MANIFEST).seconds)
+    assert expected_seconds(again, asked, MANIFEST, 180) == pytest.approx(18.0)  # six stages beside decoding
+    small = {"video": {**MANIFEST["video"], "width": 640, "height": 360}}
+    assert expected_seconds(again, asked, small, 180) == pytest.approx(3 * 3 + 3 * 3 / 4)
+    assert expected_seconds(again, dataclasses.replace(asked, sam="large"), MANIFEST, 180) is None
+    assert expected_seconds(again, asked, MANIFEST, None) is None
+    assert "about 20 s, going by earlier runs" in made(tmp_path, again).text()
+    assert len(calibration_keys(dataclasses.replace(asked, chain="extract"))) == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 9}', '{"format": 1, "seconds": {"a": "x"}}'])
+def test_damaged_calibration_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "calibration.json").write_text(text)
+    assert read_calibration(tmp_path / "calibration.json") == Calibration()
+    record_calibration(journal(2), config(tmp_path), MANIFEST, tmp_path / "calibration.json")
+    assert json.loads((tmp_path / "calibration.json").read_text())["format"] == 1
+
+
+def test_durations_read_well() -> None:
+    assert [duration_text(value) for value in (4.4, 89, 200, 12_000)] == ["4 s", "89 s", "3 min", "3 h 20 min"]
