@@ -42,9 +42,9 @@ class ScoreConfig:
 class ScoreStage(Stage):
     """Tracks the object in the encoded segment and compares its mask with the source's.
 
-    Reads `masks/object`, `masks/person` `[n, H, W] bool`, `visible` `[n, 2] bool`; `info["sink"]["segment"]`, a file
-    name in `segments_dir`; `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its
-    final ones; `info["decode"]["clip_frames_min16"]`.
+    Reads `masks/object`, `masks/person` `[n, H, W] bool`; `info["sink"]["segment"]`, a file name in `segments_dir`;
+    `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
+    `info["decode"]["clip_frames_min16"]`.
 
     Writes `iou` `[n] float32`, NaN on frames where the source's object is untracked. The committed info holds, a value
     a frame (None where untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in
@@ -55,7 +55,7 @@ class ScoreStage(Stage):
     """
 
     name: ClassVar[str] = "score"
-    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final", "visible": "final"}
+    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final"}
     writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:

@@ -79,7 +79,6 @@ def run(
         window = Window(index, span, span, span, stop == LENGTH, span.frames)
         objects, persons = masks
         arrays = {"masks/object": objects[start:stop], "masks/person": persons[start:stop]}
-        arrays["visible"] = np.ones((span.frames, 2), dtype=bool)
         info = {"sink": {"segment": f"{index}.mp4"}, "track": track_info[index]}
         outputs.append(stage.process(window, Inputs(arrays, info)))
         if restore:
@@ -165,7 +164,7 @@ def test_segments_that_do_not_fit(
         ("small", "95x71"),
         ("no", "cannot"),
     ]:
-        arrays = {"masks/object": objects[:7], "masks/person": persons[:7], "visible": np.ones((7, 2), dtype=bool)}
+        arrays = {"masks/object": objects[:7], "masks/person": persons[:7]}
         with pytest.raises(RunDirectoryError, match=text):
             stage.process(window, Inputs(arrays, {"sink": {"segment": f"{name}.mp4"}}))
         stage.set_state(*type(stage.get_state())().to_parts())

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _sam_fixture import moving_clip, new_spans, sequence_spans, stock_logits, write_small_sam
+from _sam_fixture import (
+    add_stock_prompt,
+    moving_clip,
+    new_spans,
+    sequence_spans,
+    stock_logits,
+    stock_state,
+    write_small_sam,
+)
 
+from stages._sam.frames import prepare_image
 from stages._sam.model import SamConfig, SamModel
 from stages._sam.prompts import SamPrompt
 from stages._sam.session import ObjectSession
@@ -266,3 +275,34 @@ def test_lost_frames_are_reported_and_empty(model: SamModel, clip: np.ndarray[An
     assert not outputs[0].arrays["masks/object"][~visible].any()
     lost = [frame for start, stop in outputs[0].info["lost"]["object"] for frame in range(start, stop)]
     assert lost == np.flatnonzero(~visible).tolist()
+
+
+MINI = Path(__file__).parents[1] / "stages" / "models" / "mini"
+
+
+@pytest.mark.skipif(not (MINI / "sam.safetensors").exists(), reason="the mini SAM's weights are not in this checkout")
+@pytest.mark.parametrize("length", [11, pytest.param(150, marks=pytest.mark.slow)])
+def test_mini_weights_equal_stock(clip: np.ndarray[Any, Any], length: int) -> None:
+    mini = SamModel(SamConfig(MINI / "sam.safetensors", MINI / "sam.yaml"))
+    mini.load()
+    spans = new_spans(length, 9, 3) if length < 20 else new_spans(length, 81, 21)
+    edge = spans[1][0]
+    config = TrackConfig(ObjectPrompt(box=BOX), (Correction(edge, BOX),), person_box=OTHER_BOX)
+    outputs, logits = run_streamed(mini, config, clip[:length], spans)
+    prompts = {0: SamPrompt(box=BOX), edge: SamPrompt(box=BOX)}
+    assert_equals_stock(mini, clip[:length], prompts, outputs, logits, "object")
+    assert_equals_stock(mini, clip[:length], {0: SamPrompt(box=OTHER_BOX)}, outputs, logits, "person")
+    mini.close()
+
+
+def test_two_objects_of_one_stock_session(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
+    """Stock's own multi-object session gives each object what it gets alone, and so does ours."""
+    images = torch.stack([prepare_image(frame, model.image_size) for frame in clip[:20]])
+    state = stock_state(model.predictor, images, *clip.shape[1:3])
+    for position, box in enumerate((BOX, OTHER_BOX)):
+        add_stock_prompt(model.predictor, state, 0, SamPrompt(box=box), obj_id=position)
+    config = TrackConfig(ObjectPrompt(box=BOX), person_box=OTHER_BOX)
+    _, logits = run_streamed(model, config, clip[:20], new_spans(20, 9, 3))
+    for frame, _, masks in model.predictor.propagate_in_video(state):
+        for position, name in enumerate(OBJECTS):
+            assert torch.equal(logits[name, frame], masks[position, 0])

@@ -114,9 +114,13 @@ class SamModel:
 
     def close(self) -> None:
         """Let the weights go."""
-        if self._predictor is not None:
-            self.to_cpu()
-            self._predictor = None
+        if self._predictor is None:
+            return
+        self._predictor = None
+        if self.config.device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
 
 def build_predictor(settings: dict[str, Any], origin: Path, compiled: bool = False) -> Any:

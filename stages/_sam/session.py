@@ -72,12 +72,20 @@ class ObjectSession:
 
     Args:
         predictor: a `SAM2VideoPredictor`.
-        height, width: the video's size in pixels.
+        size: height and width of the video in pixels.
+        device: where the model works; its weights may lie on the CPU while a session is made.
         storage_device: where memories lie between frames.
         constants: shared by the sessions of one predictor (the memory's positional encoding).
     """
 
-    def __init__(self, predictor: Any, height: int, width: int, storage_device: str, constants: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        predictor: Any,
+        size: tuple[int, int],
+        device: str,
+        storage_device: str,
+        constants: dict[str, Any],
+    ) -> None:
         import torch
 
         self._predictor = predictor
@@ -91,9 +99,9 @@ class ObjectSession:
             "num_frames": LONG_CLIP_FRAMES,
             "offload_video_to_cpu": True,
             "offload_state_to_cpu": storage_device == "cpu",
-            "video_height": height,
-            "video_width": width,
-            "device": predictor.device,
+            "video_height": size[0],
+            "video_width": size[1],
+            "device": torch.device(device),
             "storage_device": torch.device(storage_device),
             "point_inputs_per_obj": {},
             "mask_inputs_per_obj": {},

@@ -59,8 +59,8 @@ class Tracker:
             }
 
     def _new_session(self) -> ObjectSession:
-        model = self._model
-        return ObjectSession(model.predictor, *self._size, model.config.state_device, self._constants)
+        config = self._model.config
+        return ObjectSession(self._model.predictor, self._size, config.device, config.state_device, self._constants)
 
     def banks(self) -> tuple[dict[str, Json], dict[str, Array]]:
         """Carried memory: JSON by object, and arrays by `object.name`."""
