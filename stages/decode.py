@@ -12,7 +12,7 @@ import numpy as np
 from stages._video.digest import frame_digest
 from stages._video.fetch import fetch_video
 from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
-from stages._video.resample import ClipFrame, clip_frames, read_again
+from stages._video.resample import CHANGED, ClipFrame, clip_frames, read_again
 from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from storage.errors import InputError, RunDirectoryError, UsageError
@@ -261,8 +261,7 @@ class DecodeStage(Stage):
                 verified.add(seconds)
         if passed < frames or len(verified) < len(digests):
             raise InputError(
-                f"{self.config.path}: frame {max(0, passed - 1)} is not the one decoded before: the file changed "
-                "since the run began; bring the old one back, or start anew with --overwrite"
+                f"{self.config.path}: frame {max(0, passed - 1)} is not the one decoded before: {CHANGED}"
             )
 
 

@@ -76,8 +76,8 @@ def make(path: Path, clip: Clip = DEFAULT, image: Callable[[int, int, int], Arra
         codec.gop_size, codec.max_b_frames, codec.thread_count = clip.key_every, clip.b_frames, 1
         codec.sample_aspect_ratio = Fraction(*clip.aspect)
         codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = clip.tags
-        quality = {"crf": "12", "preset": "veryfast", "x264-params": "scenecut=0:mbtree=0"} if clip.codec == "libx264" else {}
-        codec.options = quality | clip.options
+        x264 = {"crf": "12", "preset": "veryfast", "x264-params": "scenecut=0:mbtree=0"}
+        codec.options = (x264 if clip.codec == "libx264" else {}) | clip.options
         if clip.rotation or clip.mirror:
             stream.set_display_rotation(clip.rotation, hflip=clip.mirror)
         for index in range(clip.frames):

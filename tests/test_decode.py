@@ -5,15 +5,15 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import _clips
 import numpy as np
 import pytest
+from _clips import Clip, make, raw_frames
 
 from stages.base import Array, Inputs, Window
 from stages.decode import DecodeConfig, Decoded, DecodeStage, VideoProperties
 from storage.errors import InputError, UsageError
 from storage.spans import Span
-from tests import _clips
-from tests._clips import Clip, make, raw_frames
 
 
 def decode(path: Path, frames: int = 400, **options: object) -> tuple[Decoded, VideoProperties]:

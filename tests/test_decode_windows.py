@@ -1,18 +1,20 @@
 """Decoding window by window: where the clip ends, going on from any window, reading spans again."""
 
 from pathlib import Path
+from typing import Any
 
+import _clips
 import numpy as np
 import pytest
+from _clips import Clip, make
 
+from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
 from storage.errors import InputError
 from storage.spans import Span
-from tests import _clips
-from tests._clips import Clip, make
 
 WINDOW, STRIDE = 81, 60
-Parts = tuple[dict[str, object], dict[str, object]]
+Parts = tuple[dict[str, Any], dict[str, Array]]
 
 
 def new_span(index: int, window: int = WINDOW, stride: int = STRIDE) -> Span:

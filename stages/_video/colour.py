@@ -13,6 +13,7 @@ BT709 = 1
 SMPTE170M = 6  # BT.601's matrix, which swscale takes where none is tagged
 LIMITED_RANGE, FULL_RANGE = 1, 2
 _KNOWN_MATRICES = (BT709, UNSPECIFIED, 4, 5, SMPTE170M, 7, 9)  # swscale's: BT.709, FCC, 601, 240M, 2020 NCL
+_PRIMARIES, _TRANSFERS = range(1, 13), range(1, 19)
 _HDR_TRANSFERS = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 _TONE_MAP = (
     "ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,zscale=t=bt709:m=bt709:p=bt709:r=tv,format=yuv420p OUT"
@@ -44,11 +45,17 @@ def tags_of(picture: av.VideoFrame) -> ColourTags:
 
     A source in RGB has no matrix of its own: its output is coded with BT.709, limited range.
     """
-    primaries, transfer = int(picture.color_primaries), int(picture.color_trc)
+    primaries = _known(int(picture.color_primaries), _PRIMARIES)
+    transfer = _known(int(picture.color_trc), _TRANSFERS)
     if picture.format.is_rgb:
         return ColourTags(BT709, LIMITED_RANGE, primaries, transfer)
     full = picture.format.name.startswith("yuvj")
     return ColourTags(int(picture.colorspace), FULL_RANGE if full else int(picture.color_range), primaries, transfer)
+
+
+def _known(value: int, values: range) -> int:
+    """A code point that an encoder may write; reserved ones count as unspecified."""
+    return value if value in values and value != 3 else UNSPECIFIED
 
 
 def check_colour(path: Path, picture: av.VideoFrame) -> None:

@@ -1,5 +1,6 @@
 """Videos by address, through yt-dlp."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +9,16 @@ from storage.errors import EnvironmentFault, InputError
 
 MAX_HEIGHT = 1080
 SCHEMES = ("http", "https")
+_UNFINISHED = (".part", ".ytdl", ".temp")
+
+
+class _Silent:
+    """yt-dlp's logger: what goes wrong comes as an exception."""
+
+    def debug(self, message: str) -> None:
+        """Pass over progress."""
+
+    warning = error = info = debug
 
 
 def fetch_video(address: str, folder: Path, timeout_seconds: float = 60.0) -> Path:
@@ -20,7 +31,8 @@ def fetch_video(address: str, folder: Path, timeout_seconds: float = 60.0) -> Pa
     parts = urlsplit(address)
     if parts.scheme.lower() not in SCHEMES or not parts.hostname:
         raise InputError(f"{address}: only http:// and https:// addresses are fetched: give the video as a file")
-    present = sorted(path for path in folder.glob("video.*") if path.suffix not in (".part", ".ytdl"))
+    stem = f"video-{hashlib.blake2b(address.encode(), digest_size=6).hexdigest()}"
+    present = sorted(path for path in folder.glob(f"{stem}.*") if path.suffix not in _UNFINISHED)
     if present:
         return present[0]
     try:
@@ -32,7 +44,7 @@ def fetch_video(address: str, folder: Path, timeout_seconds: float = 60.0) -> Pa
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with yt_dlp.YoutubeDL(_options(folder, timeout_seconds)) as client:
+        with yt_dlp.YoutubeDL(_options(folder / stem, timeout_seconds)) as client:
             found = client.extract_info(address, download=True)
             paths = [Path(entry["filepath"]) for entry in (found or {}).get("requested_downloads", ())]
     except yt_dlp.utils.YoutubeDLError as error:
@@ -43,11 +55,11 @@ def fetch_video(address: str, folder: Path, timeout_seconds: float = 60.0) -> Pa
     return inside[0]
 
 
-def _options(folder: Path, timeout_seconds: float) -> dict[str, Any]:
+def _options(target: Path, timeout_seconds: float) -> dict[str, Any]:
     """yt-dlp's options: one stream of pictures (sound is not used), a fixed name, nothing written but the video."""
     return {
         "format": f"bestvideo[height<={MAX_HEIGHT}]/best[height<={MAX_HEIGHT}]",
-        "outtmpl": {"default": str(folder / "video.%(ext)s")},
+        "outtmpl": {"default": f"{str(target).replace(chr(37), chr(37) * 2)}.%(ext)s"},
         "noplaylist": True,
         "playlist_items": "1",
         "quiet": True,
@@ -56,5 +68,5 @@ def _options(folder: Path, timeout_seconds: float) -> dict[str, Any]:
         "cachedir": False,
         "socket_timeout": timeout_seconds,
         "enable_file_urls": False,
-        "restrictfilenames": True,
+        "logger": _Silent(),
     }

@@ -13,6 +13,11 @@ from stages.base import Array
 from storage.errors import InputError
 from storage.spans import Span
 
+CHANGED = (
+    "the file changed since the run began, or is too damaged to decode the same way twice; "
+    "bring the old file back, or start anew with --overwrite"
+)
+
 
 @dataclass(frozen=True)
 class ClipFrame:
@@ -103,8 +108,7 @@ def read_again(
         given += 1
     if given < span.frames:
         raise InputError(
-            f"{source.path}: frame {span.start + given} is not the one decoded before: the file changed since the run "
-            "began; bring the old one back, or start anew with --overwrite"
+            f"{source.path}: frame {span.start + given} is not the one decoded before: {CHANGED}"
         )
 
 

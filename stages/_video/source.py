@@ -16,6 +16,8 @@ from stages._video.reader import SuspectedDamage, VideoReader
 from stages.base import Array
 from storage.errors import InputError
 
+MIN_ASPECT = 0.1  # of a pixel, narrowest; the widest is its inverse
+
 
 @dataclass(frozen=True)
 class VideoProperties:
@@ -63,6 +65,7 @@ class SourceFrame:
     """One frame of the file.
 
     Attributes:
+        path: of the file.
         picture: as decoded, not yet converted or turned.
         pts: its stamp in ticks of the stream, or None.
         seconds: its time since the first frame.
@@ -70,6 +73,7 @@ class SourceFrame:
         orientation: how `to_rgb` turns it.
     """
 
+    path: Path
     picture: av.VideoFrame
     pts: int | None
     seconds: float
@@ -86,8 +90,8 @@ class SourceFrame:
             return self.orientation.apply(self.picture.to_ndarray(format="rgb24"))
         except (FFmpegError, ValueError) as error:
             raise InputError(
-                f"a frame at {self.seconds:.3f} s in pixel format {self.picture.format.name} cannot be converted to "
-                f"RGB ({error}): convert the video first (ffmpeg -i IN -pix_fmt yuv420p OUT)"
+                f"{self.path}: the frame at {self.seconds:.3f} s, pixel format {self.picture.format.name}, cannot be "
+                f"converted to RGB ({error}): convert the video first (ffmpeg -i IN -pix_fmt yuv420p OUT)"
             ) from error
 
 
@@ -231,7 +235,7 @@ class VideoSource:
     def _checked(self, reader: VideoReader) -> Iterator[SourceFrame]:
         for raw in reader.frames():
             orientation = self._check(raw.picture)
-            yield SourceFrame(raw.picture, raw.pts, self._clock.seconds(raw.pts), raw.concealed, orientation)
+            yield SourceFrame(self.path, raw.picture, raw.pts, self._clock.seconds(raw.pts), raw.concealed, orientation)
 
     def _check(self, picture: av.VideoFrame) -> Orientation:
         """Refuse what would be misread; gives the frame's orientation."""
@@ -260,7 +264,9 @@ def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
     width, height = frame.orientation.size(picture.width, picture.height)
     tags = tags_of(picture)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    ratio = (aspect.numerator, aspect.denominator) if aspect and aspect > 0 else (1, 1)
+    ratio = (aspect.numerator, aspect.denominator) if aspect else (1, 1)
+    if not (MIN_ASPECT <= ratio[0] / ratio[1] <= 1 / MIN_ASPECT and max(ratio) < 2**16):
+        ratio = (1, 1)  # damaged or nonsense
     seconds = None if stream.duration is None else float(stream.duration * reader.time_base)
     return VideoProperties(
         width=width,
