@@ -1,5 +1,6 @@
 """Puppets of several body colours, a detector that tells them apart, and a runner that cuts a clip into windows."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def pose_config(**options: object) -> PoseConfig:
 def run_windows(stage: PoseStage, frames: Array, cuts: Sequence[int], fresh: bool = False) -> list[Output]:
     """Run an opened stage over windows `[cuts[i], cuts[i+1])`; `fresh`: hand the state on through its stored form."""
     outputs = []
-    for k, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
         span = Span(start, stop)
         window = Window(k, span, span, span, stop == cuts[-1], stop - start)
         inputs = Inputs({"frames": frames[start:stop], "times": np.arange(start, stop) / FPS})

@@ -14,6 +14,7 @@ from storage.errors import EnvironmentFault
 
 PERSON = 0  # index of the class "person" in COCO
 DEFAULT_SIDE = 640  # input side of YOLOX-m and larger, where the model leaves it open
+STRIDES = (8, 16, 32)  # of the grids whose cells are the rows of the raw layout
 NMS_IOU = 0.45  # rtmlib's and DWPose's
 
 
@@ -46,7 +47,9 @@ class PersonDetector(YOLOX):  # type: ignore[misc]  # rtmlib has no types
         self.mean = self.std = None
         self.backend, self.device = "onnxruntime", "cpu"  # read by rtmlib's `inference`; the session decides
         self.det_mode, self.nms_thr, self.score_thr = "human", NMS_IOU, score_threshold
-        _check_outputs(session, path)
+        declared = [list(output.shape) for output in session.get_outputs()]
+        if not _fits(declared, self.model_input_size):
+            raise _unfit(path, f"its outputs are {declared}")
 
     def __call__(self, frame: Array) -> Array:
         """Detect persons.
@@ -69,8 +72,8 @@ class PersonDetector(YOLOX):  # type: ignore[misc]  # rtmlib has no types
             EnvironmentFault: when the outputs have neither of the two layouts.
         """
         first = outputs[0]
-        if first.ndim != 3 or first.shape[-1] < 5 or (first.shape[-1] == 5 and len(outputs) < 2):
-            shapes = ", ".join(str(tuple(output.shape)) for output in outputs)
+        shapes = [list(output.shape) for output in outputs]
+        if not _fits(shapes, self.model_input_size):
             raise _unfit(self.onnx_model, f"its outputs are {shapes}")
         if first.shape[-1] == 5:
             rows = first[0][(outputs[1][0] == PERSON) & (first[0][:, 4] > self.score_thr)]
@@ -93,12 +96,18 @@ def _input_size(session: Session, path: str, asked: tuple[int, int] | None) -> t
     return width, height
 
 
-def _check_outputs(session: Session, path: str) -> None:
-    """Refuse, before any frame is read, a model that declares outputs of another kind."""
-    shapes = [list(output.shape) for output in session.get_outputs()]
-    last = shapes[0][-1] if shapes[0] else None
-    if len(shapes[0]) not in (0, 3) or (isinstance(last, int) and (last < 5 or (last == 5 and len(shapes) < 2))):
-        raise _unfit(path, f"its outputs are {shapes}")
+def _fits(shapes: list[list[Any]], size: tuple[int, int]) -> bool:
+    """Whether output shapes, declared (free axes by name) or found, have one of the two layouts."""
+    first = shapes[0]
+    if len(first) == 0:
+        return True  # nothing declared: seen when it runs
+    if len(first) != 3:
+        return False
+    height, width = size
+    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
+    boxes = first[2] == 5 and len(shapes) >= 2
+    raw = not isinstance(first[2], int) or first[2] > 5
+    return boxes or (raw and (not isinstance(first[1], int) or first[1] == cells))
 
 
 def _unfit(path: str, found: str) -> EnvironmentFault:

@@ -1,14 +1,14 @@
 """Skeleton pictures, pixel for pixel what the annotators draw that the control models were trained on.
 
 - `controlnet`: IDEA-Research/DWPose, `ControlNet-v1-1-nightly/annotator/dwpose` (`draw_pose`), RGB.
-- `vace`: ali-vilab/VACE, `vace/annotators/pose.py` (`PoseBodyFaceVideoAnnotator`): the same drawing without hands, red and
-  blue swapped.
+- `vace`: ali-vilab/VACE, `vace/annotators/pose.py` (`PoseBodyFaceVideoAnnotator`): the same drawing without hands, red
+  and blue swapped.
 - `wan-animate`: Wan-Video/Wan2.2, `wan/modules/animate/preprocess` (`draw_aapose_by_meta_new`): thinner, with toes,
   without face points.
 
 Two things make this fast and leave every pixel as it is. Limbs are painted in their dimmed colour, where the annotator
-dims the whole canvas after painting them. Coordinates are truncated as they are, where the annotators divide them by the
-frame's size and multiply again before they truncate (which can move a coordinate that is a whole number by one pixel).
+dims the whole canvas after painting them. Coordinates are truncated as they are, where the annotators divide them by
+the frame's size and multiply again before (which can move a coordinate that is a whole number by one pixel).
 """
 
 import colorsys

@@ -57,7 +57,7 @@ def pose_keypoint_chunks(frames: Iterable[Array], height: int, width: int) -> It
 
 
 def cmu_frame(keypoints: Array) -> Json:
-    """One frame as CMU OpenPose's `*_keypoints.json`: BODY_25, face 70, hands 21, real confidences; missing = 0, 0, 0."""
+    """One frame as CMU OpenPose's `*_keypoints.json`: BODY_25, face 70, hands 21, true confidences; missing = 0."""
     parts = _parts(keypoints, body_25=True)
     if not any((points[:, 2] > 0).any() for points in parts.values()):
         return {"version": 1.3, "people": []}

@@ -1,0 +1,81 @@
+"""OpenPose JSON back into COCO-WholeBody keypoints: what `skate export` or another tool wrote."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages._pose.skeleton import BODY_25, FACE, JOINTS, LEFT_HAND, OPENPOSE_18, RIGHT_HAND
+from stages.base import Array
+from storage.errors import InputError
+
+_PARTS = (("face", FACE), ("hand_left", LEFT_HAND), ("hand_right", RIGHT_HAND))
+
+
+def read_poses(path: Path) -> Iterator[Array]:
+    """Keypoints `[133, 3]` float32 of every frame: from a folder of CMU files, or one POSE_KEYPOINT file.
+
+    The first person of a frame is taken. Points that the format does not hold have score 0.
+
+    Raises:
+        InputError: when there is nothing readable.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.json"))
+        if not files:
+            raise InputError(f"--pose {path}: has no JSON file in it")
+        for file in files:
+            yield frame_keypoints(_load(file), file)
+        return
+    frames = _load(path)
+    if not isinstance(frames, list):
+        raise InputError(f"--pose {path}: is not a POSE_KEYPOINT file (a list with an entry a frame)")
+    for frame in frames:
+        yield frame_keypoints(frame, path)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--pose {path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"--pose {path}: is no JSON ({error})") from error
+
+
+def frame_keypoints(frame: Any, origin: Path) -> Array:
+    """One frame's `[133, 3]` float32: x, y in pixels, score 0..1; zeros where nobody is.
+
+    Raises:
+        InputError: when the entry is not of either format.
+    """
+    keypoints = np.zeros((JOINTS, 3), np.float32)
+    try:
+        people = frame["people"]
+        if not people:
+            return keypoints
+        person = people[0]
+        body = _points(person, "pose")
+        order = BODY_25 if len(body) == len(BODY_25) else OPENPOSE_18
+        for point, index in zip(body, order, strict=len(body) > 0):
+            if index is not None:
+                keypoints[index] = point
+        for name, span in _PARTS:
+            points = _points(person, name)
+            keypoints[span][: len(points)] = points[: span.stop - span.start]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"--pose {origin}: an entry is neither CMU OpenPose nor POSE_KEYPOINT ({error!r})") from error
+    keypoints[:, 2] = keypoints[:, 2].clip(0, 1)
+    return keypoints
+
+
+def _points(person: Any, part: str) -> Array:
+    """`[n, 3]` of one part; where true scores are written beside it (as `skate export` does), with those."""
+    flat = person.get(f"{part}_keypoints_2d") or []
+    points = np.asarray(flat, np.float32).reshape(-1, 3)
+    scores = person.get(f"{part}_scores")
+    if scores:
+        points[:, 2] = np.asarray(scores, np.float32)
+    return points
