@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseTracker
+from stages._video.plain import plain_frames
 from stages.base import Array, Inputs
+from stages.given import read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader
 from stream.assembly import resolve_models, sam_config
 from stream.config import RunConfig
-from stream.frames import video_frames
 
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
-WHITE = 128
 
 
 @dataclass(frozen=True)
@@ -112,26 +111,6 @@ def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
     return Reference(masks, prompt, corrections, untracked, frames), values["config"]
 
 
-def read_masks(path: Path) -> Iterator[Array]:
-    """Masks `[H, W]` bool in order, from a folder of PNGs or a video.
-
-    Raises:
-        InputError: when there is nothing readable.
-    """
-    if path.is_dir():
-        files = sorted(path.glob("*.png"))
-        if not files:
-            raise InputError(f"{path}: has no PNG in it")
-        for file in files:
-            mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-            if mask is None:
-                raise InputError(f"{file}: cannot be read as a PNG")
-            yield mask >= WHITE
-        return
-    for frame in video_frames(path):
-        yield frame[..., 0] >= WHITE
-
-
 def evaluate_video(reference: Reference, generated: Path, model: SamModel, threshold: float) -> Iterator[FrameIou]:
     """Track the object in a generated video and compare it with the reference, frame by frame, in flat memory.
 
@@ -140,7 +119,7 @@ def evaluate_video(reference: Reference, generated: Path, model: SamModel, thres
     """
     tracker = ReverseTracker(model, PromptSchedule(reference.prompt, reference.corrections))
     tracker.add_untracked(reference.untracked)
-    frames = video_frames(generated)
+    frames = plain_frames(generated)
     masks = read_masks(reference.masks)
     model.load()
     index = 0

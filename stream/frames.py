@@ -1,36 +1,17 @@
-"""Frames of a video file outside a run: for `skate frame`, and for judging videos made elsewhere."""
+"""`skate frame`: one frame with rulers, to read a box from."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from stages._video.plain import plain_frames
 from stages.base import Array
-from stages.decode import DecodeConfig, DecodeStage
 from storage.errors import EnvironmentFault, InputError
-from storage.spans import Span
 
-PIECE_FRAMES = 12  # decoded at a time
 MARGIN = 40  # pixels of ruler at the left and the top
 GRID_STEPS = (5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
 INK = (30, 30, 30)
-
-
-def video_frames(video: Path) -> Iterator[Array]:
-    """Every frame of a video, upright `[H, W, 3]` uint8 RGB, decoded as a run would; flat memory.
-
-    Raises:
-        InputError: when the file cannot be used.
-    """
-    if not video.is_file():
-        raise InputError(f"{video}: no such video file")
-    with DecodeStage(DecodeConfig(path=video)) as decode:
-        start, last = 0, False
-        while not last:
-            decoded = decode.next(Span(start, start + PIECE_FRAMES))
-            yield from decoded.frames
-            start, last = start + len(decoded.frames), decoded.last
 
 
 def write_ruled_frame(video: Path, index: int, target: Path) -> str:
@@ -40,7 +21,7 @@ def write_ruled_frame(video: Path, index: int, target: Path) -> str:
         InputError: when the video has no such frame.
     """
     count = 0
-    for count, frame in enumerate(video_frames(video), start=1):
+    for count, frame in enumerate(plain_frames(video), start=1):
         if count == index + 1:
             break
     else:

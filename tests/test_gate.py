@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from _runs import invoke
 
+from stages._video.plain import plain_frames
 from stages.base import Array
+from stages.given import read_masks
 from stages.sink import EncoderSettings, write_segment
-from stream.frames import video_frames
-from stream.evaluate import read_masks
 
 FRAMES = 34
 BAD = range(14, 26)
@@ -85,7 +85,7 @@ def gone(frame: Array, mask: Array) -> Array:
 
 def tampered(exported: Exported, change: Callable[[Array, Array], Array]) -> Iterator[Array]:
     masks = read_masks(exported.folder / "mask_skateboard")
-    for index, (frame, mask) in enumerate(zip(video_frames(exported.output), masks, strict=True)):
+    for index, (frame, mask) in enumerate(zip(plain_frames(exported.output), masks, strict=True)):
         yield change(frame.copy(), mask) if index in BAD and mask.any() else frame
 
 

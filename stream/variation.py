@@ -1,0 +1,81 @@
+"""Another variation from a run that is tracked already: its masks and poses are reused, only generation is new."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from storage.errors import RunDirectoryError
+from storage.rundir import Manifest, RunDirectory, RunReader
+from stream.assembly import resolve_models
+from stream.config import CHAIN, RunConfig, differences
+from stream.session import make_manifest, start_with
+
+TRACKING = CHAIN[: CHAIN.index("generate")]
+_COPIED = ("times", "keypoints", "contacts", "masks", "visible")
+
+
+def generate_from_run(
+    source: Path, out: Path, changes: dict[str, Any], overwrite: bool = False, as_json: bool = False
+) -> dict[str, Any]:
+    """Generate the clip of the run in `source` anew into `out`; returns the summary.
+
+    Args:
+        source: an extracted or finished run.
+        out: the new run directory, or one of an earlier call to be continued.
+        changes: options of generation by their `RunConfig` names.
+        overwrite: as for `start`.
+
+    Raises:
+        RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
+    """
+    reader = RunReader(source)
+    config = dataclasses.replace(RunConfig.from_json(reader.manifest["config"]), chain="run", **changes)
+    models = resolve_models(config)
+    manifest = make_manifest(config, models)
+    earlier = [
+        item
+        for item in differences(reader.manifest["decisive"], manifest["decisive"])
+        if item.since in TRACKING
+    ]
+    if earlier:
+        raise RunDirectoryError(
+            f"{source} was tracked with another input or other models ({'; '.join(map(str, earlier))}): run anew"
+        )
+    if not (out / "run.json").exists():
+        _check_tracked(reader)
+        copy_tracking(reader, out, manifest)
+    return start_with(config, models, manifest, out, overwrite, as_json)
+
+
+def _check_tracked(reader: RunReader) -> None:
+    decoded = reader.log.of("decode")
+    complete = bool(decoded) and decoded[-1]["info"]["last"] and reader.log.done("track") == len(decoded)
+    if not complete:
+        raise RunDirectoryError(f"{reader.path} is not tracked to its end: `skate resume {reader.path}` first")
+
+
+def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
+    """Make `out` a run directory in which decode, pose and track are done; whole or not at all.
+
+    Raises:
+        RunDirectoryError: when `out` is there and is not empty.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
+    building = out.with_name(out.name + ".partial")
+    shutil.rmtree(building, ignore_errors=True)
+    video = manifest["video"]
+    frames = int(reader.log.of("decode")[-1]["span"][1])
+    with RunDirectory(building, reader.log.chunk_frames, video["height"], video["width"], manifest) as run:
+        run.drop(("frames",), frames + reader.log.chunk_frames)
+        for stage in TRACKING:
+            for record in reader.log.of(stage):
+                run.adopt(record)
+    for name in (*_COPIED, *(f"state/{stage}" for stage in TRACKING)):
+        shutil.rmtree(building / "run.zarr" / name, ignore_errors=True)
+        shutil.copytree(reader.path / "run.zarr" / name, building / "run.zarr" / name)
+    if out.exists():
+        out.rmdir()
+    os.replace(building, out)
