@@ -1,0 +1,101 @@
+"""Does memory grow with the clip? Peak RSS and peak working disk of the demo at two lengths.
+
+    python -m bench.flat [--short 402] [--long 2010] [--record bench/records/flat.json] [demo options ...]
+
+Each length runs in a process of its own. Working disk is everything in the run directory but what is kept on purpose:
+masks, keypoints and the other arrays of small values, segments, journal, output, report, and the input clip.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+MOST_RATIO = 1.10
+KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
+KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "iou")
+POLL_SECONDS = 0.5
+
+
+def working_bytes(run: Path) -> int:
+    """Bytes on disk of what a run is meant to drop again: frames, generated frames, states, leftovers."""
+    kept = [run / name for name in KEPT] + [run / "run.zarr" / name for name in KEPT_ARRAYS]
+    total = 0
+    for folder, _, names in os.walk(run):
+        if any(Path(folder) == path or path in Path(folder).parents for path in kept):
+            continue
+        for name in names:
+            path = Path(folder) / name
+            try:
+                total += 0 if path in kept else path.stat().st_size
+            except FileNotFoundError:
+                continue  # dropped between listing and looking
+    return total
+
+
+def measure(frames: int, folder: Path, options: list[str]) -> dict[str, Any]:
+    """Run the demo at one length; returns frames, seconds, peak RSS and peak working disk in bytes."""
+    run = folder / f"run{frames}"
+    command = [sys.executable, "-m", "stream.cli", "demo", "--json", "--out", str(run), "--frames", str(frames), *options]
+    peak = 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, working_bytes(run))
+            time.sleep(POLL_SECONDS)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        done.set()
+        watcher.join()
+    if finished.returncode not in (0, 1):
+        raise SystemExit(f"the demo of {frames} frames ended with {finished.returncode}: {finished.stderr[-2000:]}")
+    last = json.loads(finished.stdout.splitlines()[-1])
+    return {
+        "frames": frames,
+        "seconds": last["seconds"],
+        "peak_rss_bytes": last["peak_rss_bytes"],
+        "peak_working_disk_bytes": peak,
+    }
+
+
+def main() -> None:
+    """Measure both lengths, print the ratios, exit 1 when one is above 1.10."""
+    parser = argparse.ArgumentParser(prog="python -m bench.flat", description=__doc__.splitlines()[0])
+    parser.add_argument("--short", type=int, default=402)
+    parser.add_argument("--long", type=int, default=2010)
+    parser.add_argument("--record", type=Path, help="write the measurement there, as JSON")
+    chosen, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = (measure(frames, Path(folder), options) for frames in (chosen.short, chosen.long))
+    ratios = {name: long[name] / max(1, short[name]) for name in ("peak_rss_bytes", "peak_working_disk_bytes")}
+    record = {
+        "command": "python -m bench.flat " + " ".join(sys.argv[1:]),
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
+        "short": short,
+        "long": long,
+        "ratios": ratios,
+        "bound": MOST_RATIO,
+    }
+    text = json.dumps(record, indent=2)
+    print(text)
+    if chosen.record is not None:
+        chosen.record.parent.mkdir(parents=True, exist_ok=True)
+        chosen.record.write_text(text + "\n", encoding="utf-8")
+    sys.exit(0 if max(ratios.values()) <= MOST_RATIO else 1)
+
+
+if __name__ == "__main__":
+    main()
