@@ -1,6 +1,8 @@
 """`skate export`: masks, skeletons and metadata as files that other tools take. Streamed, in flat memory."""
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,41 +13,76 @@ import numpy as np
 from stages._pose.draw import draw
 from stages._pose.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.base import Array
-from stages.sink import ColourTags, EncoderSettings, write_segment
+from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.rundir import CommitLog, Manifest, RunReader
+from stream.assembly import sink_config
 from stream.config import RunConfig
 
+FORMAT = 1
 PIECE_FRAMES = 12  # read at a time
+CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep their colours
+MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
+METADATA, PROMPT_MASK = "tracking_metadata.json", "prompt_mask.png"
 
 
 def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
-    """Write everything that is tracked so far; returns the line to print.
+    """Write everything that is tracked so far; returns the line to print. An earlier export there is replaced.
 
     Raises:
-        RunDirectoryError: when nothing is tracked yet.
+        RunDirectoryError: when nothing is tracked yet, or the folder holds something that is no export.
+        EnvironmentFault: when it cannot be written.
     """
     run = RunReader(path)
     tracked = run.log.of("track")
     if not tracked:
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
-    style = pose_style or RunConfig.from_json(run.manifest["config"]).pose_style
-    for name in ("mask_skateboard", "pose_skater", "pose_json"):
-        (target / name).mkdir(parents=True, exist_ok=True)
-    video = run.manifest["video"]
-    settings = EncoderSettings(
-        video["width"], video["height"], ColourTags(), float(video["claimed_fps"]), crf=10, preset="fast"
-    )
+    try:
+        _make_room(target)
+        _write_all(run, frames, pose_style, target)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
+        ) from error
+    return f"{target}: {frames} frames of masks, skeletons and keypoints"
+
+
+def _make_room(target: Path) -> None:
+    """Make the folders, empty of an earlier export's frames: a loader takes every file it finds.
+
+    Raises:
+        RunDirectoryError: when there is something that was not exported by this program.
+    """
+    folders = [target / name for name in (MASKS, POSES, CMU)]
+    if target.exists() and any(target.iterdir()) and not all(folder.is_dir() for folder in folders):
+        raise RunDirectoryError(f"{target} is not empty and holds no export: choose another --to")
+    for folder, pattern in zip(folders, ("frame_*.png", "frame_*.png", "frame_*_keypoints.json"), strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(pattern):
+            stale.unlink()
+
+
+def _write_all(run: RunReader, frames: int, pose_style: str | None, target: Path) -> None:
+    config, video = RunConfig.from_json(run.manifest["config"]), run.manifest["video"]
+    style = pose_style or config.pose_style
     times = run.arrays.read("times", 0, frames)
-    write_segment(target / "mask.mp4", _masks(run, frames, target / "mask_skateboard"), times, settings)
+    settings = video_settings(video, config.fps)
+    write_segment(target / "mask.mp4", _masks(run, frames, target / MASKS), times, settings)
     write_segment(target / "pose.mp4", _skeletons(run, frames, style, target), times, settings)
     with (target / "pose.json").open("w", encoding="utf-8") as file:
         file.writelines(pose_keypoint_chunks(_each(run, "keypoints", frames), video["height"], video["width"]))
-    metadata = tracking_metadata(run.manifest, run.log, frames)
-    write_atomic(target / "tracking_metadata.json", json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
-    return f"{target}: {frames} frames of masks, skeletons and keypoints"
+    metadata = tracking_metadata(run.manifest, run.log, frames, style)
+    if config.prompt.mask_png is not None:
+        shutil.copyfile(config.prompt.mask_png, target / PROMPT_MASK)
+        metadata["config"]["prompt"]["mask_png"] = str((target / PROMPT_MASK).resolve())
+    write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def video_settings(video: dict[str, Any], fps: float | None) -> EncoderSettings:
+    """How `mask.mp4` and `pose.mp4` are coded: as the output is, a little finer."""
+    return dataclasses.replace(sink_config(Path(), video, fps).encoder, crf=CRF)
 
 
 def _each(run: RunReader, name: str, frames: int) -> Iterator[Array]:
@@ -55,7 +92,7 @@ def _each(run: RunReader, name: str, frames: int) -> Iterator[Array]:
 
 
 def _masks(run: RunReader, frames: int, folder: Path) -> Iterator[Array]:
-    """Write each mask as a grey PNG and pass it on as `[H, W, 3]` uint8."""
+    """Write each mask as an 8-bit grey PNG (255 = object) and pass it on as `[H, W, 3]` uint8."""
     for t, mask in enumerate(_each(run, "masks/object", frames)):
         grey = mask.astype(np.uint8) * 255
         _write_png(folder / f"frame_{t:05d}.png", grey)
@@ -67,34 +104,39 @@ def _skeletons(run: RunReader, frames: int, style: str, target: Path) -> Iterato
     height, width = run.manifest["video"]["height"], run.manifest["video"]["width"]
     for t, keypoints in enumerate(_each(run, "keypoints", frames)):
         skeleton = draw(keypoints, height, width, style)
-        _write_png(target / "pose_skater" / f"frame_{t:05d}.png", np.ascontiguousarray(skeleton[..., ::-1]))
+        _write_png(target / POSES / f"frame_{t:05d}.png", np.ascontiguousarray(skeleton[..., ::-1]))
         cmu = json.dumps(cmu_frame(keypoints))
-        (target / "pose_json" / f"frame_{t:05d}_keypoints.json").write_text(cmu, encoding="utf-8")
+        (target / CMU / f"frame_{t:05d}_keypoints.json").write_text(cmu, encoding="utf-8")
         yield skeleton
 
 
 def _write_png(path: Path, picture: Array) -> None:
-    if not cv2.imwrite(str(path), picture):
-        raise EnvironmentFault(f"{path}: cannot be written: free space or choose another --to")
+    """`[H, W]` grey or `[H, W, 3]` BGR, uint8. Encoded here: cv2.imwrite tells no reason when it fails."""
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
-def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int) -> dict[str, Any]:
+def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_style: str) -> dict[str, Any]:
     """Video properties, prompts, models and versions: enough, with the masks, for `skate evaluate`."""
     untracked: dict[str, list[list[int]]] = {"object": [], "person": []}
     for record in log.of("track"):
         for name, spans in record["info"]["untracked"].items():
             untracked[name] += spans
+    config = {**manifest["config"], "prompt": dict(manifest["config"]["prompt"])}
     return {
-        "format": 1,
+        "format": FORMAT,
         "video": {**manifest["video"], "frames": frames},
-        "config": manifest["config"],
+        "config": config,
         "config_digest": manifest["config_digest"],
-        "models": {key: value[1] for key, value in manifest["decisive"].items() if key.endswith(("weights", "config"))},
+        "models": {key: value[1] for key, value in manifest["decisive"].items() if key.endswith((" weights", " config"))},
         "versions": manifest["versions"],
         "untracked": untracked,
+        "pose_style": pose_style,
         "files": {
-            "masks": "mask_skateboard/frame_%05d.png",
-            "poses": "pose_skater/frame_%05d.png",
+            "masks": f"{MASKS}/frame_%05d.png",
+            "poses": f"{POSES}/frame_%05d.png",
+            "cmu": f"{CMU}/frame_%05d_keypoints.json",
             "keypoints": "pose.json",
+            "mask_video": "mask.mp4",
+            "pose_video": "pose.mp4",
         },
     }

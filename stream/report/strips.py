@@ -52,7 +52,7 @@ def film_strip(rows: Sequence[StripRow], cell_width: int = 480) -> Array:
     Returns:
         `[h, w, 3]` uint8 RGB.
     """
-    cells = [[_fit(picture, cell_width) for picture in (row.source, overlay(row), row.result)] for row in rows]
+    cells = [[fitted(picture, cell_width) for picture in (row.source, overlay(row), row.result)] for row in rows]
     height, width = cells[0][0].shape[:2]
     total_width = len(COLUMNS) * width + (len(COLUMNS) + 1) * _GAP
     block = _CAPTION + height + _GAP
@@ -101,8 +101,8 @@ def png_bytes(picture: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _fit(picture: Array, width: int) -> Array:
-    """Reduced to `width` where it is wider."""
+def fitted(picture: Array, width: int) -> Array:
+    """A picture reduced to `width` where it is wider; `[H, W, 3]` uint8."""
     if picture.shape[1] <= width:
         return picture
     size = (width, max(1, round(picture.shape[0] * width / picture.shape[1])))

@@ -1,0 +1,166 @@
+"""What `skate export` writes, read back as ComfyUI's loaders and `skate evaluate` do."""
+
+import json
+import math
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run
+from PIL import Image
+
+from stages._pose.draw import draw
+from stages._video.plain import plain_frames
+from storage.errors import RunDirectoryError
+from storage.rundir import RunReader
+from stream import evaluate
+from stream.assembly import resolve_models, sam_config
+from stream.comparison import BAND, caption, write_comparison
+from stream.config import RunConfig
+from stream.export import export_run
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One export of the small run."""
+    target = tmp_path_factory.mktemp("export") / "to"
+    assert "21 frames" in export_run(small_run(), target, "controlnet")
+    return target
+
+
+def test_names_and_numbers(exported: Path) -> None:
+    assert sorted(path.name for path in exported.iterdir()) == [
+        "mask.mp4", "mask_skateboard", "pose.json", "pose.mp4", "pose_json", "pose_skater", "tracking_metadata.json",
+    ]  # fmt: skip
+    frames = [f"frame_{t:05d}" for t in range(FRAMES)]
+    assert sorted(path.name for path in (exported / "mask_skateboard").iterdir()) == [f"{name}.png" for name in frames]
+    assert sorted(path.name for path in (exported / "pose_skater").iterdir()) == [f"{name}.png" for name in frames]
+    cmu = sorted(path.name for path in (exported / "pose_json").iterdir())
+    assert cmu == [f"{name}_keypoints.json" for name in frames]
+
+
+def test_masks_are_the_tracked_ones(exported: Path) -> None:
+    tracked = RunReader(small_run()).arrays.read("masks/object", 0, FRAMES)
+    assert tracked.any()
+    video = [frame[..., 0] >= 128 for frame in plain_frames(exported / "mask.mp4")]
+    assert len(video) == FRAMES
+    for t in range(FRAMES):
+        with Image.open(exported / "mask_skateboard" / f"frame_{t:05d}.png") as picture:
+            assert picture.mode == "L" and picture.size == (WIDTH, HEIGHT)  # 8-bit grey
+            values = np.asarray(picture)
+        assert set(np.unique(values)) <= {0, 255}
+        assert np.array_equal(values == 255, tracked[t])
+        assert np.array_equal(video[t], tracked[t]), f"mask.mp4 differs at frame {t}"
+
+
+def test_skeletons_are_rgb_and_blank_where_nobody_is(exported: Path) -> None:
+    keypoints = RunReader(small_run()).arrays.read("keypoints", 0, FRAMES)
+    assert (keypoints[..., 2] > 0.3).any()
+    for t, video in enumerate(plain_frames(exported / "pose.mp4")):
+        with Image.open(exported / "pose_skater" / f"frame_{t:05d}.png") as picture:
+            assert picture.mode == "RGB" and picture.size == (WIDTH, HEIGHT)
+            values = np.asarray(picture)
+        assert np.array_equal(values, draw(keypoints[t], HEIGHT, WIDTH, "controlnet"))
+        assert np.abs(video.astype(int) - values).mean() < 6
+    assert draw(np.zeros((133, 3)), HEIGHT, WIDTH, "controlnet").max() == 0
+
+
+def test_keypoint_files_agree(exported: Path) -> None:
+    clip = json.loads((exported / "pose.json").read_text())
+    assert len(clip) == FRAMES and {frame["canvas_width"] for frame in clip} == {WIDTH}
+    for t in (0, FRAMES - 1):
+        cmu = json.loads((exported / "pose_json" / f"frame_{t:05d}_keypoints.json").read_text())
+        assert len(cmu["people"]) in (0, 1) and cmu["version"] == 1.3
+
+
+def test_metadata(exported: Path) -> None:
+    values = json.loads((exported / "tracking_metadata.json").read_text())
+    assert values["video"]["frames"] == FRAMES and values["video"]["width"] == WIDTH
+    assert values["video"]["claimed_fps"] == 24.0
+    assert values["config"]["prompt"]["box"] == [60.0, 70.0, 100.0, 82.0] and values["pose_style"] == "controlnet"
+    assert set(values["models"]) == {"sam weights", "sam config", "pose weights", "detector weights"}
+    assert all(len(digest) == 64 for digest in values["models"].values())
+    assert "torch" in values["versions"] and values["untracked"]["object"] == []
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bool) -> None:
+    run = small_run(with_mask=with_mask)
+    export_run(run, tmp_path / "to")
+    reference, values = evaluate.read_reference(tmp_path / "to" / "tracking_metadata.json")
+    if with_mask:
+        assert Path(values["prompt"]["mask_png"]).parent == (tmp_path / "to").resolve()
+    config = RunConfig.from_json(values)
+    model = evaluate.SamModel(sam_config(config, resolve_models(config, only=("sam",))))
+    found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]
+    model.close()
+    assert found == pytest.approx(RunReader(run).arrays.read("iou", 0, FRAMES).tolist(), abs=1e-6, nan_ok=True)
+    assert any(not math.isnan(value) for value in found)
+
+
+def test_an_export_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    target = tmp_path / "to"
+    export_run(small_run(), target)
+    stale = target / "mask_skateboard" / "frame_00099.png"
+    stale.write_bytes(b"of a longer clip")
+    before = (target / "mask.mp4").read_bytes()
+    export_run(small_run(), target)
+    assert not stale.exists() and (target / "mask.mp4").read_bytes() == before
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("x")
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no export"):
+        export_run(small_run(), other)
+    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+def test_memory_of_an_export_is_flat(tmp_path: Path) -> None:
+    run = small_run()
+    export_run(run, tmp_path / "first")  # what is loaded once is loaded
+    tracemalloc.start()
+    export_run(run, tmp_path / "second")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    picture = WIDTH * HEIGHT * 3
+    assert peak < 12 * picture * 3 + 4_000_000  # a piece of frames, not the clip
+
+
+def test_extracted_runs_are_exported_too(tmp_path: Path) -> None:
+    assert "21 frames" in export_run(small_run("extract"), tmp_path / "to")
+
+
+def test_nothing_to_export_yet(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text((small_run() / "run.json").read_text())
+    (tmp_path / "journal.jsonl").write_text("")
+    with pytest.raises(RunDirectoryError, match="nothing is tracked yet"):
+        export_run(tmp_path, tmp_path / "to")
+
+
+def test_comparison(tmp_path: Path) -> None:
+    run = RunReader(small_run())
+    assert write_comparison(run, small_config(), tmp_path / "comparison.mp4") == FRAMES
+    pictures = list(plain_frames(tmp_path / "comparison.mp4"))
+    assert len(pictures) == FRAMES and {picture.shape for picture in pictures} == {(BAND + HEIGHT, 3 * WIDTH, 3)}
+    assert not list(tmp_path.glob("*.partial"))
+    sources = list(plain_frames(Path(small_config().video)))
+    results = list(plain_frames(small_run() / "output.mp4"))
+    for t in (0, 10, FRAMES - 1):
+        left, right = pictures[t][BAND:, :WIDTH], pictures[t][BAND:, 2 * WIDTH :]
+        assert np.abs(left.astype(int) - sources[t]).mean() < 9
+        assert np.abs(right.astype(int) - results[t]).mean() < 9
+    mask = run.arrays.read("masks/object", 0, FRAMES)
+    t = int(np.argmax(mask.sum(axis=(1, 2))))
+    middle = cv2.absdiff(pictures[t][BAND:, WIDTH : 2 * WIDTH], pictures[t][BAND:, :WIDTH])
+    assert middle[mask[t]].mean() > 2 * middle[~mask[t]].mean()  # the tint lies on the mask
+
+
+def test_comparison_needs_a_result(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="nothing is scored yet"):
+        write_comparison(RunReader(small_run("extract")), small_config("extract"), tmp_path / "comparison.mp4")
+
+
+def test_captions() -> None:
+    assert caption(12, 0.5, 0.9312) == "frame 12, 0.50 s, IoU 0.931"
+    assert caption(0, 0.0, math.nan) == "frame 0, 0.00 s, untracked"
