@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from stages._video.buffers import FrameBuffers
 from stages._video.digest import frame_digest
 from stages._video.fetch import fetch_video
 from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
@@ -114,6 +115,7 @@ class DecodeStage(Stage):
         self._source: VideoSource | None = None
         self._clip: Iterator[ClipFrame] = iter(())
         self._ahead: deque[ClipFrame] = deque()
+        self._buffers = FrameBuffers()
         self._state = DecodeState()
 
     def open(self) -> None:
@@ -129,6 +131,7 @@ class DecodeStage(Stage):
     def close(self) -> None:
         """Release the file; may be called twice."""
         self._ahead.clear()
+        self._buffers.clear()
         self._clip = iter(())
         if self._source is not None:
             self._source.close()
@@ -159,7 +162,7 @@ class DecodeStage(Stage):
         if span.start != self._state.next_frame:
             raise ValueError(f"decode stands before frame {self._state.next_frame}, not {span.start}")
         properties = self.properties
-        frames = np.empty((span.frames, properties.height, properties.width, 3), np.uint8)
+        frames = self._buffers.take((span.frames, properties.height, properties.width, 3))
         times: list[float] = []
         digests: list[str] = []
         bad: list[int] = []
@@ -182,7 +185,7 @@ class DecodeStage(Stage):
         stop = span.start + count
         self._state.next_frame = stop
         return Decoded(
-            frames=frames if count == span.frames else frames[:count].copy(),
+            frames=frames[:count],
             times=np.array(times, np.float64),
             last=not self._fill(1),
             clip_frames_min16=min(LOOK_AHEAD_FRAMES, stop + self._fill(max(1, LOOK_AHEAD_FRAMES - stop))),
@@ -222,8 +225,8 @@ class DecodeStage(Stage):
         self._state = state
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """One window of RGB frames, and 48 frames of at most 4 bytes a pixel in decoder threads and look-ahead."""
-        return height * width * (3 * window_frames + 4 * (LOOK_AHEAD_FRAMES + 32)), 0
+        """Two windows of RGB frames, and 48 frames of at most 4 bytes a pixel in decoder threads and look-ahead."""
+        return height * width * (3 * 2 * window_frames + 4 * (LOOK_AHEAD_FRAMES + 32)), 0
 
     def _opened(self) -> VideoSource:
         if self._source is None:

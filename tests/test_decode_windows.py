@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from _clips import Clip, make
 
+from stages._video.digest import frame_digest
 from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
 from storage.errors import InputError
@@ -153,3 +154,15 @@ def test_a_wrong_start_is_a_bug_of_the_caller(tmp_path: Path) -> None:
     with DecodeStage(DecodeConfig(path)) as stage, pytest.raises(ValueError, match="before frame 0"):
         stage.next(Span(3, 5))
     stage.close()
+
+
+def test_frames_that_are_held_are_never_overwritten(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(60))
+    with DecodeStage(DecodeConfig(path)) as stage:
+        held = stage.next(Span(0, 10)).frames[3:5]
+        copy = held.copy()
+        later = [stage.next(Span(start, start + 10)) for start in (10, 20, 30)]
+        np.testing.assert_array_equal(held, copy)
+        del held
+        digests = [frame_digest(frame) for window in later for frame in window.frames]
+    assert digests == [digest for window in later for digest in window.digests]
