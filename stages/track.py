@@ -1,5 +1,6 @@
 """Object and person masks of every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -64,6 +65,7 @@ class TrackState(State):
     Attributes:
         next_frame: the first frame not tracked yet.
         size: H, W of the frames, None before the first window.
+        clip_frames_min16: `min(T, 16)` of the clip, as the first window gave it.
         stop: the cut that ended tracking with `on_cut="stop"`.
         person_from: a person chosen before this frame (the last reset) is not taken.
         banks: by object, frame indices and dtypes (`stages._sam.session.MemoryBank`).
@@ -73,6 +75,7 @@ class TrackState(State):
 
     next_frame: int = 0
     size: list[int] | None = None
+    clip_frames_min16: int = 16
     stop: int | None = None
     person_from: int = 0
     banks: dict[str, Json] = field(default_factory=dict)
@@ -117,7 +120,7 @@ class TrackStage(Stage):
         frames, span, state = inputs.arrays["frames"], window.new, self._state
         if span.start != state.next_frame:
             raise ValueError(f"track got frames from {span.start} on, its state stands at {state.next_frame}")
-        self._check_prompts(window, frames)
+        self._check_prompts(window, inputs)
         self._model.to_device()
         tracker = self._tracker or Tracker(self._model, *frames.shape[1:3])
         self._tracker = tracker
@@ -125,13 +128,12 @@ class TrackStage(Stage):
         visible = np.zeros((span.frames, len(OBJECTS)), dtype=bool)
         tracked_flags = np.zeros_like(visible)
         person = self._person_prompt(window, inputs)
-        known = min(clip_frames_min16(inputs), span.stop if window.last else 16)
         cuts: list[int] = []
         feed = FrameFeed(self._model.image_size, self._model.config.device)
         for offset, (frame, image) in enumerate(feed.iterate(frames)):
             index = span.start + offset
             self._meet_cut(index, frame, tracker, cuts)
-            results = tracker.step(index, image, self._prompts(index, frame, person), known)
+            results = tracker.step(index, image, self._prompts(index, frame, person), state.clip_frames_min16)
             for column, name in enumerate(OBJECTS):
                 if name in results:
                     masks[name][offset] = (results[name].logits > 0).cpu().numpy()
@@ -152,13 +154,14 @@ class TrackStage(Stage):
             },
         )
 
-    def _check_prompts(self, window: Window, frames: Array) -> None:
-        height, width = frames.shape[1:3]
+    def _check_prompts(self, window: Window, inputs: Inputs) -> None:
+        height, width = inputs.arrays["frames"].shape[1:3]
         if self._state.size is None:
             self._schedule.check_inside(height, width)
             if self.config.person_box is not None:
                 check_box_inside("--person-box", self.config.person_box, width, height)
             self._state.size = [height, width]
+            self._state.clip_frames_min16 = min(clip_frames_min16(inputs), window.new.stop if window.last else 16)
         if [height, width] != self._state.size:
             raise ValueError(
                 f"track got {width}x{height} frames after {self._state.size[1]}x{self._state.size[0]} ones"
@@ -219,7 +222,7 @@ class TrackStage(Stage):
         """The state after the last window; a copy."""
         state = self._state
         banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
-        return TrackState(state.next_frame, state.size, state.stop, state.person_from, banks, tensors, state.signature)
+        return dataclasses.replace(state, banks=banks, tensors=tensors)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""
@@ -228,6 +231,7 @@ class TrackStage(Stage):
         if state.size is not None:
             self._tracker = Tracker(self._model, state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
+            state.banks, state.tensors = {}, {}  # the tracker holds them now
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""

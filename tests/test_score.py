@@ -146,6 +146,16 @@ def test_reverse_tracker_scores_any_frames(model: SamModel) -> None:
         tracker.score(iter(clip), source[:3], clip_frames_min16=12)
 
 
+def test_pieces_score_as_the_whole_does(model: SamModel) -> None:
+    clip = moving_clip(20)
+    source = np.zeros(clip.shape[:3], dtype=bool)
+    source[:, 20:50, 10:60] = True
+    whole = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX))).score(clip, source)
+    tracker = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX)))
+    pieces = [tracker.score(clip[a:b], source[a:b], clip_frames_min16=min(16, b - a)) for a, b in [(0, 16), (16, 20)]]
+    assert [value for piece in pieces for value in piece.iou] == whole.iou
+
+
 def test_segments_that_do_not_fit(
     model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path
 ) -> None:

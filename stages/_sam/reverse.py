@@ -23,6 +23,7 @@ class ReverseState(State):
     Attributes:
         next_frame: the first frame not scored yet.
         size: H, W of the masks, None before the first frame.
+        clip_frames_min16: `min(T, 16)` of the clip, as the first call gave it.
         untracked: half-open spans, from `next_frame` on, in which the source's object was untracked.
         banks, tensors: the reverse tracker's memory, as in `TrackState`.
         picture: `[h, w, 4] uint8` reduced last frame and region, for the seam.
@@ -30,6 +31,7 @@ class ReverseState(State):
 
     next_frame: int = 0
     size: list[int] | None = None
+    clip_frames_min16: int = 16
     untracked: list[list[int]] = field(default_factory=list)
     banks: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class ReverseTracker:
             frames: `[H, W, 3] uint8 RGB` generated frames, decoded one at a time.
             object_masks: `[H, W] bool`, the object in the source, one a frame.
             person_masks: `[H, W] bool`, the person in the source; without it `clipping` is NaN.
-            clip_frames_min16: `min(T, 16)` of a clip of T frames.
+            clip_frames_min16: `min(T, 16)` of a clip of T frames; the clip's first call decides.
 
         Raises:
             ValueError: when there are not as many frames as masks.
@@ -104,6 +106,8 @@ class ReverseTracker:
         """
         state = self._state
         scores = FrameScores(state.next_frame)
+        if state.next_frame == 0:
+            state.clip_frames_min16 = clip_frames_min16
         persons: Iterable[Array | None] = repeat(None) if person_masks is None else person_masks
         masks = zip(object_masks, persons, strict=person_masks is not None)
         feed = FrameFeed(self._model.image_size, self._model.config.device)
@@ -118,7 +122,7 @@ class ReverseTracker:
                 prompt = self._schedule.at(index, *source.shape)
                 if prompt is not None:
                     prompts[NAME] = prompt
-            tracked = tracker.step(index, image, prompts, clip_frames_min16).get(NAME)
+            tracked = tracker.step(index, image, prompts, state.clip_frames_min16).get(NAME)
             if tracked is None:
                 self._add(scores, frame, source, person, None, False)
             else:
@@ -167,3 +171,4 @@ class ReverseTracker:
         if state.size is not None:
             self._tracker = Tracker(self._model, state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
+            state.banks, state.tensors = {}, {}  # the tracker holds them now
