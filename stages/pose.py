@@ -30,7 +30,8 @@ SEEN = 0.3
 SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
 
 RUNTIME_BYTES = 120 << 20  # ONNX Runtime and rtmlib themselves
-ACTIVATIONS = 40  # bytes of working memory per byte of float32 input (measured: bench/pose_vs_rtmlib.py)
+WEIGHT_COPIES = 2.5  # resident bytes per byte of model file: ONNX Runtime packs weights anew (measured: 2.2)
+ACTIVATIONS = 20  # bytes of working memory per byte of float32 input (measured: 7 to 15)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,6 @@ class PoseState(State):
         points, speeds, known: the One-Euro filter's (`stages._pose.smooth.Filter`).
         feet, foot_speeds, contacts: the foot contact's (`stages._pose.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
-        next_frame: the first frame not seen yet.
     """
 
     tracks: Array = field(default_factory=no_tracks)
@@ -105,7 +105,6 @@ class PoseState(State):
     foot_speeds: Array = field(default_factory=lambda: no_ground().speeds)
     contacts: Array = field(default_factory=lambda: no_ground().contacts)
     clocks: Array = field(default_factory=lambda: np.array([0.0, 0.0, np.nan]))
-    next_frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,6 @@ class PoseStage(Stage):
         self._tracks = no_tracks()
         self._filter = no_filter(JOINTS)
         self._ground = no_ground()
-        self._next_frame = 0
 
     def open(self) -> None:
         """Open both models.
@@ -187,7 +185,6 @@ class PoseStage(Stage):
         for index, (sight, seconds) in enumerate(zip(sights, times, strict=True)):
             self._settle(keypoints[index], float(seconds), sight.height)
             contacts[index] = self._ground.contacts
-        self._next_frame = window.new.stop
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         return Output({"keypoints": keypoints, "contacts": contacts}, {"person": person, "persons_seen": seen})
 
@@ -207,7 +204,6 @@ class PoseStage(Stage):
             foot_speeds=ground.speeds.copy(),
             contacts=ground.contacts.copy(),
             clocks=np.array([moving.seconds, ground.seconds, ground.level]),
-            next_frame=self._next_frame,
         )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
@@ -219,7 +215,6 @@ class PoseStage(Stage):
         self._ground = Ground(
             state.feet.copy(), state.foot_speeds.copy(), clocks[2], state.contacts.astype(bool), clocks[1]
         )
-        self._next_frame = state.next_frame
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected peak (RAM, VRAM): the window's frames, both models, and what they work in."""
@@ -228,7 +223,7 @@ class PoseStage(Stage):
         pose_w, pose_h = config.pose_input or (288, 384)
         side_w, side_h = config.detector_input or (640, 640)
         inputs = 12 * (config.crops * pose_w * pose_h + side_w * side_h)
-        models = 2 * weights + ACTIVATIONS * inputs
+        models = int(WEIGHT_COPIES * weights) + ACTIVATIONS * inputs
         frames = window_frames * (height * width * 3 + JOINTS * 12)
         if config.device == "cuda":
             return frames + RUNTIME_BYTES + weights + 2 * inputs, models + RUNTIME_BYTES

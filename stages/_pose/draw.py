@@ -147,7 +147,7 @@ def _limbs(canvas: Array, body: Array, seen: Array, colours: Sequence[Colour], s
         half = int(math.hypot(x1 - x2, y1 - y2) / 2)
         angle = int(math.degrees(math.atan2(y1 - y2, x1 - x2)))
         outline = cv2.ellipse2Poly((int((x1 + x2) / 2), int((y1 + y2) / 2)), (half, stick), angle, 0, 360, 1)
-        cv2.fillConvexPoly(canvas, outline, [int(value * DIM) for value in colour])
+        cv2.fillConvexPoly(canvas, np.asarray(outline), [int(value * DIM) for value in colour])
 
 
 def _joints(canvas: Array, body: Array, seen: Array, colours: Sequence[Colour], radius: int) -> None:
