@@ -90,3 +90,21 @@ def test_mutated_files_go_on_as_they_began(folder: Path, seed: int) -> None:
         np.testing.assert_array_equal(one.frames, other.frames)
         np.testing.assert_array_equal(one.times, other.times)
         assert one.bad_frames == other.bad_frames
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mkv", Clip(40, container="matroska"))
+    with DecodeStage(DecodeConfig(path)) as stage:
+        stage.next(Span(0, 5))
+        with path.open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(InputError, match="changed while"):
+            stage.next(Span(5, 100))
+
+
+def test_a_file_that_is_unlinked_is_still_read_to_its_end(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mkv", Clip(40, container="matroska"))
+    with DecodeStage(DecodeConfig(path)) as stage:
+        stage.next(Span(0, 5))
+        path.unlink()
+        assert len(stage.next(Span(5, 100)).times) == 35

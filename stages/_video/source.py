@@ -118,6 +118,7 @@ class VideoSource:
         self._held: SourceFrame | None = None
         self._shape: tuple[int, int, Orientation] | None = None
         self._given_seconds = -1.0
+        self._stamp = _stamp(path)
         self._frames = self._from_start(careful=False)
         try:
             self._held = next(self._frames, None)
@@ -236,6 +237,17 @@ class VideoSource:
         for raw in reader.frames():
             orientation = self._check(raw.picture)
             yield SourceFrame(self.path, raw.picture, raw.pts, self._clock.seconds(raw.pts), raw.concealed, orientation)
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        """Refuse a file that another program wrote to, or took away, while it was being read."""
+        stamp = _stamp(self.path)
+        if stamp == self._stamp or (stamp is None and self.read_error is None):
+            return
+        raise InputError(
+            f"{self.path}: {'vanished' if stamp is None else 'changed'} while it was being read: "
+            "bring the old file back, or wait until it is written, then start again"
+        )
 
     def _check(self, picture: av.VideoFrame) -> Orientation:
         """Refuse what would be misread; gives the frame's orientation."""
@@ -257,6 +269,15 @@ class VideoSource:
                 f"(ffmpeg -i IN -vf scale={width}:{height} OUT.mp4)"
             )
         return shape[2]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in ns; None when the file is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
