@@ -30,6 +30,7 @@ SEEN = 0.3
 SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
 
 RUNTIME_BYTES = 120 << 20  # ONNX Runtime and rtmlib themselves
+CUDA_BYTES = 600 << 20  # a CUDA context and cuDNN's workspaces (estimated, not measured)
 WEIGHT_COPIES = 2.5  # resident bytes per byte of model file: ONNX Runtime packs weights anew (measured: 2.2)
 ACTIVATIONS = 20  # bytes of working memory per byte of float32 input (measured: 7 to 15)
 
@@ -226,7 +227,7 @@ class PoseStage(Stage):
         models = int(WEIGHT_COPIES * weights) + ACTIVATIONS * inputs
         frames = window_frames * (height * width * 3 + JOINTS * 12)
         if config.device == "cuda":
-            return frames + RUNTIME_BYTES + weights + 2 * inputs, models + RUNTIME_BYTES
+            return frames + RUNTIME_BYTES + weights + 2 * inputs, models + CUDA_BYTES
         return frames + RUNTIME_BYTES + models, 0
 
     def _look(self, frame: int, image: Array) -> Sight:

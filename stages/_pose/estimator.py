@@ -110,9 +110,10 @@ def _input_size(session: Session, path: str, asked: tuple[int, int] | None) -> t
     shape: list[Any] = list(inputs[0].shape) if len(inputs) == 1 else []
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         raise _unfit(path, f"its input is {shape}")
-    height, width = (shape[2], shape[3]) if asked is None else (asked[1], asked[0])
-    if not (isinstance(height, int) and isinstance(width, int)):
-        raise _unfit(path, f"its input size is open ({shape}): give pose_input")
+    height = shape[2] if isinstance(shape[2], int) else asked and asked[1]
+    width = shape[3] if isinstance(shape[3], int) else asked and asked[0]
+    if not (height and width):
+        raise _unfit(path, f"it leaves its input size open ({shape})")
     return (width, height), shape[0] if isinstance(shape[0], int) else None
 
 
