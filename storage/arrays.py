@@ -7,9 +7,9 @@ chunk is damage and never an empty mask.
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,18 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import zarr
-from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from storage.durable import digest, fsync_all
+from storage.durable import digest, fsync_below, make_folder
 from storage.errors import RunDirectoryError
+from storage.metadata import CHUNK_KEYS, CODEC, FILE_NAME, ArraySpec, Lengths, MetadataFiles
+
+__all__ = ["ArraySpec", "Lengths", "RunArrays", "run_arrays"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# zstd level 1: the table in docs/performance.md; about 3 times smaller than raw frames at several times real time.
-_CODEC = ZstdCodec(level=1)
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """Layout of one array: shape of a frame's entry (without time), dtype, and the value of frames not yet written."""
-
-    frame_shape: tuple[int, ...]
-    dtype: str
-    fill: float = 0
+MAX_BLOCK_BYTES = 1 << 36  # a block's size is read from the disk: more than any window takes is damage or malice
 
 
 def run_arrays(height: int, width: int) -> dict[str, ArraySpec]:
@@ -79,44 +71,41 @@ class _DigestingStore(LocalStore):
 
 
 class RunArrays:
-    """The arrays and carried states of one run, opened for reading and writing by one process."""
+    """The arrays and carried states of one run, opened for reading and writing by one process, or for reading."""
 
-    def __init__(self, path: Path, specs: Mapping[str, ArraySpec], chunk_frames: int) -> None:
-        """Open the group, and create what is missing in it.
+    def __init__(
+        self,
+        path: Path,
+        specs: Mapping[str, ArraySpec],
+        chunk_frames: int,
+        read_only: bool = False,
+        lengths: Lengths | None = None,
+    ) -> None:
+        """Open the group; unless `read_only`, create what is missing in it and mend its metadata (`mended` says what).
 
         Raises:
-            RunDirectoryError: when an array is there with another layout (another version wrote it, or it is damaged).
+            RunDirectoryError: when it is in another Zarr format, or, for reading, when metadata is damaged.
         """
         self.path = path
         self.chunk_frames = chunk_frames
         self.specs = dict(specs)
-        self._store = _DigestingStore(path)
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        try:
-            self._group = zarr.open_group(self._store, mode="a", zarr_format=3)
-            for name, spec in self.specs.items():
-                self._arrays[name] = self._open_array(name, spec)
-        except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise RunDirectoryError(f"{path} cannot be read as Zarr v3 ({error}): start anew with --overwrite") from error
-
-    def _open_array(self, name: str, spec: ArraySpec) -> "zarr.Array[Any]":
-        chunks = (self.chunk_frames, *spec.frame_shape)
-        if name not in self._group:
-            return self._group.create_array(
-                name,
-                shape=(0, *spec.frame_shape),
-                chunks=chunks,
-                dtype=spec.dtype,
-                compressors=[_CODEC],
-                fill_value=spec.fill,
-                config={"write_empty_chunks": True},
-            )
-        node = self._group[name]
-        if not isinstance(node, zarr.Array) or node.chunks != chunks or node.dtype != np.dtype(spec.dtype):
+        self.mended: list[str] = []
+        files = MetadataFiles(path, specs, chunk_frames, lengths)
+        if not read_only:
+            make_folder(path)
+            self.mended = files.mend()
+        elif damaged := files.damaged(states=False):
             raise RunDirectoryError(
-                f"{self.path}/{name} has another layout than {spec.dtype} in chunks of {chunks}: "
-                "another version wrote it, or it is damaged; start anew with --overwrite"
+                f"{path}/{damaged[0]} is missing or damaged: `skate status --verify` tells what else, "
+                "`skate resume` repairs it"
             )
+        self._store = _DigestingStore(path, read_only=read_only)
+        self._group = zarr.open_group(self._store, mode="r" if read_only else "r+", zarr_format=3)
+        self._arrays = {name: self._open_array(name) for name in self.specs}
+
+    def _open_array(self, name: str) -> "zarr.Array[Any]":
+        node = self._group[name]
+        assert isinstance(node, zarr.Array)  # its metadata is what it must be
         return node.with_config({"write_empty_chunks": True})
 
     def frames(self, name: str) -> int:
@@ -139,44 +128,54 @@ class RunArrays:
         """
         array = self._arrays[name]
         if stop > array.shape[0]:
-            raise RunDirectoryError(f"{self.path}/{name} ends at frame {array.shape[0]}, frames up to {stop} are needed")
+            raise RunDirectoryError(f"{self.path}/{name} ends at frame {array.shape[0]}, {stop} frames are needed")
         missing = [key for key in self.chunk_keys(name, start, stop) if not (self.path / key).exists()]
         if missing:
             raise RunDirectoryError(
-                f"{self.path}/{missing[0]} is missing: `skate status --verify` tells what else, `skate resume` repairs it"
+                f"{self.path}/{missing[0]} is missing: `skate status --verify` tells what else, "
+                "`skate resume` repairs it"
             )
         try:
             return np.asarray(array[start:stop])
         except (RuntimeError, ValueError) as error:
             raise RunDirectoryError(
-                f"{self.path}/{name} cannot be decoded in frames {start} to {stop} ({error}): "
-                "`skate resume` repairs it"
+                f"{self.path}/{name} cannot be decoded in frames {start} to {stop} ({error}): `skate resume` repairs it"
             ) from error
 
     def chunk_keys(self, name: str, start: int, stop: int) -> list[str]:
         """Keys of the chunks that hold frames `[start, stop)`, in order of time."""
-        tail = "/0" * len(self.specs[name].frame_shape)
+        tail = ".0" * len(self.specs[name].frame_shape)
         first, last = start // self.chunk_frames, -(-stop // self.chunk_frames)
-        return [f"{name}/c/{index}{tail}" for index in range(first, last)]
+        return [f"{name}/c.{index}{tail}" for index in range(first, last)]
 
-    def drop(self, name: str, start: int, stop: int) -> int:
-        """Delete the chunks that lie wholly inside `[start, stop)`; returns the bytes that were freed."""
-        first, last = -(-start // self.chunk_frames), stop // self.chunk_frames
+    def drop_before(self, name: str, stop: int) -> int:
+        """Delete the chunks that lie wholly before frame `stop`; returns the bytes that were freed."""
         freed = 0
-        for key in self.chunk_keys(name, first * self.chunk_frames, max(first, last) * self.chunk_frames):
-            chunk = self.path / key
-            if chunk.exists():
-                freed += chunk.stat().st_size
-                folder = self.path / name / "c" / key.removeprefix(f"{name}/c/").split("/")[0]
-                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+        for entry in os.scandir(self.path / name):
+            kind, _, rest = entry.name.partition(".")
+            index = rest.partition(".")[0]
+            if kind == "c" and index.isdigit() and (int(index) + 1) * self.chunk_frames <= stop:
+                freed += entry.stat().st_size
+                Path(entry.path).unlink()
         return freed
 
     def flush(self) -> dict[str, str]:
-        """Make everything written since the last call durable; returns the digests of chunks and states by key."""
+        """Make everything written since the last call durable.
+
+        Returns:
+            Digests by key of chunks, blocks and states (the metadata of arrays by frame is left out: it grows).
+        """
         written = self._store.take_written()
         paths = [self.path / key for key in written]
-        fsync_all(path for path in paths if path.exists())
-        return {key: value for key, value in sorted(written.items()) if not key.endswith("zarr.json")}
+        fsync_below(self.path, (path for path in paths if path.exists()))
+        return {key: value for key, value in sorted(written.items()) if _is_committed(key)}
+
+    def adopt(self, other: "RunArrays", keys: list[str]) -> None:
+        """Move these files of another store, which is flushed, to their place in this one; durable when it returns."""
+        for key in keys:
+            make_folder((self.path / key).parent)
+            (other.path / key).replace(self.path / key)
+        fsync_below(self.path, (self.path / key for key in keys))
 
     # -- blocks and carried states: kept by name and window, not by frame ---------------------------------------------
 
@@ -191,7 +190,8 @@ class RunArrays:
             shape=values.shape,
             chunks=tuple(max(1, size) for size in chunks),
             dtype=values.dtype,
-            compressors=[_CODEC],
+            compressors=[CODEC],
+            chunk_key_encoding=CHUNK_KEYS,
             overwrite=True,
             config={"write_empty_chunks": True},
         )
@@ -206,15 +206,23 @@ class RunArrays:
         key = self._block_path(name, window)
         try:
             block = self._group[key]
-            assert isinstance(block, zarr.Array)
+            if not isinstance(block, zarr.Array) or block.nbytes > MAX_BLOCK_BYTES:
+                raise ValueError(f"no array of at most {MAX_BLOCK_BYTES} bytes")
             return np.asarray(block[:])
-        except (KeyError, RuntimeError, ValueError, AssertionError) as error:
-            raise RunDirectoryError(f"{self.path}/{key} is missing or damaged ({error!r})") from error
+        except (KeyError, RuntimeError, ValueError, TypeError, FileNotFoundError) as error:
+            raise RunDirectoryError(
+                f"{self.path}/{key} is missing or damaged ({error!r}): `skate resume` repairs it"
+            ) from error
 
     def blocks(self, name: str) -> list[int]:
         """The windows for which a block of this name is kept."""
         folder = self.path / "state" / name
         return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit()) if folder.is_dir() else []
+
+    def block_names(self) -> list[str]:
+        """Names under which blocks and states are kept."""
+        folder = self.path / "state"
+        return sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
 
     def delete_block(self, name: str, window: int) -> None:
         """Forget a block; nothing happens when it is not there."""
@@ -244,3 +252,11 @@ class RunArrays:
             return values, dict(safetensors.numpy.load(blob))
         except (ValueError, KeyError, safetensors.SafetensorError) as error:
             raise RunDirectoryError(f"{self.path}/state/{stage}/{window} is damaged ({error!r})") from error
+
+
+def _is_committed(key: str) -> bool:
+    """Whether a key's digest belongs into a commit record."""
+    parts = key.split("/")
+    if parts[0] == "state":
+        return len(parts) == 4  # state/NAME/WINDOW/file: a block's metadata never changes
+    return parts[-1] != FILE_NAME

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from storage.errors import RunDirectoryError
+
 PARTIAL_SUFFIX = ".partial"
 
 
@@ -35,14 +37,29 @@ def fsync_folder(path: Path) -> None:
         fsync_file(path)
 
 
-def fsync_all(paths: Iterable[Path]) -> None:
-    """Flush files, then every folder they lie in, once each."""
-    folders = set()
+def fsync_below(root: Path, paths: Iterable[Path]) -> None:
+    """Flush files, then once each every folder from theirs up to `root`: a new file in a new folder is durable only
+    when the folder's own name is."""
+    folders: set[Path] = set()
     for path in paths:
         fsync_file(path)
-        folders.add(path.parent)
-    for folder in sorted(folders):
+        for folder in path.parents:
+            if folder in folders:
+                break
+            folders.add(folder)
+            if folder == root:
+                break
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
         fsync_folder(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, each durable; nothing happens when it is there."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    fsync_folder(path.parent)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -53,7 +70,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -61,8 +78,21 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def remove_partials(folder: Path) -> int:
-    """Delete what a killed process left half written below `folder`; returns how many files that were."""
-    leftovers = [path for path in folder.rglob(f"*{PARTIAL_SUFFIX}") if path.is_file()]
-    for path in leftovers:
-        path.unlink()
-    return len(leftovers)
+    """Delete what a killed process left half written below `folder`; returns how many files that were.
+
+    Raises:
+        RunDirectoryError: at a symbolic link: a folder from elsewhere must not lead writes out of itself.
+    """
+    count = 0
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink():
+                raise RunDirectoryError(
+                    f"{path} is a symbolic link: a run directory must hold its files itself; "
+                    "replace the link by what it points to"
+                )
+            if name in files and name.endswith(PARTIAL_SUFFIX):
+                path.unlink()
+                count += 1
+    return count

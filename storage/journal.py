@@ -15,8 +15,7 @@ from typing import Any, Self
 from storage.durable import fsync_folder
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
-
-Record = dict[str, Any]
+from storage.records import Record, check_record
 
 _CRC_MARK = ', "crc": "'
 
@@ -43,7 +42,7 @@ def read_records(path: Path) -> tuple[list[Record], int]:
     """All records, and the length in bytes of the intact part of the file.
 
     Raises:
-        RunDirectoryError: when a record before the last one is damaged.
+        RunDirectoryError: when a record before the last one is damaged, or is none that this program writes.
     """
     data = path.read_bytes() if path.exists() else b""
     records: list[Record] = []
@@ -61,6 +60,7 @@ def read_records(path: Path) -> tuple[list[Record], int]:
                     "start anew with --overwrite"
                 )
             break
+        check_record(record, f"{path}: line {number + 1}")
         records.append(record)
         intact += len(line) + 1
     return records, intact
@@ -70,27 +70,41 @@ class Journal:
     """The journal open for appending. Each `append` is durable when it returns."""
 
     def __init__(self, path: Path) -> None:
-        self.records, intact = read_records(path)
-        self.dropped_bytes = path.stat().st_size - intact if path.exists() else 0
-        self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+        self.records, self._intact = read_records(path)
+        self.dropped_bytes = path.stat().st_size - self._intact if path.exists() else 0
+        # Unbuffered: after a failed write nothing is left that a later call could write by surprise.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         if self.dropped_bytes:
-            self._file.truncate(intact)
+            self._file.truncate(self._intact)
         os.fsync(self._file.fileno())
         fsync_folder(path.parent)
 
     def append(self, record: Mapping[str, Any]) -> Record:
-        """Write one record; it is on the disk when this returns. Returns it as it will be read back."""
+        """Write one record; it is on the disk when this returns. Returns it as it will be read back.
+
+        Raises:
+            OSError: when it cannot be written; what was written of it is cut off again.
+        """
         line = encode_line({"n": len(self.records), **record})
         fault_point("journal.before")
-        self._file.write(line)
-        self._file.flush()
-        fault_point("journal.written")
-        os.fsync(self._file.fileno())
+        try:
+            self._write(line)
+            fault_point("journal.written")
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(self._intact)
+            raise
         fault_point("journal.after")
+        self._intact += len(line)
         stored: Record = json.loads(line)
         stored.pop("crc")
         self.records.append(stored)
         return stored
+
+    def _write(self, line: bytes) -> None:
+        left = memoryview(line)
+        while left:
+            left = left[self._file.write(left) :]
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -1,12 +1,11 @@
 """The run directory: one process at a time, one manifest (`run.json`), and the commit protocol.
 
 A commit is: arrays, durable; then the carried state, durable; then one journal record, durable. Whatever a crash leaves
-behind without its record is written again with the same bytes.
+behind without its record is written again with the same bytes, or swept away when the directory is opened next.
 """
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,17 +15,36 @@ import filelock
 import numpy as np
 
 from storage.arrays import RunArrays, run_arrays
-from storage.durable import remove_partials, write_atomic
+from storage.durable import fsync_folder, make_folder, remove_partials
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
-from storage.journal import Journal, Record, read_records
+from storage.journal import Journal
+from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, read_log
+from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
+from storage.records import Record, segment_of
 from storage.spans import Span
 
-FORMAT_VERSION = 1
-STATE_KEEP_EVERY = 10  # besides the latest state and the one before: where a repair can begin
+__all__ = [
+    "FORMAT_VERSION",
+    "STATE_KEEP_EVERY",
+    "Commit",
+    "CommitLog",
+    "Manifest",
+    "ManifestDamaged",
+    "RunDirectory",
+    "RunReader",
+    "clear_run",
+    "is_locked",
+    "lock_run",
+    "read_log",
+    "read_manifest",
+    "write_manifest",
+]
+
+LOCK_SECONDS = 0.5  # `skate status` may hold the lock for a moment
+SCRATCH = ".repair"  # where repairing works before it moves what proved right to its place
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,92 +71,60 @@ class Commit:
     seconds: float = 0.0
 
 
-def read_manifest(path: Path) -> Manifest:
-    """`run.json` of a run directory.
+class RunReader:
+    """A run as it stands, for reading; nothing is locked or changed, another process may be writing it."""
 
-    Raises:
-        RunDirectoryError: when it is missing, unreadable, or of another format version.
-    """
-    file = path / "run.json"
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunDirectoryError(f"{path} is no run directory: it has no run.json") from error
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{file} cannot be read ({error}): start anew with --overwrite") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT_VERSION:
-        raise RunDirectoryError(
-            f"{file} has format {found}, this program reads {FORMAT_VERSION}: use the version that made it, "
-            "or start anew with --overwrite"
-        )
-    return dict(manifest)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = read_manifest(path)
+        self.log = read_log(path)
+        self._arrays: RunArrays | None = None
 
+    @property
+    def arrays(self) -> RunArrays:
+        """The run's arrays; opened when first asked for.
 
-class CommitLog:
-    """The commits that hold, replayed from journal records."""
-
-    def __init__(self, records: list[Record]) -> None:
-        self.commits: dict[tuple[str, int], Record] = {}
-        self.dropped: dict[str, int] = {}
-        self.chunk_frames = 1
-        self.finished: Record | None = None  # the verdict, with the digests of the finished files
-        for record in records:
-            self.apply(record)
-
-    def apply(self, record: Record) -> None:
-        """Take in one more record."""
-        if record["kind"] in ("commit", "revoke"):
-            self.finished = None
-        if record["kind"] == "commit":
-            self.commits[record["stage"], record["window"]] = record
-            self.chunk_frames = int(record["chunk_frames"])
-        elif record["kind"] == "revoke":
-            for key in [key for key in self.commits if key[0] == record["stage"] and key[1] >= record["window"]]:
-                del self.commits[key]
-        elif record["kind"] == "drop":
-            for name in record["arrays"]:
-                self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
-        elif record["kind"] == "finish":
-            self.finished = record
-
-    def done(self, stage: str) -> int:
-        """How many windows, counted from the first, the stage has committed."""
-        window = 0
-        while (stage, window) in self.commits:
-            window += 1
-        return window
-
-    def get(self, stage: str, window: int) -> Record | None:
-        """The commit record of a stage and window, or None."""
-        return self.commits.get((stage, window))
-
-    def of(self, stage: str) -> list[Record]:
-        """The stage's commits in order of windows."""
-        return [self.commits[stage, window] for window in range(self.done(stage))]
-
-
-def read_log(path: Path) -> CommitLog:
-    """The commits of a run directory that another process may be writing (nothing is locked or changed)."""
-    return CommitLog(read_records(path / "journal.jsonl")[0])
+        Raises:
+            RunDirectoryError: when nothing is committed yet, or the arrays' metadata is damaged.
+        """
+        if self._arrays is None:
+            video = self.manifest["video"]
+            if not self.log.commits:
+                raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
+            specs = run_arrays(video["height"], video["width"])
+            lengths = self.log.lengths()
+            self._arrays = RunArrays(self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths)
+        return self._arrays
 
 
 class RunDirectory:
-    """A run directory opened by the one process that may write to it."""
+    """A run directory opened by the one process that may write to it.
+
+    Attributes:
+        mended: what was damaged and has been mended on opening, relative to the directory.
+    """
 
     def __init__(self, path: Path, chunk_frames: int, height: int, width: int, manifest: Manifest) -> None:
-        """Lock the directory, clean up after a crash, open arrays and journal. `manifest` is written if none is there."""
+        """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is."""
         self.path = path
         self.manifest = manifest
         self._lock = lock_run(path)
         try:
             remove_partials(path)
             if not (path / "run.json").exists():
-                write_atomic(path / "run.json", json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
-            self.segments.mkdir(exist_ok=True)
+                write_manifest(path, manifest)
+            make_folder(self.segments)
             self.journal = Journal(path / "journal.jsonl")
-            self.log = CommitLog(self.journal.records)
-            self.arrays = RunArrays(path / "run.zarr", run_arrays(height, width), chunk_frames)
+            try:
+                self.log = CommitLog(self.journal.records)
+                zarr, specs = path / "run.zarr", run_arrays(height, width)
+                self.arrays = RunArrays(zarr, specs, chunk_frames, lengths=self.log.lengths())
+                self.mended = [f"run.zarr/{name}" for name in self.arrays.mended] if self.log.commits else []
+                self._note_config()
+                self.sweep()
+            except BaseException:
+                self.journal.close()
+                raise
         except BaseException:
             self._lock.release()
             raise
@@ -148,20 +134,32 @@ class RunDirectory:
         """The folder of the encoded pieces."""
         return self.path / "segments"
 
+    def _note_config(self) -> None:
+        digest = self.manifest.get("config_digest")
+        if digest is not None and digest != self.log.config_digest:
+            self._append({"kind": "config", "digest": digest})
+
+    def sweep(self) -> None:
+        """Delete what the journal says is forgotten or never happened: left by a crash between record and deletion."""
+        for name, stop in self.log.dropped.items():
+            if name in self.arrays.specs:
+                self.arrays.drop_before(name, stop)
+        blocks = [(task, key) for key, task in self.log.writers.items() if is_block(key)]
+        held = {key.rpartition("/")[0] for task, key in blocks if not self.log.is_forgotten(task, key)}
+        for name in self.arrays.block_names():
+            for window in self.arrays.blocks(name):
+                if f"state/{name}/{window}" not in held:
+                    self.arrays.delete_block(name, window)
+        named = {segment_of(record) for record in self.log.commits.values()}
+        for path in self.segments.glob("*.mp4"):
+            if path.name not in named:
+                path.unlink()
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+
     def commit(self, work: Commit) -> Record:
         """Make one stage's work on one window durable, in the order that resuming relies on."""
         fault_point(f"{work.stage}.begin")
-        for name, values in work.arrays.items():
-            if len(values):
-                self.arrays.write(name, work.span.start, values)
-        for name, values in work.blocks.items():
-            self.arrays.write_block(name, work.window, values)
-        digests = self.arrays.flush()
-        fault_point(f"{work.stage}.arrays")
-        if work.state is not None:
-            self.arrays.write_state(work.stage, work.window, *work.state)
-            digests |= self.arrays.flush()
-        fault_point(f"{work.stage}.state")
+        digests = store(self.arrays, work, fault=True)
         record = self._append(
             {
                 "kind": "commit",
@@ -190,36 +188,50 @@ class RunDirectory:
 
     def drop(self, names: tuple[str, ...], stop: int) -> None:
         """Forget frames before `stop` in these arrays; the journal says so first."""
-        starts = {name: self.log.dropped.get(name, 0) for name in names}
-        if all(start >= stop for start in starts.values()):
+        if all(self.log.dropped.get(name, 0) >= stop for name in names):
             return
         self._append({"kind": "drop", "arrays": list(names), "stop": stop})
         fault_point("drop.journal")
-        for name, start in starts.items():
-            # From one chunk earlier: a crash between record and deletion leaves chunks that nobody would look at again.
-            self.arrays.drop(name, max(0, start - self.arrays.chunk_frames), stop)
+        for name in names:
+            self.arrays.drop_before(name, stop)
 
     def finish(self, files: Mapping[str, str]) -> Record:
         """Declare the run finished; `files` are the sha256 of the finished files by name."""
+        for folder in {(self.path / name).parent for name in files}:
+            fsync_folder(folder)
+        fsync_folder(self.path)
+        fault_point("finish.before")
         return self._append({"kind": "finish", "files": dict(files)})
 
-    def revoke(self, stage: str, window: int) -> None:
-        """Declare the stage's commits from this window on void, so that they are done again."""
-        if any(key[0] == stage and key[1] >= window for key in self.log.commits):
-            self._append({"kind": "revoke", "stage": stage, "window": window})
+    def revoke(self, stages: Iterable[str], window: int) -> None:
+        """Declare the stages' commits from this window on void, so that they are done again; all in one record.
+
+        Without any stage it only takes back that the run is finished.
+        """
+        self._append({"kind": "revoke", "stages": list(stages), "window": window})
+
+    def rewrite_manifest(self, manifest: Manifest) -> None:
+        """Replace `run.json`; the journal notes the config's digest: a lost `run.json` can be told from another."""
+        self.manifest = write_manifest(self.path, manifest)
+        self._note_config()
 
     def _append(self, record: Mapping[str, Any]) -> Record:
         try:
             stored = self.journal.append(record)
         except OSError as error:
-            raise EnvironmentFault(f"{self.path}: the journal cannot be written ({error})") from error
+            raise EnvironmentFault(
+                f"{self.path}: the journal cannot be written ({error.strerror or error}): free space or mend access, "
+                f"then `skate resume {self.path}`"
+            ) from error
         self.log.apply(stored)
         return stored
 
     def close(self) -> None:
         """Close the journal and give the lock back; may be called twice."""
-        self.journal.close()
-        self._lock.release()
+        try:
+            self.journal.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -230,6 +242,28 @@ class RunDirectory:
         self.close()
 
 
+def store(arrays: RunArrays, work: Commit, fault: bool = False) -> dict[str, str]:
+    """Write arrays and blocks, durable, then the carried state, durable; returns the digests by key.
+
+    Args:
+        fault: whether tests may kill the process at `STAGE.arrays` and `STAGE.state`.
+    """
+    for name, values in work.arrays.items():
+        if len(values):
+            arrays.write(name, work.span.start, values)
+    for name, values in work.blocks.items():
+        arrays.write_block(name, work.window, values)
+    digests = arrays.flush()
+    if fault:
+        fault_point(f"{work.stage}.arrays")
+    if work.state is not None:
+        arrays.write_state(work.stage, work.window, *work.state)
+        digests |= arrays.flush()
+    if fault:
+        fault_point(f"{work.stage}.state")
+    return digests
+
+
 def lock_run(path: Path) -> filelock.BaseFileLock:
     """Take the directory for this process. The lock belongs to the process: a crash does not leave it behind.
 
@@ -238,14 +272,40 @@ def lock_run(path: Path) -> filelock.BaseFileLock:
         EnvironmentFault: when the folder cannot be written to.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock", timeout=0)
+        make_folder(path)
+        lock = filelock.FileLock(path / ".lock", timeout=LOCK_SECONDS)
         lock.acquire()
     except filelock.Timeout as error:
         raise RunDirectoryError(f"{path} is in use by another skate process: wait for it, or stop it") from error
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written to ({error.strerror}): choose another --out") from error
     return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is writing to the run; nothing is changed, also where the folder is read-only."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _is_locked_elsewhere(path)
+    try:
+        with open(path / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _is_locked_elsewhere(path: Path) -> bool:
+    lock = filelock.FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError):
+        return True
+    lock.release()
+    return False
 
 
 def clear_run(path: Path) -> None:
@@ -258,9 +318,13 @@ def clear_run(path: Path) -> None:
         raise RunDirectoryError(f"{path} is not empty and is no run directory: choose another --out")
     lock = lock_run(path)
     try:
-        for name in ("run.zarr", "segments", "report"):
+        (path / "journal.jsonl").unlink(missing_ok=True)  # first: without it nothing of the rest counts
+        fsync_folder(path)
+        for name in ("run.zarr", "segments", "report", SCRATCH):
+            if (path / name).is_symlink():
+                raise RunDirectoryError(f"{path / name} is a symbolic link: remove it by hand")
             shutil.rmtree(path / name, ignore_errors=True)
-        for name in ("journal.jsonl", "output.mp4", "comparison.mp4", "run.json"):
+        for name in ("output.mp4", "comparison.mp4", "run.json"):
             (path / name).unlink(missing_ok=True)
     finally:
         lock.release()

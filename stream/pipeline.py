@@ -6,22 +6,19 @@ Per window every stage reads what earlier ones committed, works, and is committe
 A stage that has already committed a window is passed over, which is all there is to resuming.
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any
 
-import numpy as np
-
-from stages.base import Array, Inputs, Output, Stage, State, Window
-from storage.errors import RunDirectoryError
-from storage.rundir import Commit, RunDirectory
+from stages.base import Array, Stage, State, Window
+from storage.rundir import RunDirectory
 from storage.spans import Span
 from stream.ahead import DecodeAhead
 from stream.events import Reporter
 from stream.signals import InterruptShield
-from stream.source import FrameSource
+from stream.source import FrameSource, InputGuard
+from stream.steps import Done, Steps, span_of
 from stream.windows import WindowPlan
+
+__all__ = ["DROPPABLE", "Pipeline", "span_of"]
 
 DROPPABLE = {"none": ("frames", "generated"), "frames": ("generated",), "all": ()}
 
@@ -36,6 +33,8 @@ class Pipeline:
         source: gives frames again that were dropped from the store.
         reporter: told about every committed window.
         keep: "none", "frames" or "all": what is not dropped from the store.
+        interrupts: holds an interruption back while something is committed.
+        guard: tells when the input is no longer what it was; None: nobody looks.
     """
 
     def __init__(
@@ -46,32 +45,32 @@ class Pipeline:
         source: FrameSource,
         reporter: Reporter,
         keep: str = "none",
+        interrupts: InterruptShield | None = None,
+        guard: InputGuard | None = None,
     ) -> None:
         self.run = run
         self.decode, *self.rest = stages
         self.plan = plan
-        self.source = source
+        self.steps = Steps(run, stages, source)
         self.reporter = reporter
         self.droppable = DROPPABLE[keep]
-        self.interrupts = InterruptShield()
-        self._ready: dict[str, int] = {}  # stage name -> the window its state stands before
-        self._exit = ExitStack()
+        self.interrupts = interrupts or InterruptShield()
+        self.guard = guard
 
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
-        with self.interrupts.installed(), self._exit:
+        with self.steps:
             self.run.delete_stale_blocks()
             window = None
             for window in self._decoded_windows():
                 fresh: dict[str, Array] = {}  # what this window's stages handed on without a place in the arrays
                 for stage in self.rest:
                     if self.run.log.get(stage.name, window.index) is None:
-                        self._step(stage, window, fresh)
+                        done = self.steps.work(stage, window, fresh)
+                        self._commit(stage, window.index, done, stage.get_state())
                 self._release(window)
             assert window is not None  # decode refuses a clip without frames
-            for stage in (self.decode, *self.rest):
-                if stage.name in self._ready:
-                    stage.finish()
+            self.steps.finish()
             return window.read.stop
 
     def _decoded_windows(self) -> Iterator[Window]:
@@ -82,105 +81,32 @@ class Pipeline:
             record = self.run.log.get("decode", index)
             if record is None:
                 if ahead is None:
-                    self._make_ready(self.decode, index)
+                    self.steps.make_ready(self.decode, index)
                     ahead = DecodeAhead(self.decode, self.plan, index)
-                    self._exit.callback(ahead.close)
+                    self.steps.on_exit(ahead.close)
                 decoded = ahead.take()
-                span = Span(self.plan.new_span(index).start, 0)
-                span = Span(span.start, span.start + int(decoded.output.info["frames"]))
-                self._commit(self.decode, index, span, decoded.output, decoded.state, decoded.seconds)
+                if self.guard is not None:
+                    self.guard.check()
+                start = self.plan.new_span(index).start
+                span = Span(start, start + int(decoded.output.info["frames"]))
+                self._commit(self.decode, index, Done(span, decoded.output, decoded.seconds), decoded.state)
                 record = self.run.log.commits["decode", index]
             last = bool(record["info"]["last"])
             yield self.plan.at(index, record["span"][1], last)
             index += 1
 
-    def _step(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> None:
-        """One stage, one window: read, work, commit."""
-        self._make_ready(stage, window.index)
-        inputs = self._inputs(stage, window, fresh)
-        started = time.perf_counter()
-        output = stage.process(window, inputs)
-        seconds = time.perf_counter() - started
-        span = span_of(window, next(iter(stage.writes.values()), "final"))
-        self._commit(stage, window.index, span, output, stage.get_state(), seconds)
-        self._ready[stage.name] = window.index + 1
-        fresh.update({name: values for name, values in output.arrays.items() if name not in self.run.arrays.specs})
-
-    def _make_ready(self, stage: Stage, index: int) -> None:
-        """Open the stage if need be, and give it the state it carried into window `index`."""
-        if stage.name not in self._ready:
-            self._exit.callback(stage.close)
-            stage.open()
-            self._ready[stage.name] = 0
-        if self._ready[stage.name] != index:
-            stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
-            self._ready[stage.name] = index
-
-    def _inputs(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Inputs:
-        arrays: dict[str, Array] = {}
-        for name, kind in stage.reads.items():
-            span = span_of(window, kind)
-            if name == "tail":
-                arrays[name] = self._tail(window)
-            elif name == "frames":
-                arrays[name] = self.source.read(span)
-            elif name in self.run.arrays.specs:
-                arrays[name] = self.run.arrays.read(name, *span)
-            else:
-                arrays[name] = fresh[name] if name in fresh else self.run.arrays.read_block(name, window.index)
-        records = {earlier.name: self.run.log.get(earlier.name, window.index) for earlier in (self.decode, *self.rest)}
-        return Inputs(arrays=arrays, info={name: record["info"] for name, record in records.items() if record})
-
-    def _tail(self, window: Window) -> Array:
-        """What is already generated at the window's start: blended frames, then the overlap the blend stage holds."""
-        if window.index == 0:
-            return np.zeros((0, *self.run.arrays.specs["frames"].frame_shape), np.uint8)
-        blend = next(stage for stage in self.rest if stage.name == "blend")
-        self._make_ready(blend, window.index)
-        held: Array = blend.held  # type: ignore[attr-defined]
-        if window.read.start == window.final.start:
-            return held
-        return np.concatenate([self.run.arrays.read("generated", window.read.start, window.final.start), held])
-
-    def _commit(
-        self, stage: Stage, index: int, span: Span, output: Output, state: State, seconds: float
-    ) -> None:
-        specs = self.run.arrays.specs
+    def _commit(self, stage: Stage, index: int, done: Done, state: State) -> None:
         with self.interrupts.shield():
-            record = self.run.commit(
-                Commit(
-                    stage=stage.name,
-                    window=index,
-                    span=span,
-                    arrays={name: values for name, values in output.arrays.items() if name in specs},
-                    blocks={name: values for name, values in output.arrays.items() if name not in specs},
-                    state=state.to_parts(),
-                    info=output.info,
-                    seconds=seconds,
-                )
-            )
+            record = self.run.commit(self.steps.commit_of(stage, index, done, state))
             if stage.name == "blend":
                 self.run.delete_stale_blocks()
-        self.reporter.window(stage.name, index, span, seconds, record["info"])
+        self.reporter.window(stage.name, index, done.span, done.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
-        """Drop frames that no later step reads: all but the last window's (a shifted last window looks back that far)."""
+        """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""
         if not self.droppable:
             return
         chunk = self.plan.chunk_frames
         stop = -(-window.read.stop // chunk) * chunk if window.last else window.final.start
         with self.interrupts.shield():
             self.run.drop(self.droppable, stop)
-
-
-def span_of(window: Window, kind: str) -> Span:
-    """The window's span of this kind.
-
-    Raises:
-        RunDirectoryError: never for a stage of this program; it guards stages written elsewhere.
-    """
-    spans: dict[str, Any] = {"new": window.new, "read": window.read, "final": window.final}
-    if kind not in spans:
-        raise RunDirectoryError(f"a stage declares the span '{kind}': it must be one of {', '.join(spans)}")
-    span: Span = spans[kind]
-    return span

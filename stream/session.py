@@ -7,18 +7,40 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages.base import Stage
 from stages.decode import DecodeStage
-from storage.durable import file_sha256, write_atomic
-from storage.errors import EnvironmentFault, InputError, RunDirectoryError
-from storage.rundir import FORMAT_VERSION, Manifest, RunDirectory, clear_run, read_manifest
+from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.rundir import (
+    FORMAT_VERSION,
+    Manifest,
+    ManifestDamaged,
+    RunDirectory,
+    clear_run,
+    read_log,
+    read_manifest,
+    write_manifest,
+)
 from stream.assembly import Models, build_stages, decode_config, resolve_models
 from stream.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
 from stream.events import Reporter, Stopwatch, make_reporter
 from stream.finish import finish_run
 from stream.pipeline import Pipeline
-from stream.source import FrameSource
+from stream.repair import repair_run
+from stream.signals import InterruptShield
+from stream.source import FrameSource, InputGuard
+from stream.trouble import clear_lines
 
-PACKAGES = ("torch", "sam2", "rtmlib", "onnxruntime", "onnxruntime-gpu", "av", "numpy", "opencv-python-headless", "zarr")
+PACKAGES = (
+    "torch",
+    "sam2",
+    "rtmlib",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "av",
+    "numpy",
+    "opencv-python-headless",
+    "zarr",
+)
 
 Decisive = dict[str, tuple[str, Any]]
 
@@ -37,22 +59,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def input_identity(video: Path) -> dict[str, Any]:
-    """Size in bytes and sha256 of the input: a file of another name with the same bytes is the same input.
-
-    Raises:
-        InputError: when it cannot be read.
-    """
-    try:
-        return {"bytes": video.stat().st_size, "sha256": file_sha256(video)}
-    except OSError as error:
-        raise InputError(f"{video}: cannot be read ({error.strerror})") from error
-
-
-def make_manifest(config: RunConfig, models: Models) -> Manifest:
+def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manifest:
     """What `run.json` holds: config, digest, identities of input and models, the video's properties, versions."""
     decisive: Decisive = dict(config.decisive())
-    decisive["input"] = ("decode", input_identity(Path(config.video)))
+    decisive["input"] = ("decode", {"bytes": guard.bytes, "sha256": guard.sha256})
     decisive |= models.decisive()
     if config.reference is not None:
         decisive["reference"] = ("generate", _file_digest("--reference", config.reference))
@@ -84,22 +94,37 @@ def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool =
     Raises:
         RunDirectoryError: when `out` holds a run with another config and `overwrite` is not given.
     """
-    models = resolve_models(config)
-    manifest = make_manifest(config, models)
-    if (out / "run.json").exists():
+    with clear_lines(out), InterruptShield().installed() as interrupts:
+        models = resolve_models(config)
+        guard = InputGuard(Path(config.video))
+        manifest = make_manifest(config, models, guard)
         _reconcile(out, manifest, overwrite)
-    elif out.exists() and any(child.name not in ("input", ".lock") for child in out.iterdir()):
-        raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
-    return _drive(config, models, manifest, out, as_json)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
 
 
 def resume(out: Path, as_json: bool = False, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Continue the run in `out` with the config it was begun with; `changes` may replace options that change no result."""
-    manifest = read_manifest(out)
-    config = dataclasses.replace(RunConfig.from_json(manifest["config"]), **(changes or {}))
-    models = resolve_models(config)
-    _refuse(out, differences(manifest["decisive"], make_manifest(config, models)["decisive"]))
-    return _drive(config, models, manifest, out, as_json)
+    """Continue the run in `out` with the config it was begun with; `changes` replace options that change no result."""
+    with clear_lines(out), InterruptShield().installed() as interrupts:
+        manifest = read_manifest(out)
+        config = dataclasses.replace(recorded_config(out, manifest), **(changes or {}))
+        models = resolve_models(config)
+        guard = InputGuard(Path(config.video))
+        _refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
+        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
+
+
+def recorded_config(out: Path, manifest: Manifest) -> RunConfig:
+    """The config that a run was begun with.
+
+    Raises:
+        RunDirectoryError: when `run.json` does not hold one.
+    """
+    try:
+        return RunConfig.from_json(manifest["config"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise RunDirectoryError(
+            f"{out / 'run.json'}: its config is none that this program wrote ({error}): start anew with --overwrite"
+        ) from error
 
 
 def _refuse(out: Path, found: list[Difference]) -> None:
@@ -111,9 +136,12 @@ def _refuse(out: Path, found: list[Difference]) -> None:
 
 
 def _reconcile(out: Path, manifest: Manifest, overwrite: bool) -> None:
-    """Make the existing run fit the manifest, or refuse."""
+    """Make what is in `out` fit the manifest, or refuse; nothing happens where there is nothing."""
     try:
         old = read_manifest(out)
+    except ManifestDamaged:
+        _restore_manifest(out, manifest, overwrite)
+        return
     except RunDirectoryError:
         if not overwrite:
             raise
@@ -129,10 +157,31 @@ def _reconcile(out: Path, manifest: Manifest, overwrite: bool) -> None:
         clear_run(out)
         return
     config = RunConfig.from_json(manifest["config"])
-    with open_run(config, manifest, out) as run:
-        for stage in CHAIN[CHAIN.index(since) :] if since in CHAIN else ():
-            run.revoke(stage, 0)
-        write_atomic(out / "run.json", json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+    with open_run(config, old, out) as run:
+        run.revoke(CHAIN[CHAIN.index(since) :] if since in CHAIN else (), 0)
+        run.rewrite_manifest(manifest)
+
+
+def _restore_manifest(out: Path, manifest: Manifest, overwrite: bool) -> None:
+    """`run.json` is missing or damaged: the journal knows whether it was of this config."""
+    if not (out / "run.json").exists():
+        if not out.exists() or all(child.name in ("input", ".lock") for child in out.iterdir()):
+            return
+        if not (out / "journal.jsonl").exists():
+            raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
+    digest = read_log(out).config_digest if not overwrite else None
+    if digest is not None and digest == manifest["config_digest"]:
+        write_manifest(out, manifest)
+    elif overwrite:
+        write_manifest(out, manifest)
+        clear_run(out)
+    elif digest is not None:
+        raise RunDirectoryError(
+            f"{out / 'run.json'} is missing or damaged, and the run was begun with other options (config digest "
+            f"{digest[:12]}, now {manifest['config_digest'][:12]}): give those, or start anew with --overwrite"
+        )
+    else:
+        read_manifest(out)  # says what is wrong with it
 
 
 def open_run(config: RunConfig, manifest: Manifest, out: Path) -> RunDirectory:
@@ -141,24 +190,48 @@ def open_run(config: RunConfig, manifest: Manifest, out: Path) -> RunDirectory:
     return RunDirectory(out, config.plan.chunk_frames, video["height"], video["width"], manifest)
 
 
-def _drive(config: RunConfig, models: Models, manifest: Manifest, out: Path, as_json: bool) -> dict[str, Any]:
-    """Open everything, run the pipeline, finish."""
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a run works with: config, weights, manifest, input, directory, and the handler of interruptions."""
+
+    config: RunConfig
+    models: Models
+    manifest: Manifest
+    guard: InputGuard
+    out: Path
+    interrupts: InterruptShield
+
+    def stages(self, reporter: Reporter) -> list[Stage]:
+        """The stages, closed."""
+        return build_stages(self.config, self.models, self.manifest, self.out, reporter)
+
+    def source(self, run: RunDirectory) -> FrameSource:
+        """The source of frames that are dropped from the store."""
+        return FrameSource(run.arrays, run.log, decode_config(self.config))
+
+
+def _drive(session: Session, as_json: bool) -> dict[str, Any]:
+    """Open everything, mend what is damaged, run the pipeline, finish."""
     watch = Stopwatch()
-    reporter = make_reporter(as_json)
+    config, reporter = session.config, make_reporter(as_json)
     try:
-        with open_run(config, manifest, out) as run:
-            stages = build_stages(config, models, manifest, out, reporter)
-            source = FrameSource(run.arrays, run.log, decode_config(config))
-            _announce(reporter, run, config, manifest)
-            frames = Pipeline(run, stages, config.plan, source, reporter, config.keep).process()
-            summary = finish_run(run, config, frames, watch.seconds)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{error.filename or out}: {error.strerror or error}: free space or mend access, then `skate resume {out}`"
-        ) from error
+        with open_run(config, session.manifest, session.out) as run:
+            repair_run(run, config.plan, lambda: (session.stages(reporter), session.source(run)), reporter.note)
+            _announce(reporter, run, config, session.manifest)
+            pipeline = Pipeline(
+                run,
+                session.stages(reporter),
+                config.plan,
+                session.source(run),
+                reporter,
+                config.keep,
+                session.interrupts,
+                session.guard,
+            )
+            frames = pipeline.process()
+            return finish_run(run, config, frames, watch.seconds)
     finally:
         reporter.close()
-    return summary
 
 
 def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, manifest: Manifest) -> None:

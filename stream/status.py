@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from storage.rundir import CommitLog, read_log, read_manifest
-from storage.verify import verify_run
+from storage.rundir import CommitLog, Manifest, is_locked, read_log, read_manifest
+from storage.verify import find_damage
 from stream.config import RunConfig
 
 
@@ -70,7 +68,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         windows=windows,
         done=done,
         state=_state(path, log, ended and all(count == windows for count in done.values())),
-        damaged=verify_run(path, log) if verify else [],
+        damaged=_damaged(path, manifest, log) if verify else [],
         iou_mean=sum(iou) / len(iou) if iou else None,
         iou_min=min(iou) if iou else None,
         frames_per_second=speed,
@@ -81,13 +79,17 @@ def read_status(path: Path, verify: bool = False) -> Status:
 def _state(path: Path, log: CommitLog, complete: bool) -> str:
     if complete and log.finished is not None:
         return "done"
-    lock = filelock.FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except (filelock.Timeout, OSError):
-        return "running"
-    lock.release()
-    return "interrupted"
+    return "running" if is_locked(path) else "interrupted"
+
+
+def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
+    """What does not match its record; of a run at work, only what still counts after it was looked at."""
+    found = find_damage(path, manifest, log)
+    if not is_locked(path):
+        return found.paths()
+    later = read_log(path)
+    keys = {key for key in found.keys if key in later.writers and not later.is_forgotten(later.writers[key], key)}
+    return [f"run.zarr/{key}" for key in sorted(keys)] + [f"segments/{name}" for name in sorted(found.segments)]
 
 
 def _speed(log: CommitLog, stages: tuple[str, ...], windows: int) -> tuple[float | None, float | None]:

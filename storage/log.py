@@ -1,0 +1,125 @@
+"""The commits that hold: what the journal's records add up to."""
+
+from functools import cached_property
+from pathlib import Path
+
+from storage.journal import read_records
+from storage.metadata import Lengths
+from storage.records import Record
+
+STATE_KEEP_EVERY = 10  # besides the latest state and the one before: where a repair can begin
+
+Task = tuple[str, int]  # stage, window
+
+
+class CommitLog:
+    """The commits that hold, replayed from journal records.
+
+    Attributes:
+        commits: the record of each stage and window.
+        dropped: by array, the frame before which its chunks are deleted.
+        chunk_frames: frames in a chunk.
+        finished: the record with the digests of the finished files; None when something was committed since.
+        config_digest: of the config under which the last commits were made.
+    """
+
+    def __init__(self, records: list[Record]) -> None:
+        self.commits: dict[Task, Record] = {}
+        self.dropped: dict[str, int] = {}
+        self.chunk_frames = 1
+        self.finished: Record | None = None
+        self.config_digest: str | None = None
+        self._done: dict[str, int] = {}
+        for record in records:
+            self.apply(record)
+
+    def apply(self, record: Record) -> None:
+        """Take in one more record."""
+        kind = record["kind"]
+        self.__dict__.pop("writers", None)
+        if kind in ("commit", "revoke"):
+            self.finished = None
+        if kind == "commit":
+            self.commits[record["stage"], record["window"]] = record
+            self.chunk_frames = int(record["chunk_frames"])
+            self._count(record["stage"])
+        elif kind == "revoke":
+            for key in sorted(key for key in self.commits if key[0] in record["stages"] and key[1] >= record["window"]):
+                self._void(self.commits.pop(key))
+                self._done[key[0]] = min(self._done[key[0]], key[1])
+        elif kind == "drop":
+            for name in record["arrays"]:
+                self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
+        elif kind == "finish":
+            self.finished = record
+        elif kind == "config":
+            self.config_digest = record["digest"]
+
+    def _void(self, record: Record) -> None:
+        """What a revoked commit wrote is written again, so it is no longer dropped."""
+        for name in {array_of(key) for key in record["digests"] if not is_block(key)}:
+            self.dropped[name] = min(self.dropped.get(name, 0), record["span"][0])
+
+    def done(self, stage: str) -> int:
+        """How many windows, counted from the first, the stage has committed."""
+        return self._done.get(stage, 0)
+
+    def _count(self, stage: str) -> None:
+        window = self._done.get(stage, 0)
+        while (stage, window) in self.commits:
+            window += 1
+        self._done[stage] = window
+
+    def get(self, stage: str, window: int) -> Record | None:
+        """The commit record of a stage and window, or None."""
+        return self.commits.get((stage, window))
+
+    def of(self, stage: str) -> list[Record]:
+        """The stage's commits in order of windows."""
+        return [self.commits[stage, window] for window in range(self.done(stage))]
+
+    @cached_property
+    def writers(self) -> dict[str, Task]:
+        """Which stage and window wrote each key of `run.zarr`."""
+        return {key: task for task, record in self.commits.items() for key in record["digests"]}
+
+    def lengths(self) -> Lengths:
+        """How long the arrays are."""
+        frames: dict[str, int] = {}
+        longest = 0
+        for record in self.commits.values():
+            start, stop = record["span"]
+            longest = max(longest, stop - start)
+            for name in {array_of(key) for key in record["digests"] if not is_block(key)}:
+                frames[name] = max(frames.get(name, 0), stop)
+        most = None if self.finished is not None else max(frames.values(), default=0) + longest
+        return Lengths(frames, most)
+
+    def is_forgotten(self, task: Task, key: str) -> bool:
+        """Whether this chunk, block or state of a commit is deleted on purpose."""
+        stage, window = task
+        if key.startswith("state/raw/"):
+            return ("blend", window) in self.commits
+        if is_block(key):
+            return window % STATE_KEEP_EVERY != 0 and window < self.done(stage) - 2
+        return (chunk_index(key) + 1) * self.chunk_frames <= self.dropped.get(array_of(key), 0)
+
+
+def is_block(key: str) -> bool:
+    """Whether a key belongs to a carried state or a block, not to an array by frame."""
+    return key.startswith("state/")
+
+
+def array_of(key: str) -> str:
+    """The array a chunk belongs to: "masks/object" of "masks/object/c.5.0.0"."""
+    return key.rpartition("/")[0]
+
+
+def chunk_index(key: str) -> int:
+    """A chunk's number in time: 5 of "masks/object/c.5.0.0"."""
+    return int(key.rpartition("/")[2].split(".")[1])
+
+
+def read_log(path: Path) -> CommitLog:
+    """The commits of a run directory that another process may be writing (nothing is locked or changed)."""
+    return CommitLog(read_records(path / "journal.jsonl")[0])

@@ -1,0 +1,129 @@
+"""What a journal record may say. Records name files: what would lead out of the run directory is refused.
+
+Kinds:
+    config   the digest of the config under which the commits that follow are made
+    commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
+    drop     frames before `stop` of these arrays are deleted (written before the deletion)
+    revoke   the stages' commits from a window on are void
+    finish   sha256 of the finished files by name
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from storage.errors import RunDirectoryError
+
+Record = dict[str, Any]
+
+MAX_WINDOWS = 10**7
+MAX_FRAMES = 10**9
+
+_WORD = re.compile(r"[a-z][a-z_]{0,31}")
+_ARRAY = re.compile(r"[a-z]{1,32}(/[a-z]{1,32})?")
+_KEY = re.compile(r"(?!state/)[a-z]{1,32}(/[a-z]{1,32})?/c(\.[0-9]{1,9}){1,5}")
+_STATE_KEY = re.compile(r"state/[a-z][a-z_]{0,31}/[0-9]{1,8}/(zarr\.json|c(\.[0-9]{1,9}){1,5})")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SEGMENT = re.compile(r"[0-9]{5,8}\.mp4")
+_FILE = re.compile(r"([a-z_]{1,32}/)?[a-z_]{1,32}\.[a-z0-9]{1,5}")
+
+
+def check_record(record: Record, where: str) -> None:
+    """Refuse a record that this program cannot have written.
+
+    Args:
+        record: as decoded from its line.
+        where: file and line, for the message.
+
+    Raises:
+        RunDirectoryError: when a field is missing, of another type, out of range, or names something outside the run.
+    """
+    wrong = _CHECKS[record["kind"]](record) if record.get("kind") in _CHECKS else "kind"
+    if wrong:
+        raise RunDirectoryError(
+            f"{where}: '{wrong}' is nothing that this program wrote ({str(record.get(wrong))[:60]!r}): "
+            "the journal is damaged or altered; start anew with --overwrite"
+        )
+
+
+def _config(record: Record) -> str | None:
+    return None if _matches(_SHA256, record.get("digest")) else "digest"
+
+
+def _commit(record: Record) -> str | None:
+    if not _matches(_WORD, record.get("stage")):
+        return "stage"
+    if not _whole(record.get("window"), MAX_WINDOWS):
+        return "window"
+    span = record.get("span")
+    if not (
+        isinstance(span, list) and len(span) == 2 and all(_whole(t, MAX_FRAMES) for t in span) and span[0] <= span[1]
+    ):
+        return "span"
+    if not _whole(record.get("chunk_frames"), 1000) or record["chunk_frames"] == 0:
+        return "chunk_frames"
+    if not isinstance(record.get("seconds"), int | float):
+        return "seconds"
+    if not _digests(record.get("digests")):
+        return "digests"
+    return _info(record.get("info"))
+
+
+def _span(span: Any) -> bool:
+    whole = isinstance(span, list) and len(span) == 2 and all(_whole(frame, MAX_FRAMES) for frame in span)
+    return whole and bool(span[0] <= span[1])
+
+
+def _digests(digests: Any) -> bool:
+    if not isinstance(digests, dict):
+        return False
+    return all(
+        (_matches(_KEY, key) or _matches(_STATE_KEY, key)) and _matches(_DIGEST, digests[key]) for key in digests
+    )
+
+
+def _info(info: Any) -> str | None:
+    if not isinstance(info, dict):
+        return "info"
+    if "segment" in info and not (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256"))):
+        return "info"
+    return None
+
+
+def _drop(record: Record) -> str | None:
+    arrays = record.get("arrays")
+    if not isinstance(arrays, list) or not all(_matches(_ARRAY, name) for name in arrays):
+        return "arrays"
+    return None if _whole(record.get("stop"), MAX_FRAMES) else "stop"
+
+
+def _revoke(record: Record) -> str | None:
+    stages = record.get("stages")
+    if not isinstance(stages, list) or not all(_matches(_WORD, name) for name in stages):
+        return "stages"
+    return None if _whole(record.get("window"), MAX_WINDOWS) else "window"
+
+
+def _finish(record: Record) -> str | None:
+    files = record.get("files")
+    if not isinstance(files, dict):
+        return "files"
+    return None if all(_matches(_FILE, name) and _matches(_SHA256, files[name]) for name in files) else "files"
+
+
+_CHECKS = {"config": _config, "commit": _commit, "drop": _drop, "revoke": _revoke, "finish": _finish}
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _whole(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def segment_of(record: Mapping[str, Any]) -> str | None:
+    """The segment file that a commit record names, or None."""
+    name = record["info"].get("segment")
+    return None if name is None else str(name)

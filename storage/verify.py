@@ -1,0 +1,80 @@
+"""Does the disk still hold what the journal says was written?"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.arrays import run_arrays
+from storage.durable import digest, file_sha256
+from storage.journal import read_records
+from storage.log import CommitLog
+from storage.manifest import Manifest
+from storage.metadata import MetadataFiles
+from storage.records import segment_of
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is missing or altered.
+
+    Attributes:
+        keys: chunks, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
+        metadata: `zarr.json` files, relative to `run.zarr`. files: finished files, relative to the run directory.
+        journal: whether the journal's last record is torn.
+    """
+
+    keys: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
+    metadata: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    journal: bool = False
+
+    def paths(self) -> list[str]:
+        """Everything, relative to the run directory."""
+        found = [f"run.zarr/{key}" for key in sorted({*self.keys, *self.metadata})]
+        found += [f"segments/{name}" for name in sorted(self.segments)]
+        return [*found, *self.files, *(["journal.jsonl"] if self.journal else [])]
+
+
+def find_damage(path: Path, manifest: Manifest, log: CommitLog) -> Damage:
+    """Check every committed chunk, state, segment and finished file against its digest, and the metadata."""
+    keys, segments = set(), set()
+    for task, record in log.commits.items():
+        for key, wanted in record["digests"].items():
+            if not log.is_forgotten(task, key) and _file_digest(path / "run.zarr" / key) != wanted:
+                keys.add(key)
+        segment = segment_of(record)
+        if segment is not None and not same_file(path / "segments" / segment, record["info"]["sha256"]):
+            segments.add(segment)
+    finished = log.finished["files"] if log.finished is not None else {}
+    return Damage(
+        keys=frozenset(keys),
+        segments=frozenset(segments),
+        metadata=tuple(_metadata(path, manifest, log)) if log.commits else (),
+        files=tuple(name for name, wanted in finished.items() if not same_file(path / name, wanted)),
+        journal=_torn(path / "journal.jsonl"),
+    )
+
+
+def _metadata(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
+    specs = run_arrays(manifest["video"]["height"], manifest["video"]["width"])
+    return MetadataFiles(path / "run.zarr", specs, log.chunk_frames, log.lengths()).damaged()
+
+
+def _torn(journal: Path) -> bool:
+    return journal.exists() and read_records(journal)[1] != journal.stat().st_size
+
+
+def _file_digest(path: Path) -> str | None:
+    """The digest of a file's bytes, None when it is missing, unreadable or a symbolic link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with open(handle, "rb") as file:
+            return digest(file.read())
+    except OSError:
+        return None
+
+
+def same_file(path: Path, sha256: str) -> bool:
+    """Whether the file is there with these bytes."""
+    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha256

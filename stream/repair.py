@@ -1,0 +1,186 @@
+"""Repairing a run: what no longer matches its commit record is made again, and must come out with the same bytes.
+
+    damaged or missing  ->  which stage wrote it in which window
+                        ->  from which window on it must be done again: after its newest intact state
+                        ->  what that reads and is not there any more: dropped frames are decoded again, dropped blended
+                            frames and raw windows are generated again, and so on backwards
+                        ->  in order of windows: do it again, compare with the digests in the record, move it in place
+
+Nothing is written to the journal: the records hold as they are. What was made from a repaired window need not be done
+again, because the repaired bytes are those it was made from. Other bytes than recorded are an error, never accepted.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from stages.base import Array, Stage, Window
+from storage.arrays import RunArrays
+from storage.errors import RunDirectoryError
+from storage.faults import fault_point
+from storage.log import CommitLog, Task, array_of, chunk_index, is_block
+from storage.records import segment_of
+from storage.rundir import SCRATCH, RunDirectory, store
+from storage.spans import Span
+from storage.verify import Damage, find_damage
+from stream.source import FrameSource
+from stream.steps import Done, Steps, carries_state, span_of
+from stream.windows import WindowPlan
+
+
+def repair_run(
+    run: RunDirectory,
+    plan: WindowPlan,
+    build: Callable[[], tuple[Sequence[Stage], FrameSource]],
+    note: Callable[[str], None],
+) -> Damage:
+    """Verify everything that is committed, and make again what is damaged; returns what was.
+
+    Args:
+        run: locked. plan: of the clip.
+        build: makes the stages, closed, and the source of dropped frames; only called when something is damaged.
+        note: takes a line for the person who watches.
+
+    Raises:
+        RunDirectoryError: when what is made again is not what was recorded.
+    """
+    damage = find_damage(run.path, run.manifest, run.log)
+    tasks = {run.log.writers[key] for key in damage.keys}
+    tasks |= {task for task, record in run.log.commits.items() if segment_of(record) in damage.segments}
+    for name in (*run.mended, *damage.paths()):
+        note(f"damaged: {name}")
+    if not tasks:
+        return damage
+    stages, source = build()
+    windows = committed_windows(run.log, plan)
+    needed = Needed(run.log, stages, windows, damage).all(tasks)
+    note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, stages)}")
+    order = {stage.name: position for position, stage in enumerate(stages)}
+    with Steps(run, stages, source) as steps:
+        fresh: dict[str, Array] = {}
+        before = -1
+        for name, index in sorted(needed, key=lambda task: (task[1], order[task[0]])):
+            if index != before:
+                fresh = {}
+                _drop_again(run, windows[index])
+            before = index
+            _redo(steps, steps.stages[name], windows[index], fresh, damage)
+            fault_point("repair.window")
+    run.sweep()
+    return damage
+
+
+def _counts(needed: set[Task], stages: Sequence[Stage]) -> str:
+    counts = {stage.name: sum(name == stage.name for name, _ in needed) for stage in stages}
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+
+
+def committed_windows(log: CommitLog, plan: WindowPlan) -> list[Window]:
+    """The windows that are decoded."""
+    return [plan.at(record["window"], record["span"][1], bool(record["info"]["last"])) for record in log.of("decode")]
+
+
+class Needed:
+    """Finds out which windows of which stages have to be done again."""
+
+    def __init__(self, log: CommitLog, stages: Sequence[Stage], windows: Sequence[Window], damage: Damage) -> None:
+        self._log = log
+        self._stages = {stage.name: stage for stage in stages}
+        self._windows = windows
+        self._damage = damage
+        self._arrays = set(log.lengths().frames)
+        self._keys: dict[str, list[str]] = {}  # by block, or by array and chunk
+        for key in log.writers:
+            name = array_of(key)
+            self._keys.setdefault(name if is_block(key) else f"{name} {chunk_index(key)}", []).append(key)
+
+    def all(self, tasks: set[Task]) -> set[Task]:
+        """`tasks` and everything they need that is not there.
+
+        Raises:
+            RunDirectoryError: when something is needed that no committed window can make.
+        """
+        needed: set[Task] = set()
+        waiting = set(tasks)
+        while waiting:
+            task = waiting.pop()
+            if task[0] not in self._stages or not 0 <= task[1] < len(self._windows) or task not in self._log.commits:
+                raise RunDirectoryError(
+                    f"window {task[1]} of stage '{task[0]}' is needed for a repair and is not committed: "
+                    "the journal does not fit this run; start anew with --overwrite"
+                )
+            needed.add(task)
+            waiting |= self._before(*task) - needed
+        return needed
+
+    def _before(self, name: str, index: int) -> set[Task]:
+        """What this window of this stage works from and is not there."""
+        stage, window = self._stages[name], self._windows[index]
+        missing = self._state(stage, index - 1)
+        for array, kind in stage.reads.items():
+            if array == "tail":
+                missing |= self._state(self._stages["blend"], index - 1) if index else set()
+                missing |= self._chunks("generated", Span(window.read.start, window.final.start))
+            elif array == "frames":
+                continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
+            elif array in self._arrays:
+                missing |= self._chunks(array, span_of(window, kind))
+            else:
+                missing |= self._block(array, index)
+        return missing
+
+    def _state(self, stage: Stage, index: int) -> set[Task]:
+        """The window whose carried state is needed, unless it is there or nothing is carried."""
+        if index < 0 or not carries_state(stage):
+            return set()
+        keys = [
+            key for key in self._log.commits[stage.name, index]["digests"] if key.startswith(f"state/{stage.name}/")
+        ]
+        return set() if keys and all(map(self._there, keys)) else {(stage.name, index)}
+
+    def _chunks(self, array: str, span: Span) -> set[Task]:
+        size = self._log.chunk_frames
+        chunks = range(span.start // size, -(-span.stop // size))
+        return self._missing(key for chunk in chunks for key in self._keys.get(f"{array} {chunk}", ()))
+
+    def _block(self, name: str, index: int) -> set[Task]:
+        return self._missing(self._keys.get(f"state/{name}/{index}", ()))
+
+    def _missing(self, keys: Iterable[str]) -> set[Task]:
+        return {self._log.writers[key] for key in keys if not self._there(key)}
+
+    def _there(self, key: str) -> bool:
+        return key not in self._damage.keys and not self._log.is_forgotten(self._log.writers[key], key)
+
+
+def _redo(steps: Steps, stage: Stage, window: Window, fresh: dict[str, Array], damage: Damage) -> None:
+    """Do a committed window again, compare it with its record, and put in place what is not there."""
+    run = steps.run
+    record = run.log.commits[stage.name, window.index]
+    done = steps.work(stage, window, fresh)
+    done = Done(Span(*record["span"]), done.output, done.seconds)
+    scratch = RunArrays(run.path / SCRATCH, run.arrays.specs, run.arrays.chunk_frames)
+    found = store(scratch, steps.commit_of(stage, window.index, done, stage.get_state()))
+    wanted: Mapping[str, str] = record["digests"]
+    wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong or done.output.info.get("sha256") != record["info"].get("sha256"):
+        raise _mismatch(run.path, stage.name, window.index, wrong or [f"segments/{segment_of(record)}"])
+    task = (stage.name, window.index)
+    missing = [key for key in wanted if key in damage.keys or (run.log.is_forgotten(task, key) and not is_block(key))]
+    run.arrays.adopt(scratch, missing)
+    for key in found:
+        (scratch.path / key).unlink(missing_ok=True)
+
+
+def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{path}: stage '{stage}' done again for window {window} gives other bytes than were recorded ({keys[0]}"
+        f"{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}): the packages, the models or the machine changed; "
+        "use those it was begun with (versions in run.json), or start anew with --overwrite"
+    )
+
+
+def _drop_again(run: RunDirectory, window: Window) -> None:
+    """Delete again what was brought back for earlier windows and is no longer read: disk stays bounded."""
+    for name, stop in run.log.dropped.items():
+        if name in run.arrays.specs:
+            run.arrays.drop_before(name, min(stop, window.read.start, window.final.start))

@@ -1,0 +1,143 @@
+"""One stage on one window: the state it starts from, the inputs it reads, the work. Pipeline and repair share it."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages.base import Array, Inputs, Output, Stage, State, Window
+from storage.errors import RunDirectoryError
+from storage.rundir import Commit, RunDirectory
+from storage.spans import Span
+from stream.source import FrameSource
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage made of a window, not yet committed."""
+
+    span: Span
+    output: Output
+    seconds: float
+
+
+class Steps:
+    """Opens stages when they are first needed, and gives each the state and the inputs it works from.
+
+    Used as a context manager: every stage that was opened is closed on the way out.
+    """
+
+    def __init__(self, run: RunDirectory, stages: Sequence[Stage], source: FrameSource) -> None:
+        self.run = run
+        self.stages = {stage.name: stage for stage in stages}
+        self.source = source
+        self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
+        self._exit = ExitStack()
+
+    def make_ready(self, stage: Stage, index: int) -> None:
+        """Open the stage if need be, and give it the state it carried into window `index`."""
+        if stage.name not in self._standing:
+            self._exit.callback(stage.close)
+            stage.open()
+            self._standing[stage.name] = 0
+        if self._standing[stage.name] != index and carries_state(stage):
+            stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
+        self._standing[stage.name] = index
+
+    def work(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Done:
+        """Let the stage process the window; afterwards it stands before the next.
+
+        Args:
+            stage: one of the stages.
+            window: to be worked on.
+            fresh: what this window's stages handed on without a place in the arrays; the stage's own is added.
+        """
+        self.make_ready(stage, window.index)
+        inputs = self._inputs(stage, window, fresh)
+        started = time.perf_counter()
+        output = stage.process(window, inputs)
+        seconds = time.perf_counter() - started
+        self._standing[stage.name] = window.index + 1
+        fresh.update({name: values for name, values in output.arrays.items() if name not in self.run.arrays.specs})
+        return Done(written_span(stage, window), output, seconds)
+
+    def commit_of(self, stage: Stage, index: int, done: Done, state: State) -> Commit:
+        """The commit that records this work."""
+        specs = self.run.arrays.specs
+        return Commit(
+            stage=stage.name,
+            window=index,
+            span=done.span,
+            arrays={name: values for name, values in done.output.arrays.items() if name in specs},
+            blocks={name: values for name, values in done.output.arrays.items() if name not in specs},
+            state=state.to_parts() if carries_state(stage) else None,
+            info=done.output.info,
+            seconds=done.seconds,
+        )
+
+    def finish(self) -> None:
+        """Tell every stage that worked that the clip has ended well."""
+        for name in self._standing:
+            self.stages[name].finish()
+
+    def on_exit(self, close: Any) -> None:
+        """Call `close` before the stages opened so far are closed."""
+        self._exit.callback(close)
+
+    def _inputs(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Inputs:
+        arrays: dict[str, Array] = {}
+        for name, kind in stage.reads.items():
+            span = span_of(window, kind)
+            if name == "tail":
+                arrays[name] = self._tail(window)
+            elif name == "frames":
+                arrays[name] = self.source.read(span)
+            elif name in self.run.arrays.specs:
+                arrays[name] = self.run.arrays.read(name, *span)
+            else:
+                arrays[name] = fresh[name] if name in fresh else self.run.arrays.read_block(name, window.index)
+        records = {name: self.run.log.get(name, window.index) for name in self.stages}
+        return Inputs(arrays=arrays, info={name: record["info"] for name, record in records.items() if record})
+
+    def _tail(self, window: Window) -> Array:
+        """What is already generated at the window's start: blended frames, then the overlap the blend stage holds."""
+        if window.index == 0:
+            return np.zeros((0, *self.run.arrays.specs["frames"].frame_shape), np.uint8)
+        self.make_ready(self.stages["blend"], window.index)
+        held: Array = self.stages["blend"].held  # type: ignore[attr-defined]
+        if window.read.start == window.final.start:
+            return held
+        return np.concatenate([self.run.arrays.read("generated", window.read.start, window.final.start), held])
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+        self.source.close()
+
+
+def carries_state(stage: Stage) -> bool:
+    """Whether the stage carries anything from window to window; if not, it can start at any window."""
+    return type(stage).get_state is not Stage.get_state
+
+
+def written_span(stage: Stage, window: Window) -> Span:
+    """The frames that the stage writes in this window."""
+    return span_of(window, next(iter(stage.writes.values()), "final"))
+
+
+def span_of(window: Window, kind: str) -> Span:
+    """The window's span of this kind.
+
+    Raises:
+        RunDirectoryError: never for a stage of this program; it guards stages written elsewhere.
+    """
+    spans: dict[str, Any] = {"new": window.new, "read": window.read, "final": window.final}
+    if kind not in spans:
+        raise RunDirectoryError(f"a stage declares the span '{kind}': it must be one of {', '.join(spans)}")
+    span: Span = spans[kind]
+    return span
