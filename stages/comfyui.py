@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from stages._comfy.address import parse_server
 from stages._comfy.blend_in import Look, blend_in, look
+from stages._comfy.check import ServerReport, check_server
 from stages._comfy.client import ComfyClient
 from stages._comfy.colour import Correction
 from stages._comfy.condition import Conditioning, condition
@@ -31,7 +32,7 @@ from stages._region import chosen_mask, region
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from storage.errors import InputError, UsageError
 
-__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
+__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "ServerReport", "StepProgress", "check_server"]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 
 from stages._comfy.colour import Correction, apply, corrected, match, statistics, then
-from stages._comfy.sizes import Size, resize_frames
+from stages._comfy.sizes import Size, resize_frames, resize_region
 from stages._region import composite, feather
 from stages.base import Array
 
 MATCH_PIXELS = 64  # fewer pixels of the region in the overlap say nothing about its colour
-ANCHOR_STEP = 4  # every fourth frame is enough to see a shift of the whole picture
+ANCHOR_STEP = 4  # every fourth frame, row and column are enough to see a shift of the whole picture
+RESIZE_REACH = 4  # pixels outside the region that resizing mixes into it (Lanczos over 8 pixels)
 ANCHOR_MARGIN = 9  # pixels around the region that the model may have blended into
 
 
@@ -38,8 +39,9 @@ def anchor(generated: Array, source: Array, region: Array) -> Correction:
         region: `[n, h, w]` bool.
     """
     square = np.ones((2 * ANCHOR_MARGIN - 1, 2 * ANCHOR_MARGIN - 1), np.uint8)
-    picked = slice(None, None, ANCHOR_STEP)
-    outside = np.stack([cv2.dilate(frame.astype(np.uint8), square) == 0 for frame in region[picked]])
+    step = slice(None, None, ANCHOR_STEP)
+    outside = np.stack([cv2.dilate(frame.astype(np.uint8), square)[step, step] == 0 for frame in region[step]])
+    picked = (step, step, step)
     found, wanted = statistics(generated[picked], outside), statistics(source[picked], outside)
     if found is None or wanted is None or found.pixels < MATCH_PIXELS:
         return Correction()
@@ -84,13 +86,14 @@ def blend_in(source: Array, generated: Array, region: Array, inner: Array, corre
     """
     raw = np.empty_like(source)
     size: Size = (source.shape[2], source.shape[1])
-    everywhere = np.ones(generated.shape[1:3], dtype=np.bool_)
+    reach = np.ones((2 * RESIZE_REACH + 1, 2 * RESIZE_REACH + 1), np.uint8)
     for index, frame in enumerate(generated):
         one = slice(index, index + 1)
         if not region[index].any():
             raw[index] = source[index]
             continue
-        matched = apply(correction, frame, everywhere)
+        used = resize_region(region[one], (frame.shape[1], frame.shape[0]))[0]
+        matched = apply(correction, frame, cv2.dilate(used.astype(np.uint8), reach) > 0)
         fitted = resize_frames(matched[None], size)
         raw[one] = composite(source[one], fitted, feather(region[one], inner[one]))
     return raw

@@ -7,7 +7,6 @@ of their l-alpha-beta, and bounded, so that a change of content cannot turn into
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from stages.base import Array
@@ -15,6 +14,14 @@ from stages.base import Array
 LIMIT_LIGHTNESS = 12.0  # Lab L units (0..100) that one window may be shifted by
 LIMIT_CHROMA = 10.0  # Lab a and b units
 LIMIT_GAIN = 1.25  # factor of the deviation, either way
+# IEC 61966-2-1 (sRGB), white D65 at Y = 1; CIE 15:2004 for Lab.
+WHITE = np.array([0.950456, 1.0, 1.088754])
+RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+RGB_TO_XYZ = RGB_TO_XYZ / WHITE[:, None]
+XYZ_TO_RGB = np.linalg.inv(RGB_TO_XYZ)
+LEVELS = np.arange(256) / 255.0
+SRGB_TO_LINEAR = np.where(LEVELS > 0.04045, ((LEVELS + 0.055) / 1.055) ** 2.4, LEVELS / 12.92)
+EPSILON, KAPPA = 216.0 / 24389.0, 24389.0 / 27.0
 FLOOR_DEVIATION = 1.0  # below this a channel is flat and its deviation says nothing
 
 
@@ -45,10 +52,24 @@ class Correction:
         return self.gain == (1.0, 1.0, 1.0) and self.shift == (0.0, 0.0, 0.0)
 
 
-def to_lab(frame: Array) -> Array:
-    """`[H, W, 3]` uint8 RGB to `[H, W, 3]` float32 Lab: L 0..100, a and b about -127..127."""
-    lab: Array = cv2.cvtColor(frame.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
-    return lab
+def to_lab(pixels: Array) -> Array:
+    """`[..., 3]` uint8 sRGB to `[..., 3]` float64 CIE Lab (D65): L 0..100, a and b about -127..127.
+
+    Not OpenCV's: its tables lose 0.2 of an 8-bit level on the way there and back, always downwards.
+    """
+    xyz = SRGB_TO_LINEAR[pixels] @ RGB_TO_XYZ.T
+    cubic = np.where(xyz > EPSILON, np.cbrt(xyz), (KAPPA * xyz + 16.0) / 116.0)
+    light = 116.0 * cubic[..., 1] - 16.0
+    return np.stack([light, 500.0 * (cubic[..., 0] - cubic[..., 1]), 200.0 * (cubic[..., 1] - cubic[..., 2])], axis=-1)
+
+
+def from_lab(lab: Array) -> Array:
+    """The inverse of `to_lab`, `[..., 3]` float64 in 0..255, clipped to the gamut, not rounded."""
+    middle = (lab[..., 0] + 16.0) / 116.0
+    cubic = np.stack([middle + lab[..., 1] / 500.0, middle, middle - lab[..., 2] / 200.0], axis=-1)
+    xyz = np.where(cubic**3 > EPSILON, cubic**3, (116.0 * cubic - 16.0) / KAPPA)
+    linear = np.clip(xyz @ XYZ_TO_RGB.T, 0.0, 1.0)
+    return 255.0 * np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def statistics(frames: Array, where: Array) -> Statistics | None:
@@ -56,7 +77,7 @@ def statistics(frames: Array, where: Array) -> Statistics | None:
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
     for frame, mask in zip(frames, where, strict=True):
         if mask.any():
-            values = to_lab(frame)[mask].astype(np.float64)
+            values = to_lab(frame[mask])
             total += values.sum(axis=0)
             squares += (values**2).sum(axis=0)
             pixels += len(values)
@@ -102,14 +123,29 @@ def corrected(found: Statistics, correction: Correction) -> Statistics:
 
 
 def apply(correction: Correction, frame: Array, where: Array) -> Array:
-    """`[H, W, 3]` uint8 RGB with the pixels at `[H, W]` bool corrected; a new array."""
+    """`[H, W, 3]` uint8 RGB with the pixels at `[H, W]` bool corrected; a new array.
+
+    Rounded with ordered dither: plain rounding moves a flat area by up to half a level the same way in every window,
+    and that adds up to a drift of its own.
+    """
     result = frame.copy()
     if correction.is_identity or not where.any():
         return result
-    lab = to_lab(frame) * np.array(correction.gain, np.float32) + np.array(correction.shift, np.float32)
-    rgb = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
-    result[where] = np.clip(np.floor(rgb[where] * 255.0 + 0.5), 0, 255).astype(np.uint8)
+    lab = to_lab(frame[where]) * np.array(correction.gain) + np.array(correction.shift)
+    result[where] = np.floor(from_lab(lab) + dither(*frame.shape[:2])[where]).clip(0, 255).astype(np.uint8)
     return result
+
+
+def dither(height: int, width: int) -> Array:
+    """`[height, width, 3]` float64 in 0..1 whose mean over any small area is close to 0.5.
+
+    Interleaved gradient noise (Jimenez, Next Generation Post Processing in Call of Duty, 2014), each channel in another
+    phase.
+    """
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    phases = [0.06711056 * (columns + 5.588238 * channel) + 0.00583715 * rows for channel in range(3)]
+    noise: Array = np.mod(52.9829189 * np.mod(np.stack(phases, axis=2), 1.0), 1.0)
+    return noise
 
 
 def _three(values: Array) -> tuple[float, float, float]:

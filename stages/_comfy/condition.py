@@ -153,7 +153,7 @@ def contours(frame: Array, mask: Array) -> Array:
     grey = cv2.GaussianBlur(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), (0, 0), EDGE_SIGMA)
     slope_x, slope_y = cv2.Sobel(grey, cv2.CV_16S, 1, 0), cv2.Sobel(grey, cv2.CV_16S, 0, 1)
     strength = np.abs(slope_x.astype(np.int32)) + np.abs(slope_y)
-    high = max(40.0, float(np.percentile(strength[mask], 90))) if mask.any() else 40.0
+    high = max(40.0, 0.5 * float(np.percentile(strength[mask], 95))) if mask.any() else 40.0
     lines = cv2.Canny(slope_x, slope_y, 0.4 * high, high)
     solid = mask.astype(np.uint8)
     outline = solid - cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)

@@ -25,8 +25,8 @@ class Faults:
 
     Attributes:
         runs: one entry an executed prompt: a name of RUN_FAULTS, or None for a clean run.
-        requests: by path, one entry a request: an HTTP status, "drop" (connection cut), a float (seconds of delay),
-            or None.
+        requests: by path, one entry a request: an HTTP status, "drop" (connection cut before anything is done),
+            "lost" (done, but the answer never arrives), a float (seconds of delay), or None.
     """
 
     runs: deque[str | None] = field(default_factory=deque)

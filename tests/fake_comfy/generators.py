@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from fake_comfy.vace import Array, Conditioning
@@ -77,14 +78,17 @@ class Shift:
             return np.asarray(np.clip(given + np.array(self.shift, np.float32), 0, 1), np.float32)
         first = int(generated[0])
         where = masks[first]
-        colour = np.array(self.base, np.float32) if first == 0 else given[first - 1][where].mean(axis=0)
-        ramp = np.linspace(-0.08, 0.08, where.shape[1], dtype=np.float32)[None, :, None]
-        texture = colour + ramp - ramp[:, where.any(axis=0)].mean()
+        core = cv2.erode(where.astype(np.uint8), np.ones((1, 3), np.uint8)) > 0  # it moved since the last kept frame
+        colour = np.array(self.base, np.float32) if first == 0 else given[first - 1][core].mean(axis=0)
+        ramp = np.linspace(-0.2, 0.2, where.shape[0], dtype=np.float32)[:, None, None]
+        texture = colour + ramp - ramp[where.any(axis=1)].mean()
+        around = cv2.dilate(where.astype(np.uint8), np.ones((1, 13), np.uint8)) > 0  # where it was in the kept frames
+        noise = (np.random.default_rng(seed).random(given.shape, np.float32) - np.float32(0.5)) / np.float32(64)
         frames = given.copy()
         for index in range(len(frames)):
-            moved = where if index < first else masks[index]
+            moved = around if index < first else masks[index]
             if index >= first:
-                frames[index][moved] = np.broadcast_to(texture, frames[index].shape)[moved]
+                frames[index][moved] = (texture + noise[index])[moved]
             target = np.ones_like(moved) if self.everywhere else moved
             frames[index][target] += np.array(self.shift, np.float32)
         return np.asarray(np.clip(frames, 0, 1), np.float32)

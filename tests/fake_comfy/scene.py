@@ -49,7 +49,8 @@ def make_scene(count: int, height: int = 48, width: int = 64, seed: int = 0) -> 
     objects, persons = np.zeros((count, height, width), bool), np.zeros((count, height, width), bool)
     keypoints = np.zeros((count, 133, 3), np.float32)
     for index in range(count):
-        left = 6 + index % (width - 30)
+        there = index % (2 * (width - 30))
+        left = 6 + min(there, 2 * (width - 30) - there)
         objects[index, height - 14 : height - 8, left : left + 18] = True
         persons[index, 8 : height - 14, left + 5 : left + 13] = True
         frames[index, persons[index].nonzero()[0], persons[index].nonzero()[1]] = (180, 60, 40)

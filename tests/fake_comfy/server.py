@@ -149,7 +149,12 @@ class FakeComfy:
                 await asyncio.sleep(action)
             elif isinstance(action, int):
                 return web.Response(status=action, text=f"fault {action}")
-            return await handler(request)
+            answer = await handler(request)
+            if action == "lost":  # the work is done, the answer never arrives
+                assert request.transport is not None
+                request.transport.abort()
+                raise ConnectionResetError
+            return answer
 
         return faulty
 

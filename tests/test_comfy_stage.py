@@ -1,0 +1,192 @@
+"""ComfyUI stage end to end on the fake server: continuity, colour drift, exactness, workflows, state."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_comfy import FakeComfy, Identity, Shift
+from fake_comfy.generators import Generator
+from fake_comfy.scene import Array, Scene, config, make_scene, windows
+
+from stages._comfy import blend_in
+from stages._comfy.colour import Correction
+from stages._comfy.continuity import window_seed
+from stages._comfy.transport import encode_png
+from stages._comfy.workflow import packaged_workflow
+from stages.base import Inputs
+from stages.blend import BlendConfig, BlendStage
+from stages.comfyui import ComfyConfig, ComfyStage
+from storage.errors import InputError
+
+SCENE = make_scene(41)
+
+
+def run(scene: Scene, settings: ComfyConfig, inspect: Callable[[int, Array], None] | None = None) -> Array:
+    """The blended clip, each window given what is already generated at its start."""
+    count, done = len(scene.frames), []
+    with ComfyStage(settings) as stage, BlendStage(BlendConfig(17, 5)) as blend:
+        for window in windows(count):
+            before = np.concatenate(done) if done else scene.frames[:0]
+            tail = np.concatenate([before[window.read.start :], blend.held]) if done else before
+            raw = stage.process(window, scene.inputs(window, tail)).arrays["raw"]
+            if inspect is not None:
+                inspect(window.index, raw)
+            done.append(blend.process(window, Inputs(arrays={"raw": raw})).arrays["generated"])
+    return np.concatenate(done)
+
+
+@pytest.mark.parametrize("count", [9, 10, 17, 29, 33, 41])
+@pytest.mark.parametrize("continuity", ["tail", "blend"])
+def test_identity_gives_the_source_back(count: int, continuity: str) -> None:
+    scene = make_scene(count)
+    starts = [window.read.start for window in windows(count)]
+    with FakeComfy(Identity(scene.frames, starts)) as server:
+        assert np.array_equal(run(scene, config(server.address, continuity=continuity)), scene.frames)
+
+
+def test_a_shifted_last_window_keeps_more() -> None:
+    last = windows(36)[-1]
+    assert last.read.start == 19 and last.final.start == 24
+    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+        tail = SCENE.frames[19 : 24 + 5]
+        info = stage.process(last, SCENE.inputs(last, tail)).info
+        assert info["kept_frames"] == 10  # slots 0, 1, 2 read frames 1, 5, 8
+
+
+def test_uploads_and_values_arrive_unchanged() -> None:
+    window = windows(41)[1]
+    tail = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)
+    with FakeComfy() as server, ComfyStage(config(server.address, prompt="robot", seed=7, cfg=3.5)) as stage:
+        output = stage.generate(window, SCENE.inputs(window, tail), attempt=2, strength=0.6)
+        graph = server.prompts[0]
+        load = server.executor.interpreter._load
+        control = np.round(load(graph["1"]["inputs"]["file"]) * 255).astype(np.uint8)
+        mask = np.round(load(graph["3"]["inputs"]["file"])[..., 0] * 255).astype(np.uint8)
+    assert np.array_equal(control[:4], tail[:4]) and not mask[:4].any() and set(np.unique(mask)) == {0, 255}
+    keep = mask == 0
+    keep[:4] = False
+    assert np.array_equal(control[keep], SCENE.frames[slice(*window.read)][keep])
+    sampler, vace = graph["21"]["inputs"], graph["20"]["inputs"]
+    assert sampler["seed"] == output.info["seed"] == window_seed(7, 1, 2) and sampler["cfg"] == 3.5
+    assert vace["strength"] == 0.6 and vace["length"] == 17 and graph["14"]["inputs"]["text"] == "robot"
+
+
+def test_names_on_the_server_are_used_again() -> None:
+    with FakeComfy() as server:
+        run(SCENE, config(server.address))
+        assert len(server.executor.files.input) == 2 and all(
+            n.startswith("skate/") for n in server.executor.files.input
+        )
+
+
+def test_attempts_differ_and_repeat() -> None:
+    window = windows(17)[0]
+    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+        first, again, other = (stage.generate(window, SCENE.inputs(window), attempt=n).arrays["raw"] for n in (0, 0, 1))
+        wider = stage.generate(window, SCENE.inputs(window), attempt=1, dilate=12).arrays["raw"]
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    source = SCENE.frames[:17]
+    assert (wider != source).any(axis=3).sum() > (other != source).any(axis=3).sum()
+
+
+def test_nothing_to_regenerate_asks_no_server() -> None:
+    window = windows(17)[0]
+    inputs = SCENE.inputs(window)
+    empty = {name: values & False if name.startswith("masks") else values for name, values in inputs.arrays.items()}
+    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+        output = stage.process(window, Inputs(arrays=empty))
+        assert np.array_equal(output.arrays["raw"], SCENE.frames[:17]) and output.info["skipped"]
+        assert not server.prompts
+
+
+def test_restored_state_gives_the_same_bytes() -> None:
+    plan = windows(41)
+    tail = SCENE.frames[plan[1].read.start : plan[1].read.start + 5]
+    with FakeComfy() as server:
+        with ComfyStage(config(server.address)) as stage:
+            stage.process(plan[0], SCENE.inputs(plan[0]))
+            stage.process(plan[1], SCENE.inputs(plan[1], tail))
+            values, arrays = stage.get_state().to_parts()
+            expected = stage.process(plan[2], SCENE.inputs(plan[2], tail)).arrays["raw"]
+        with ComfyStage(config(server.address)) as stage:
+            stage.set_state(json.loads(json.dumps(values)), arrays)
+            assert np.array_equal(stage.process(plan[2], SCENE.inputs(plan[2], tail)).arrays["raw"], expected)
+
+
+def drift(generator: Generator, scene: Scene) -> Array:
+    """Mean RGB of the region's core, window by window."""
+    levels = []
+
+    def inspect(index: int, raw: Array) -> None:
+        window = windows(len(scene.frames))[index]
+        levels.append(raw[scene.objects[slice(*window.read)]].mean(axis=0))
+
+    with FakeComfy(generator) as server:
+        run(scene, config(server.address, reskin="object", object_guide="none", dilate=0), inspect)
+    return np.array(levels)
+
+
+def test_colour_drift_over_20_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make_scene(17 + 19 * 12)
+    assert len(windows(len(scene.frames))) == 20
+    shift = (4 / 255, -3 / 255, 4 / 255)  # whole levels: kept frames come back in 8 bits
+    matched = [drift(Shift(shift, everywhere), scene) for everywhere in (True, False)]
+    monkeypatch.setattr("stages.comfyui.look", lambda *_: blend_in.Look(Correction(), Correction(), 0))
+    unmatched = drift(Shift(shift), scene)
+    before = np.abs(unmatched[-1] - unmatched[0])
+    assert before == pytest.approx((19 * 4, 19 * 3, 19 * 4), abs=2)
+    for levels in matched:  # with and without a shift outside the region that gives it away
+        after = np.abs(levels - levels[0]).max(axis=0)
+        print(f"drift over 20 windows: unmatched {before.round(1)}, matched at most {after.round(1)} (8-bit RGB)")
+        assert (after <= 0.1 * before).all()
+
+
+@pytest.mark.parametrize("name", ["vace_template", "vace_gguf", "vace_vhs", "vace_two_contexts"])
+def test_packaged_workflows_run(name: str) -> None:
+    window = windows(17)[0]
+    with FakeComfy() as server:
+        path = str(packaged_workflow(name))
+        with ComfyStage(config(server.address, workflow=path)) as stage:
+            raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
+        assert raw.shape == (17, 48, 64, 3) and (raw != SCENE.frames[:17]).any()
+        assert len(server.executor.files.input) == (3 if name == "vace_two_contexts" else 2)
+
+
+def test_reference(tmp_path: Path) -> None:
+    window = windows(17)[0]
+    picture = tmp_path / "look.png"
+    picture.write_bytes(encode_png(np.full((30, 30, 3), 99, np.uint8)))
+    with FakeComfy() as server:
+        with ComfyStage(config(server.address, reference=str(picture))) as stage:
+            assert stage.process(window, SCENE.inputs(window)).arrays["raw"].shape == (17, 48, 64, 3)
+        assert server.prompts[0]["8"]["inputs"]["image"].endswith("_reference.png")
+        for given, told in (
+            ({"workflow": str(packaged_workflow("vace_reference"))}, "give --reference"),
+            ({"workflow": str(packaged_workflow("vace_template")), "reference": str(picture)}, "no LoadImage"),
+        ):
+            with pytest.raises(InputError, match=told):
+                ComfyStage(config(server.address, **given)).open()
+
+
+def test_models_are_freed_when_asked() -> None:
+    window = windows(17)[0]
+    with FakeComfy() as server, ComfyStage(config(server.address, free_after=True)) as stage:
+        stage.process(window, SCENE.inputs(window))
+        assert server.freed == 1
+        stage.free_servers()
+        assert server.freed == 2
+
+
+def test_another_size_than_the_source() -> None:
+    window = windows(17)[0]
+    with FakeComfy() as server, ComfyStage(config(server.address, size=(96, 80))) as stage:
+        raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
+    changed = (raw != SCENE.frames[:17]).any(axis=3)
+    assert raw.shape == (17, 48, 64, 3) and changed.any()
+
+
+def test_projected_memory_covers_what_is_held() -> None:
+    ram, vram = ComfyStage(config("127.0.0.1:1")).peak_bytes(1080, 1920, 81)
+    assert vram == 0 and ram > 81 * 1080 * 1920 * (3 + 3 + 4)
