@@ -34,7 +34,7 @@ class PoseEstimator(RTMPose):  # type: ignore[misc]  # rtmlib has no types
             session: of a SimCC model.
             path: its file, for messages.
             batch: rows of a run; a fixed batch axis of the model wins.
-            size: input (width, height) where the model leaves it open.
+            size: input (width, height) where the model leaves it open; a fixed input size of the model wins.
 
         Raises:
             EnvironmentFault: when inputs or outputs are not those of a whole-body SimCC model.
@@ -75,7 +75,7 @@ class PoseEstimator(RTMPose):  # type: ignore[misc]  # rtmlib has no types
             normalise(crop, self._table, crops[row])
         simcc = self.session.run(self._outputs, {self._input: crops})
         points, scores = self.postprocess([axis[: len(boxes)] for axis in simcc], centres, scales)
-        seen = np.clip(scores, 0.0, 1.0)[..., None]
+        seen = np.clip(np.nan_to_num(scores), 0.0, 1.0)[..., None]
         keypoints: Array = np.concatenate([np.where(seen > 0, points, 0.0), seen], axis=-1).astype(np.float32)
         return keypoints
 
