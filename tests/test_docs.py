@@ -1,0 +1,42 @@
+"""README and docs/ say what is so: links lead somewhere, quoted error lines and exit codes are the program's own."""
+
+import re
+from pathlib import Path
+
+import pytest
+from _documents import PAGES, ROOT
+
+from storage import errors
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def source_text() -> str:
+    """All of the program's source, with literals that are split over lines joined."""
+    files = [path for folder in ("stream", "stages", "storage") for path in sorted((ROOT / folder).rglob("*.py"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def test_error_lines_are_the_programs_own() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| the line says | what to do |")[1].split("\n\n")[0]
+    fragments = [fragment for row in table.splitlines()[2:] for fragment in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert len(fragments) >= 14
+    source = source_text()
+    for fragment in fragments:
+        assert fragment in source, f"no error says '{fragment}'"
+
+
+def test_exit_codes_are_the_programs_own() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Exit codes")[1].split("##")[0]
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    classes = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.SkateError)
+    ]
+    assert listed == {0} | {each.exit_code for each in classes}

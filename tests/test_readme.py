@@ -1,0 +1,146 @@
+"""Every command line of README and docs/ is run, in the order it stands there, on a clip of a second.
+
+What a line asks of a clip of the reader's (box, models, window) is replaced by what fits the test's clip. Lines marked
+as needing the network, a GPU, Docker or Windows are only parsed; the steps of installing are run by `test_docker.py`.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from _documents import PAGES, ROOT, Line, commands, skate_words
+from _runs import invoke
+from _small_run import small_clip, small_run, small_sam
+from fake_comfy import FakeComfy
+
+from stream.cli import cli
+
+BOX = "60,70,100,82"
+TINY = ["--window", "9", "--overlap", "3", "--pose", "mini", "--detector", "mini"]
+ENDS = {"check": {0, 4}, "run": {0, 1}, "demo": {0, 1}, "generate": {0, 1}, "redo": {0, 1}, "resume": {0, 1}}
+ENDS |= {"evaluate": {0, 1}, "bench": {0, 1}}
+BY_HAND = ("source", "python3.11", ".venv/bin/uv", ".venv/bin/python")  # the steps of installing
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A ComfyUI that answers as the real one does."""
+    with FakeComfy() as fake:
+        yield fake.address
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages take for granted: a clip, a video made elsewhere, masks, the workflows."""
+    shutil.copy(small_clip(), tmp_path / "clip.mp4")
+    shutil.copy(small_run() / "output.mp4", tmp_path / "generated.mp4")
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows")
+    assert invoke(["export", str(small_run()), "--to", str(tmp_path / "elsewhere")]).code == 0
+    (tmp_path / "elsewhere" / "mask_skateboard").rename(tmp_path / "masks")
+    monkeypatch.setenv("SKATE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fitted(words: list[str], server: str) -> list[str]:
+    """The command with the clip's own box, small models, a small window, and the test's server."""
+    sam, sam_config = small_sam()
+    found = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before in ("--box", "--person-box"):
+            word = BOX
+        elif before == "--correct":
+            word = f"{word.split(':')[0]}:{BOX}"
+        elif before == "--server":
+            word = server
+        elif before == "--size":
+            word = "160x96"
+        found.append(word)
+    if words[0] in ("run", "extract", "demo", "bench"):
+        found += [*TINY, "--sam", sam, "--sam-config", sam_config]
+    if words[0] == "demo":
+        found += ["--frames", "9", "--clip-size", "160x90"]
+    if words[0] == "run" and "--server" in words and "--size" not in words:
+        found += ["--size", "160x96"]
+    if words[:2] == ["evaluate", "--original"]:
+        found += ["--sam", sam, "--sam-config", sam_config]
+    return found
+
+
+def parses(words: list[str]) -> None:
+    """Options and arguments are what the command takes; nothing is run."""
+    command = cli.get_command(click.Context(cli), words[0])
+    assert command is not None, f"no command is called {words[0]}"
+    while isinstance(command, click.Group):
+        words = words[1:]
+        command = command.commands[words[0]]
+    command.make_context(words[0], list(words[1:]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of(page: Path, desk: Path, server: str) -> None:
+    lines = commands(page)
+    runs = [skate_words(line) for line in lines if line.needs is None]
+    if not any(words and words[0] in ("run", "extract") and "RUN" in words for words in runs):
+        shutil.copytree(small_run(), desk / "RUN")
+    for line in lines:
+        words = skate_words(line)
+        if line.needs is not None:
+            if words:
+                parses(words)
+        elif words is None:
+            other(line)
+        else:
+            result = invoke(fitted(words, server))
+            allowed = ENDS.get(words[0], {0, 4} if words[:2] == ["models", "verify"] else {0})
+            assert result.code in allowed, f"{line}\nexit {result.code}\n{result.out}{result.err}"
+
+
+def other(line: Line) -> None:
+    """What is not `skate`: targets of make that exist, files that exist, steps of installing."""
+    if line.words[0] == "make":
+        done = subprocess.run(["make", "-n", *line.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        return
+    assert line.words[0] in BY_HAND, f"{line}: neither run nor marked with what it needs"
+    for word in line.words[1:]:
+        if re.fullmatch(r"(bench|requirements|training)/.*", word):
+            assert (ROOT / word).is_file(), f"{line}: {word} is not there"
+
+
+def test_commands_named_in_prose_exist() -> None:
+    known = set(cli.list_commands(click.Context(cli)))
+    for page in PAGES:
+        for name in re.findall(r"`skate ([a-z]+)", page.read_text(encoding="utf-8")):
+            assert name in known, f"{page.name}: `skate {name}`"
+
+
+def test_options_named_in_prose_exist() -> None:
+    known = {
+        "--help",
+        "--version",
+        "--build-arg",
+        "--gpus",
+        "--lowvram",
+        "--listen",
+        "--no-deps",
+        "--editable",
+        "--extra",
+    }
+    for name in cli.list_commands(click.Context(cli)):
+        stack = [cli.get_command(click.Context(cli), name)]
+        while stack:
+            command = stack.pop()
+            if isinstance(command, click.Group):
+                stack += list(command.commands.values())
+            elif command is not None:
+                known |= {flag for parameter in command.params for flag in parameter.opts}
+    for page in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("formats", "install", "python-api"))):
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for flag in re.findall(r"`(--[a-z-]+)", prose):
+            assert flag in known, f"{page.name}: {flag}"
