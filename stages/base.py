@@ -145,6 +145,20 @@ class Stage(ABC):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Work on one window and return what is to be committed."""
 
+    @property
+    def lookahead(self) -> int:
+        """How many windows may be begun with `prefetch` before they are processed; most stages begin none early."""
+        return 0
+
+    def prefetch(self, window: Window, inputs: Inputs) -> None:
+        """Begin a window early; `process` takes the result. Called only where `lookahead` is above 0."""
+
+    def repeat(self, info: Mapping[str, Json]) -> None:
+        """Do the next window as it was done when it was committed with this `info` (another attempt, say)."""
+
+    def leave_gpu(self) -> None:
+        """Move weights off the GPU until they are needed again, so that another stage has the room."""
+
     def finish(self) -> None:
         """Called once after the last window, when nothing went wrong."""
 

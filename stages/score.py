@@ -60,12 +60,12 @@ class ScoreStage(Stage):
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         self.config = config
-        self._model = model
+        self.model = model
         self._reverse = ReverseTracker(model, PromptSchedule(config.prompt, config.corrections))
 
     def open(self) -> None:
         """Load the model, unless the other stage that shares it has."""
-        self._model.load()
+        self.model.load()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
@@ -91,6 +91,10 @@ class ScoreStage(Stage):
             },
         )
 
+    def leave_gpu(self) -> None:
+        """Move the shared model's weights off the GPU."""
+        self.model.to_cpu()
+
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""
         self._reverse.close()
@@ -105,7 +109,7 @@ class ScoreStage(Stage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
-        ram, vram = sam_peak_bytes(self._model.config, 1, 1 + len(self.config.corrections))
+        ram, vram = sam_peak_bytes(self.model.config, 1, 1 + len(self.config.corrections))
         return ram + window_frames * height * width * 2 + height * width * 40, vram
 
 

@@ -214,6 +214,10 @@ class TrackStage(Stage):
         x1, y1, x2, y2 = (float(value) for value in chosen["box"])
         return frame, (x1, y1, x2, y2)
 
+    def leave_gpu(self) -> None:
+        """Move the shared model's weights off the GPU."""
+        self._model.to_cpu()
+
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""
         self._tracker = None

@@ -21,6 +21,7 @@ class CommitLog:
         chunk_frames: frames in a chunk.
         finished: the record with the digests of the finished files; None when something was committed since.
         config_digest: of the config under which the last commits were made.
+        attempts: by window, what was tried after the first attempt failed the gate.
     """
 
     def __init__(self, records: list[Record]) -> None:
@@ -29,6 +30,7 @@ class CommitLog:
         self.chunk_frames = 1
         self.finished: Record | None = None
         self.config_digest: str | None = None
+        self.attempts: dict[int, list[Record]] = {}
         self._done: dict[str, int] = {}
         for record in records:
             self.apply(record)
@@ -52,8 +54,11 @@ class CommitLog:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
         elif kind == "finish":
             self.finished = record
+        elif kind == "attempt":
+            self.attempts.setdefault(record["window"], []).append(record)
         elif kind == "config":
             self.config_digest = record["digest"]
+            self.attempts.clear()  # made under another config: they say nothing about this one
 
     def _void(self, record: Record) -> None:
         """What a revoked commit wrote is written again, so it is no longer dropped."""

@@ -5,6 +5,7 @@ Kinds:
     commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
     revoke   the stages' commits from a window on are void
+    attempt  another attempt at generating a window, and its worst frame's IoU
     finish   sha256 of the finished files by name
 """
 
@@ -105,6 +106,14 @@ def _revoke(record: Record) -> str | None:
     return None if _whole(record.get("window"), MAX_WINDOWS) else "window"
 
 
+def _attempt(record: Record) -> str | None:
+    if not _whole(record.get("window"), MAX_WINDOWS):
+        return "window"
+    if not _whole(record.get("attempt"), MAX_WINDOWS):
+        return "attempt"
+    return None if isinstance(record.get("iou_min"), int | float) else "iou_min"
+
+
 def _finish(record: Record) -> str | None:
     files = record.get("files")
     if not isinstance(files, dict):
@@ -112,7 +121,14 @@ def _finish(record: Record) -> str | None:
     return None if all(_matches(_FILE, name) and _matches(_SHA256, files[name]) for name in files) else "files"
 
 
-_CHECKS = {"config": _config, "commit": _commit, "drop": _drop, "revoke": _revoke, "finish": _finish}
+_CHECKS = {
+    "config": _config,
+    "commit": _commit,
+    "drop": _drop,
+    "revoke": _revoke,
+    "attempt": _attempt,
+    "finish": _finish,
+}
 
 
 def _matches(pattern: re.Pattern[str], value: Any) -> bool:

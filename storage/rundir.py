@@ -210,6 +210,14 @@ class RunDirectory:
         """
         self._append({"kind": "revoke", "stages": list(stages), "window": window})
 
+    def note_attempt(self, window: int, attempt: int, iou_min: float) -> None:
+        """Note that an attempt at this window was judged, so that a resumed run does not make it again."""
+        self._append({"kind": "attempt", "window": window, "attempt": attempt, "iou_min": iou_min})
+
+    def adopt(self, record: Record) -> None:
+        """Take over a commit record of another run whose arrays are copied here."""
+        self._append({key: value for key, value in record.items() if key not in ("n", "crc")})
+
     def rewrite_manifest(self, manifest: Manifest) -> None:
         """Replace `run.json`; the journal notes the config's digest: a lost `run.json` can be told from another."""
         self.manifest = write_manifest(self.path, manifest)

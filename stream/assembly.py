@@ -139,8 +139,8 @@ def build_stages(
     config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter
 ) -> list[Stage]:
     """The run's stages in order, closed; one SAM 2.1 is shared by tracking and scoring."""
-    from stages.decode import DecodeStage
     from stages._sam.model import SamModel
+    from stages.decode import DecodeStage
     from stages.pose import PoseConfig, PoseStage
     from stages.track import TrackConfig, TrackStage
 
@@ -153,12 +153,14 @@ def build_stages(
         detect_every=config.detect_every,
         smooth=config.smooth,
         device=config.device,
+        pose_input=models["pose"].input_size,
+        detector_input=models["detector"].input_size,
     )
     track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
     stages: list[Stage] = [DecodeStage(decode_config(config)), PoseStage(pose), TrackStage(track, sam)]
     if config.chain == "extract":
         return stages
-    return [*stages, _generator(config, reporter), *_finishing(config, manifest, out, sam)]
+    return [*stages, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
 
 
 def _generator(config: RunConfig, reporter: Reporter) -> Stage:
@@ -171,12 +173,12 @@ def _generator(config: RunConfig, reporter: Reporter) -> Stage:
     return ComfyStage(comfy_config(config), lambda step: reporter.step(step.window, step.step, step.steps))
 
 
-def _finishing(config: RunConfig, manifest: Manifest, out: Path, sam: Any) -> list[Stage]:
+def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam: Any) -> list[Stage]:
+    """Blend, sink and score, closed; segments are written to and read from that folder."""
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreConfig, ScoreStage
     from stages.sink import SinkStage
 
-    segments = out / "segments"
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
         SinkStage(sink_config(segments, manifest["video"], config.fps)),

@@ -71,7 +71,7 @@ class RunConfig:
     detector: str = since("pose", default="yolox-m")
     pose_style: str = since("generate", default="vace")
     detect_every: int = since("pose", default=3)
-    smooth: str = since("pose", default="none")
+    smooth: str = since("pose", default="one-euro")
     state_device: str = free(default="cpu")
     sam_compile: bool = since("track", default=False)
     device: str = since("pose", default="cpu")

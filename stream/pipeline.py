@@ -6,7 +6,8 @@ Per window every stage reads what earlier ones committed, works, and is committe
 A stage that has already committed a window is passed over, which is all there is to resuming.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 from stages.base import Array, Stage, State, Window
 from storage.rundir import RunDirectory
@@ -20,6 +21,8 @@ from stream.windows import WindowPlan
 
 __all__ = ["DROPPABLE", "Pipeline", "span_of"]
 
+TRACKING = ("pose", "track")
+Retry = Callable[[Window, Callable[[Stage, int, Done, State], None]], None]
 DROPPABLE = {"none": ("frames", "generated"), "frames": ("generated",), "all": ()}
 
 
@@ -35,6 +38,7 @@ class Pipeline:
         keep: "none", "frames" or "all": what is not dropped from the store.
         interrupts: holds an interruption back while something is committed.
         guard: tells when the input is no longer what it was; None: nobody looks.
+        courtesy: whether the other models leave the GPU before a window is generated.
     """
 
     def __init__(
@@ -47,31 +51,58 @@ class Pipeline:
         keep: str = "none",
         interrupts: InterruptShield | None = None,
         guard: InputGuard | None = None,
+        courtesy: bool = False,
     ) -> None:
         self.run = run
-        self.decode, *self.rest = stages
+        self.decode = stages[0]
+        self.tracking = [stage for stage in stages[1:] if stage.name in TRACKING]
+        self.making = [stage for stage in stages[1:] if stage.name not in TRACKING]
         self.plan = plan
         self.steps = Steps(run, stages, source)
         self.reporter = reporter
         self.droppable = DROPPABLE[keep]
         self.interrupts = interrupts or InterruptShield()
         self.guard = guard
+        self.courtesy = courtesy
+        self.retry: Retry | None = None
 
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
         with self.steps:
             self.run.delete_stale_blocks()
             window = None
-            for window in self._decoded_windows():
-                fresh: dict[str, Array] = {}  # what this window's stages handed on without a place in the arrays
-                for stage in self.rest:
-                    if self.run.log.get(stage.name, window.index) is None:
-                        done = self.steps.work(stage, window, fresh)
-                        self._commit(stage, window.index, done, stage.get_state())
+            for window in self._tracked_windows():
+                self._work(self.making, window)
+                if self.retry is not None and self.making:
+                    self.retry(window, self._commit)
                 self._release(window)
             assert window is not None  # decode refuses a clip without frames
             self.steps.finish()
             return window.read.stop
+
+    def _tracked_windows(self) -> Iterator[Window]:
+        """Windows in which pose and track are done; where the generator works ahead, later ones are begun by then."""
+        waiting: deque[Window] = deque()
+        ahead = self.making[0].lookahead if self.making else 0
+        for window in self._decoded_windows():
+            self._work(self.tracking, window)
+            waiting.append(window)
+            if ahead and self.run.log.get(self.making[0].name, window.index) is None:
+                self.steps.prefetch(self.making[0], window)
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _work(self, stages: Sequence[Stage], window: Window) -> None:
+        """Let each stage do the window that has not done it."""
+        fresh: dict[str, Array] = {}  # what this window's stages handed on without a place in the arrays
+        for stage in stages:
+            if self.run.log.get(stage.name, window.index) is None:
+                if self.courtesy and stage.name == "generate":
+                    for other in self.steps.stages.values():
+                        other.leave_gpu()
+                done = self.steps.work(stage, window, fresh)
+                self._commit(stage, window.index, done, stage.get_state())
 
     def _decoded_windows(self) -> Iterator[Window]:
         """Every window of the clip: those decoded before from the journal, the others as decoding goes on."""

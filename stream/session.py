@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from storage.rundir import (
     read_manifest,
     write_manifest,
 )
-from stream.assembly import Models, build_stages, decode_config, resolve_models
+from stream.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
+from stream.attempts import ClosedLoop
 from stream.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
 from stream.events import Reporter, Stopwatch, make_reporter
 from stream.finish import finish_run
-from stream.pipeline import Pipeline
+from stream.pipeline import Pipeline, Retry
 from stream.repair import repair_run
 from stream.signals import InterruptShield
 from stream.source import FrameSource, InputGuard
+from stream.steps import Steps
 from stream.trouble import clear_lines
 
 PACKAGES = (
@@ -99,6 +102,21 @@ def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool =
         guard = InputGuard(Path(config.video))
         manifest = make_manifest(config, models, guard)
         _reconcile(out, manifest, overwrite)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
+
+
+def continue_or_begin(
+    config: RunConfig, out: Path, overwrite: bool, as_json: bool, prepare: Callable[[Manifest], None]
+) -> dict[str, Any]:
+    """Like `start`, but a new run directory is first made by `prepare(manifest)`, with tracking from elsewhere in it."""
+    with clear_lines(out), InterruptShield().installed() as interrupts:
+        models = resolve_models(config)
+        guard = InputGuard(Path(config.video))
+        manifest = make_manifest(config, models, guard)
+        if (out / "run.json").exists():
+            _reconcile(out, manifest, overwrite)
+        else:
+            prepare(manifest)
         return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
 
 
@@ -227,11 +245,36 @@ def _drive(session: Session, as_json: bool) -> dict[str, Any]:
                 config.keep,
                 session.interrupts,
                 session.guard,
+                courtesy=config.generator == "comfyui" and config.device == "cuda" and config.vram is not None,
             )
+            pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
             frames = pipeline.process()
             return finish_run(run, config, frames, watch.seconds)
     finally:
         reporter.close()
+
+
+def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Reporter) -> Retry | None:
+    """What tries failed windows again, or None where `--retries` does not ask for it."""
+    config = session.config
+    if config.retries == 0 or config.chain == "extract":
+        return None
+    sam = steps.stages["score"].model  # type: ignore[attr-defined]
+
+    def told(window: int, attempt: int, worst: float) -> None:
+        reporter.note(f"window {window + 1}: attempt {attempt}: worst frame's IoU {worst:.4f}")
+
+    loop = ClosedLoop(
+        run,
+        steps,
+        lambda folder: finishing_stages(config, session.manifest, folder, sam),
+        config.retries,
+        config.iou_threshold,
+        config.dilate,
+        config.strength,
+        told,
+    )
+    return loop.improve
 
 
 def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, manifest: Manifest) -> None:

@@ -66,6 +66,8 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
             raise UsageError("--generator comfyui needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
         if given["server"] and given["generator"] == "preview":
             raise UsageError("--generator preview talks to no server: leave --server out")
+        if given["retries"] and given["generator"] == "preview":
+            raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
     fields = {item.name for item in dataclasses.fields(RunConfig)}
     unknown = given.keys() - fields
     if unknown:

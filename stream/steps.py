@@ -1,7 +1,7 @@
 """One stage on one window: the state it starts from, the inputs it reads, the work. Pipeline and repair share it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -35,14 +35,12 @@ class Steps:
         self.stages = {stage.name: stage for stage in stages}
         self.source = source
         self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
+        self._first: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {}  # the states before the first window
         self._exit = ExitStack()
 
     def make_ready(self, stage: Stage, index: int) -> None:
         """Open the stage if need be, and give it the state it carried into window `index`."""
-        if stage.name not in self._standing:
-            self._exit.callback(stage.close)
-            stage.open()
-            self._standing[stage.name] = 0
+        self.open(stage)
         if self._standing[stage.name] != index and carries_state(stage):
             stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
         self._standing[stage.name] = index
@@ -56,7 +54,10 @@ class Steps:
             fresh: what this window's stages handed on without a place in the arrays; the stage's own is added.
         """
         self.make_ready(stage, window.index)
-        inputs = self._inputs(stage, window, fresh)
+        committed = self.run.log.get(stage.name, window.index)
+        if committed is not None:  # a repair: the same once more
+            stage.repeat(committed["info"])
+        inputs = self.inputs(stage, window, fresh)
         started = time.perf_counter()
         output = stage.process(window, inputs)
         seconds = time.perf_counter() - started
@@ -78,6 +79,11 @@ class Steps:
             seconds=done.seconds,
         )
 
+    def prefetch(self, stage: Stage, window: Window) -> None:
+        """Let the stage begin the window early, without what is generated before it."""
+        self.open(stage)
+        stage.prefetch(window, self.inputs(stage, window, {}, without=("tail",)))
+
     def finish(self) -> None:
         """Tell every stage that worked that the clip has ended well."""
         for name in self._standing:
@@ -87,20 +93,68 @@ class Steps:
         """Call `close` before the stages opened so far are closed."""
         self._exit.callback(close)
 
-    def _inputs(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Inputs:
+    def inputs(
+        self,
+        stage: Stage,
+        window: Window,
+        fresh: Mapping[str, Array],
+        infos: Mapping[str, Mapping[str, Any]] | None = None,
+        without: tuple[str, ...] = (),
+    ) -> Inputs:
+        """What the stage reads in this window: from `fresh` where it is there, else from what is committed.
+
+        Args:
+            infos: instead of the committed facts, by stage name.
+            without: arrays that are left out.
+        """
         arrays: dict[str, Array] = {}
         for name, kind in stage.reads.items():
             span = span_of(window, kind)
-            if name == "tail":
+            if name in without:
+                continue
+            if name in fresh:
+                arrays[name] = fresh[name]
+            elif name == "tail":
                 arrays[name] = self._tail(window)
             elif name == "frames":
                 arrays[name] = self.source.read(span)
             elif name in self.run.arrays.specs:
                 arrays[name] = self.run.arrays.read(name, *span)
             else:
-                arrays[name] = fresh[name] if name in fresh else self.run.arrays.read_block(name, window.index)
+                arrays[name] = self.run.arrays.read_block(name, window.index)
         records = {name: self.run.log.get(name, window.index) for name in self.stages}
-        return Inputs(arrays=arrays, info={name: record["info"] for name, record in records.items() if record})
+        info = {name: record["info"] for name, record in records.items() if record}
+        return Inputs(arrays=arrays, info={**info, **(infos or {})})
+
+    def open(self, stage: Stage) -> None:
+        """Open the stage if need be; it stands where it stood."""
+        if stage.name not in self._standing:
+            self._exit.callback(stage.close)
+            stage.open()
+            self._standing[stage.name] = 0
+            self._first[stage.name] = stage.get_state().to_parts()
+
+    def restore(self, stage: Stage, index: int) -> None:
+        """Give any stage of this kind (it need not be one of ours) the state that stood before window `index`."""
+        if not carries_state(stage):
+            return
+        if index == 0:
+            stage.set_state(*stage.get_state().to_parts())
+        else:
+            stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
+
+    def rewind(self, stage: Stage, index: int) -> None:
+        """Put one of our stages back before window `index`, whatever it did since."""
+        self.open(stage)
+        if carries_state(stage):
+            parts = self._first[stage.name] if index == 0 else self.run.arrays.read_state(stage.name, index - 1)
+            stage.set_state(*parts)
+        self._standing[stage.name] = index
+
+    def forget_standing(self, name: str) -> None:
+        """Have the stage take its state from the store again before its next window: it stands elsewhere now."""
+        if name in self._standing:
+            self._standing[name] = -1
 
     def _tail(self, window: Window) -> Array:
         """What is already generated at the window's start: blended frames, then the overlap the blend stage holds."""

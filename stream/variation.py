@@ -8,9 +8,8 @@ from typing import Any
 
 from storage.errors import RunDirectoryError
 from storage.rundir import Manifest, RunDirectory, RunReader
-from stream.assembly import resolve_models
 from stream.config import CHAIN, RunConfig, differences
-from stream.session import make_manifest, start_with
+from stream.session import continue_or_begin
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
 _COPIED = ("times", "keypoints", "contacts", "masks", "visible")
@@ -32,21 +31,18 @@ def generate_from_run(
     """
     reader = RunReader(source)
     config = dataclasses.replace(RunConfig.from_json(reader.manifest["config"]), chain="run", **changes)
-    models = resolve_models(config)
-    manifest = make_manifest(config, models)
-    earlier = [
-        item
-        for item in differences(reader.manifest["decisive"], manifest["decisive"])
-        if item.since in TRACKING
-    ]
-    if earlier:
-        raise RunDirectoryError(
-            f"{source} was tracked with another input or other models ({'; '.join(map(str, earlier))}): run anew"
-        )
-    if not (out / "run.json").exists():
+
+    def prepare(manifest: Manifest) -> None:
+        found = differences(reader.manifest["decisive"], manifest["decisive"])
+        earlier = [item for item in found if item.since in TRACKING]
+        if earlier:
+            raise RunDirectoryError(
+                f"{source} was tracked with another input or other models ({'; '.join(map(str, earlier))}): run anew"
+            )
         _check_tracked(reader)
         copy_tracking(reader, out, manifest)
-    return start_with(config, models, manifest, out, overwrite, as_json)
+
+    return continue_or_begin(config, out, overwrite, as_json, prepare)
 
 
 def _check_tracked(reader: RunReader) -> None:

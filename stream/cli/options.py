@@ -180,7 +180,7 @@ MODEL_OPTIONS = [
     option("models", "--pose-style", type=click.Choice(["controlnet", "vace", "wan-animate"]), default="vace",
            help="Of drawn skeletons."),
     option("models", "--detect-every", type=int, help="Frames between detections.  [default: 1 on GPU, 3 on CPU]"),
-    option("models", "--smooth", type=click.Choice(["none", "one-euro"]), default="none", help="Of keypoints."),
+    option("models", "--smooth", type=click.Choice(["none", "one-euro"]), default="one-euro", help="Of keypoints."),
     option("models", "--state-device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where memories rest."),
     option("models", "--sam-compile", is_flag=True, help="sam2's own compiled predictor."),
 ]
