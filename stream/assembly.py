@@ -46,14 +46,15 @@ class Models:
         return found
 
 
-def resolve_models(config: RunConfig, only: Iterable[Kind] = ("sam", "pose", "detector")) -> Models:
-    """Find the weights that the config names.
+def resolve_models(config: RunConfig, only: Iterable[Kind] | None = None) -> Models:
+    """Find the weights that the config needs, or those of the kinds given.
 
     Raises:
         EnvironmentFault: when a file is not there (the line says where to get it and where to put it) or damaged.
     """
+    needed: Iterable[Kind] = ("sam",) if config.chain == "given" else ("sam", "pose", "detector")
     names = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
-    found = {kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only}
+    found = {kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only or needed}
     for kind, model in found.items():
         if model.sha256 is not None and _sha256(model.path) != model.sha256:
             raise EnvironmentFault(
@@ -145,6 +146,17 @@ def build_stages(
     from stages.track import TrackConfig, TrackStage
 
     sam = SamModel(sam_config(config, models))
+    decode = DecodeStage(decode_config(config))
+    if config.chain == "given":
+        from stages.given import GivenMasksStage, GivenPoseStage
+
+        assert config.masks is not None and config.pose_file is not None  # given_config() sets both
+        tracking: list[Stage] = [
+            decode,
+            GivenPoseStage(Path(config.pose_file)),
+            GivenMasksStage(Path(config.masks), config.prompt),
+        ]
+        return [*tracking, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
     pose = PoseConfig(
         pose_path=str(models["pose"].path),
         detector_path=str(models["detector"].path),
@@ -157,8 +169,8 @@ def build_stages(
         detector_input=models["detector"].input_size,
     )
     track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
-    stages: list[Stage] = [DecodeStage(decode_config(config)), PoseStage(pose), TrackStage(track, sam)]
-    if config.chain == "extract":
+    stages: list[Stage] = [decode, PoseStage(pose), TrackStage(track, sam)]
+    if not config.generates:
         return stages
     return [*stages, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
 

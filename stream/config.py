@@ -36,7 +36,10 @@ class RunConfig:
 
     prompt: ObjectPrompt = since("pose")
     video: str = free(default="")  # the input's identity (size and sha256) is kept beside the config
-    chain: str = since("generate", default="run")  # "run", or "extract": pose and masks only
+    # "run"; "extract": pose and masks only; "given": with masks and poses from files
+    chain: str = since("generate", default="run")
+    masks: str | None = free(default=None)  # their content is identified beside the config
+    pose_file: str | None = free(default=None)
 
     fps: float | None = since("decode", default=None)
     max_bad_frames: int = since("decode", default=100)
@@ -105,7 +108,12 @@ class RunConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that this run goes through, in order."""
-        return CHAIN[: CHAIN.index("generate")] if self.chain == "extract" else CHAIN
+        return CHAIN if self.generates else CHAIN[: CHAIN.index("generate")]
+
+    @property
+    def generates(self) -> bool:
+        """Whether anything is generated, encoded and scored."""
+        return self.chain != "extract"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values by field; `from_json` is the inverse."""

@@ -25,7 +25,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     """
     output = run.path / "output.mp4"
     recorded = run.log.finished["files"] if run.log.finished is not None else None
-    if config.chain == "run" and (recorded is None or not same_file(output, recorded["output.mp4"])):
+    if config.generates and (recorded is None or not same_file(output, recorded["output.mp4"])):
         segments = [run.segments / record["info"]["segment"] for record in run.log.of("sink")]
         join_segments(segments, output, run.arrays.read("times", 0, frames))
         fault_point("finish.joined")
@@ -53,11 +53,11 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss_bytes(),
         "peak_vram_bytes": peak_vram_bytes(),
-        "output": str(output) if config.chain == "run" else None,
+        "output": str(output) if config.generates else None,
     }
 
 
 def _digests(path: Path, config: RunConfig) -> dict[str, str]:
     """sha256 of the finished files that hold results (the report's other files can be made again from these)."""
-    names = ("output.mp4", "report/iou.csv") if config.chain == "run" else ("report/iou.csv",)
+    names = ("output.mp4", "report/iou.csv") if config.generates else ("report/iou.csv",)
     return {name: file_sha256(path / name) for name in names}

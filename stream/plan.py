@@ -178,7 +178,7 @@ def make_plan(
         overlap=config.overlap,
         models={"sam": config.sam, "pose": config.pose, "detector": config.detector},
         device=config.device,
-        generator=config.generator if config.chain == "run" else None,
+        generator=config.generator if config.generates else None,
         ram=ram_need(stages, height, width, held),
         vram=vram_need(stages, height, width, held),
         disk_working=working,
@@ -234,7 +234,7 @@ def disk_bytes(
     While working the store holds at most two windows of source frames, one blended and one raw.
     """
     picture = width * height * 3
-    generating = config.chain == "run"
+    generating = config.generates
     working = min(config.window, frames or config.window) * picture * (4 if generating else 2)
     if frames is None:
         return working, None
@@ -252,11 +252,11 @@ def _state_bytes(config: RunConfig, models: Models, picture: int) -> int:
     yaml = models["sam"].config_path
     assert yaml is not None  # resolve() refuses a SAM without one
     memory = object_state_bytes(read_config(yaml), 1 + len(config.correct))
-    return 2 * memory if config.chain == "extract" else 3 * memory + config.overlap * picture
+    return 2 * memory if not config.generates else 3 * memory + config.overlap * picture
 
 
 def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, int] | None:
-    if config.chain == "extract":
+    if not config.generates:
         return None
     if config.generator == "preview":
         return width, height

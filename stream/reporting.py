@@ -9,12 +9,12 @@ from stages.base import Array
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
 from storage.rundir import RunReader
+from storage.spans import Span
 from stream.assembly import decode_config
 from stream.config import RunConfig
 from stream.report.collect import facts, frame_table
 from stream.report.write import FramePictures, write_report
 from stream.source import FrameSource
-from storage.spans import Span
 
 
 def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
@@ -39,10 +39,10 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,
-        "generator": config.generator if config.chain == "run" else "none",
-        "SAM 2.1": config.sam,
-        "pose": config.pose,
-        "detector": config.detector,
+        "generator": config.generator if config.generates else "none",
+        "SAM 2.1": Path(config.sam).name,
+        "pose": Path(config.pose).name,
+        "detector": Path(config.detector).name,
         "device": config.device,
         **run.manifest["versions"],
     }

@@ -71,6 +71,9 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
         decisive["reference"] = ("generate", _file_digest("--reference", config.reference))
     if config.workflow is not None:
         decisive["workflow"] = ("generate", _file_digest("--workflow", config.workflow))
+    if config.chain == "given":
+        decisive["given masks"] = ("track", _tree_digest("--masks", str(config.masks)))
+        decisive["given pose"] = ("pose", _tree_digest("--pose", str(config.pose_file)))
     decisive = json.loads(json.dumps(decisive))
     with DecodeStage(decode_config(config)) as decode:
         properties = dataclasses.asdict(decode.properties)
@@ -89,6 +92,17 @@ def _file_digest(option: str, path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from error
+
+
+def _tree_digest(option: str, path: str) -> str:
+    """One digest over a file, or over the names and contents of a folder's files."""
+    if not Path(path).is_dir():
+        return _file_digest(option, path)
+    total = hashlib.sha256()
+    for file in sorted(Path(path).iterdir()):
+        if file.is_file():
+            total.update(f"{file.name} {_file_digest(option, str(file))}\n".encode())
+    return total.hexdigest()
 
 
 def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool = False) -> dict[str, Any]:
@@ -257,7 +271,7 @@ def _drive(session: Session, as_json: bool) -> dict[str, Any]:
 def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Reporter) -> Retry | None:
     """What tries failed windows again, or None where `--retries` does not ask for it."""
     config = session.config
-    if config.retries == 0 or config.chain == "extract":
+    if config.retries == 0 or not config.generates:
         return None
     sam = steps.stages["score"].model  # type: ignore[attr-defined]
 
@@ -281,7 +295,7 @@ def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, manifest
     claimed = manifest["video"].get("claimed_frames")
     windows = config.plan.count(claimed) if claimed else None
     done = {stage: run.log.done(stage) for stage in config.stages}
-    if config.chain == "run":
+    if config.generates:
         reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))
     if any(done.values()):
         reporter.note(f"continuing: windows done by stage: {', '.join(f'{k} {v}' for k, v in done.items())}")

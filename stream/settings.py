@@ -52,6 +52,38 @@ def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
     return tuple(Correction(frame, box) for frame, box in options.pop("correct"))
 
 
+def resolve_generator(given: dict[str, Any]) -> None:
+    """Settle which generator it is: comfyui where a server is given, else preview; in place.
+
+    Raises:
+        UsageError: when the options of generator and server contradict each other.
+    """
+    server, retries = given.get("server"), given.get("retries", 0)
+    given["generator"] = given.get("generator") or ("comfyui" if server else "preview")
+    if given["generator"] == "comfyui" and not server:
+        raise UsageError("--generator comfyui needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
+    if given["generator"] == "preview" and server:
+        raise UsageError("--generator preview talks to no server: leave --server out")
+    if given["generator"] == "preview" and retries:
+        raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
+
+
+def given_config(video: str, masks: Path, pose_file: Path, options: dict[str, Any], out: Path) -> RunConfig:
+    """The config of a run whose masks and poses were made elsewhere; the prompt for scoring is the first mask's box."""
+    from stages.given import first_prompt
+
+    given = {
+        **options,
+        "prompt": first_prompt(masks),
+        "masks": str(masks.resolve()),
+        "pose_file": str(pose_file.resolve()),
+        "device": resolve_device(options["device"]),
+        "detect_every": 1,
+    }
+    resolve_generator(given)
+    return RunConfig(video=local_video(video, out), chain="given", **given)
+
+
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
@@ -61,13 +93,7 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     if given["detect_every"] is None:
         given["detect_every"] = 1 if given["device"] == "cuda" else 3
     if chain == "run":
-        given["generator"] = given["generator"] or ("comfyui" if given["server"] else "preview")
-        if given["generator"] == "comfyui" and not given["server"]:
-            raise UsageError("--generator comfyui needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
-        if given["server"] and given["generator"] == "preview":
-            raise UsageError("--generator preview talks to no server: leave --server out")
-        if given["retries"] and given["generator"] == "preview":
-            raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
+        resolve_generator(given)
     fields = {item.name for item in dataclasses.fields(RunConfig)}
     unknown = given.keys() - fields
     if unknown:

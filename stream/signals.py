@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class InterruptShield:
@@ -16,7 +17,7 @@ class InterruptShield:
     def __init__(self) -> None:
         self._shielded = False
         self._pending = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def installed(self) -> Iterator["InterruptShield"]:
@@ -30,7 +31,7 @@ class InterruptShield:
             yield self
         finally:
             for number, handler in self._previous.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+                signal.signal(number, handler)
             self._previous.clear()
 
     @contextmanager

@@ -9,7 +9,7 @@ from stages.base import Array
 from stages.decode import DecodeConfig, read_span
 from storage.arrays import RunArrays
 from storage.durable import file_sha256
-from storage.errors import InputError
+from storage.errors import InputError, RunDirectoryError
 from storage.log import CommitLog
 from storage.spans import Span
 
@@ -115,5 +115,8 @@ class FrameSource:
 
     def _open(self, start: int) -> Iterator[Array]:
         digests = [value for record in self._log.of("decode") for value in record["info"]["frame_digests"]]
-        times = self._arrays.read("times", start, len(digests))
-        return read_span(self._decode, Span(start, len(digests)), digests[start:], times.tolist())
+        try:
+            times = self._arrays.read("times", start, len(digests)).tolist()
+        except RunDirectoryError:  # damaged and not yet repaired: without times the file is decoded from its start
+            times = None
+        return read_span(self._decode, Span(start, len(digests)), digests[start:], times)

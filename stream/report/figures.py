@@ -47,6 +47,7 @@ def iou_plot(
         lower.broken_barh([(start - 0.5, stop - start) for start, stop in spans], (row - 0.35, 0.7), color=colour)
         lower.text(-0.01, row, label, transform=lower.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     lower.set(yticks=[], ylim=(-0.5, 1.5), xlim=(-0.5, max(1, len(iou)) - 0.5), xlabel="frame")
+    lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_title("visible in the source", loc="left", fontsize=9, color="#444444", pad=3)
     return _png(figure)
 

@@ -25,9 +25,9 @@ p { margin: .25rem 0; } .soft { color: var(--soft); } .good { color: var(--good)
 .numbers b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: .4rem; background: #fff; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .75rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child, .facts td { text-align: left; } th { color: var(--soft); font-weight: 600; }
 """
 
 
@@ -58,7 +58,7 @@ def report_page(
         _section("Frames that fail the gate", _failures(values)),
         _section("Windows", _window_table(values, windows)),
         _section("Tracking", _tracking(values)),
-        _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()])),
+        _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -167,13 +167,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers-table") -> str:
     if not rows:
         return ""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     header = f"<thead><tr>{top}</tr></thead>\n" if any(head) else ""
-    return f'<div class="scroll"><table>\n{header}<tbody>\n{body}\n</tbody></table></div>'
+    return f'<div class="scroll"><table class="{kind}">\n{header}<tbody>\n{body}\n</tbody></table></div>'
 
 
 def _section(heading: str, content: str) -> str:

@@ -1,0 +1,69 @@
+"""`skate generate`: another variation from tracking that is done."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from storage.errors import UsageError
+from stream.cli.options import (
+    GATE_OPTIONS,
+    GENERATION_OPTIONS,
+    JSON,
+    LIMIT_OPTIONS,
+    MODEL_OPTIONS,
+    OUT,
+    OUTPUT_OPTIONS,
+    GroupedCommand,
+    option,
+    stack,
+)
+from stream.cli.run import report_end
+
+_GIVEN = [
+    option("tracking made elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
+    option("tracking made elsewhere", "--pose", "pose_file", type=click.Path(), help="CMU folder, or POSE_KEYPOINT."),
+]
+_SCORING = MODEL_OPTIONS[:2]
+
+
+@click.command("generate", cls=GroupedCommand)
+@click.argument("source", metavar="RUN|VIDEO")
+@stack([OUT, *_GIVEN, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS])
+def generate_command(source: str, **options: Any) -> int:
+    """Generate from tracking that is done.
+
+    \b
+    skate generate RUN --out RUN2 --prompt ...        masks and poses of an extracted or finished run
+    skate generate VIDEO --masks ... --pose ... --out RUN2 ...    masks and poses made elsewhere
+
+    With RUN, options that are not given are those of RUN; its models and windows stay.
+    """
+    out, as_json, overwrite = Path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
+    masks, pose_file = options.pop("masks"), options.pop("pose_file")
+    if (masks is None) != (pose_file is None):
+        raise UsageError("--masks and --pose belong together: give both with a VIDEO, or neither with a RUN")
+    if masks is None:
+        return _from_run(source, out, options, overwrite, as_json)
+    from stream.session import start
+    from stream.settings import given_config
+
+    config = given_config(source, Path(masks), Path(pose_file), options, out)
+    return report_end(start(config, out, overwrite, as_json), as_json)
+
+
+def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
+    from stream.settings import resolve_generator
+    from stream.variation import generate_from_run
+
+    context = click.get_current_context()
+    chosen = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }
+    fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device"})
+    if fixed:
+        raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
+    resolve_generator(chosen)
+    return report_end(generate_from_run(Path(source), out, chosen, overwrite, as_json), as_json)
