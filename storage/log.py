@@ -22,6 +22,7 @@ class CommitLog:
         finished: the record with the digests of the finished files; None when something was committed since.
         config_digest: of the config under which the last commits were made.
         attempts: by window, what was tried after the first attempt failed the gate.
+        keeps_all: whether raw windows and every window's states are kept, so that a window can be made again.
     """
 
     def __init__(self, records: list[Record]) -> None:
@@ -31,6 +32,7 @@ class CommitLog:
         self.finished: Record | None = None
         self.config_digest: str | None = None
         self.attempts: dict[int, list[Record]] = {}
+        self.keeps_all = False
         self._done: dict[str, int] = {}
         for record in records:
             self.apply(record)
@@ -54,6 +56,8 @@ class CommitLog:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
         elif kind == "finish":
             self.finished = record
+        elif kind == "keep":
+            self.keeps_all = True
         elif kind == "attempt":
             self.attempts.setdefault(record["window"], []).append(record)
         elif kind == "config":
@@ -104,9 +108,9 @@ class CommitLog:
         """Whether this chunk, block or state of a commit is deleted on purpose."""
         stage, window = task
         if key.startswith("state/raw/"):
-            return ("blend", window) in self.commits
+            return not self.keeps_all and ("blend", window) in self.commits
         if is_block(key):
-            return window % STATE_KEEP_EVERY != 0 and window < self.done(stage) - 2
+            return not self.keeps_all and window % STATE_KEEP_EVERY != 0 and window < self.done(stage) - 2
         return (chunk_index(key) + 1) * self.chunk_frames <= self.dropped.get(array_of(key), 0)
 
 

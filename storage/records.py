@@ -5,12 +5,13 @@ Kinds:
     commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
     revoke   the stages' commits from a window on are void
+    keep     from here on raw windows and every window's states are kept
     attempt  another attempt at generating a window, and its worst frame's IoU
     finish   sha256 of the finished files by name
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from storage.errors import RunDirectoryError
@@ -121,11 +122,12 @@ def _finish(record: Record) -> str | None:
     return None if all(_matches(_FILE, name) and _matches(_SHA256, files[name]) for name in files) else "files"
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Record], str | None]] = {
     "config": _config,
     "commit": _commit,
     "drop": _drop,
     "revoke": _revoke,
+    "keep": lambda record: None,
     "attempt": _attempt,
     "finish": _finish,
 }

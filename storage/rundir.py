@@ -177,13 +177,13 @@ class RunDirectory:
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
-        if window >= 0 and window % STATE_KEEP_EVERY:
+        if window >= 0 and window % STATE_KEEP_EVERY and not self.log.keeps_all:
             self.arrays.delete_block(stage, window)
 
     def delete_stale_blocks(self) -> None:
         """Delete raw windows that are blended: nothing reads them again."""
         for window in self.arrays.blocks("raw"):
-            if self.log.get("blend", window):
+            if self.log.get("blend", window) and not self.log.keeps_all:
                 self.arrays.delete_block("raw", window)
 
     def drop(self, names: tuple[str, ...], stop: int) -> None:
@@ -209,6 +209,11 @@ class RunDirectory:
         Without any stage it only takes back that the run is finished.
         """
         self._append({"kind": "revoke", "stages": list(stages), "window": window})
+
+    def keep_all(self) -> None:
+        """Keep raw windows and every window's states from here on: `skate redo` needs them."""
+        if not self.log.keeps_all:
+            self._append({"kind": "keep"})
 
     def note_attempt(self, window: int, attempt: int, iou_min: float) -> None:
         """Note that an attempt at this window was judged, so that a resumed run does not make it again."""

@@ -134,15 +134,22 @@ def continue_or_begin(
         return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
 
 
-def resume(out: Path, as_json: bool = False, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Continue the run in `out` with the config it was begun with; `changes` replace options that change no result."""
+def resume(
+    out: Path, as_json: bool = False, changes: dict[str, Any] | None = None, prepare: "Prepare | None" = None
+) -> dict[str, Any]:
+    """Continue the run in `out` with the config it was begun with.
+
+    Args:
+        changes: options that change no result, by their `RunConfig` names.
+        prepare: called with the locked, mended run before it goes on (`skate redo`).
+    """
     with clear_lines(out), InterruptShield().installed() as interrupts:
         manifest = read_manifest(out)
         config = dataclasses.replace(recorded_config(out, manifest), **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         _refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json, prepare)
 
 
 def recorded_config(out: Path, manifest: Manifest) -> RunConfig:
@@ -233,22 +240,29 @@ class Session:
     out: Path
     interrupts: InterruptShield
 
-    def stages(self, reporter: Reporter) -> list[Stage]:
-        """The stages, closed."""
-        return build_stages(self.config, self.models, self.manifest, self.out, reporter)
+    def stages(self, reporter: Reporter, config: RunConfig | None = None) -> list[Stage]:
+        """The stages, closed; of another config of generation where one is given."""
+        return build_stages(config or self.config, self.models, self.manifest, self.out, reporter)
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
         return FrameSource(run.arrays, run.log, decode_config(self.config))
 
 
-def _drive(session: Session, as_json: bool) -> dict[str, Any]:
-    """Open everything, mend what is damaged, run the pipeline, finish."""
+Prepare = Callable[[RunDirectory, Session, Reporter], None]
+
+
+def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> dict[str, Any]:
+    """Open everything, mend what is damaged, prepare what is to be made again, run the pipeline, finish."""
     watch = Stopwatch()
     config, reporter = session.config, make_reporter(as_json)
     try:
         with open_run(config, session.manifest, session.out) as run:
+            if config.keep == "all":
+                run.keep_all()
             repair_run(run, config.plan, lambda: (session.stages(reporter), session.source(run)), reporter.note)
+            if prepare is not None:
+                prepare(run, session, reporter)
             _announce(reporter, run, config, session.manifest)
             pipeline = Pipeline(
                 run,

@@ -16,6 +16,7 @@ _COMMANDS = {
     "status": ("stream.cli.status:status_command", "Windows done by stage, IoU so far, what is damaged."),
     "extract": ("stream.cli.run:extract_command", "Pose and masks only."),
     "generate": ("stream.cli.generate:generate_command", "Another variation from tracking that is done."),
+    "redo": ("stream.cli.redo:redo_command", "Generate single windows again."),
     "evaluate": ("stream.cli.evaluate:evaluate_command", "The IoU gate alone, a line a frame."),
     "export": ("stream.cli.export:export_command", "Masks, skeletons and metadata as files for ComfyUI."),
     "frame": ("stream.cli.frame:frame_command", "One frame with rulers, to read a box from."),
