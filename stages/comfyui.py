@@ -15,7 +15,6 @@ from typing import ClassVar
 
 from stages._comfy.address import parse_server
 from stages._comfy.blend_in import Look, blend_in, look
-from stages._comfy.check import ServerReport, check_server
 from stages._comfy.client import ComfyClient
 from stages._comfy.colour import Correction
 from stages._comfy.condition import Conditioning, condition
@@ -32,7 +31,7 @@ from stages._region import chosen_mask, region
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from storage.errors import InputError, UsageError
 
-__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "ServerReport", "StepProgress", "check_server"]
+__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
 
 
 @dataclass(frozen=True)

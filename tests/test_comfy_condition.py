@@ -1,12 +1,14 @@
 """ComfyUI stage: what the model is shown, and how its answer is taken back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from fake_comfy.scene import make_scene
+from fake_comfy.scene import Array, make_scene
 
 from stages._comfy.blend_in import anchor, blend_in, look
 from stages._comfy.colour import Correction
-from stages._comfy.condition import Guides, condition, contours, scale_keypoints
+from stages._comfy.condition import Conditioning, Guides, condition, contours, scale_keypoints
 from stages._comfy.reference import read_reference, reference_png
 from stages._comfy.transport import decode_png, encode_png
 from stages._region import chosen_mask, region
@@ -18,7 +20,7 @@ REGION = region(SCENE.objects, SCENE.persons, "both", 4)
 NO_TAIL = SCENE.frames[:0]
 
 
-def build(guides: Guides, tail: np.ndarray = NO_TAIL, length: int = 17, count: int = 17):  # type: ignore[no-untyped-def]
+def build(guides: Guides, tail: Array = NO_TAIL, length: int = 17, count: int = 17) -> Conditioning:
     cut = slice(0, count)
     return condition(
         SCENE.frames[cut], SCENE.keypoints[cut], SCENE.objects[cut], REGION[cut], tail, length, SIZE, guides
@@ -86,7 +88,7 @@ def test_keypoints_scale_with_pixel_centres() -> None:
 
 def test_blend_in_is_exact_outside_and_for_the_source_itself() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
-    noise = np.random.default_rng(6).integers(0, 256, SCENE.frames.shape, dtype=np.uint8)
+    noise = np.random.default_rng(6).integers(0, 256, (17, 48, 64, 3), dtype=np.uint8)
     raw = blend_in(SCENE.frames, noise, REGION, inner, Correction((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
     assert np.array_equal(raw[~REGION], SCENE.frames[~REGION]) and (raw[REGION] != SCENE.frames[REGION]).any()
     same = blend_in(SCENE.frames, SCENE.frames, REGION, inner, Correction())
@@ -114,7 +116,7 @@ def test_too_little_overlap_uses_the_carried_correction() -> None:
     assert found.overlap.is_identity and found.pixels == inner[:5].sum()
 
 
-def test_reference_is_padded_with_white(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_reference_is_padded_with_white(tmp_path: Path) -> None:
     path = tmp_path / "r.png"
     path.write_bytes(encode_png(np.full((40, 20, 3), 10, np.uint8)))
     picture = decode_png(reference_png(read_reference(str(path)), (96, 48)), "r")

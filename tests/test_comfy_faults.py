@@ -15,7 +15,7 @@ from fake_comfy.scene import Array, config, make_scene, windows
 
 from stages._comfy.errors import ServerUnreachable
 from stages._comfy.workflow import packaged_workflow
-from stages.comfyui import ComfyStage, StepProgress, check_server
+from stages.comfyui import ComfyStage, StepProgress
 from storage.errors import GeneratorError, InputError, Interrupted, UsageError
 
 SCENE = make_scene(17)
@@ -184,15 +184,13 @@ def test_unreachable_server() -> None:
     assert time.monotonic() - started < 3
 
 
-def test_check_tells_version_devices_and_problems() -> None:
-    with FakeComfy(without=frozenset(["wan_2.1_vae.safetensors"])) as server:
-        report = check_server(server.address)
-        assert report.version == "0.3.64" and report.devices[0]["vram_total"] == 8 * 2**30
-        assert len(report.problems) == 1 and "wan_2.1_vae" in report.problems[0]
-    with FakeComfy() as server:
-        assert check_server(server.address, str(packaged_workflow("vace_vhs"))).problems == []
-    with pytest.raises(ServerUnreachable):
-        check_server("127.0.0.1:9")
+def test_a_newer_server_works_through_the_same_calls(clean: Array) -> None:
+    with FakeComfy(newer=True) as server:
+        assert np.array_equal(generate(server), clean)
+        assert not any("/api/jobs" in path for path in server.seen)
+    lacking = FakeComfy(newer=True, without=frozenset(["wan_2.1_vae.safetensors"]))
+    with lacking as server, pytest.raises(InputError, match=r"wan_2.1_vae.safetensors is missing"):
+        generate(server)
 
 
 def test_no_server_is_a_usage_error() -> None:

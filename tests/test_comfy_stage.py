@@ -25,9 +25,9 @@ SCENE = make_scene(41)
 
 def run(scene: Scene, settings: ComfyConfig, inspect: Callable[[int, Array], None] | None = None) -> Array:
     """The blended clip, each window given what is already generated at its start."""
-    count, done = len(scene.frames), []
+    done: list[Array] = []
     with ComfyStage(settings) as stage, BlendStage(BlendConfig(17, 5)) as blend:
-        for window in windows(count):
+        for window in windows(len(scene.frames)):
             before = np.concatenate(done) if done else scene.frames[:0]
             tail = np.concatenate([before[window.read.start :], blend.held]) if done else before
             raw = stage.process(window, scene.inputs(window, tail)).arrays["raw"]

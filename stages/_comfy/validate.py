@@ -29,14 +29,9 @@ def check_workflow(workflow: Workflow, object_info: Mapping[str, Json], host: st
     Raises:
         InputError: with every missing node, model file and input.
     """
-    problems = workflow_problems(workflow, object_info)
+    problems = list(_problems(workflow.graph, object_info))
     if problems:
         raise InputError(f"--workflow {workflow.name} cannot run on ComfyUI at {host}: {'; '.join(problems)}")
-
-
-def workflow_problems(workflow: Workflow, object_info: Mapping[str, Json]) -> list[str]:
-    """Every node, model file and input that the workflow needs and the server lacks."""
-    return list(_problems(workflow.graph, object_info))
 
 
 def _problems(graph: Graph, object_info: Mapping[str, Json]) -> Iterator[str]:

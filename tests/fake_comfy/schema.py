@@ -17,12 +17,18 @@ MODELS = {
 }
 
 
-def object_info(without: frozenset[str] = frozenset()) -> dict[str, Json]:
+def object_info(without: frozenset[str] = frozenset(), newer: bool = False) -> dict[str, Json]:
     """The server's schema with its models filled in, lacking the named node classes or model files."""
     info = {name: copy.deepcopy(node) for name, node in SCHEMA.items() if name not in without}
     for (name, key), files in MODELS.items():
         if name in info:
             info[name]["input"]["required"][key][0] = [file for file in files if file not in without]
+    if newer:
+        for node in info.values():
+            for inputs in (node["input"].get("required", {}), node["input"].get("optional", {})):
+                for spec in inputs.values():
+                    if isinstance(spec[0], list):
+                        spec[:] = ["COMBO", {**(spec[1] if len(spec) > 1 else {}), "options": spec[0]}]
     return info
 
 

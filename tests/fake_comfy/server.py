@@ -26,7 +26,9 @@ class FakeComfy:
         faults: what goes wrong, and when.
         without: node classes and model files this server lacks.
         upload_limit: bytes.
-        features: whether /features tells the limit (newer servers do).
+        features: whether /features tells the limit.
+        step_seconds: what a sampler step takes.
+        newer: choices in the schema's newer form, /api/jobs, and one more value in each item of /queue.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class FakeComfy:
         upload_limit: int = 100 * 2**20,
         features: bool = True,
         step_seconds: float = 0.0,
+        newer: bool = False,
     ) -> None:
         self.faults = faults or Faults()
-        self.info = object_info(without)
-        self.upload_limit, self.features = upload_limit, features
+        self.info = object_info(without, newer)
+        self.upload_limit, self.features, self.newer = upload_limit, features, newer
         self.executor = Executor(self, generator or Paint(), step_seconds)
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.seen: list[str] = []  # "METHOD path" of every request
@@ -126,6 +129,7 @@ class FakeComfy:
             ("GET", "/view", self._view),
             ("POST", "/interrupt", self._interrupt),
             ("POST", "/free", self._free),
+            *([("GET", "/api/jobs", self._jobs)] if self.newer else []),
         ):
             app.router.add_route(method, path, handler)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -213,9 +217,14 @@ class FakeComfy:
         number = self.executor.put(body["prompt_id"], body["prompt"], body.get("client_id"), good)
         return web.json_response({"prompt_id": body["prompt_id"], "number": number, "node_errors": node_errors})
 
+    async def _jobs(self, request: web.Request) -> web.Response:
+        return web.json_response({"jobs": [], "pagination": {}})
+
     async def _queue(self, request: web.Request) -> web.Response:
         running, pending = self.executor.queue()
-        return web.json_response({"queue_running": running, "queue_pending": pending})
+        more: list[Json] = [{}] if self.newer else []
+        listed = [[[*item, *more] for item in items] for items in (running, pending)]
+        return web.json_response({"queue_running": listed[0], "queue_pending": listed[1]})
 
     async def _queue_delete(self, request: web.Request) -> web.Response:
         self.executor.delete((await request.json()).get("delete", []))
