@@ -46,6 +46,8 @@ def calibration_keys(config: RunConfig) -> dict[str, str]:
         "sink": "",
         "score": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
     }
+    if config.chain == "given":
+        by_stage |= {"pose": "given", "track": "given"}
     return {stage: f"{stage} {by_stage[stage]}".strip() for stage in config.stages}
 
 

@@ -176,7 +176,7 @@ def make_plan(
         fps=float(config.fps or video["claimed_fps"]),
         window=config.window,
         overlap=config.overlap,
-        models={"sam": config.sam, "pose": config.pose, "detector": config.detector},
+        models={kind: model.name for kind, model in models.files.items()},
         device=config.device,
         generator=config.generator if config.generates else None,
         ram=ram_need(stages, height, width, held),

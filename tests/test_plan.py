@@ -70,7 +70,8 @@ def config(tmp_path: Path, **given: Any) -> RunConfig:
 def models() -> Models:
     """SAM's YAML is read; no weights are."""
     yaml = packaged("sam/small.yaml")
-    return Models({"sam": Resolved("sam", "small", yaml, yaml, None, (1024, 1024))})
+    sam = Resolved("sam", "small", yaml, yaml, None, (1024, 1024))
+    return Models({"sam": sam, "pose": Resolved("pose", "dwpose-l-384", yaml, None, None, None)})
 
 
 def made(tmp_path: Path, calibration: Calibration | None = None, **given: Any) -> Plan:
@@ -109,7 +110,7 @@ def test_claimed_length_is_bounded_by_the_file_and_resampled(tmp_path: Path) -> 
 def test_text_names_everything(tmp_path: Path) -> None:
     text = made(tmp_path, ram=8 * 10**9).text()
     assert "201 frames in 3 windows of 81, overlap 21; 1280x720 at 24 frames/s; preview generates 1280x720" in text
-    assert "sam small, pose dwpose-l-384, detector yolox-m, on cpu" in text
+    assert "sam small, pose dwpose-l-384, on cpu" in text
     assert "RAM 1.2 GB of 8.0 GB" in text and "VRAM" not in text
     assert "not known: nothing was timed" in text
     assert "generates 832x480" in made(tmp_path, generator="comfyui", server=("127.0.0.1:1",), size=(832, 480)).text()
@@ -182,6 +183,7 @@ def test_time_from_earlier_runs(tmp_path: Path) -> None:
     assert expected_seconds(again, asked, MANIFEST, None) is None
     assert "about 20 s, going by earlier runs" in made(tmp_path, again).text()
     assert len(calibration_keys(dataclasses.replace(asked, chain="extract"))) == 3
+    assert calibration_keys(dataclasses.replace(asked, chain="given"))["track"] == "track given"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 9}', '{"format": 1, "seconds": {"a": "x"}}'])
