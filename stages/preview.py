@@ -10,7 +10,7 @@ generate the same frame make the same picture, so a crossfade between them is in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,12 +49,14 @@ class PreviewState(State):
         anchors: `[n, 5]` float64, one row a frame of the last window's read span (see `Anchor`); NaN: not seen yet.
         start: absolute index of the first of them.
         palette: `[k, 3]` float32 colours, chosen where the object was first seen; k = 0 before.
+        seed: that they were chosen with.
     """
 
     version: ClassVar[int] = 1
     anchors: Array = field(default_factory=lambda: np.zeros((0, ROW_VALUES)))
     start: int = 0
     palette: Array = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
+    seed: int | None = None
 
     def row(self, frame: int) -> Array | None:
         """The anchor row of an absolute frame, None when it is not held."""
@@ -77,6 +79,11 @@ class PreviewStage(Stage):
     def __init__(self, config: PreviewConfig) -> None:
         self.config = config
         self._state = PreviewState()
+        self._seed = config.seed
+
+    def repeat(self, info: Mapping[str, Json]) -> None:
+        """Take the seed that `skate redo` gave the window."""
+        self._seed = int(info.get("redo", {}).get("seed", self.config.seed))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Return `raw` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere."""
@@ -86,19 +93,20 @@ class PreviewStage(Stage):
         anchors = np.full((len(frames), ROW_VALUES), np.nan)
         before = self._state.row(window.read.start - 1)
         last = None if before is None else Anchor.from_row(before)
-        palette = Palette.from_array(self._state.palette)
+        palette = Palette.from_array(self._state.palette) if self._state.seed == self._seed else None
         for index in range(len(frames)):
             known = self._state.row(window.read.start + index)
             last = anchor_of(objects[index], last) if known is None else Anchor.from_row(known)
             if last is not None:
                 anchors[index] = last.to_row()
             if palette is None and np.count_nonzero(objects[index]) >= _PALETTE_PIXELS:
-                palette = choose_palette(frames[index], objects[index], self.config.seed)
+                palette = choose_palette(frames[index], objects[index], self._seed)
             raw[index] = self._restyle(frames[index], keypoints[index], objects[index], persons[index], last, palette)
         self._state = PreviewState(
             anchors=anchors,
             start=window.read.start,
-            palette=self._state.palette if palette is None else palette.to_array(),
+            palette=PreviewState().palette if palette is None else palette.to_array(),
+            seed=self._seed,
         )
         return Output(arrays={"raw": raw})
 
@@ -127,7 +135,7 @@ class PreviewStage(Stage):
 
     def get_state(self) -> PreviewState:
         """The state after the last window; later windows replace its arrays and never write into them."""
-        return PreviewState(anchors=self._state.anchors, start=self._state.start, palette=self._state.palette)
+        return replace(self._state)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take back what `get_state().to_parts()` gave."""

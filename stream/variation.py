@@ -30,7 +30,9 @@ def generate_from_run(
         RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
     """
     reader = RunReader(source)
-    config = dataclasses.replace(RunConfig.from_json(reader.manifest["config"]), chain="run", **changes)
+    tracked = RunConfig.from_json(reader.manifest["config"])
+    chain = "run" if tracked.chain == "extract" else tracked.chain
+    config = dataclasses.replace(tracked, chain=chain, **changes)
 
     def prepare(manifest: Manifest) -> None:
         found = differences(reader.manifest["decisive"], manifest["decisive"])

@@ -8,10 +8,12 @@ from pathlib import Path
 from _sam_fixture import write_small_sam
 
 from stream.cli import main
-from stream.demo import DemoConfig
+from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
+from stream.demo.job import mask_box
 
-CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
+CLIP = DemoConfig(frames=20, width=160, height=90, seed=1)
+BOX = ["--box", ",".join(f"{value:g}" for value in mask_box(Scene(CLIP).frame(0).object_mask))]
 CLIP_OPTIONS = ["--window", "9", "--overlap", "4"]
 
 

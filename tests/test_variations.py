@@ -1,0 +1,132 @@
+"""Another variation, tracking made elsewhere, single windows again: what is reused is reused to the byte."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
+
+from storage.rundir import RunReader
+
+TRACKED = ("times", "keypoints", "contacts", "masks/object", "masks/person", "visible")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return small_models(tmp_path_factory.mktemp("sam"))
+
+
+@pytest.fixture(scope="module")
+def kept(clip: Path, models: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that kept everything."""
+    out = tmp_path_factory.mktemp("kept") / "run"
+    result = invoke(["run", str(clip), "--out", str(out), *BOX, *models, *CLIP_OPTIONS, "--keep", "all"])
+    assert result.code in (0, 1), result.err
+    return out
+
+
+def arrays(run: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    reader = RunReader(run)
+    frames = reader.arrays.frames("times")
+    return {name: reader.arrays.read(name, 0, frames) for name in names}
+
+
+def same(first: Path, second: Path, names: tuple[str, ...]) -> bool:
+    a, b = arrays(first, names), arrays(second, names)
+    return all(np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in names)
+
+
+def test_prompts_queued_by_a_loop_reuse_the_tracking(clip: Path, models: list[str], tmp_path: Path) -> None:
+    tracked = tmp_path / "tracked"
+    assert invoke(["extract", str(clip), "--out", str(tracked), *BOX, *models, *CLIP_OPTIONS]).code == 0
+    for seed in ("1", "2"):
+        out = tmp_path / f"variation{seed}"
+        result = invoke(["generate", str(tracked), "--out", str(out), "--seed", seed, "--json"])
+        assert result.code in (0, 1), result.err
+        done = {json.loads(line).get("stage") for line in result.out.splitlines()}
+        assert not done & {"decode", "pose", "track"}, "tracking is not done again"
+        assert same(tracked, out, TRACKED)
+        assert invoke(["status", str(out), "--verify"]).code == 0
+    outputs = [(tmp_path / f"variation{seed}" / "output.mp4").read_bytes() for seed in "12"]
+    assert outputs[0] != outputs[1]
+
+
+def test_a_variation_is_what_a_run_with_those_options_would_be(
+    kept: Path, clip: Path, models: list[str], tmp_path: Path
+) -> None:
+    assert invoke(["generate", str(kept), "--out", str(tmp_path / "a"), "--seed", "3"]).code in (0, 1)
+    whole = ["run", str(clip), "--out", str(tmp_path / "b"), *BOX, *models, *CLIP_OPTIONS, "--seed", "3"]
+    assert invoke(whole).code in (0, 1)
+    assert (tmp_path / "a" / "output.mp4").read_bytes() == (tmp_path / "b" / "output.mp4").read_bytes()
+
+
+def test_what_a_variation_cannot_change_is_refused(kept: Path, tmp_path: Path) -> None:
+    result = invoke(["generate", str(kept), "--out", str(tmp_path / "x"), "--window", "13"])
+    assert result.code == 2 and "--window: stays as in" in result.err
+    result = invoke(["generate", str(kept), "--out", str(tmp_path / "x"), "--masks", str(tmp_path)])
+    assert result.code == 2 and "--masks and --pose belong together" in result.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_tracking_made_elsewhere(kept: Path, clip: Path, models: list[str], tmp_path: Path) -> None:
+    assert invoke(["export", str(kept), "--to", str(tmp_path / "export")]).code == 0
+    masks, pose = tmp_path / "export" / "mask_skateboard", tmp_path / "export" / "pose.json"
+    given = ["--masks", str(masks), "--pose", str(pose), *models[:4], *CLIP_OPTIONS]
+    result = invoke(["generate", str(clip), "--out", str(tmp_path / "given"), *given])
+    assert result.code in (0, 1), result.err
+    assert same(kept, tmp_path / "given", ("times", "masks/object"))
+    again = invoke(["generate", str(clip), "--out", str(tmp_path / "given"), *given, "--json"])
+    assert [json.loads(line)["event"] for line in again.out.splitlines()] == ["done"]
+
+    sorted(masks.iterdir())[-1].unlink()
+    short = invoke(["generate", str(clip), "--out", str(tmp_path / "short"), *given])
+    assert short.code == 3 and "ends after 19 frames, the video goes on" in short.err
+
+
+def test_redo_changes_that_window_and_what_depends_on_it(kept: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    before = arrays(run, ("generated",))["generated"]
+    result = invoke(["redo", str(run), "--windows", "1", "--seed", "9"])
+    assert result.code in (0, 1), result.err
+    after = arrays(run, ("generated",))["generated"]
+    changed = np.flatnonzero((before != after).any(axis=(1, 2, 3)))
+    # window 1 of 9 frames with 4 of overlap: generated [5, 14), so blended frames 5 to 13 may differ, and no other
+    assert changed.size and changed.min() >= 5 and changed.max() < 14
+    assert same(kept, run, TRACKED)
+    assert invoke(["status", str(run), "--verify"]).code == 0
+    reader = RunReader(run)
+    assert reader.log.commits["generate", 1]["info"]["redo"] == {"seed": 9, "text": ""}
+
+
+def test_a_redone_window_that_is_damaged_is_repaired_as_it_was_redone(kept: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    assert invoke(["redo", str(run), "--windows", "1", "--seed", "9"]).code in (0, 1)
+    chunk = next((run / "run.zarr" / "state" / "raw" / "1").glob("c*"))
+    files = [chunk] if chunk.is_file() else sorted(path for path in chunk.rglob("*") if path.is_file())
+    whole = files[0].read_bytes()
+    files[0].unlink()
+    assert invoke(["resume", str(run)]).code in (0, 1)
+    assert files[0].read_bytes() == whole
+
+
+@pytest.mark.parametrize(("windows", "message"), [("9", "has windows 0 to 3"), ("x", "give numbers with commas")])
+def test_redo_refuses_windows_that_are_none(kept: Path, windows: str, message: str) -> None:
+    result = invoke(["redo", str(kept), "--windows", windows])
+    assert result.code == 2 and message in result.err
+
+
+def test_redo_needs_a_run_that_kept_everything(clip: Path, models: list[str], tmp_path: Path) -> None:
+    assert invoke(["run", str(clip), "--out", str(tmp_path / "r"), *BOX, *models, *CLIP_OPTIONS]).code in (0, 1)
+    result = invoke(["redo", str(tmp_path / "r"), "--windows", "1"])
+    assert result.code == 6 and "--keep all" in result.err
+    assert invoke(["status", str(tmp_path / "r"), "--verify"]).code == 0
