@@ -65,9 +65,11 @@ def fitted(words: list[str], server: str) -> list[str]:
         found += [*TINY, "--sam", sam, "--sam-config", sam_config]
     if words[0] == "demo":
         found += ["--frames", "9", "--clip-size", "160x90"]
-    if words[0] == "run" and "--server" in words and "--size" not in words:
+    if words[0] in ("run", "generate") and "--server" in words and "--size" not in words:
         found += ["--size", "160x96"]
-    if words[:2] == ["evaluate", "--original"]:
+    if words[0] == "generate" and "--masks" in words:
+        found += TINY[:4]
+    if words[:2] == ["evaluate", "--original"] or "--masks" in words:
         found += ["--sam", sam, "--sam-config", sam_config]
     return found
 
