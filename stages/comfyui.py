@@ -36,12 +36,14 @@ __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """What makes one try at a window differ from another: number, mask dilation (pixels), VACE strength."""
+    """What makes one try at a window differ from another: number, mask dilation (pixels), VACE strength, seed, prompt."""
 
     window: int
     number: int
     dilate: int
     strength: float | None
+    seed: int
+    text: str
 
 
 class ComfyStage(Stage):
@@ -68,7 +70,7 @@ class ComfyStage(Stage):
 
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
         self.config = config
-        self.attempt = 0
+        self._repeated: Mapping[str, Json] = {}
         self._progress = progress
         self._state = ComfyState()
         self._stop = threading.Event()
@@ -122,12 +124,25 @@ class ComfyStage(Stage):
             check_workflow(self._workflow, client.object_info(), client.address.host)
             self._checked.add(client.address.host)
 
+    def repeat(self, info: Mapping[str, Json]) -> None:
+        """Take attempt, dilation, strength, and what `skate redo` gave, from the commit's info; for the next window."""
+        self._repeated = info
+
     def process(self, window: Window, inputs: Inputs) -> Output:
-        """Generate a window (attempt `self.attempt`); see `generate`."""
-        return self.generate(window, inputs, self.attempt)
+        """Generate a window, its first attempt or the one to be repeated; see `generate`."""
+        info, self._repeated = self._repeated, {}
+        return self.generate(
+            window, inputs, int(info.get("attempt", 0)), info.get("dilate"), info.get("strength"), info.get("redo")
+        )
 
     def generate(
-        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+        self,
+        window: Window,
+        inputs: Inputs,
+        attempt: int = 0,
+        dilate: int | None = None,
+        strength: float | None = None,
+        redo: Mapping[str, Json] | None = None,
     ) -> Output:
         """Generate one window.
 
@@ -136,6 +151,7 @@ class ComfyStage(Stage):
             inputs: arrays as in `reads`; `tail` `[m, H, W, 3]` uint8 RGB, what is already generated from `read.start`.
             attempt: another number is another seed.
             dilate, strength: instead of the config's.
+            redo: `seed` and `text` that `skate redo` gave the window, instead of the config's.
 
         Returns:
             `raw` `[read.frames, H, W, 3]` uint8 RGB at source size, the source's pixels outside the region; in `info`
@@ -145,11 +161,11 @@ class ComfyStage(Stage):
             GeneratorError: unreachable, refused or failed.
             Interrupted: after `interrupt()`. On this and on KeyboardInterrupt the server's job is interrupted.
         """
-        key = self._key(window, attempt, dilate, strength)
+        key = self._key(window, attempt, dilate, strength, redo)
         frames = inputs.arrays["frames"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         allowed = region(objects, persons, self.config.reskin, key.dilate)
-        facts: dict[str, Json] = {"attempt": attempt, "seed": window_seed(self.config.seed, window.index, attempt)}
+        facts: dict[str, Json] = {"attempt": attempt, "seed": window_seed(key.seed, window.index, attempt)}
         if not allowed.any():  # nothing to regenerate: no server is asked
             return Output(arrays={"raw": frames.copy()}, info=facts | {"kept_frames": 0, "skipped": True})
         size = self._size(frames)
@@ -186,12 +202,22 @@ class ComfyStage(Stage):
         given = self._condition(window, inputs, allowed, size)
         self._begun[key] = self._threads.submit(self._run, key, given, size)
 
-    def _key(self, window: Window, attempt: int, dilate: int | None, strength: float | None) -> Attempt:
+    def _key(
+        self,
+        window: Window,
+        attempt: int,
+        dilate: int | None,
+        strength: float | None,
+        redo: Mapping[str, Json] | None = None,
+    ) -> Attempt:
+        given = redo or {}
         return Attempt(
             window=window.index,
             number=attempt,
             dilate=self.config.dilate if dilate is None else dilate,
             strength=self.config.strength if strength is None else strength,
+            seed=int(given.get("seed", self.config.seed)),
+            text=str(given.get("text", self.config.prompt)),
         )
 
     def _size(self, frames: Array) -> Size:
@@ -220,9 +246,9 @@ class ComfyStage(Stage):
             width=size[0],
             height=size[1],
             length=len(given.control),
-            seed=window_seed(config.seed, key.window, key.number),
+            seed=window_seed(key.seed, key.window, key.number),
             prefix=f"w{key.window:05d}_a{key.number}",
-            prompt=config.prompt or None,
+            prompt=key.text or None,
             negative=config.negative or None,
             steps=config.steps,
             cfg=config.cfg,

@@ -133,6 +133,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
         overlap=config.overlap,
         pose_style=config.pose_style,
         timeout_s=config.timeout,
+        free_after=config.shares_gpu,
     )
 
 

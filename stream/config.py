@@ -111,6 +111,11 @@ class RunConfig:
         return CHAIN if self.generates else CHAIN[: CHAIN.index("generate")]
 
     @property
+    def shares_gpu(self) -> bool:
+        """Whether our models and the server's make room for each other: both on the GPU, under a budget (`--vram`)."""
+        return self.generator == "comfyui" and self.device == "cuda" and self.vram is not None
+
+    @property
     def generates(self) -> bool:
         """Whether anything is generated, encoded and scored."""
         return self.chain != "extract"

@@ -273,7 +273,7 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
                 config.keep,
                 session.interrupts,
                 session.guard,
-                courtesy=config.generator == "comfyui" and config.device == "cuda" and config.vram is not None,
+                courtesy=config.shares_gpu,
             )
             pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
             frames = pipeline.process()

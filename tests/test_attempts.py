@@ -1,0 +1,243 @@
+"""The closed loop, on stages so simple that the best attempt is known: a white object, painted off its place."""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.blend import BlendConfig, BlendStage
+from storage.rundir import RunDirectory, RunReader
+from stream.attempts import ClosedLoop, settings_of
+from stream.events import JsonReporter
+from stream.pipeline import Pipeline
+from stream.windows import WindowPlan
+
+PLAN = WindowPlan(5, 2)
+FRAMES, HEIGHT, WIDTH = 14, 8, 24
+FIRST_COLUMN, OBJECT = 4, slice(4, 12)
+
+
+class Decode(Stage):
+    name = "decode"
+    writes: ClassVar[Mapping[str, str]] = {"times": "new", "frames": "new"}
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        stop = min(window.new.stop, FRAMES)
+        count = stop - window.new.start
+        frames = np.zeros((count, HEIGHT, WIDTH, 3), np.uint8)
+        times = np.arange(window.new.start, stop) / 10
+        return Output({"frames": frames, "times": times}, {"frames": count, "last": stop == FRAMES})
+
+
+class Track(Stage):
+    name = "track"
+    reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
+    writes: ClassVar[Mapping[str, str]] = {"masks/object": "new"}
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        masks = np.zeros((window.new.frames, HEIGHT, WIDTH), bool)
+        masks[:, :, OBJECT] = True
+        return Output({"masks/object": masks})
+
+
+@dataclass
+class Count(State):
+    windows: int = 0
+
+
+class Generate(Stage):
+    """Paints the object `shifts[window][attempt]` columns off its place."""
+
+    name = "generate"
+    reads: ClassVar[Mapping[str, str]] = {"frames": "read", "tail": "read"}
+
+    def __init__(self, shifts: Sequence[Sequence[int]]) -> None:
+        self.shifts = shifts
+        self.calls: list[tuple[int, int, int | None, float | None]] = []
+        self.state = Count()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        return self.generate(window, inputs)
+
+    def generate(
+        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+    ) -> Output:
+        assert self.state.windows == window.index, "an attempt starts from the state before its window"
+        self.calls.append((window.index, attempt, dilate, strength))
+        self.state = Count(window.index + 1)
+        raw = inputs.arrays["frames"].copy()
+        shift = self.shifts[window.index][attempt]
+        raw[:, :, OBJECT.start + shift : OBJECT.stop + shift] = 255
+        return Output({"raw": raw}, {"attempt": attempt})
+
+    def get_state(self) -> Count:
+        return Count(self.state.windows)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        self.state = Count.from_parts(values, arrays)
+
+
+class Sink(Stage):
+    name = "sink"
+    reads: ClassVar[Mapping[str, str]] = {"generated": "final"}
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        name = f"{window.index:05d}.mp4"
+        (self.folder / name).write_bytes(inputs.arrays["generated"].tobytes())
+        return Output(info={"segment": name, "sha256": "0" * 64})
+
+
+class Score(Stage):
+    """IoU of white pixels with the mask; judges the segment, as the real one does."""
+
+    name = "score"
+    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final"}
+    writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        masks = inputs.arrays["masks/object"]
+        data = (self.folder / inputs.info["sink"]["segment"]).read_bytes()
+        white = np.frombuffer(data, np.uint8).reshape(*masks.shape, 3)[..., 0] > 127
+        iou = [float((w & m).sum() / (w | m).sum()) for w, m in zip(white, masks, strict=True)]
+        seen = [bool(w.any()) for w in white]
+        return Output({"iou": np.array(iou, np.float32)}, {"iou": iou, "visible": seen})
+
+
+class Source:
+    """Frames are never dropped here."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+
+    def read(self, span: Any) -> Array:
+        return self.run.arrays.read("frames", *span)
+
+    def close(self) -> None:
+        pass
+
+
+def process(path: Path, shifts: Sequence[Sequence[int]], retries: int, stop_after: int | None = None) -> Generate:
+    manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
+    with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
+        generate = Generate(shifts)
+
+        def judges(folder: Path) -> list[Stage]:
+            return [BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Sink(folder), Score(folder)]
+
+        stages = [Decode(), Track(), generate, *judges(run.segments)]
+        source: Any = Source(run)
+        pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all")
+        loop = ClosedLoop(run, pipeline.steps, judges, retries, 0.9, dilate=8, strength=None, told=lambda *_: None)
+        pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
+        pipeline.process()
+    return generate
+
+
+def stopping(improve: Callable[..., None], after: int) -> Callable[..., None]:
+    """Interrupt the run after so many windows have been through the loop."""
+    seen = 0
+
+    def wrapped(window: Window, commit: Any) -> None:
+        nonlocal seen
+        improve(window, commit)
+        seen += 1
+        if seen == after:
+            raise KeyboardInterrupt
+
+    return wrapped
+
+
+def result(path: Path) -> tuple[list[float], list[int]]:
+    """IoU of every frame, and the attempt that stands in every window."""
+    run = RunReader(path)
+    iou = [value for record in run.log.of("score") for value in record["info"]["iou"]]
+    return iou, [record["info"]["attempt"] for record in run.log.of("generate")]
+
+
+WINDOWS = PLAN.count(FRAMES)
+GOOD = [[0, 0, 0]] * WINDOWS
+
+
+def test_no_retry_where_the_gate_holds(tmp_path: Path) -> None:
+    generate = process(tmp_path, GOOD, retries=2)
+    assert [call[:2] for call in generate.calls] == [(index, 0) for index in range(WINDOWS)]
+    assert min(result(tmp_path)[0]) == 1.0
+
+
+def test_the_second_attempt_stands_and_the_rest_is_as_if_it_had_been_the_first(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[1] = [3, 0, 5]
+    generate = process(tmp_path / "retried", shifts, retries=2)
+    assert (1, 1, 8, None) in generate.calls and not any(call[:2] == (1, 2) for call in generate.calls)
+    iou, attempts = result(tmp_path / "retried")
+    assert attempts == [0, 1, *[0] * (WINDOWS - 2)] and min(iou) == 1.0
+    process(tmp_path / "straight", GOOD, retries=0)
+    a, b = (RunReader(tmp_path / name).arrays.read("generated", 0, FRAMES) for name in ("retried", "straight"))
+    assert np.array_equal(a, b), "a rejected attempt leaves no trace"
+    assert RunReader(tmp_path / "retried").log.attempts[1][0]["iou_min"] == 1.0
+
+
+def test_the_best_of_bad_attempts_is_kept(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[2] = [4, 2, 6]
+    process(tmp_path, shifts, retries=2)
+    iou, attempts = result(tmp_path)
+    assert attempts[2] == 1 and [record["attempt"] for record in RunReader(tmp_path).log.attempts[2]] == [1, 2]
+    assert min(iou) == pytest.approx(6 / 10)
+
+
+def test_the_first_attempt_stands_where_none_is_better(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[0] = [2, 4, 6]
+    process(tmp_path / "retried", shifts, retries=2)
+    process(tmp_path / "straight", shifts, retries=0)
+    assert result(tmp_path / "retried") == result(tmp_path / "straight")
+    a, b = (RunReader(tmp_path / name).arrays.read("generated", 0, FRAMES) for name in ("retried", "straight"))
+    assert np.array_equal(a, b)
+
+
+def test_an_interrupted_loop_goes_on_with_what_it_tried(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[1] = [4, 2, 0]
+    with pytest.raises(KeyboardInterrupt):
+        process(tmp_path, shifts, retries=1, stop_after=2)
+    generate = process(tmp_path, shifts, retries=2)
+    assert (1, 2) in [call[:2] for call in generate.calls] and (1, 1) not in [call[:2] for call in generate.calls]
+    assert result(tmp_path)[1][1] == 2
+
+
+def test_no_attempt_where_the_object_was_lost_before(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[1] = [20, 20, 20]  # off the picture: nothing is white any more
+    shifts[2] = [5, 0, 0]
+    generate = process(tmp_path, shifts, retries=1)
+    assert (2, 1) not in [call[:2] for call in generate.calls]
+
+
+def test_later_attempts_are_wider_and_stronger() -> None:
+    assert [vars(settings_of(attempt, 8, None)) for attempt in (0, 1, 2, 3)] == [
+        {"attempt": 0, "dilate": 8, "strength": None},
+        {"attempt": 1, "dilate": 8, "strength": None},
+        {"attempt": 2, "dilate": 12, "strength": 1.25},
+        {"attempt": 3, "dilate": 16, "strength": 1.5},
+    ]
+
+
+def test_the_journal_holds_every_attempt(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[1] = [3, 0, 0]
+    process(tmp_path, shifts, retries=2)
+    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert [(line["window"], line["attempt"]) for line in lines if line["kind"] == "attempt"] == [(1, 1)]
