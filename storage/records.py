@@ -41,7 +41,8 @@ def check_record(record: Record, where: str) -> None:
     Raises:
         RunDirectoryError: when a field is missing, of another type, out of range, or names something outside the run.
     """
-    wrong = _CHECKS[record["kind"]](record) if record.get("kind") in _CHECKS else "kind"
+    check = _CHECKS.get(str(record.get("kind")))
+    wrong = check(record) if check is not None else "kind"
     if wrong:
         raise RunDirectoryError(
             f"{where}: '{wrong}' is nothing that this program wrote ({str(record.get(wrong))[:60]!r}): "

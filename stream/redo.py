@@ -11,15 +11,17 @@ from typing import Any
 
 from stages.base import Array, Output, Window
 from storage.errors import RunDirectoryError, UsageError
-from storage.manifest import read_manifest
 from storage.rundir import RunDirectory
 from stream.events import Reporter
+from stream.recorded import read_run
 from stream.repair import committed_windows
-from stream.session import Session, recorded_config, resume
+from stream.session import Session, resume
 from stream.steps import Steps
 
 
-def redo(path: Path, windows: Sequence[int], seed: int | None, text: str | None, as_json: bool = False) -> dict[str, Any]:
+def redo(
+    path: Path, windows: Sequence[int], seed: int | None, text: str | None, as_json: bool = False
+) -> dict[str, Any]:
     """Make these windows of the run in `path` again; returns the summary.
 
     Args:
@@ -30,7 +32,7 @@ def redo(path: Path, windows: Sequence[int], seed: int | None, text: str | None,
         UsageError: when the run has no such window.
         RunDirectoryError: when the run is not finished, or did not keep what this needs.
     """
-    config = recorded_config(path, read_manifest(path))
+    _, config = read_run(path)
     changed = dataclasses.replace(
         config, seed=config.seed + 1 if seed is None else seed, text=config.text if text is None else text
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from stages.base import Stage
 from stages.decode import DecodeStage
-from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.errors import InputError, RunDirectoryError
 from storage.rundir import (
     FORMAT_VERSION,
     Manifest,
@@ -27,6 +27,7 @@ from stream.config import CHAIN, Difference, RunConfig, config_digest, differenc
 from stream.events import Reporter, Stopwatch, make_reporter
 from stream.finish import finish_run
 from stream.pipeline import Pipeline, Retry
+from stream.recorded import read_run
 from stream.repair import repair_run
 from stream.signals import InterruptShield
 from stream.source import FrameSource, InputGuard
@@ -122,7 +123,7 @@ def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool =
 def continue_or_begin(
     config: RunConfig, out: Path, overwrite: bool, as_json: bool, prepare: Callable[[Manifest], None]
 ) -> dict[str, Any]:
-    """Like `start`, but a new run directory is first made by `prepare(manifest)`, with tracking from elsewhere in it."""
+    """Like `start`, but a new run directory is first made by `prepare(manifest)`, with others' tracking in it."""
     with clear_lines(out), InterruptShield().installed() as interrupts:
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
@@ -144,26 +145,12 @@ def resume(
         prepare: called with the locked, mended run before it goes on (`skate redo`).
     """
     with clear_lines(out), InterruptShield().installed() as interrupts:
-        manifest = read_manifest(out)
-        config = dataclasses.replace(recorded_config(out, manifest), **(changes or {}))
+        manifest, begun = read_run(out)
+        config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         _refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
         return _drive(Session(config, models, manifest, guard, out, interrupts), as_json, prepare)
-
-
-def recorded_config(out: Path, manifest: Manifest) -> RunConfig:
-    """The config that a run was begun with.
-
-    Raises:
-        RunDirectoryError: when `run.json` does not hold one.
-    """
-    try:
-        return RunConfig.from_json(manifest["config"])
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise RunDirectoryError(
-            f"{out / 'run.json'}: its config is none that this program wrote ({error}): start anew with --overwrite"
-        ) from error
 
 
 def _refuse(out: Path, found: list[Difference]) -> None:
@@ -177,7 +164,7 @@ def _refuse(out: Path, found: list[Difference]) -> None:
 def _reconcile(out: Path, manifest: Manifest, overwrite: bool) -> None:
     """Make what is in `out` fit the manifest, or refuse; nothing happens where there is nothing."""
     try:
-        old = read_manifest(out)
+        old, _ = read_run(out)
     except ManifestDamaged:
         _restore_manifest(out, manifest, overwrite)
         return

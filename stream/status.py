@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.rundir import CommitLog, Manifest, is_locked, read_log, read_manifest
+from storage.rundir import CommitLog, Manifest, is_locked, read_log
 from storage.verify import find_damage
-from stream.config import RunConfig
+from stream.recorded import read_run
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
     Raises:
         RunDirectoryError: when there is no run, or its journal is damaged.
     """
-    manifest = read_manifest(path)
-    config = RunConfig.from_json(manifest["config"])
+    manifest, config = read_run(path)
     log = read_log(path)
     done = {stage: log.done(stage) for stage in config.stages}
     decoded = log.of("decode")

@@ -32,6 +32,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on the processor or the GPU."""
     if isinstance(error, MemoryError):
         return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return True  # EAGAIN: FFmpeg, when a thread finds no room for its stack
     return any(words in str(error).lower() for words in _NO_MEMORY)
 
 
@@ -53,7 +55,7 @@ def clear_lines(out: Path) -> Iterator[None]:
             raise
         raise fault from error
     except OSError as error:
-        if error.errno == errno.ENOMEM:
+        if out_of_memory(error):
             raise _memory(error, out) from error
         remedy = _REMEDIES.get(error.errno or 0, "mend it")
         raise EnvironmentFault(

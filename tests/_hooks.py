@@ -1,7 +1,9 @@
 """Called in a forked child before the command (see `_zygote`): what goes wrong, and when."""
 
+import errno
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from storage import rundir
@@ -29,3 +31,57 @@ def signal_after_commits(commits: int, number: int) -> None:
 def kill_at_commit(commits: int) -> None:
     """Kill this process right before its commit number `commits + 1`."""
     _at_commit(commits + 1, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def at_decode_commit(window: int, action: str, path: str, other: str = "") -> None:
+    """Do something to a file right before the decoded window is checked and committed.
+
+    Args:
+        window: which.
+        action: "delete", "truncate" or "replace" (by `other`).
+        path: the file.
+    """
+    from stream import ahead
+
+    original = ahead.DecodeAhead.take
+
+    def take(self: ahead.DecodeAhead) -> ahead.Decoded:
+        decoded = original(self)
+        file = Path(path)
+        if decoded.index == window:
+            if action == "delete":
+                file.unlink()
+            elif action == "truncate":
+                os.truncate(file, file.stat().st_size // 2)
+            else:
+                Path(other).replace(file)
+        return decoded
+
+    ahead.DecodeAhead.take = take  # type: ignore[method-assign]
+
+
+def no_space(writes: int) -> None:
+    """From the n-th write on, of a chunk or of anything that is flushed, the disk is full."""
+    from storage import arrays
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    count = 0
+
+    def another() -> None:
+        nonlocal count
+        count += 1
+        if count >= writes:
+            raise full
+
+    original_set, original_fsync = arrays._DigestingStore.set, os.fsync
+
+    async def write(self: arrays._DigestingStore, key: str, value: Any) -> None:
+        another()
+        await original_set(self, key, value)
+
+    def fsync(handle: int) -> None:
+        another()
+        original_fsync(handle)
+
+    arrays._DigestingStore.set = write  # type: ignore[method-assign]
+    os.fsync = fsync

@@ -1,0 +1,191 @@
+"""Kill a run at every commit point and at random times, damage its files one by one, resume, and compare every byte.
+
+    python bench/chaos.py                   every point, 50 random times, 60 damaged files: about 10 minutes of one core
+    python bench/chaos.py --damage 0 --random 5
+
+Prints a line a trial and writes bench/records/chaos.json: runs, kills, mismatches. Exits 1 at any mismatch. What must
+be the same: all arrays decoded, every file of run.zarr with the carried states, all segments, output.mp4, iou.csv.
+
+Another way to run (a generator over a server that dies) is one more entry of `SCENARIOS`: a context manager that gives
+a `Case`, the clip and the options of `skate run`.
+"""
+
+import argparse
+import json
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, differing, make_case, results  # noqa: E402
+from _zygote import Zygote  # noqa: E402
+
+from stream.session import versions  # noqa: E402
+
+RECORD = ROOT / "bench" / "records" / "chaos.json"
+WAYS = ("deleted", "truncated", "flipped")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The clip and the windows of a trial."""
+
+    frames: int
+    width: int
+    height: int
+    window: int
+    overlap: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that was disturbed.
+
+    Attributes:
+        kind: "point", "time" or "damage". what: the fault point, the seconds, or the file and what was done to it.
+        killed: whether the process died of it. code: of the run that finished it. differing: what is not the same.
+    """
+
+    kind: str
+    what: str
+    killed: bool
+    code: int
+    differing: list[str]
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended well and everything is the same."""
+        return self.code in (0, 1) and not self.differing
+
+
+@contextmanager
+def preview(folder: Path, clip: Clip) -> Iterator[Case]:
+    """The embedded generator, a small random SAM 2.1, the mini pose models."""
+    yield make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap)
+
+
+SCENARIOS: dict[str, Callable[[Path, Clip], AbstractContextManager[Case]]] = {"preview": preview}
+
+
+class Chaos:
+    """Carries out trials against a run that nothing disturbed."""
+
+    def __init__(self, zygote: Zygote, case: Case, folder: Path) -> None:
+        self._zygote = zygote
+        self._case = case
+        self._run = folder / "run"
+        self._finished = folder / "reference"
+        ended = zygote.run(case.run(self._finished))
+        if ended.code not in (0, 1):
+            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
+        self.seconds = ended.seconds
+        self._wanted = results(self._finished)
+        self.trials: list[Trial] = []
+
+    def files(self) -> list[str]:
+        """What the journal vouches for, and the arrays' metadata."""
+        run = self._finished
+        found = [
+            path for name in ("run.zarr", "segments") for path in sorted((run / name).rglob("*")) if path.is_file()
+        ]
+        return sorted(str(path.relative_to(run)) for path in found) + ["output.mp4", "report/iou.csv"]
+
+    def kill_at_point(self, point: str) -> None:
+        """Kill the run at a fault point, then resume it."""
+        ended = self._zygote.run(self._case.run(self._run), fault=point)
+        self._finish("point", point, ended.code == -9)
+
+    def kill_at_time(self, seconds: float) -> None:
+        """Kill the run after so many seconds, then resume it."""
+        ended = self._zygote.run(self._case.run(self._run), kill_after=seconds)
+        self._finish("time", f"{seconds:.3f} s", ended.code == -9)
+
+    def damage(self, name: str, way: str) -> None:
+        """Damage a file of the finished run, see that it is found, then resume."""
+        shutil.copytree(self._finished, self._run, ignore=shutil.ignore_patterns(".lock"))
+        path = self._run / name
+        data = bytearray(path.read_bytes())
+        if way == "deleted":
+            path.unlink()
+        elif way == "truncated":
+            path.write_bytes(data[: len(data) // 2])
+        else:
+            data[len(data) // 2] ^= 4
+            path.write_bytes(data)
+        status = self._zygote.run(["status", str(self._run), "--verify", "--json"])
+        found = json.loads(status.output.splitlines()[-1])["damaged"]
+        self._finish("damage", f"{name} {way}", False, [] if found == [name] else [f"--verify says {found}"])
+
+    def _finish(self, kind: str, what: str, killed: bool, already: list[str] | None = None) -> None:
+        begun = (self._run / "run.json").exists()
+        ended = self._zygote.run(["resume", str(self._run)] if begun else self._case.run(self._run))
+        found = differing(results(self._run), self._wanted) if ended.code in (0, 1) else ["not finished"]
+        trial = Trial(kind, what, killed, ended.code, [*(already or []), *found])
+        self.trials.append(trial)
+        verdict = "same" if trial.good else f"DIFFERS {trial.differing[:4]} {ended.output[-400:]}"
+        print(f"{len(self.trials):4} {kind:<7} {what:<48} {'killed' if killed else 'ran on':<7} {verdict}", flush=True)
+        shutil.rmtree(self._run)
+
+
+def main() -> int:
+    """Run the trials, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="preview")
+    parser.add_argument("--random", type=int, default=50, help="kills at random times")
+    parser.add_argument("--damage", type=int, default=60, help="damaged files (negative: all)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=21)
+    parser.add_argument("--size", default="96x64")
+    parser.add_argument("--window", type=int, default=5)
+    parser.add_argument("--overlap", type=int, default=2)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    given = parser.parse_args()
+    width, height = (int(side) for side in given.size.split("x"))
+    clip = Clip(given.frames, width, height, given.window, given.overlap)
+    rng = random.Random(given.seed)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="skate-chaos-") as name, Zygote() as zygote:
+        folder = Path(name)
+        with SCENARIOS[given.scenario](folder, clip) as case:
+            chaos = Chaos(zygote, case, folder)
+            for point in (*POINTS, *OTHER_POINTS):
+                chaos.kill_at_point(f"{point}#{rng.randint(1, 5)}")
+            for point in FINISH_POINTS:
+                chaos.kill_at_point(point)
+            for _ in range(given.random):
+                chaos.kill_at_time(rng.uniform(0.0, chaos.seconds))
+            files = chaos.files()
+            chosen = files if given.damage < 0 else sorted(rng.sample(files, min(given.damage, len(files))))
+            for index, file in enumerate(chosen):
+                chaos.damage(file, WAYS[index % len(WAYS)])
+    bad = [trial for trial in chaos.trials if not trial.good]
+    record = {
+        "scenario": given.scenario,
+        "clip": asdict(clip),
+        "seed": given.seed,
+        "runs": len(chaos.trials),
+        "kills": sum(trial.killed for trial in chaos.trials),
+        "damaged_files": sum(trial.kind == "damage" for trial in chaos.trials),
+        "mismatches": len(bad),
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "versions": versions(),
+        "trials": [asdict(trial) for trial in chaos.trials],
+    }
+    given.record.parent.mkdir(parents=True, exist_ok=True)
+    given.record.write_text(json.dumps(record, indent=1) + "\n")
+    print(", ".join(f"{key}: {record[key]}" for key in ("runs", "kills", "damaged_files", "mismatches")))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""A run directory from elsewhere, made to harm: nothing outside it is read or written, nothing large is allocated."""
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _crash import copied, shared_case
+from _zygote import shared_zygote
+
+from storage.errors import RunDirectoryError
+from storage.journal import Journal, decode_line, encode_line
+from storage.records import check_record
+from storage.rundir import read_manifest, write_manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COMMIT: dict[str, Any] = {
+    "kind": "commit",
+    "stage": "sink",
+    "window": 3,
+    "span": [9, 12],
+    "chunk_frames": 3,
+    "seconds": 0.5,
+    "digests": {"masks/object/c.3.0.0": "0" * 32, "state/track/3/c.0": "0" * 32, "state/track/3/zarr.json": "0" * 32},
+    "info": {"segment": "00003.mp4", "sha256": "0" * 64},
+}
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**COMMIT, **values}
+
+
+def test_a_record_of_this_program_passes() -> None:
+    check_record(COMMIT, "journal")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        changed(info={"segment": "../../../etc/passwd", "sha256": "0" * 64}),
+        changed(info={"segment": "/etc/passwd", "sha256": "0" * 64}),
+        changed(info={"segment": "00003.mp4"}),
+        changed(info={"segment": ["00003.mp4"], "sha256": "0" * 64}),
+        changed(info=[]),
+        changed(digests={"../../outside/c.0": "0" * 32}),
+        changed(digests={"/tmp/c.0": "0" * 32}),
+        changed(digests={"frames/../../c.0": "0" * 32}),
+        changed(digests={"state/../../x/c.0": "0" * 32}),
+        changed(digests={"state/track/../c.0": "0" * 32}),
+        changed(digests={"state/track/3/../../c.0": "0" * 32}),
+        changed(digests={"frames/c.0\n": "0" * 32}),
+        changed(digests={"frames/c.0": "0" * 31}),
+        changed(digests={"frames/c.0": None}),
+        changed(digests=None),
+        changed(stage="../decode"),
+        changed(stage=7),
+        changed(window=-1),
+        changed(window=10**12),
+        changed(window="3"),
+        changed(window=True),
+        changed(span=[0, 10**15]),
+        changed(span=[5, 2]),
+        changed(span=[0]),
+        changed(chunk_frames=0),
+        changed(chunk_frames=10**9),
+        changed(seconds="soon"),
+        changed(kind="exec"),
+        changed(kind=["commit"]),
+        {"kind": "drop", "arrays": ["../.."], "stop": 3},
+        {"kind": "drop", "arrays": ["frames"], "stop": 10**15},
+        {"kind": "drop", "arrays": "frames", "stop": 3},
+        {"kind": "revoke", "stages": ["a/b"], "window": 0},
+        {"kind": "revoke", "stages": ["decode"], "window": None},
+        {"kind": "finish", "files": {"../../output.mp4": "0" * 64}},
+        {"kind": "finish", "files": {"/etc/passwd": "0" * 64}},
+        {"kind": "finish", "files": {"report/../../x.mp4": "0" * 64}},
+        {"kind": "finish", "files": ["output.mp4"]},
+        {"kind": "config", "digest": "../x"},
+        {},
+    ],
+    ids=str,
+)
+def test_records_that_lead_astray_are_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(encode_line(record))
+    with pytest.raises(RunDirectoryError, match=r"line 1: .* is nothing that this program wrote"):
+        Journal(path)
+
+
+def rewritten(run: Path, kind: str, change: dict[str, Any]) -> None:
+    """Change every record of a kind, with a checksum that is right."""
+    lines = []
+    for line in (run / "journal.jsonl").read_bytes().splitlines():
+        record = decode_line(line)
+        assert record is not None
+        lines.append(encode_line({**record, **change} if record["kind"] == kind else record))
+    (run / "journal.jsonl").write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize("command", [["resume"], ["status", "--verify"], ["export", "--to", "exported"]])
+def test_a_journal_that_names_files_elsewhere(tmp_path: Path, command: list[str]) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"mine")
+    rewritten(run, "finish", {"files": {"../secret.mp4": hashlib.sha256(b"mine").hexdigest()}})
+    arguments = [str(tmp_path / word) if word == "exported" else word for word in command[1:]]
+    ended = shared_zygote().run([command[0], str(run), *arguments])
+    assert ended.code == 6, ended.output
+    assert "nothing that this program wrote" in ended.output and len(ended.output.splitlines()) == 1
+    assert secret.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("where", ["segments", "run.zarr/frames", "run.zarr/state/track/5", "report", "journal.jsonl"])
+def test_links_out_of_the_directory_are_refused(tmp_path: Path, where: str) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    outside = tmp_path / "outside"
+    (run / where).rename(outside)
+    before = {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()}
+    (run / where).symlink_to(outside)
+    ended = shared_zygote().run(["resume", str(run)])
+    assert ended.code == 6, ended.output
+    assert "is a symbolic link" in ended.output and len(ended.output.splitlines()) == 1
+    assert {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()} == before
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (0, 64), (-5, 64), ("96", 64), (20000, 20000), (True, None)])
+def test_dimension_bombs_in_run_json(tmp_path: Path, size: tuple[Any, Any]) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["video"]["width"], manifest["video"]["height"] = size
+    write_manifest(run, manifest)
+    with pytest.raises(RunDirectoryError, match="nothing that this program wrote"):
+        read_manifest(run)
+
+
+def test_a_config_that_is_none(tmp_path: Path) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    for change in ({"config": None}, {"config": {"prompt": 3}}, {"config": {}}, {"decisive": {"window": 3}}):
+        manifest = {**json.loads((finished / "run.json").read_text()), **change}
+        write_manifest(run, manifest)
+        for command in (["resume", str(run)], ["status", str(run)]):
+            ended = shared_zygote().run(command)
+            assert ended.code == 6 or (command[0] == "status" and "decisive" in change), ended.output
+            assert "Traceback" not in ended.output and (ended.code != 6 or len(ended.output.splitlines()) == 1)
+
+
+def test_a_huge_block_is_not_allocated(tmp_path: Path) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    file = run / "run.zarr" / "state" / "track" / "6" / "zarr.json"
+    metadata = json.loads(file.read_text())
+    metadata["shape"] = [10**14]
+    file.write_text(json.dumps(metadata))
+    from storage.rundir import RunReader
+
+    with pytest.raises(RunDirectoryError, match="is missing or damaged"):
+        RunReader(run).arrays.read_state("track", 6)
+
+
+def test_nothing_is_pickled() -> None:
+    """No module of the packages imports pickle or its kin, or lets a loader fall back on it."""
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    for package in ("storage", "stages", "stream"):
+        for file in (ROOT / package).rglob("*.py"):
+            text = file.read_text()
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Import):
+                    assert not {item.name.split(".")[0] for item in node.names} & forbidden, file
+                if isinstance(node, ast.ImportFrom) and {item.name for item in node.names} != {"UnpicklingError"}:
+                    assert (node.module or "").split(".")[0] not in forbidden, file
+            for word in ("allow_pickle=True", "yaml.load(", "yaml.unsafe_load", "eval(", "exec("):
+                assert word not in text.replace("self.model.eval(", "").replace(".eval(", ""), f"{file}: {word}"
+            calls = text.count("torch.load(")
+            assert text.count("weights_only=True") >= calls, f"{file}: torch.load would unpickle"
