@@ -1,0 +1,117 @@
+"""Whole runs against the test server, through the command line: identity, two servers, resume, variations by a loop."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from _runs import invoke, small_models
+from fake_comfy import FakeComfy, Faults, Identity
+
+from stages._pose.openpose_json import pose_keypoint_chunks
+from stages._video.plain import plain_frames
+from stages.base import Array
+from storage.rundir import RunReader
+from stream.demo import DemoConfig, Scene
+from stream.demo.clip import write_clip
+from stream.windows import WindowPlan
+
+CLIP = DemoConfig(frames=41, width=96, height=64, seed=2)
+PLAN = WindowPlan(17, 5)
+
+
+class Given:
+    """A clip with true masks and poses as files, and the options of a run on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clip = folder / "clip.mp4"
+        write_clip(CLIP, self.clip)
+        scene = Scene(CLIP)
+        masks = folder / "masks"
+        masks.mkdir()
+        poses = []
+        for t in range(CLIP.frames):
+            frame = scene.frame(t)
+            cv2.imwrite(str(masks / f"frame_{t:05d}.png"), frame.object_mask.astype(np.uint8) * 255)
+            score = frame.joints_visible[:, None].astype(np.float32)
+            poses.append(np.concatenate([frame.joints, score], axis=1))
+        (folder / "pose.json").write_text("".join(pose_keypoint_chunks(poses, CLIP.height, CLIP.width)))
+        tracking = ["--masks", str(masks), "--pose", str(folder / "pose.json")]
+        sizes = ["--window", "17", "--overlap", "5", "--size", "96x64", "--reskin", "object"]
+        self.options = [*tracking, *sizes, *small_models(folder)[:4], "--keep", "all", "--timeout", "60"]
+
+    def run(self, out: Path, *servers: FakeComfy, more: tuple[str, ...] = ()) -> Any:
+        addresses = [word for server in servers for word in ("--server", server.address)]
+        return invoke(["generate", str(self.clip), "--out", str(out), *self.options, *addresses, *more])
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    return Given(tmp_path_factory.mktemp("given"))
+
+
+def generated(run: Path) -> Array:
+    return RunReader(run).arrays.read("generated", 0, CLIP.frames)
+
+
+def hosts(run: Path) -> list[str]:
+    return [record["info"].get("server") for record in RunReader(run).log.of("generate")]
+
+
+@pytest.mark.parametrize("continuity", ["tail", "blend"])
+def test_the_identity_generator_gives_the_source_back(given: Given, tmp_path: Path, continuity: str) -> None:
+    source = np.stack(list(plain_frames(given.clip)))
+    starts = [window.read.start for window in PLAN.windows(CLIP.frames)]
+    with FakeComfy(Identity(source, starts)) as server:
+        result = given.run(tmp_path / "run", server, more=("--continuity", continuity))
+        assert result.code in (0, 1), result.err
+    assert np.array_equal(generated(tmp_path / "run"), source)
+
+
+def test_two_servers_one_dying_give_what_one_gives(given: Given, tmp_path: Path) -> None:
+    with FakeComfy() as lone:
+        assert given.run(tmp_path / "lone", lone, more=("--continuity", "blend")).code in (0, 1)
+    with FakeComfy(step_seconds=0.05) as first, FakeComfy(faults=Faults().on_runs(None, "die")) as second:
+        result = given.run(tmp_path / "two", first, second, more=("--continuity", "blend"))
+        assert result.code in (0, 1), result.err
+    assert np.array_equal(generated(tmp_path / "lone"), generated(tmp_path / "two"))
+    assert first.address in hosts(tmp_path / "two")
+
+
+def test_a_run_that_lost_its_server_resumes_on_another(given: Given, tmp_path: Path) -> None:
+    with FakeComfy() as lone:
+        assert given.run(tmp_path / "lone", lone).code in (0, 1)
+    with FakeComfy(faults=Faults().on_runs(None, "error")) as broken:
+        result = given.run(tmp_path / "run", broken)
+        assert result.code == 5 and len(result.err.strip().splitlines()[-1]) < 600
+    status = json.loads(invoke(["status", str(tmp_path / "run"), "--json"]).out)
+    assert status["state"] == "interrupted" and status["done"]["generate"] == 1
+    with FakeComfy() as other:
+        result = given.run(tmp_path / "run", other)
+        assert result.code in (0, 1), result.err
+        assert len(other.prompts) == status["windows"] - 1, "what was generated is not generated again"
+    assert np.array_equal(generated(tmp_path / "lone"), generated(tmp_path / "run"))
+    assert (tmp_path / "lone" / "output.mp4").read_bytes() == (tmp_path / "run" / "output.mp4").read_bytes()
+
+
+def test_prompts_queued_by_a_loop(given: Given, tmp_path: Path) -> None:
+    with FakeComfy() as server:
+        assert given.run(tmp_path / "first", server).code in (0, 1)
+        for name in ("samurai", "robot in the rain"):
+            out = tmp_path / name.replace(" ", "_")
+            arguments = ["generate", str(tmp_path / "first"), "--out", str(out), "--server", server.address]
+            result = invoke([*arguments, "--prompt", name])
+            assert result.code in (0, 1), result.err
+            texts = json.dumps(server.prompts[-1])
+            assert name in texts
+    assert not np.array_equal(generated(tmp_path / "samurai"), generated(tmp_path / "robot_in_the_rain"))
+
+
+def test_no_server_is_one_line(given: Given, tmp_path: Path) -> None:
+    result = invoke(
+        ["generate", str(given.clip), "--out", str(tmp_path / "run"), *given.options, "--server", "127.0.0.1:9"]
+    )
+    assert result.code == 5 and "127.0.0.1:9" in result.err.strip().splitlines()[-1]
+    assert "Traceback" not in result.err
