@@ -70,6 +70,8 @@ class Pipeline:
         """Work through the clip; returns its length in frames."""
         with self.steps:
             self.run.delete_stale_blocks()
+            if self.making and self.run.log.finished is None:
+                self.steps.open(self.making[0])  # a generator that cannot work says so before anything is tracked
             window = None
             for window in self._tracked_windows():
                 self._work(self.making, window)

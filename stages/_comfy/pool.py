@@ -84,8 +84,7 @@ class ServerPool:
         for index, client in enumerate(self.clients):
             if index in self._dead:
                 continue
-            others = any(i not in self._dead for i in range(len(self.clients)) if i != index)
-            client.patience = client.timeouts.failover if others else client.timeouts.patience
+            client.patience = client.timeouts.failover  # nothing is under way yet that patience could save
             try:
                 work(client)
             except ServerUnreachable as error:
