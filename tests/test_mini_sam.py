@@ -1,0 +1,151 @@
+"""The small SAM 2.1 that ships: it loads, has the promised size, follows the demo; its training data is repeatable."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
+from training.mini_sam.config import base_settings, build, predictor_settings, write_yaml
+from training.mini_sam.demo_clips import demo_clip
+from training.mini_sam.evaluate import BOARD, PERSON, SHIPPED, box_of, ious
+from training.mini_sam.objective import frame_loss, mask_loss
+from training.mini_sam.predict import load_predictor, preprocess, track
+from training.mini_sam.rollout import RawDecoder, roll
+from training.mini_sam.sequences import SequenceConfig, Sequences, choose_frames
+from training.mini_sam.synthetic import synthetic_clip
+
+WEIGHTS, CONFIG = SHIPPED / "sam.safetensors", SHIPPED / "sam.yaml"
+LEAST_PARAMETERS, MOST_PARAMETERS = 2_000_000, 5_000_000
+MOST_BYTES = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Any:
+    torch.set_num_threads(2)
+    return load_predictor(CONFIG, WEIGHTS)
+
+
+def test_the_weights_are_small_and_in_half_precision() -> None:
+    tensors = load_file(WEIGHTS)
+    assert WEIGHTS.stat().st_size <= MOST_BYTES
+    assert LEAST_PARAMETERS <= sum(tensor.numel() for tensor in tensors.values()) <= MOST_PARAMETERS
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+
+
+def test_the_yaml_is_what_the_training_builds(predictor: Any, tmp_path: Path) -> None:
+    write_yaml(tmp_path / "sam.yaml", predictor.image_size)
+    assert (tmp_path / "sam.yaml").read_text() == CONFIG.read_text()
+
+
+def test_the_yaml_decides_every_post_processing_setting(predictor: Any) -> None:
+    assert predictor.fill_hole_area == 0
+    assert predictor.binarize_mask_from_pts_for_mem_enc is True
+    assert predictor.sam_mask_decoder.dynamic_multimask_via_stability is False
+    assert predictor.non_overlap_masks is False
+    assert (predictor.num_maskmem, predictor.max_obj_ptrs_in_encoder) == (7, 16)
+    assert set(predictor_settings(256)) - set(base_settings(256)) == {
+        "fill_hole_area", "non_overlap_masks", "clear_non_cond_mem_around_input", "add_all_frames_to_correct_as_cond",
+    }  # fmt: skip
+
+
+def test_it_follows_board_and_person_of_the_demo(predictor: Any) -> None:
+    scene = Scene(DemoConfig(6, 640, 360, 24, 1))
+    rendered = [scene.frame(index) for index in range(6)]
+    truth = {
+        BOARD: np.stack([frame.object_mask for frame in rendered]),
+        PERSON: np.stack([frame.person_mask for frame in rendered]),
+    }
+    frames = np.stack([frame.image for frame in rendered])
+    found = track(predictor, frames, {number: box_of(mask[0]) for number, mask in truth.items()})
+    assert ious(found[BOARD], truth[BOARD]).mean() > 0.8
+    assert ious(found[PERSON], truth[PERSON]).mean() > 0.8
+
+
+def test_preprocessing_has_the_range_of_the_stock_loader() -> None:
+    white = preprocess(np.full((1, 8, 12, 3), 255, np.uint8), 32)
+    assert white.shape == (1, 3, 32, 32)
+    assert torch.allclose(
+        white[0, :, 0, 0], (1 - torch.tensor((0.485, 0.456, 0.406))) / torch.tensor((0.229, 0.224, 0.225))
+    )
+
+
+def test_a_seed_gives_the_same_clip_and_another_one_another() -> None:
+    first, again, other = (synthetic_clip(seed, 3, 64) for seed in (5, 5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+    assert first[0].shape == (3, 64, 64, 3) and first[1].shape == (3, 64, 64, 2)
+
+
+def test_a_seed_gives_the_same_sequences() -> None:
+    def first_three() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        data = iter(Sequences(SequenceConfig(4, 64, 96, None, 0.5), (9,)))
+        return [next(data) for _ in range(3)]
+
+    for one, two in zip(first_three(), first_three(), strict=True):
+        assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+
+
+def test_the_seeds_people_use_are_refused_for_training() -> None:
+    with pytest.raises(ValueError, match="not for training"):
+        demo_clip(TRAINING_SEED_BASE - 1, 1)
+
+
+@pytest.mark.parametrize("restyle", [False, True])
+def test_a_demo_clip_for_training_has_both_masks(restyle: bool) -> None:
+    planes = demo_clip(TRAINING_SEED_BASE, 2, 96, restyle)
+    assert planes.shape == (2, 96, 96, 5) and planes.dtype == np.uint8
+    assert (planes[..., 4].max(axis=(1, 2)) == 255).all()
+
+
+def test_the_prompted_frame_shows_a_target_and_the_run_stays_in_the_clip() -> None:
+    areas = np.zeros((40, 2))
+    areas[10:20, 0] = 500.0
+    for seed in range(50):
+        positions = choose_frames(np.random.default_rng(seed), areas, 7, 40.0)
+        assert positions is not None and len(positions) == 7
+        assert 10 <= positions[0] < 20
+        assert positions.min() >= 0 and positions.max() < 40
+        assert len(set(np.diff(positions[1:]))) == 1
+    assert choose_frames(np.random.default_rng(0), np.zeros((40, 2)), 7, 40.0) is None
+
+
+def test_the_mask_loss_is_least_for_the_truth() -> None:
+    truth = torch.zeros(1, 1, 32, 32)
+    truth[..., 8:12, 8:24] = 1
+    good, empty, wide = truth * 20 - 10, torch.full_like(truth, -10.0), torch.full_like(truth, 10.0)
+    losses = [float(mask_loss(logits, truth)) for logits in (good, empty, wide)]
+    assert losses[0] < 0.05 and losses[1] > 1 and losses[2] > 1
+
+
+def test_an_absent_target_teaches_the_score_alone() -> None:
+    proposals = torch.zeros(2, 3, 16, 16, requires_grad=True)
+    scores = torch.zeros(2, 1, requires_grad=True)
+    loss = frame_loss(proposals, torch.rand(2, 3), scores, torch.zeros(2, 64, 64), torch.ones(2))
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    assert proposals.grad is not None and not proposals.grad.any()
+    assert scores.grad is not None and (scores.grad > 0).all()
+
+
+def test_one_step_reaches_every_part_of_the_model() -> None:
+    torch.manual_seed(0)
+    model: Any = build(base_settings(64)).train()
+    clips = [synthetic_clip(seed, 4, 64) for seed in (1, 2)]
+    images, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*clips, strict=True))
+    rollout = roll(model, RawDecoder(model), images, masks, np.random.default_rng(0))
+    assert rollout is not None and len(rollout.frames) in (3, 4)
+    rollout.loss.backward()  # type: ignore[no-untyped-call]
+    for part in (model.image_encoder, model.memory_attention, model.memory_encoder, model.sam_mask_decoder):
+        assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+
+
+def test_the_record_names_what_shipped() -> None:
+    import hashlib
+
+    record = json.loads((Path(__file__).parents[1] / "training" / "mini_sam" / "record.json").read_text())
+    assert record["shipped"]["sha256"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
