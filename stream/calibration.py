@@ -1,7 +1,7 @@
 """How long stages took in earlier runs on this machine, for the time that a plan foretells. It influences no result."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,14 @@ def record_calibration(log: CommitLog, config: RunConfig, manifest: Manifest, pa
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "seconds": dict(sorted(merged.items()))}, indent=2) + "\n"
     write_atomic(file, text.encode())
+
+
+def keep_times(log: CommitLog, config: RunConfig, manifest: Manifest, note: Callable[[str], None]) -> None:
+    """`record_calibration`, where a cache folder that cannot be written is told and does not fail a finished run."""
+    try:
+        record_calibration(log, config, manifest)
+    except OSError as error:
+        note(f"{calibration_file()}: {error.strerror or error}: later plans will not know how long this run took")
 
 
 def duration_text(seconds: float) -> str:

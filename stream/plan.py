@@ -1,7 +1,7 @@
 """What a run will take before it starts: frames, windows, memory, disk and time, held against what is there."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from storage.errors import EnvironmentFault
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from storage.sizes import format_size
 from stream.assembly import Models
-from stream.calibration import Calibration, duration_text, expected_seconds
+from stream.calibration import Calibration, duration_text, expected_seconds, read_calibration
 from stream.config import RunConfig
 from stream.events import rss_bytes
 
@@ -145,6 +145,26 @@ def _smaller(stage: str) -> str:
     if stage == "pose":
         return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"
     return "take a smaller --window"
+
+
+def announce_plan(
+    config: RunConfig,
+    models: Models,
+    manifest: Manifest,
+    stages: Sequence[Stage],
+    out: Path,
+    note: Callable[[str], None],
+) -> None:
+    """Tell what the run will take, before anything is written; nothing where it is finished already.
+
+    Raises:
+        EnvironmentFault: when it does not fit.
+    """
+    if (out / "journal.jsonl").exists() and read_log(out).finished is not None:
+        return
+    plan = make_plan(config, models, manifest, stages, out, read_calibration())
+    note(plan.text())
+    plan.check()
 
 
 def make_plan(

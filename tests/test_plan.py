@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _small_run import small_run
 
 from stages.base import Inputs, Output, Stage, Window
 from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest
+from stream import calibration
 from stream import plan as plan_module
 from stream.assembly import Models
 from stream.calibration import (
@@ -19,12 +21,13 @@ from stream.calibration import (
     calibration_keys,
     duration_text,
     expected_seconds,
+    keep_times,
     measured,
     read_calibration,
     record_calibration,
 )
 from stream.config import RunConfig
-from stream.plan import Plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
+from stream.plan import Plan, announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
 
 MB = 1_000_000
 MANIFEST: Manifest = {"video": {"width": 1280, "height": 720, "claimed_frames": 201, "claimed_fps": 24.0}}
@@ -192,6 +195,28 @@ def test_damaged_calibration_is_none(tmp_path: Path, text: str) -> None:
     assert read_calibration(tmp_path / "calibration.json") == Calibration()
     record_calibration(journal(2), config(tmp_path), MANIFEST, tmp_path / "calibration.json")
     assert json.loads((tmp_path / "calibration.json").read_text())["format"] == 1
+
+
+def test_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(calibration, "calibration_file", lambda: tmp_path / "file" / "calibration.json")
+    told: list[str] = []
+    keep_times(journal(2), config(tmp_path), MANIFEST, told.append)
+    assert len(told) == 1 and "later plans will not know" in told[0]
+
+
+def test_plan_is_told_before_a_run_and_not_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "read_calibration", Calibration)
+    told: list[str] = []
+    out = tmp_path / "RUN"
+    asked = config(tmp_path, ram=10**9)
+    with pytest.raises(EnvironmentFault, match="over --ram"):
+        announce_plan(asked, models(), MANIFEST, stages(), out, told.append)
+    assert len(told) == 1 and told[0].startswith("plan ")
+    assert not out.exists()
+    finished = small_run()
+    announce_plan(asked, models(), MANIFEST, stages(), finished, told.append)
+    assert len(told) == 1
 
 
 def test_durations_read_well() -> None:
