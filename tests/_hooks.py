@@ -84,4 +84,4 @@ def no_space(writes: int) -> None:
         original_fsync(handle)
 
     arrays._DigestingStore.set = write  # type: ignore[method-assign]
-    os.fsync = fsync
+    os.fsync = fsync  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Damaged files: found by `status --verify`, repaired by `resume` with the same bytes, or refused; never a wrong one."""
+"""Damaged files: found by `status --verify`, repaired by `resume` with the same bytes, or refused; never misread."""
 
 import json
 import shutil
