@@ -43,7 +43,7 @@ def working_bytes(run: Path) -> int:
 def measure(frames: int, folder: Path, options: list[str]) -> dict[str, Any]:
     """Run the demo at one length; returns frames, seconds, peak RSS and peak working disk in bytes."""
     run = folder / f"run{frames}"
-    command = [sys.executable, "-m", "stream.cli", "demo", "--json", "--out", str(run), "--frames", str(frames), *options]
+    command = [sys.executable, "-m", "stream.cli", "demo", "--json", "--out", str(run), "--frames", str(frames)]
     peak = 0
     done = threading.Event()
 
@@ -56,7 +56,7 @@ def measure(frames: int, folder: Path, options: list[str]) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        finished = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     finally:
         done.set()
         watcher.join()

@@ -32,7 +32,7 @@ class Window:
         new: frames seen first in this window; decode, pose and track write these.
         final: frames that no later window changes any more; blend, sink and score write these.
         last: whether the clip ends with this window.
-        padded_frames: length of the generated window, 4n+1 and >= `read.frames` (more only in a clip shorter than a window).
+        padded_frames: length of the generated window, 4n+1, >= `read.frames` (more only in a very short clip).
     """
 
     index: int

@@ -36,7 +36,7 @@ __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """What makes one try at a window differ from another: number, mask dilation (pixels), VACE strength, seed, prompt."""
+    """What makes one try at a window differ from another: number, dilation (pixels), VACE strength, seed, prompt."""
 
     window: int
     number: int

@@ -263,9 +263,7 @@ class DecodeStage(Stage):
                     break
                 verified.add(seconds)
         if passed < frames or len(verified) < len(digests):
-            raise InputError(
-                f"{self.config.path}: frame {max(0, passed - 1)} is not the one decoded before: {CHANGED}"
-            )
+            raise InputError(f"{self.config.path}: frame {max(0, passed - 1)} is not the one decoded before: {CHANGED}")
 
 
 def read_span(

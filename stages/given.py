@@ -86,12 +86,15 @@ class _Given(Stage):
         for t in range(window.new.start, window.new.stop):
             item = next(self._items, None)
             if item is None:
-                raise InputError(f"{self._option} {self._path}: ends after {t} frames, the video goes on: give one a frame")
+                raise InputError(
+                    f"{self._option} {self._path}: ends after {t} frames, the video goes on: give one a frame"
+                )
             items.append(item)
         self._next_frame = window.new.stop
         if window.last and next(self._items, None) is not None:
             raise InputError(
-                f"{self._option} {self._path}: goes on after {window.new.stop} frames, where the video ends: give one a frame"
+                f"{self._option} {self._path}: goes on after {window.new.stop} frames, where the video ends: "
+                "give one a frame"
             )
         return np.stack(items)
 

@@ -1,4 +1,4 @@
-"""What the user points at: the object's prompt, corrections of it, and the person's box. Pixels of the upright source."""
+"""What the user points at: the object's prompt, its corrections, the person's box. Pixels of the upright source."""
 
 from dataclasses import dataclass
 

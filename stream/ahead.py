@@ -63,5 +63,5 @@ class DecodeAhead:
                 self.peak_depth = max(self.peak_depth, self._queue.qsize())
                 last = bool(output.info["last"])
                 self._next += 1
-        except BaseException as error:  # handed to the thread that takes
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that takes, which raises it
             self._queue.put(error)

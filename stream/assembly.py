@@ -58,7 +58,7 @@ def resolve_models(config: RunConfig, only: Iterable[Kind] | None = None) -> Mod
     for kind, model in found.items():
         if model.sha256 is not None and _sha256(model.path) != model.sha256:
             raise EnvironmentFault(
-                f"{kind} model {model.path} is damaged: its sha256 is {_sha256(model.path)}, it must be {model.sha256}: "
+                f"{kind} model {model.path} is damaged: its sha256 is {_sha256(model.path)}, not {model.sha256}: "
                 f"run `skate models fetch {model.name}` again"
             )
     return Models({str(kind): model for kind, model in found.items()})
@@ -137,9 +137,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
     )
 
 
-def build_stages(
-    config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter
-) -> list[Stage]:
+def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> list[Stage]:
     """The run's stages in order, closed; one SAM 2.1 is shared by tracking and scoring."""
     from stages._sam.model import SamModel
     from stages.decode import DecodeStage

@@ -21,6 +21,7 @@ from stream.assembly import sink_config
 from stream.config import RunConfig
 
 FORMAT = 1
+_IDENTITIES = (" weights", " config")  # of models, among what decides a run's results
 PIECE_FRAMES = 12  # read at a time
 CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep their colours
 MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
@@ -127,7 +128,7 @@ def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_styl
         "video": {**manifest["video"], "frames": frames},
         "config": config,
         "config_digest": manifest["config_digest"],
-        "models": {key: value[1] for key, value in manifest["decisive"].items() if key.endswith((" weights", " config"))},
+        "models": {name: value for name, (_, value) in manifest["decisive"].items() if name.endswith(_IDENTITIES)},
         "versions": manifest["versions"],
         "untracked": untracked,
         "pose_style": pose_style,

@@ -20,11 +20,13 @@ def write_ruled_frame(video: Path, index: int, target: Path) -> str:
     Raises:
         InputError: when the video has no such frame.
     """
-    count = 0
-    for count, frame in enumerate(plain_frames(video), start=1):
+    frame, count = None, 0
+    for picture in plain_frames(video):
+        count += 1
         if count == index + 1:
+            frame = picture
             break
-    else:
+    if frame is None:
         raise InputError(f"--at {index}: {video} has {count} frames, counted from 0")
     if not cv2.imwrite(str(target), np.ascontiguousarray(ruled(frame)[..., ::-1])):
         raise EnvironmentFault(f"--to {target}: cannot be written as a PNG: choose a path that ends in .png")

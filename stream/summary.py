@@ -23,7 +23,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"({speed:.2f} frames/s), {memory}"
     ]
     if summary["gate"] is None:
-        lines.append("gate     none: nothing was generated" if not summary["output"] else "gate     none: nothing is tracked")
+        lines.append(f"gate     none: nothing {'is tracked' if summary['output'] else 'was generated'}")
     else:
         lines.append(
             f"gate     {summary['gate']}: IoU mean {summary['iou_mean']:.4f}, 5th percentile {summary['iou_p5']:.4f}, "

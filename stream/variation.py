@@ -1,7 +1,6 @@
 """Another variation from a run that is tracked already: its masks and poses are reused, only generation is new."""
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -76,4 +75,4 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
         shutil.copytree(reader.path / "run.zarr" / name, building / "run.zarr" / name)
     if out.exists():
         out.rmdir()
-    os.replace(building, out)
+    building.replace(out)

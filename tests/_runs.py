@@ -49,4 +49,5 @@ def small_clip(folder: Path) -> Path:
 def small_models(folder: Path) -> list[str]:
     """Options that choose a random SAM 2.1 of 128 px and the mini pose models."""
     config = write_small_sam(folder)
-    return ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml), "--pose", "mini", "--detector", "mini"]
+    sam = ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml)]
+    return [*sam, "--pose", "mini", "--detector", "mini"]

@@ -111,9 +111,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
         refusal(path)
 
 
-@pytest.mark.parametrize(
-    ("tags", "word"), [((9, 1, 9, 16), "PQ"), ((9, 1, 9, 18), "HLG"), ((8, 1, 1, 1), "matrix 8")]
-)
+@pytest.mark.parametrize(("tags", "word"), [((9, 1, 9, 16), "PQ"), ((9, 1, 9, 18), "HLG"), ((8, 1, 1, 1), "matrix 8")])
 def test_colours_that_would_be_misread_are_refused(tmp_path: Path, tags: tuple[int, int, int, int], word: str) -> None:
     path = make(tmp_path / "clip.mp4", Clip(2, tags=(9, 1, 9, 9), pixel_format="yuv420p10le"))
     assert decode(path)[1].colour_matrix == 9

@@ -47,7 +47,8 @@ def install(monkeypatch: pytest.MonkeyPatch, suffixes: list[str], outside: Path 
 
 
 @pytest.mark.parametrize(
-    "address", ["file:///etc/passwd", "ftp://host/a.mp4", "concat://a", "http:///a.mp4", "https://", "rtmp://h/a", "-x://h"]
+    "address",
+    ["file:///etc/passwd", "ftp://host/a.mp4", "concat://a", "http:///a.mp4", "https://", "rtmp://h/a", "-x://h"],
 )
 def test_other_schemes_are_refused(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = install(monkeypatch, ["mp4"])

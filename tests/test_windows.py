@@ -1,5 +1,7 @@
 """Window arithmetic: every frame new once, final once, chunks never shared, whatever the length."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_every_frame_is_new_once_and_final_once(plan: WindowPlan, frames: int) -
     for kind in ("new", "final"):
         spans = [getattr(window, kind) for window in windows]
         assert spans[0].start == 0 and spans[-1].stop == frames
-        assert all(a.stop == b.start and a.frames > 0 for a, b in zip(spans, [*spans[1:], Span(frames, frames)], strict=True))
+        assert all(a.stop == b.start and a.frames > 0 for a, b in itertools.pairwise([*spans, Span(frames, frames)]))
 
 
 @settings(max_examples=400, deadline=None)
@@ -46,8 +48,7 @@ def test_windows_never_share_a_chunk_and_are_full(plan: WindowPlan, frames: int)
 @settings(max_examples=200, deadline=None)
 @given(plan=plans(), frames=st.integers(1, 2000))
 def test_a_last_window_finds_what_it_needs_in_what_is_kept(plan: WindowPlan, frames: int) -> None:
-    windows = list(plan.windows(frames))
-    for before, window in zip(windows, windows[1:], strict=False):
+    for before, window in itertools.pairwise(plan.windows(frames)):
         # after a window everything before its final span is dropped
         assert window.read.start >= before.final.start
         assert window.new.start - window.final.start == plan.overlap

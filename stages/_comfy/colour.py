@@ -69,7 +69,8 @@ def from_lab(lab: Array) -> Array:
     cubic = np.stack([middle + lab[..., 1] / 500.0, middle, middle - lab[..., 2] / 200.0], axis=-1)
     xyz = np.where(cubic**3 > EPSILON, cubic**3, (116.0 * cubic - 16.0) / KAPPA)
     linear = np.clip(xyz @ XYZ_TO_RGB.T, 0.0, 1.0)
-    return 255.0 * np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    coded: Array = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return 255.0 * coded
 
 
 def statistics(frames: Array, where: Array) -> Statistics | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -68,7 +69,8 @@ def check_colour(path: Path, picture: av.VideoFrame) -> None:
     if transfer in _HDR_TRANSFERS:
         raise InputError(f"{path}: is HDR, {_HDR_TRANSFERS[transfer]}: convert it to SDR first ({_TONE_MAP})")
     matrix = int(picture.colorspace)
-    dolby = any(side.type.name in ("DOVI_METADATA", "DOVI_RPU_BUFFER") for side in picture.side_data)
+    sides: Any = picture.side_data  # PyAV's stubs call it a mapping; it yields the entries
+    dolby = any(side.type.name in ("DOVI_METADATA", "DOVI_RPU_BUFFER") for side in sides)
     if dolby and matrix not in _KNOWN_MATRICES[:1]:
         raise InputError(f"{path}: is Dolby Vision without an SDR base layer: convert it to SDR first ({_TONE_MAP})")
     if not picture.format.is_rgb and matrix not in _KNOWN_MATRICES:

@@ -87,7 +87,7 @@ def to_picture(image: Array, settings: EncoderSettings) -> av.VideoFrame:
     )
     low, high = (0, 255) if tags.coding_range == FULL_RANGE else (16, 235)
     plane = picture.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
     np.add(luma, 1, out=luma, where=(luma > low) & (luma < high))
     picture.colorspace, picture.color_range = tags.matrix, tags.range
     picture.color_primaries, picture.color_trc = tags.primaries, tags.transfer

@@ -55,7 +55,11 @@ _REMEDY = "find the damaged piece with `skate status RUN --verify`, then `skate 
 
 
 def _place(
-    packet: av.Packet, stream: VideoStream, stamps: list[int], index: int, last_frame_seconds: float | None
+    packet: "av.Packet[VideoStream]",
+    stream: VideoStream,
+    stamps: list[int],
+    index: int,
+    last_frame_seconds: float | None,
 ) -> None:
     """Give a packet its stamp and duration in the whole clip."""
     if index + 1 < len(stamps):
@@ -70,7 +74,7 @@ def _place(
     packet.duration = duration
 
 
-def _packets(segment: Path) -> Iterator["tuple[av.Packet, VideoStream]"]:
+def _packets(segment: Path) -> Iterator["tuple[av.Packet[VideoStream], VideoStream]"]:
     try:
         with av.open(str(segment.absolute()), "r", container_options={"protocol_whitelist": "file"}) as source:
             template = source.streams.video[0]

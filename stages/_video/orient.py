@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -65,7 +66,8 @@ def orientation_of(path: Path, picture: av.VideoFrame) -> Orientation:
     Raises:
         InputError: when the display matrix is no multiple of 90 degrees.
     """
-    for side in picture.side_data:
+    sides: Any = picture.side_data  # PyAV's stubs call it a mapping; it yields the entries
+    for side in sides:
         if side.type.name == "DISPLAYMATRIX" and side.buffer_size >= 36:
             found = from_matrix(struct.unpack("=9i", bytes(side)[:36]))
             if found is None:

@@ -107,9 +107,7 @@ def read_again(
         yield image
         given += 1
     if given < span.frames:
-        raise InputError(
-            f"{source.path}: frame {span.start + given} is not the one decoded before: {CHANGED}"
-        )
+        raise InputError(f"{source.path}: frame {span.start + given} is not the one decoded before: {CHANGED}")
 
 
 def _skip_before(frames: Iterator[SourceFrame], seconds: float) -> Iterator[SourceFrame]:

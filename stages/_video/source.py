@@ -121,15 +121,18 @@ class VideoSource:
         self._stamp = _stamp(path)
         self._frames = self._from_start(careful=False)
         try:
-            self._held = next(self._frames, None)
+            self.properties = self._probe()
         except BaseException:
             self.close()
             raise
+        self._first_pts: int | None = self._clock.first_pts
+
+    def _probe(self) -> VideoProperties:
+        """Decode the first frame, which is held until it is asked for, and tell what the video is."""
+        self._held = next(self._frames, None)
         if self._held is None or self._reader is None:
-            self.close()
-            raise InputError(f"{path}: not one frame can be decoded: fetch or export it again")
-        self.properties: VideoProperties = _properties(self._reader, self._held)
-        self._first_pts = self._clock.first_pts
+            raise InputError(f"{self.path}: not one frame can be decoded: fetch or export it again")
+        return _properties(self._reader, self._held)
 
     @property
     def repaired_times(self) -> int:

@@ -32,9 +32,7 @@ def _demo_options() -> list[Any]:
         option("clip", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
     ]
 )
-def demo_command(
-    out: str, frames: int, clip_size: tuple[int, int], clip_seed: int, **options: Any
-) -> int:
+def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: int, **options: Any) -> int:
     """Render a synthetic skate clip whose masks and keypoints are known, run everything on it with the small models
     that ship with this package (no network, no GPU), and print how accurate pose and masks are.
 

@@ -28,7 +28,7 @@ _SAM_OPTIONS = MODEL_OPTIONS[:2]
         *PROMPT_OPTIONS,
         INPUT_OPTIONS[1],
         *_SAM_OPTIONS,
-        option("gate", "--iou-threshold", type=float, help="Every frame must be above it.  [default: the run's, or 0.90]"),
+        option("gate", "--iou-threshold", type=float, help="All must be above.  [default: the run's, or 0.90]"),
         option("limits", "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="For SAM 2.1."),
         option("output", "--quiet", is_flag=True, help="No line a frame."),
         JSON,
@@ -55,7 +55,9 @@ def evaluate_command(run: str | None, **options: Any) -> int:
 def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
     given = [run is not None, options["metadata"] is not None, options["original"] is not None]
     if sum(given) != 1:
-        raise UsageError("evaluate takes one of: RUN; --metadata FILE --generated VIDEO; --original MASKS --generated VIDEO")
+        raise UsageError(
+            "evaluate takes one of: RUN; --metadata FILE --generated VIDEO; --original MASKS --generated VIDEO"
+        )
     from stream import evaluate
 
     if run is not None:

@@ -10,8 +10,12 @@ from stream.cli.options import GroupedCommand, option, stack
 @stack(
     [
         option("output", "--to", required=True, type=click.Path(file_okay=False), help="The folder to write."),
-        option("output", "--pose-style", type=click.Choice(["controlnet", "vace", "wan-animate"]),
-               help="Of drawn skeletons.  [default: the run's]"),
+        option(
+            "output",
+            "--pose-style",
+            type=click.Choice(["controlnet", "vace", "wan-animate"]),
+            help="Of drawn skeletons.  [default: the run's]",
+        ),
     ]
 )
 def export_command(run: str, to: str, pose_style: str | None) -> int:

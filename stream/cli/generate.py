@@ -9,7 +9,6 @@ from storage.errors import UsageError
 from stream.cli.options import (
     GATE_OPTIONS,
     GENERATION_OPTIONS,
-    JSON,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
     OUT,

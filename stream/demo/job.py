@@ -90,7 +90,7 @@ def mask_box(mask: Array) -> Box:
 
 
 def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool) -> tuple[dict[str, Any], Truth]:
-    """Render, run, compare. The object's prompt is the truth's box on frame 0; the person is found by the pose stage."""
+    """Render, run, compare. The object's prompt is the truth's box on frame 0; the pose stage finds the person."""
     video = out / "input" / f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}.mp4"
     if not video.exists():
         video.parent.mkdir(parents=True, exist_ok=True)
