@@ -16,6 +16,7 @@ from storage.rundir import (
     Manifest,
     ManifestDamaged,
     RunDirectory,
+    RunReader,
     clear_run,
     read_log,
     read_manifest,
@@ -23,10 +24,13 @@ from storage.rundir import (
 )
 from stream.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
 from stream.attempts import ClosedLoop
+from stream.calibration import record_calibration
+from stream.comparison import write_comparison
 from stream.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
 from stream.events import Reporter, Stopwatch, make_reporter
 from stream.finish import finish_run
 from stream.pipeline import Pipeline, Retry
+from stream.plan import announce_plan
 from stream.recorded import read_run
 from stream.repair import repair_run
 from stream.signals import InterruptShield
@@ -244,6 +248,8 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
     watch = Stopwatch()
     config, reporter = session.config, make_reporter(as_json)
     try:
+        stages = session.stages(reporter)
+        announce_plan(config, session.models, session.manifest, stages, session.out, reporter.note)
         with open_run(config, session.manifest, session.out) as run:
             if config.keep == "all":
                 run.keep_all()
@@ -253,7 +259,7 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
             _announce(reporter, run, config, session.manifest)
             pipeline = Pipeline(
                 run,
-                session.stages(reporter),
+                stages,
                 config.plan,
                 session.source(run),
                 reporter,
@@ -264,9 +270,22 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
             )
             pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
             frames = pipeline.process()
-            return finish_run(run, config, frames, watch.seconds)
+            summary = finish_run(run, config, frames, watch.seconds)
+            _afterwards(session, run, reporter)
+            return summary
     finally:
         reporter.close()
+
+
+def _afterwards(session: Session, run: RunDirectory, reporter: Reporter) -> None:
+    """What a finished run leaves beside its results: the comparison, and its times for later plans."""
+    comparison = session.out / "comparison.mp4"
+    if session.config.comparison and session.config.generates and not comparison.exists():
+        write_comparison(RunReader(session.out), session.config, comparison)
+    try:
+        record_calibration(run.log, session.config, session.manifest)
+    except OSError as error:
+        reporter.note(f"the times of this run are not kept for later plans: {error}")
 
 
 def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Reporter) -> Retry | None:

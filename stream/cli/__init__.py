@@ -77,9 +77,9 @@ def _run(arguments: list[str], as_json: bool) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail(Interrupted.exit_code, "interrupted: what is committed is kept, `skate resume` continues", as_json)
     except BrokenPipeError:
-        # The reader of our output went away (`skate evaluate ... | head`): nothing is left to say to it.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
-        return 0
+        # The reader of our output went away (`skate evaluate ... | head`): end as SIGPIPE would have ended us.
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
+        return 128 + 13
 
 
 def _fail(code: int, message: str, as_json: bool) -> int:
