@@ -121,6 +121,13 @@ def test_summary_of_what_was_only_tracked() -> None:
     assert summary(table(), Facts(), 0.4)["gate"] == "passed"
 
 
+def test_a_gate_passed_over_nothing_is_no_success() -> None:
+    unseen = frame_table(np.arange(10) / 24, np.zeros((10, 2)), score_records())
+    page = report_page("x", summary(unseen, Facts(), 0.4), [], {}, {})
+    assert "Gate passed, but the object was never seen" in page and 'class="verdict bad"' in page
+    assert "never seen" not in report_page("x", summary(table(), Facts(), 0.4), [], {}, {})
+
+
 def test_csv_is_exact() -> None:
     text = iou_csv(table())
     lines = text.split("\n")

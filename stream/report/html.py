@@ -77,6 +77,8 @@ def _verdict(values: Mapping[str, Any]) -> str:
         "passed": (f"Gate passed: every scored frame has an IoU above {threshold}", "good"),
         "failed": (f"Gate failed: {count} of {values['frames_scored']} frames are not above {threshold}", "bad"),
     }.get(values["gate"] or "", ("Not scored: poses and masks only", "soft"))
+    if values["gate"] == "passed" and not values["object"]["visible_frames"]:
+        text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
     facts = f"{values['frames']} frames in {values['windows']} windows"
     return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>'
 
