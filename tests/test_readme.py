@@ -1,7 +1,8 @@
 """Every command line of README and docs/ is run, in the order it stands there, on a clip of a second.
 
 What a line asks of a clip of the reader's (box, models, window) is replaced by what fits the test's clip. Lines marked
-as needing the network, a GPU, Docker or Windows are only parsed; the steps of installing are run by `test_docker.py`.
+as needing the network, a GPU, Docker or Windows are only parsed; the steps of installing are run by `test_docker.py`;
+benches, minutes long each, are only looked up.
 """
 
 import re
@@ -109,9 +110,14 @@ def other(line: Line) -> None:
         done = subprocess.run(["make", "-n", *line.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         return
-    assert line.words[0] in BY_HAND, f"{line}: neither run nor marked with what it needs"
+    scripts = [ROOT / word for word in line.words[1:] if re.fullmatch(r"(bench|training)/.*\.py", word)]
+    assert scripts or line.words[0] in BY_HAND, f"{line}: neither run nor marked with what it needs"
+    for script in scripts:  # minutes long each: that it is there and knows its options has to do
+        assert script.is_file(), f"{line}: {script.name} is not there"
+        for option in (word for word in line.words if word.startswith("--")):
+            assert f'"{option}"' in script.read_text(encoding="utf-8"), f"{line}: {option}"
     for word in line.words[1:]:
-        if re.fullmatch(r"(bench|requirements|training)/.*", word):
+        if word.startswith("requirements/"):
             assert (ROOT / word).is_file(), f"{line}: {word} is not there"
 
 
