@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.errors import EnvironmentFault, SkateError
+import av
+
+from storage.errors import EnvironmentFault, InputError, SkateError
 
 # How libraries say it, beside MemoryError: torch (CPU and CUDA), ONNX Runtime, OpenCV, the thread library.
 _NO_MEMORY = (
@@ -69,7 +71,10 @@ def clear_lines(out: Path) -> Iterator[None]:
 
 def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
     """An error that a stage raised because memory ran out is no damaged file."""
-    return _memory(error.__cause__, out) if error.__cause__ is not None and out_of_memory(error.__cause__) else None
+    cause = error.__cause__
+    if isinstance(error, InputError) and isinstance(cause, av.error.MemoryError):
+        return None  # FFmpeg says this of a file whose header claims a table of gigabytes
+    return _memory(cause, out) if cause is not None and out_of_memory(cause) else None
 
 
 def _memory(error: BaseException, out: Path) -> EnvironmentFault:
