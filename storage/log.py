@@ -8,6 +8,13 @@ from storage.metadata import Lengths
 from storage.records import Record
 
 STATE_KEEP_EVERY = 10  # besides the latest state and the one before: where a repair can begin
+LARGE_STATES = ("blend",)  # whole frames: only the latest and the one before, or the disk would fill with the clip
+
+
+def is_landmark(stage: str, window: int) -> bool:
+    """Whether the state after this window is kept for later repairs."""
+    return window % STATE_KEEP_EVERY == 0 and stage not in LARGE_STATES
+
 
 Task = tuple[str, int]  # stage, window
 
@@ -110,7 +117,7 @@ class CommitLog:
         if key.startswith("state/raw/"):
             return not self.keeps_all and ("blend", window) in self.commits
         if is_block(key):
-            return not self.keeps_all and window % STATE_KEEP_EVERY != 0 and window < self.done(stage) - 2
+            return not self.keeps_all and not is_landmark(stage, window) and window < self.done(stage) - 2
         return (chunk_index(key) + 1) * self.chunk_frames <= self.dropped.get(array_of(key), 0)
 
 

@@ -19,7 +19,7 @@ from storage.durable import fsync_folder, make_folder, remove_partials
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import Journal
-from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, read_log
+from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, is_landmark, read_log
 from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
 from storage.records import Record, segment_of
 from storage.spans import Span
@@ -59,6 +59,7 @@ class Commit:
         state: the stage's carried state as `(values, arrays)`, or None when it carries nothing.
         info: small facts (JSON) for later stages and the report.
         seconds: how long the stage worked (wall clock; it never influences a result).
+        rss_bytes, vram_bytes: memory when it was done and its peak on the GPU, for the report; None: not measured.
     """
 
     stage: str
@@ -69,6 +70,8 @@ class Commit:
     state: tuple[Mapping[str, Any], Mapping[str, Array]] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    rss_bytes: int | None = None
+    vram_bytes: int | None = None
 
 
 class RunReader:
@@ -170,6 +173,8 @@ class RunDirectory:
                 "digests": digests,
                 "info": dict(work.info),
                 "seconds": round(work.seconds, 6),
+                "rss_bytes": work.rss_bytes,
+                "vram_bytes": work.vram_bytes,
             }
         )
         fault_point(f"{work.stage}.journal")
@@ -177,7 +182,7 @@ class RunDirectory:
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
-        if window >= 0 and window % STATE_KEEP_EVERY and not self.log.keeps_all:
+        if window >= 0 and not is_landmark(stage, window) and not self.log.keeps_all:
             self.arrays.delete_block(stage, window)
 
     def delete_stale_blocks(self) -> None:

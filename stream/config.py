@@ -97,6 +97,8 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is below {low}")
         if not 0.0 < self.iou_threshold < 1.0:
             raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1")
+        if self.size is not None and (self.size[0] % 16 or self.size[1] % 16):
+            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: both must be multiples of 16, e.g. 832x480")
         if self.fps is not None and not 0.1 <= self.fps <= 1000:
             raise UsageError(f"--fps {self.fps:g} is outside 0.1..1000")
 
@@ -163,6 +165,9 @@ class Difference:
     new: Any
 
     def __str__(self) -> str:
+        if isinstance(self.old, dict) and isinstance(self.new, dict):
+            inner = [key for key in self.new if self.old.get(key) != self.new[key]]
+            return ", ".join(f"{self.name} {key}: was {self.old.get(key)}, now {self.new[key]}" for key in inner)
         return f"{self.name}: was {json.dumps(self.old)}, now {json.dumps(self.new)}"
 
 

@@ -50,6 +50,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         "iou_min": report["iou"]["min"],
         "iou_min_frame": report["iou"]["min_frame"],
         "failed_frames": report["failed_frames"],
+        "object_frames": report["object"]["visible_frames"],
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss_bytes(),
         "peak_vram_bytes": peak_vram_bytes(),

@@ -263,16 +263,17 @@ def disk_bytes(
     if generating:
         each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
     each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture
-    states = 2 + config.plan.count(frames) / STATE_KEEP_EVERY
-    return working, int(frames * each + states * _state_bytes(config, models, picture))
+    memories = _memory_bytes(config, models) * (2 + config.plan.count(frames) / STATE_KEEP_EVERY)
+    held = 2 * config.overlap * picture if generating else 0  # blend's states are not kept for long
+    return working, int(frames * each + memories + held)
 
 
-def _state_bytes(config: RunConfig, models: Models, picture: int) -> int:
-    """What one window's carried states take: SAM 2.1's memories of three tracked objects, and the blend's overlap."""
+def _memory_bytes(config: RunConfig, models: Models) -> int:
+    """What one window's carried SAM 2.1 memories take: of object and person, and of the object in the result."""
     yaml = models["sam"].config_path
     assert yaml is not None  # resolve() refuses a SAM without one
     memory = object_state_bytes(read_config(yaml), 1 + len(config.correct))
-    return 2 * memory if not config.generates else 3 * memory + config.overlap * picture
+    return (3 if config.generates else 2) * memory
 
 
 def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, int] | None:

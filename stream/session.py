@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages._sam.prompts import PromptSchedule
 from stages.base import Stage
 from stages.decode import DecodeStage
+from stages.prompts import check_box_inside
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import (
     FORMAT_VERSION,
@@ -92,6 +94,14 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
     }
 
 
+def _check_prompts(config: RunConfig, manifest: Manifest) -> None:
+    """Refuse prompts that do not fit the frame before anything is written or loaded."""
+    height, width = manifest["video"]["height"], manifest["video"]["width"]
+    PromptSchedule(config.prompt, config.correct).check_inside(height, width)
+    if config.person_box is not None:
+        check_box_inside("--person-box", config.person_box, width, height)
+
+
 def _file_digest(option: str, path: str) -> str:
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -120,6 +130,7 @@ def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool =
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         manifest = make_manifest(config, models, guard)
+        _check_prompts(config, manifest)
         _reconcile(out, manifest, overwrite)
         return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
 

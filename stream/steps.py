@@ -12,6 +12,7 @@ from stages.base import Array, Inputs, Output, Stage, State, Window
 from storage.errors import RunDirectoryError
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
+from stream.events import peak_vram_bytes, rss_bytes
 from stream.source import FrameSource
 
 
@@ -77,6 +78,8 @@ class Steps:
             state=state.to_parts() if carries_state(stage) else None,
             info=done.output.info,
             seconds=done.seconds,
+            rss_bytes=rss_bytes(),
+            vram_bytes=peak_vram_bytes(),
         )
 
     def prefetch(self, stage: Stage, window: Window) -> None:

@@ -32,6 +32,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         if summary["failed_frames"]:
             count = sum(b - a for a, b in summary["failed_frames"])
             lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
+    lines.append(f"object   seen in {summary['object_frames']} of {summary['frames']} frames")
     if summary["output"]:
         lines.append(f"output   {summary['output']}")
     lines.append(f"report   {summary['run']}/report")

@@ -38,7 +38,7 @@ class WindowPlan:
 
     def __post_init__(self) -> None:
         if self.window < 5 or self.window % 4 != 1:
-            legal = max(5, self.window // 4 * 4 + 1)
+            legal = max(5, (self.window - 1) // 4 * 4 + 1)
             raise UsageError(f"--window {self.window} is not 4n+1 (5, 9, ... 81): the nearest below is {legal}")
         if not 0 <= self.overlap <= (self.window - 1) // 2:
             raise UsageError(
