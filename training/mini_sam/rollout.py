@@ -74,11 +74,14 @@ def _points(masks: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
     return {"point_coords": coords, "point_labels": torch.ones(len(clicks), 1, dtype=torch.int32)}
 
 
-def _targets(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _targets(masks: Tensor, second_share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """The targets to prompt in `masks` [B, T, S, S, K]: clip [N], weight in the loss [N], truth [N, T, S, S]."""
     size = masks.shape[2]
     area = (masks[:, 0] > 0.5).float().sum((1, 2)) * (256 / size) ** 2
     clips, kinds = torch.nonzero(area >= SEEN, as_tuple=True)
+    kept = (kinds == 0) | torch.from_numpy(rng.random(len(kinds)) < second_share)
+    if kept.any():
+        clips, kinds = clips[kept], kinds[kept]
     return clips, torch.tensor(TARGET_WEIGHTS)[kinds], masks.permute(0, 4, 1, 2, 3)[clips, kinds]
 
 
@@ -93,7 +96,14 @@ def _encode(model: Any, images: Tensor) -> tuple[list[Tensor], list[Tensor], Any
     return split[0], split[1], sizes
 
 
-def roll(model: Any, raw: RawDecoder, images: Tensor, masks: Tensor, rng: np.random.Generator) -> Rollout | None:
+def roll(
+    model: Any,
+    raw: RawDecoder,
+    images: Tensor,
+    masks: Tensor,
+    rng: np.random.Generator,
+    second_share: float = 1.0,
+) -> Rollout | None:
     """Track every promptable target of a batch and return the loss.
 
     Args:
@@ -102,11 +112,12 @@ def roll(model: Any, raw: RawDecoder, images: Tensor, masks: Tensor, rng: np.ran
         images: [B, T, S, S, 3] uint8 RGB.
         masks: [B, T, S, S, K] uint8 coverage.
         rng: chooses the kind of prompt, its jitter and the frame numbers.
+        second_share: chance of a second target (the person) to be taken; the first, smaller one always is.
 
     Returns:
         None where no target is visible in any first frame.
     """
-    clips, weights, truth = _targets(masks.float() / 255)
+    clips, weights, truth = _targets(masks.float() / 255, second_share, rng)
     if not len(clips):
         return None
     features, positions, sizes = _encode(model, images)
