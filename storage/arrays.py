@@ -210,9 +210,7 @@ class RunArrays:
                 raise ValueError(f"no array of at most {MAX_BLOCK_BYTES} bytes")
             return np.asarray(block[:])
         except (KeyError, RuntimeError, ValueError, TypeError, FileNotFoundError) as error:
-            raise RunDirectoryError(
-                f"{self.path}/{key} is missing or damaged ({error!r}): `skate resume` repairs it"
-            ) from error
+            raise RunDirectoryError(f"{self.path}/{key} is missing or damaged: `skate resume` repairs it") from error
 
     def blocks(self, name: str) -> list[int]:
         """The windows for which a block of this name is kept."""

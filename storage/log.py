@@ -29,7 +29,9 @@ class CommitLog:
         finished: the record with the digests of the finished files; None when something was committed since.
         config_digest: of the config under which the last commits were made.
         attempts: by window, what was tried after the first attempt failed the gate.
-        keeps_all: whether raw windows and every window's states are kept, so that a window can be made again.
+        redo: the last `skate redo`: windows, seed, text.
+        kept_since: number of the record from which on raw windows and every window's states are kept; None: they
+            are not.
     """
 
     def __init__(self, records: list[Record]) -> None:
@@ -39,7 +41,8 @@ class CommitLog:
         self.finished: Record | None = None
         self.config_digest: str | None = None
         self.attempts: dict[int, list[Record]] = {}
-        self.keeps_all = False
+        self.kept_since: int | None = None
+        self.redo: Record | None = None
         self._done: dict[str, int] = {}
         for record in records:
             self.apply(record)
@@ -63,8 +66,10 @@ class CommitLog:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
         elif kind == "finish":
             self.finished = record
+        elif kind == "redo":
+            self.redo = record
         elif kind == "keep":
-            self.keeps_all = True
+            self.kept_since = int(record["n"])
         elif kind == "attempt":
             self.attempts.setdefault(record["window"], []).append(record)
         elif kind == "config":
@@ -111,13 +116,18 @@ class CommitLog:
         most = None if self.finished is not None else max(frames.values(), default=0) + longest
         return Lengths(frames, most)
 
+    def is_kept(self, task: Task) -> bool:
+        """Whether this commit was made with `--keep all`, so that its state and raw window stay."""
+        commit = self.commits.get(task)
+        return commit is not None and self.kept_since is not None and int(commit["n"]) > self.kept_since
+
     def is_forgotten(self, task: Task, key: str) -> bool:
         """Whether this chunk, block or state of a commit is deleted on purpose."""
         stage, window = task
         if key.startswith("state/raw/"):
-            return not self.keeps_all and ("blend", window) in self.commits
+            return not self.is_kept(task) and ("blend", window) in self.commits
         if is_block(key):
-            return not self.keeps_all and not is_landmark(stage, window) and window < self.done(stage) - 2
+            return not self.is_kept(task) and not is_landmark(stage, window) and window < self.done(stage) - 2
         return (chunk_index(key) + 1) * self.chunk_frames <= self.dropped.get(array_of(key), 0)
 
 

@@ -6,6 +6,7 @@ Kinds:
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
     revoke   the stages' commits from a window on are void
     keep     from here on raw windows and every window's states are kept
+    redo     these windows are to be generated again, with this seed and text (written before anything is void)
     attempt  another attempt at generating a window, and its worst frame's IoU
     finish   sha256 of the finished files by name
 """
@@ -116,6 +117,15 @@ def _attempt(record: Record) -> str | None:
     return None if isinstance(record.get("iou_min"), int | float) else "iou_min"
 
 
+def _redo(record: Record) -> str | None:
+    windows = record.get("windows")
+    if not isinstance(windows, list) or not all(_whole(window, MAX_WINDOWS) for window in windows):
+        return "windows"
+    if not isinstance(record.get("seed"), int):
+        return "seed"
+    return None if isinstance(record.get("text"), str) else "text"
+
+
 def _finish(record: Record) -> str | None:
     files = record.get("files")
     if not isinstance(files, dict):
@@ -130,6 +140,7 @@ _CHECKS: dict[str, Callable[[Record], str | None]] = {
     "revoke": _revoke,
     "keep": lambda record: None,
     "attempt": _attempt,
+    "redo": _redo,
     "finish": _finish,
 }
 

@@ -182,13 +182,13 @@ class RunDirectory:
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
-        if window >= 0 and not is_landmark(stage, window) and not self.log.keeps_all:
+        if window >= 0 and not is_landmark(stage, window) and not self.log.is_kept((stage, window)):
             self.arrays.delete_block(stage, window)
 
     def delete_stale_blocks(self) -> None:
         """Delete raw windows that are blended: nothing reads them again."""
         for window in self.arrays.blocks("raw"):
-            if self.log.get("blend", window) and not self.log.keeps_all:
+            if self.log.get("blend", window) and not self.log.is_kept(("generate", window)):
                 self.arrays.delete_block("raw", window)
 
     def drop(self, names: tuple[str, ...], stop: int) -> None:
@@ -217,12 +217,16 @@ class RunDirectory:
 
     def keep_all(self) -> None:
         """Keep raw windows and every window's states from here on: `skate redo` needs them."""
-        if not self.log.keeps_all:
+        if self.log.kept_since is None:
             self._append({"kind": "keep"})
 
     def note_attempt(self, window: int, attempt: int, iou_min: float) -> None:
         """Note that an attempt at this window was judged, so that a resumed run does not make it again."""
         self._append({"kind": "attempt", "window": window, "attempt": attempt, "iou_min": iou_min})
+
+    def note_redo(self, windows: Iterable[int], seed: int, text: str) -> None:
+        """Note that these windows are to be generated again, so that an interrupted redo is finished."""
+        self._append({"kind": "redo", "windows": list(windows), "seed": seed, "text": text})
 
     def adopt(self, record: Record) -> None:
         """Take over a commit record of another run whose arrays are copied here."""

@@ -85,6 +85,7 @@ class ClosedLoop:
         threshold: of the gate.
         dilate, strength: of the run.
         told: is told about every attempt.
+        note: takes a line for the person who watches.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class ClosedLoop:
         dilate: int,
         strength: float | None,
         told: Retried,
+        note: Callable[[str], None],
     ) -> None:
         self._run = run
         self._steps = steps
@@ -106,6 +108,7 @@ class ClosedLoop:
         self._dilate = dilate
         self._strength = strength
         self._told = told
+        self._note = note
 
     def improve(self, window: Window, commit: Callable[[Stage, int, Done, State], None]) -> None:
         """Try again where the committed window fails; commit the best attempt when it is not the one that stands.
@@ -116,9 +119,18 @@ class ClosedLoop:
         """
         index = window.index
         generated, scored = self._run.log.commits["generate", index], self._run.log.commits["score", index]
+        if "redo" in generated["info"]:
+            return  # somebody chose this one
+        if not self._steps.can_rewind(index):
+            if not self._passes(worst_iou(scored["info"]["iou"])):
+                self._note(
+                    f"window {index + 1} fails the gate and is not tried again: the states before it are gone "
+                    "(run with --keep all to retry later, or --overwrite)"
+                )
+            return
         standing = int(generated["info"].get("attempt", 0))
-        tried = {standing: worst_iou(scored["info"]["iou"])}
-        tried |= {record["attempt"]: record["iou_min"] for record in self._run.log.attempts.get(index, [])}
+        tried = {record["attempt"]: record["iou_min"] for record in self._run.log.attempts.get(index, [])}
+        tried[standing] = worst_iou(scored["info"]["iou"])
         trial = None
         if not lost_before(self._run.log, index):
             for attempt in range(1, self._retries + 1):

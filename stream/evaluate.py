@@ -54,6 +54,8 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     run = RunReader(path)
     config, log = RunConfig.from_json(run.manifest["config"]), run.log
     windows = log.done("sink")
+    if windows == 0 and not config.generates:
+        raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if windows == 0:
         raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
     limit = config.iou_threshold if threshold is None else threshold

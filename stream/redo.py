@@ -11,11 +11,12 @@ from typing import Any
 
 from stages.base import Array, Output, Window
 from storage.errors import RunDirectoryError, UsageError
+from storage.log import CommitLog
 from storage.rundir import RunDirectory
 from stream.events import Reporter
 from stream.recorded import read_run
 from stream.repair import committed_windows
-from stream.session import Session, resume
+from stream.session import Prepare, Session, resume
 from stream.steps import Steps
 
 
@@ -33,47 +34,69 @@ def redo(
         RunDirectoryError: when the run is not finished, or did not keep what this needs.
     """
     _, config = read_run(path)
-    changed = dataclasses.replace(
-        config, seed=config.seed + 1 if seed is None else seed, text=config.text if text is None else text
-    )
+    seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
+    return resume(path, as_json, prepare=preparation(windows, seed, text))
+
+
+def unfinished(log: CommitLog) -> Prepare | None:
+    """What an interrupted redo has left to do, or None."""
+    record = log.redo
+    if record is None:
+        return None
+    wanted = {"seed": record["seed"], "text": record["text"]}
+    generated = {index: log.get("generate", index) for index in record["windows"]}
+    left = [index for index, commit in generated.items() if commit and commit["info"].get("redo") != wanted]
+    return preparation(left, record["seed"], record["text"]) if left else None
+
+
+def preparation(windows: Sequence[int], seed: int, text: str) -> Prepare:
+    """Generates the windows again in a run that is about to go on; what depends on them is left to do."""
 
     def prepare(run: RunDirectory, session: Session, reporter: Reporter) -> None:
-        plan = config.plan
-        known = committed_windows(run.log, plan)
-        _check(run, path, windows, len(known))
-        first = min(windows)
+        changed = dataclasses.replace(session.config, seed=seed, text=text)
+        known = committed_windows(run.log, changed.plan)
+        _check(run, windows, len(known))
+        first = min(*windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
+        run.note_redo(windows, seed, text)
         run.revoke(("blend", "sink", "score"), first)
         with Steps(run, session.stages(reporter, changed), session.source(run)) as steps:
             for window in known[first : max(windows) + 1]:
                 fresh: dict[str, Array] = {}
                 if window.index in windows:
-                    _generate(run, steps, window, changed.seed, changed.text, fresh)
+                    _generate(session, run, steps, window, seed, text, fresh)
                 blend = steps.stages["blend"]
                 done = steps.work(blend, window, fresh)
-                run.commit(steps.commit_of(blend, window.index, done, blend.get_state()))
+                with session.interrupts.shield():
+                    run.commit(steps.commit_of(blend, window.index, done, blend.get_state()))
 
-    return resume(path, as_json, prepare=prepare)
+    return prepare
 
 
-def _check(run: RunDirectory, path: Path, windows: Sequence[int], count: int) -> None:
+def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
+    path = run.path
     missing = [index for index in windows if not 0 <= index < count]
     if missing:
         raise UsageError(f"--windows {missing[0]}: {path} has windows 0 to {count - 1}")
-    if run.log.done("score") != count:
+    if run.log.done("generate") == 0:
+        raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
+    if run.log.done("generate") != count:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
     kept = set(run.arrays.blocks("raw"))
     lacking = [index for index in range(min(windows), count) if index not in kept]
-    if not run.log.keeps_all or lacking:
+    if run.log.kept_since is None or lacking:
         raise RunDirectoryError(
             f"{path} did not keep its raw windows: run with --keep all where windows may have to be made again"
         )
 
 
-def _generate(run: RunDirectory, steps: Steps, window: Window, seed: int, text: str, fresh: dict[str, Array]) -> None:
+def _generate(
+    session: Session, run: RunDirectory, steps: Steps, window: Window, seed: int, text: str, fresh: dict[str, Array]
+) -> None:
     """Generate one window from the state before it, and commit it in place of what stood."""
     generator = steps.stages["generate"]
     steps.rewind(generator, window.index)
-    done = steps.work(generator, window, fresh)
+    done = steps.work(generator, window, fresh, anew=True)
     info = {**done.output.info, "redo": {"seed": seed, "text": text}}
     done = dataclasses.replace(done, output=Output(done.output.arrays, info))
-    run.commit(steps.commit_of(generator, window.index, done, generator.get_state()))
+    with session.interrupts.shield():
+        run.commit(steps.commit_of(generator, window.index, done, generator.get_state()))

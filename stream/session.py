@@ -192,6 +192,9 @@ def _reconcile(out: Path, manifest: Manifest, overwrite: bool) -> None:
     if found and not overwrite:
         _refuse(out, found)
     if not found:
+        if old["config"] != manifest["config"]:  # another path of the same input, servers, retries, ...
+            with open_run(RunConfig.from_json(manifest["config"]), old, out) as run:
+                run.rewrite_manifest({**old, "config": manifest["config"]})
         return
     since = first_affected(found)
     if since == CHAIN[0]:
@@ -265,6 +268,7 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
             if config.keep == "all":
                 run.keep_all()
             repair_run(run, config.plan, lambda: (session.stages(reporter), session.source(run)), reporter.note)
+            prepare = prepare or unfinished_redo(run)
             if prepare is not None:
                 prepare(run, session, reporter)
             _announce(reporter, run, config, session.manifest)
@@ -286,6 +290,15 @@ def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> d
             return summary
     finally:
         reporter.close()
+
+
+def unfinished_redo(run: RunDirectory) -> Prepare | None:
+    """What is left to do of a `skate redo` that was interrupted."""
+    if run.log.redo is None:
+        return None
+    from stream.redo import unfinished  # it builds on this module
+
+    return unfinished(run.log)
 
 
 def _afterwards(session: Session, run: RunDirectory, reporter: Reporter) -> None:
@@ -318,6 +331,7 @@ def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Rep
         config.dilate,
         config.strength,
         told,
+        reporter.note,
     )
     return loop.improve
 

@@ -46,17 +46,18 @@ class Steps:
             stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
         self._standing[stage.name] = index
 
-    def work(self, stage: Stage, window: Window, fresh: dict[str, Array]) -> Done:
+    def work(self, stage: Stage, window: Window, fresh: dict[str, Array], anew: bool = False) -> Done:
         """Let the stage process the window; afterwards it stands before the next.
 
         Args:
             stage: one of the stages.
             window: to be worked on.
             fresh: what this window's stages handed on without a place in the arrays; the stage's own is added.
+            anew: do it as configured, even where it was committed otherwise.
         """
         self.make_ready(stage, window.index)
         committed = self.run.log.get(stage.name, window.index)
-        if committed is not None:  # a repair: the same once more
+        if committed is not None and not anew:  # a repair: the same once more
             stage.repeat(committed["info"])
         inputs = self.inputs(stage, window, fresh)
         started = time.perf_counter()
@@ -145,6 +146,14 @@ class Steps:
             stage.set_state(*stage.get_state().to_parts())
         else:
             stage.set_state(*self.run.arrays.read_state(stage.name, index - 1))
+
+    def can_rewind(self, index: int) -> bool:
+        """Whether the states from which window `index` was generated, blended and scored are kept."""
+        return index == 0 or all(
+            index - 1 in self.run.arrays.blocks(name)
+            for name in ("generate", "blend", "score")
+            if carries_state(self.stages[name])
+        )
 
     def rewind(self, stage: Stage, index: int) -> None:
         """Put one of our stages back before window `index`, whatever it did since."""

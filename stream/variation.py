@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from storage.errors import RunDirectoryError
 from storage.rundir import Manifest, RunDirectory, RunReader
 from stream.config import CHAIN, RunConfig, differences
 from stream.session import continue_or_begin
+from stream.settings import resolve_generator
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
 _COPIED = ("times", "keypoints", "contacts", "masks", "visible")
@@ -31,7 +33,7 @@ def generate_from_run(
     reader = RunReader(source)
     tracked = RunConfig.from_json(reader.manifest["config"])
     chain = "run" if tracked.chain == "extract" else tracked.chain
-    config = dataclasses.replace(tracked, chain=chain, **changes)
+    config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
 
     def prepare(manifest: Manifest) -> None:
         found = differences(reader.manifest["decisive"], manifest["decisive"])
@@ -44,6 +46,24 @@ def generate_from_run(
         copy_tracking(reader, out, manifest)
 
     return continue_or_begin(config, out, overwrite, as_json, prepare)
+
+
+def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes with generator and servers settled: what is not given stays as in the run.
+
+    Raises:
+        UsageError: when generator, server and retries contradict each other.
+    """
+    given = dict(changes)
+    if given.get("generator") is None:
+        given["generator"] = "comfyui" if given.get("server") else tracked.generator
+    if given["generator"] == "comfyui":
+        given["server"] = given.get("server") or tracked.server
+    else:
+        given["server"] = given.get("server", ())
+        given.setdefault("retries", 0)
+    resolve_generator(given)
+    return given
 
 
 def _check_tracked(reader: RunReader) -> None:
@@ -61,11 +81,30 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
     """
     if out.exists() and any(out.iterdir()):
         raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
-    building = out.with_name(out.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
+    # A name of our own beside it: a folder of the user's is never taken for a leftover.
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
+    try:
+        _build(reader, building, manifest)
+        RunDirectory(*_shape(reader, building, manifest)).close()  # settles the metadata of what was copied
+        if out.exists():
+            out.rmdir()
+        building.replace(out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _shape(reader: RunReader, path: Path, manifest: Manifest) -> tuple[Path, int, int, int, Manifest]:
     video = manifest["video"]
+    return path, reader.log.chunk_frames, video["height"], video["width"], manifest
+
+
+def _build(reader: RunReader, building: Path, manifest: Manifest) -> None:
+    """Copy arrays, states and records of tracking into a new run directory."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    with RunDirectory(building, reader.log.chunk_frames, video["height"], video["width"], manifest) as run:
+    with RunDirectory(*_shape(reader, building, manifest)) as run:
+        if reader.log.kept_since is not None:
+            run.keep_all()
         run.drop(("frames",), frames + reader.log.chunk_frames)
         for stage in TRACKING:
             for record in reader.log.of(stage):
@@ -73,6 +112,3 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
     for name in (*_COPIED, *(f"state/{stage}" for stage in TRACKING)):
         shutil.rmtree(building / "run.zarr" / name, ignore_errors=True)
         shutil.copytree(reader.path / "run.zarr" / name, building / "run.zarr" / name)
-    if out.exists():
-        out.rmdir()
-    building.replace(out)

@@ -139,7 +139,9 @@ def process(path: Path, shifts: Sequence[Sequence[int]], retries: int, stop_afte
         stages = [Decode(), Track(), generate, *judges(run.segments)]
         source: Any = Source(run)
         pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all")
-        loop = ClosedLoop(run, pipeline.steps, judges, retries, 0.9, dilate=8, strength=None, told=lambda *_: None)
+        loop = ClosedLoop(
+            run, pipeline.steps, judges, retries, 0.9, dilate=8, strength=None, told=lambda *_: None, note=print
+        )
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
     return generate

@@ -1,7 +1,11 @@
 """Another variation, tracking made elsewhere, single windows again: what is reused is reused to the byte."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +134,50 @@ def test_redo_needs_a_run_that_kept_everything(clip: Path, models: list[str], tm
     result = invoke(["redo", str(tmp_path / "r"), "--windows", "1"])
     assert result.code == 6 and "--keep all" in result.err
     assert invoke(["status", str(tmp_path / "r"), "--verify"]).code == 0
+
+
+def test_an_interrupted_redo_is_finished_by_resume(kept: Path, tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for run in (killed, whole):
+        shutil.copytree(kept, run)
+    assert invoke(["redo", str(whole), "--windows", "0,2", "--seed", "9"]).code in (0, 1)
+    command = [sys.executable, "-m", "stream.cli", "redo", str(killed), "--windows", "0,2", "--seed", "9"]
+    environment = {**os.environ, "SKATE_FAULT": "generate.journal", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert invoke(["resume", str(killed)]).code in (0, 1)
+    assert (killed / "output.mp4").read_bytes() == (whole / "output.mp4").read_bytes()
+    assert same(whole, killed, ("generated", "iou"))
+
+
+def test_a_variation_leaves_folders_beside_it_alone_and_finds_nothing_damaged(kept: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "x.partial"
+    beside.mkdir()
+    (beside / "thesis.txt").write_text("years of work")
+    result = invoke(["generate", str(kept), "--out", str(tmp_path / "x"), "--seed", "4"])
+    assert result.code in (0, 1) and "damaged" not in result.err
+    assert (beside / "thesis.txt").exists() and {path.name for path in tmp_path.iterdir()} == {"x", "x.partial"}
+
+
+def test_a_renamed_video_is_the_same_input_and_stays_known(clip: Path, models: list[str], tmp_path: Path) -> None:
+    first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    shutil.copy(clip, first)
+    options = ["--out", str(tmp_path / "run"), *BOX, *models, *CLIP_OPTIONS]
+    assert invoke(["run", str(first), *options]).code in (0, 1)
+    first.rename(second)
+    assert invoke(["run", str(second), *options]).code in (0, 1)
+    assert invoke(["resume", str(tmp_path / "run")]).code in (0, 1)
+
+
+def test_redo_of_an_extracted_run_says_what_is_missing(clip: Path, models: list[str], tmp_path: Path) -> None:
+    assert invoke(["extract", str(clip), "--out", str(tmp_path / "x"), *BOX, *models, *CLIP_OPTIONS]).code == 0
+    for command in (["redo", str(tmp_path / "x"), "--windows", "0"], ["evaluate", str(tmp_path / "x")]):
+        result = invoke(command)
+        assert result.code == 6 and "nothing was generated in it" in result.err
+
+
+def test_keeping_everything_from_now_on_finds_nothing_missing(clip: Path, models: list[str], tmp_path: Path) -> None:
+    options = ["run", str(clip), "--out", str(tmp_path / "run"), *BOX, *models, *CLIP_OPTIONS]
+    assert invoke(options).code in (0, 1)
+    again = invoke([*options, "--keep", "all"])
+    assert again.code in (0, 1) and "damaged" not in again.err and "repairing" not in again.err

@@ -52,7 +52,6 @@ def generate_command(source: str, **options: Any) -> int:
 
 
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
-    from stream.settings import resolve_generator
     from stream.variation import generate_from_run
 
     context = click.get_current_context()
@@ -64,5 +63,4 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
     fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
-    resolve_generator(chosen)
     return report_end(generate_from_run(Path(source), out, chosen, overwrite, as_json), as_json)
