@@ -56,7 +56,9 @@ def test_a_full_disk(disk: Disk) -> None:
     run = disk.path / "run"
     for size in ("600k", "700k", "900k"):
         assert disk.mount(f"remount,size={size}")
-        ended = skate(case.run(run))
+        planned = skate(case.run(run))
+        assert planned.code == 4 and "are free: free space" in last_line(planned), planned.output
+        ended = skate(case.run(run), hook=("_hooks:unplanned", {}))
         assert ended.code == 4, ended.output
         assert "No space left on device" in last_line(ended) and "free space" in last_line(ended)
     assert disk.mount("remount,size=64m")

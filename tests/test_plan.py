@@ -94,7 +94,10 @@ def test_nothing_grows_with_the_clip_but_what_is_kept(tmp_path: Path) -> None:
     asked = config(tmp_path)
     short, long = (disk_bytes(asked, models(), 1280, 720, frames) for frames in (2_000, 20_000))
     assert short[0] == long[0] == 4 * 81 * 1280 * 720 * 3
-    assert short[1] and long[1] and 8 < long[1] / short[1] < 11
+    longer = disk_bytes(asked, models(), 1280, 720, 38_000)
+    assert short[1] and long[1] and longer[1]
+    assert longer[1] - long[1] == pytest.approx(long[1] - short[1], rel=0.01), "what is kept grows evenly"
+    assert 5 < long[1] / short[1] < 10, "two overlaps are held whatever the length"
     assert disk_bytes(asked, models(), 1280, 720, None)[1] is None
     tracked = disk_bytes(dataclasses.replace(asked, chain="extract"), models(), 1280, 720, 2_000)
     kept = disk_bytes(dataclasses.replace(asked, keep="all"), models(), 1280, 720, 2_000)

@@ -63,7 +63,7 @@ def test_another_input_is_refused(tmp_path: Path) -> None:
     video.write_bytes(case.video.read_bytes() + b"\0\0\0\x08free")
     ended = skate(Case(video, case.options).run(run))
     assert ended.code == 6
-    assert "input: was {" in ended.output
+    assert "input bytes: was" in ended.output and "input sha256: was" in ended.output
 
 
 def test_the_same_input_under_another_name_is_the_same(tmp_path: Path) -> None:
