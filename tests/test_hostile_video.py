@@ -10,6 +10,12 @@ from _crash import Case, make_case
 from _fuzz import mutate, write_bases
 from _zygote import shared_zygote
 
+from stages._video.digest import frame_digest
+from stages._video.limits import VideoLimits
+from stages._video.reader import VideoReader
+from stages.decode import DecodeConfig, DecodeStage
+from storage.spans import Span
+
 SEEDS = (140, *range(1000, 1019))  # 140: FFmpeg says "out of memory" of a header that lies
 LIMIT_SECONDS = 60.0
 MORE_MEMORY = 3 << 30  # address space beyond what the forked process has
@@ -54,3 +60,22 @@ def test_without_damage_it_runs(bases: tuple[Case, list[bytes], list[str]], tmp_
         arguments = ["extract", *Case(video, case.options).run(tmp_path / f"run{suffix}")[1:]]
         ended = shared_zygote().run(arguments, limit=LIMIT_SECONDS, memory_bytes=MORE_MEMORY)
         assert ended.code == 0, f"{suffix}: {ended.output}"
+
+
+@pytest.mark.parametrize("seed", [59, 69, 78, 88, 96, 105, 109, 176])
+def test_damaged_frames_come_out_the_same_every_time(
+    tmp_path: Path, bases: tuple[Case, list[bytes], list[str]], seed: int
+) -> None:
+    """Frame threads handed pictures over before they noted damage in them: these gave now one picture, now another."""
+    _, data, suffixes = bases
+    video = tmp_path / f"mutated{suffixes[seed % len(data)]}"
+    video.write_bytes(mutate(data[seed % len(data)], seed))
+    found = set()
+    for _ in range(6):
+        with DecodeStage(DecodeConfig(video, 5, 2)) as stage:
+            decoded = stage.next(Span(0, 60))
+        found.add((tuple(decoded.digests), tuple(decoded.bad_frames)))
+    assert len(found) == 1
+    with VideoReader(video, VideoLimits(), careful=True) as reader:
+        alone = [frame_digest(frame.picture.to_ndarray(format="rgb24")) for frame in reader.frames()]
+    assert list(found.pop()[0]) == alone
