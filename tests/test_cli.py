@@ -41,6 +41,14 @@ def test_every_command_explains_itself(command: str) -> None:
     assert result.code == 0 and f"skate {command}" in result.out
 
 
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_help_fits_a_screen(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A screen: 120 columns, 66 lines; one line an option."""
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = invoke([command, "--help"]).out.splitlines()
+    assert len(lines) <= 66 and max(map(len, lines)) <= 120
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -19,8 +19,15 @@ class GroupedOption(click.Option):
         self.group = group
 
 
+HELP_WIDTH = 118  # columns; a narrower terminal gets what it has
+
+
 class GroupedCommand(click.Command):
-    """A command whose help lists its options by group."""
+    """A command whose help lists its options by group, one line each, so that it fits a screen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
+        super().__init__(*args, context_settings=settings, **kwargs)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -30,9 +37,12 @@ class GroupedCommand(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 groups.setdefault(getattr(parameter, "group", "other"), []).append(record)
+        names = max(len(row[0]) for rows in groups.values() for row in rows)
+        formatter.write_paragraph()
         for name, rows in groups.items():
-            with formatter.section(name.capitalize()):
-                formatter.write_dl(rows, col_max=34)
+            formatter.write(f"{name.capitalize()}:\n")  # no blank lines between groups: they would not fit a screen
+            with formatter.indentation():
+                formatter.write_dl([(first.ljust(min(names, 36)), text) for first, text in rows], col_max=38)
 
 
 def option(group: str, *names: str, **settings: Any) -> Callable[[F], F]:
