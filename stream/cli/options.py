@@ -26,8 +26,8 @@ class GroupedCommand(click.Command):
     """A command whose help lists its options by group, one line each, so that it fits a screen."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        settings = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
-        super().__init__(*args, context_settings=settings, **kwargs)
+        kwargs["context_settings"] = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **kwargs)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
