@@ -21,16 +21,15 @@ from typing import Any
 MOST_RATIO = 1.10
 KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
 KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "iou")
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.02  # a raw window lies on the disk only until it is blended, a fraction of a second
 
 
 def working_bytes(run: Path) -> int:
     """Bytes on disk of what a run is meant to drop again: frames, generated frames, states, leftovers."""
     kept = [run / name for name in KEPT] + [run / "run.zarr" / name for name in KEPT_ARRAYS]
     total = 0
-    for folder, _, names in os.walk(run):
-        if any(Path(folder) == path or path in Path(folder).parents for path in kept):
-            continue
+    for folder, folders, names in os.walk(run):
+        folders[:] = [name for name in folders if Path(folder) / name not in kept]
         for name in names:
             path = Path(folder) / name
             try:
