@@ -1,5 +1,6 @@
 """The report of a run, from what is there: at its end, or at any time."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from stages.base import Array
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
+from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.assembly import decode_config
@@ -36,6 +38,7 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     ]
     table = frame_table(run.arrays.read("times", 0, frames), run.arrays.read("visible", 0, frames), log.of("score"))
     known = facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked)])
+    known = dataclasses.replace(known, attempts=[_attempt(item) for items in log.attempts.values() for item in items])
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,
@@ -47,6 +50,10 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         **run.manifest["versions"],
     }
     return write_report(path / "report", table, known, config.iou_threshold, pictures.of, path.name, about)
+
+
+def _attempt(record: Record) -> dict[str, Any]:
+    return {name: record[name] for name in ("window", "attempt", "iou_min")}
 
 
 class _Pictures:

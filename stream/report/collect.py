@@ -74,6 +74,7 @@ class Facts:
         bad_frames: how many damaged source frames were concealed.
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
         seams: the score stage's `info["seam"]` by window.
+        attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
     """
 
     windows: Sequence[WindowRow] = ()
@@ -83,6 +84,7 @@ class Facts:
     bad_frames: int = 0
     person: Mapping[str, Any] | None = None
     seams: Sequence[Mapping[str, Any]] = ()
+    attempts: Sequence[Mapping[str, Any]] = ()
 
 
 def frame_table(times: Array, visible: Array, score_records: Sequence[Record]) -> FrameTable:

@@ -41,6 +41,7 @@ def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]
         "person_found": known.person,
         "bad_frames": known.bad_frames,
         "cuts": list(known.cuts),
+        "attempts": [dict(attempt) for attempt in known.attempts],
         "by_window": [_window(table, final.final, threshold) for final in known.windows],
     }
 
