@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from stages._video.buffers import FrameBuffers
+from stages._video.convert import FrameWriter
 from stages._video.digest import frame_digest
 from stages._video.fetch import fetch_video
 from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
@@ -24,6 +26,7 @@ __all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "VideoProper
 LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
 KNOWN_FRAMES = 8
 MAX_FPS = 1000.0
+SourceStamp = tuple[int | None, float]  # pts in ticks of the stream, seconds since the first frame
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,14 @@ class DecodeStage(Stage):
         self._clip: Iterator[ClipFrame] = iter(())
         self._ahead: deque[ClipFrame] = deque()
         self._buffers = FrameBuffers()
+        self._worker: ThreadPoolExecutor | None = None
         self._state = DecodeState()
 
     def open(self) -> None:
         """Open the file, decode its first frame and check it."""
         self._source = VideoSource(Path(self.config.path), self.config.limits)
         self._clip = self._clip_from(self._source.frames())
+        self._worker = ThreadPoolExecutor(1, "convert")
 
     @property
     def properties(self) -> VideoProperties:
@@ -133,6 +138,8 @@ class DecodeStage(Stage):
         self._ahead.clear()
         self._buffers.clear()
         self._clip = iter(())
+        if self._worker is not None:
+            self._worker.shutdown()
         if self._source is not None:
             self._source.close()
 
@@ -163,24 +170,7 @@ class DecodeStage(Stage):
             raise ValueError(f"decode stands before frame {self._state.next_frame}, not {span.start}")
         properties = self.properties
         frames = self._buffers.take((span.frames, properties.height, properties.width, 3))
-        times: list[float] = []
-        digests: list[str] = []
-        bad: list[int] = []
-        shown: SourceFrame | None = None
-        while len(times) < span.frames and self._fill(1):
-            item = self._ahead.popleft()
-            row = len(times)
-            if item.source is shown:
-                frames[row] = frames[row - 1]
-                digests.append(digests[-1])
-            else:
-                frames[row] = item.source.to_rgb()
-                digests.append(frame_digest(frames[row]))
-                self._remember(item.source, digests[-1])
-            shown = item.source
-            if shown.concealed:
-                bad.append(span.start + row)
-            times.append(item.seconds)
+        times, bad, digests = self._fill_rows(frames, span.start)
         count = len(times)
         stop = span.start + count
         self._state.next_frame = stop
@@ -192,6 +182,31 @@ class DecodeStage(Stage):
             bad_frames=bad,
             digests=digests,
         )
+
+    def _fill_rows(self, frames: Array, start: int) -> tuple[list[float], list[int], list[str]]:
+        """Fill the array with the clip's next frames (`start` is the first's index): times, bad frames and digests."""
+        times: list[float] = []
+        bad: list[int] = []
+        met: list[tuple[int, SourceStamp]] = []
+        with FrameWriter(self._converter(), frames) as writer:
+            shown: SourceFrame | None = None
+            while len(times) < len(frames) and self._fill(1):
+                item = self._ahead.popleft()
+                row = len(times)
+                if item.source is shown:
+                    writer.repeat(row)
+                else:
+                    writer.convert(row, item.source)
+                    met.append((row, (item.source.pts, item.source.seconds)))
+                if self._opened().careful:
+                    writer.settle()  # a concealed frame is the picture of the one before it
+                shown = item.source
+                if shown.concealed:
+                    bad.append(start + row)
+                times.append(item.seconds)
+        for row, stamp in met[-KNOWN_FRAMES:]:
+            self._remember(stamp, writer.digests[row])
+        return times, bad, writer.digests
 
     def get_state(self) -> State:
         """Where decoding stands; frames looked at ahead are decoded again after a resume."""
@@ -233,6 +248,11 @@ class DecodeStage(Stage):
             raise RunDirectoryError("the decode stage is not open: call open() first")
         return self._source
 
+    def _converter(self) -> ThreadPoolExecutor:
+        if self._worker is None:
+            raise RunDirectoryError("the decode stage is not open: call open() first")
+        return self._worker
+
     def _clip_from(self, frames: Iterator[SourceFrame], first: int = 0) -> Iterator[ClipFrame]:
         return clip_frames(frames, self.config.fps, 1 / self.properties.claimed_fps, first)
 
@@ -241,10 +261,10 @@ class DecodeStage(Stage):
         self._ahead.extend(islice(self._clip, max(0, wanted - len(self._ahead))))
         return len(self._ahead)
 
-    def _remember(self, frame: SourceFrame, digest: str) -> None:
+    def _remember(self, stamp: SourceStamp, digest: str) -> None:
         known = self._state.known
-        if not known or known[-1][1] != frame.seconds:
-            known.append([frame.pts, frame.seconds, digest])
+        if not known or known[-1][1] != stamp[1]:
+            known.append([*stamp, digest])
             del known[:-KNOWN_FRAMES]
 
     def _replay(self, frames: int, known: Sequence[KnownFrame]) -> None:

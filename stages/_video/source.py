@@ -83,11 +83,13 @@ class SourceFrame:
     def to_rgb(self) -> Array:
         """`[H, W, 3]` uint8 RGB, upright, by PyAV's default conversion.
 
+        With one thread: its default is to start and end a pool of threads for each frame, which takes longer.
+
         Raises:
             InputError: when swscale cannot convert the pixel format.
         """
         try:
-            return self.orientation.apply(self.picture.to_ndarray(format="rgb24"))
+            return self.orientation.apply(self.picture.to_ndarray(format="rgb24", threads=1))
         except (FFmpegError, ValueError) as error:
             raise InputError(
                 f"{self.path}: the frame at {self.seconds:.3f} s, pixel format {self.picture.format.name}, cannot be "
