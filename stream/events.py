@@ -1,6 +1,7 @@
-"""What a run tells while it works: JSON lines for programs, plain lines for logs, bars for a terminal."""
+"""What a run tells while it works: JSON lines for programs, plain lines for logs, lines in place for a terminal."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -8,8 +9,8 @@ from typing import IO, Any, Protocol
 
 import psutil
 
-from storage.sizes import format_size
 from storage.spans import Span
+from stream.progress import Progress, memory_text
 
 
 def rss_bytes() -> int:
@@ -92,47 +93,25 @@ class JsonReporter:
         print(json.dumps(event), file=self._out, flush=True)
 
 
-class _IouSoFar:
-    """Running minimum and mean of the scored frames."""
-
-    def __init__(self) -> None:
-        self.total, self.count, self.low = 0.0, 0, 1.0
-
-    def add(self, values: list[float | None]) -> None:
-        scored = [value for value in values if value is not None]
-        self.total += sum(scored)
-        self.count += len(scored)
-        self.low = min([self.low, *scored])
-
-    def __str__(self) -> str:
-        return f", IoU mean {self.total / self.count:.3f} min {self.low:.3f}" if self.count else ""
-
-
-def _memory_text() -> str:
-    vram = peak_vram_bytes()
-    return f"RSS {format_size(rss_bytes())}" + (f", VRAM peak {format_size(vram)}" if vram is not None else "")
-
-
 class PlainReporter:
     """One line a committed window on stderr: for logs, pipes and everything that is no terminal."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
         self._out = out or sys.stderr
-        self._iou = _IouSoFar()
-        self._windows: int | None = None
+        self._progress = Progress()
 
     def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        self._windows = windows
+        self._progress.start(windows, stages, done)
 
     def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        if stage == "score":
-            self._iou.add(info["iou"])
-        total = f" of {self._windows}" if self._windows else ""
+        memory = memory_text(rss_bytes(), peak_vram_bytes())
+        self._progress.window(stage, index, span, seconds, info, memory)
+        known = self._progress.stages[stage]
+        total = f" of {known.windows}" if known.windows else ""
         speed = f"{span.frames / seconds:.1f} frames/s" if seconds > 0 else ""
-        tail = str(self._iou) if stage == "score" else ""
-        self.note(
-            f"{stage:<8} window {index + 1}{total}: frames {span.start}..{span.stop}, {speed}, {_memory_text()}{tail}"
-        )
+        iou = f"IoU {self._progress.iou}" if stage == "score" and self._progress.iou.frames else ""
+        told = ", ".join(part for part in (speed, known.time, memory, iou) if part)
+        self.note(f"{stage:<8} window {index + 1}{total}: frames {span.start}..{span.stop}, {told}")
 
     def step(self, window: int, step: int, steps: int) -> None:
         """Nothing: a log wants a line a window."""
@@ -144,59 +123,15 @@ class PlainReporter:
         """Nothing is held."""
 
 
-class TerminalReporter:
-    """One progress bar a stage on a terminal's stderr."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._tqdm = tqdm
-        self._bars: dict[str, Any] = {}
-        self._iou = _IouSoFar()
-        self._frames: dict[str, tuple[int, float]] = {}
-
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        for position, stage in enumerate(stages):
-            self._bars[stage] = self._tqdm(
-                total=windows,
-                initial=done.get(stage, 0),
-                desc=f"{stage:<8}",
-                unit="window",
-                position=position,
-                leave=True,
-                file=sys.stderr,
-                bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining} {postfix}",
-            )
-
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        bar = self._bars[stage]
-        if bar.total is not None and index + 1 > bar.total:
-            bar.total = index + 1
-        frames, spent = self._frames.get(stage, (0, 0.0))
-        frames, spent = frames + span.frames, spent + seconds
-        self._frames[stage] = frames, spent
-        if stage == "score":
-            self._iou.add(info["iou"])
-        text = f"{frames / spent:.1f} frames/s " if spent > 0 else ""
-        bar.set_postfix_str(text + _memory_text() + (str(self._iou) if stage == "score" else ""), refresh=False)
-        bar.update(1)
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        self._bars["generate"].set_postfix_str(f"window {window + 1}: step {step} of {steps}")
-
-    def note(self, text: str) -> None:
-        self._tqdm.write(text, file=sys.stderr)
-
-    def close(self) -> None:
-        for bar in self._bars.values():
-            bar.close()
-
-
 def make_reporter(json_lines: bool) -> Reporter:
-    """The reporter that fits: JSON where asked for, bars on a terminal, plain lines elsewhere."""
+    """The reporter that fits: JSON where asked for, lines in place on a terminal, plain lines elsewhere."""
     if json_lines:
         return JsonReporter()
-    return TerminalReporter() if sys.stderr.isatty() else PlainReporter()
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainReporter()
+    from stream.terminal import TerminalReporter  # it builds on this module
+
+    return TerminalReporter()
 
 
 class Stopwatch:

@@ -1,0 +1,208 @@
+"""What a person sees while a run works: the lines themselves, and the screen of a real pseudo-terminal."""
+
+import io
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from _runs import BOX, small_clip, small_models
+from _screen import Screen, on_terminal
+
+from storage.spans import Span
+from stream.events import PlainReporter, make_reporter
+from stream.progress import IouSoFar, Progress, StageProgress, clock_text, memory_text
+from stream.terminal import Board, TerminalReporter
+
+STAGES = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
+
+
+def progress() -> Progress:
+    """Two of five windows done, one of them by an earlier process."""
+    found = Progress()
+    found.start(5, STAGES, dict.fromkeys(STAGES, 1))
+    for stage in STAGES:
+        info = {"iou": [None, 0.95, 0.5, 1.0]} if stage == "score" else {}
+        found.window(stage, 1, Span(60, 64), 2.0, info, "RSS 915.3 MB")
+    return found
+
+
+def test_texts() -> None:
+    assert [clock_text(value) for value in (0, 59.9, 60, 3599, 3600)] == ["0:00", "0:59", "1:00", "59:59", "1:00:00"]
+    assert memory_text(915_300_000, None) == "RSS 915.3 MB"
+    assert memory_text(915_300_000, 1_200_000_000) == "RSS 915.3 MB, VRAM peak 1.2 GB"
+    seen = IouSoFar()
+    seen.add(60, [None, 0.95, 0.5, 1.0])
+    assert str(seen) == "mean 0.817, min 0.500 at frame 62" and seen.frames == 3
+
+
+def test_a_line_a_stage_that_fits() -> None:
+    lines = progress().lines(125, "RSS 1.0 GB, VRAM peak 2.0 GB", 79)
+    assert lines[2] == "track    window 2 of 5    2.00 frames/s      0:06 left  RSS 915.3 MB"
+    assert lines[-2] == "run      2:05 so far, about 0:36 left; RSS 1.0 GB, VRAM peak 2.0 GB"
+    assert lines[-1] == "IoU      mean 0.817, min 0.500 at frame 62, over the 3 frames scored so far"
+    assert "window 2 of 5  ############..................    2.00 frames/s" in progress().lines(1, "", 119)[0]
+    for columns in (0, 1, 20, 40, 60, 79, 119, 200):
+        assert max(map(len, progress().lines(1, "RSS 1.0 GB", columns))) <= columns
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    unknown = StageProgress(None)
+    assert unknown.line("pose", 79) == "pose     window 0" and unknown.seconds_left is None
+    unknown.add(0, 81, 100.0, "RSS 1.0 GB")
+    assert unknown.line("pose", 79).split() == ["pose", "window", "1", "0.81", "frames/s", "RSS", "1.0", "GB"]
+    begun = Progress()
+    begun.start(3, STAGES, {})
+    assert begun.seconds_left is None and begun.lines(4, "RSS 1.0 GB", 79)[-1] == "run      0:04 so far; RSS 1.0 GB"
+
+
+def test_more_windows_than_the_header_claimed_and_windows_made_again() -> None:
+    stage = StageProgress(2, done=2)
+    assert stage.time == ""  # an earlier process did them
+    stage.add(0, 9, 1.0, "")
+    assert stage.count == "2 of 2" and stage.seconds_left == 0.0 and stage.time == "took 0:01"
+    stage.add(2, 9, 1.0, "")
+    assert stage.count == "3 of 3"
+
+
+def test_steps_of_the_generator() -> None:
+    out = io.StringIO()
+    told = TerminalReporter(out, tick_seconds=0)
+    told.start(3, STAGES, {})
+    told.step(0, 4, 20)
+    assert "step 4 of 20" in out.getvalue()
+    told.window("generate", 0, Span(0, 81), 60.0, {})
+    screen = Screen(80, 24)
+    screen.write(out.getvalue())
+    assert "step" not in "\n".join(screen.lines) and "1.35 frames/s" in screen.lines[3]
+    told.close()
+    told.close()
+
+
+def test_notes_and_warnings_stay_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    told = TerminalReporter(tick_seconds=0.01)
+    told.start(3, STAGES, {})
+    told.note("plan     " + "a word " * 20)
+    print("UserWarning: torch has something to say\n  warnings.warn(", file=sys.stderr)
+    sys.stderr.write("half a line")
+    thread = threading.Thread(target=told.window, args=("decode", 0, Span(0, 81), 1.0, {}))
+    thread.start()
+    thread.join()
+    told.close()
+    assert sys.stderr is out
+    print("skate: an error", file=sys.stderr)
+    screen = Screen(80, 24)
+    screen.write(out.getvalue())
+    lines = screen.lines
+    assert lines[0].startswith("plan     a word") and lines[1].startswith("         ") and "a word" in lines[1]
+    assert any("torch has something to say" in line for line in lines[2:5])
+    assert lines[-10] == "half a line"
+    assert [line.split()[0] for line in lines[-9:]] == [*STAGES, "run", "skate:"]
+    assert max(map(len, lines)) <= 79
+
+
+def test_a_low_or_narrower_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    board = Board(out)
+    sizes = {"now": os.terminal_size((40, 5))}
+    monkeypatch.setattr(out, "fileno", lambda: 1)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: sizes["now"])
+    board.draw([f"line {index} " + "x" * 50 for index in range(9)])
+    screen = Screen(40, 5)
+    screen.write(out.getvalue())
+    assert len(screen.lines) == 4 and screen.lines[-1].startswith("line 8") and len(screen.lines[0]) == 39
+    out.truncate(0)
+    sizes["now"] = os.terminal_size((20, 24))  # what is shown wraps: each line takes two rows now
+    board.draw(["short"])
+    assert "\x1b[8A" in out.getvalue()
+    sizes["now"] = os.terminal_size((0, 0))
+    assert board.size() == (79, 23)
+
+
+def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    plain = PlainReporter(out)
+    plain.start(3, STAGES, {})
+    plain.window("score", 0, Span(0, 3), 1.5, {"iou": [None, 0.95, 0.85]})
+    assert re.fullmatch(
+        r"score    window 1 of 3: frames 0\.\.3, 2\.0 frames/s, 0:03 left, RSS [\d.]+ [MG]B(, VRAM .*)?, "
+        r"IoU mean 0\.900, min 0\.850 at frame 2\n",
+        out.getvalue(),
+    )
+    assert isinstance(make_reporter(False), PlainReporter)  # pytest's stderr is no terminal
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert isinstance(make_reporter(False), TerminalReporter)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(make_reporter(False), PlainReporter)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with a clip, and the words of a run of it in five windows."""
+    folder = tmp_path_factory.mktemp("job")
+    clip = small_clip(folder)
+    words = ["stream.cli", "run", str(clip), *BOX, *small_models(folder), "--window", "5", "--overlap", "1"]
+    return folder, words
+
+
+@needs_pty
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40), (0, 0)])
+def test_screen_of_a_run(job: tuple[Path, list[str]], columns: int, rows: int) -> None:
+    folder, words = job
+    during: list[str] = []
+
+    def look(screen: Screen) -> None:
+        if any(re.match(r"score +window [1-4] of 5", line) for line in screen.lines):
+            during[:] = screen.lines
+
+    code, screen = on_terminal([*words, "--out", f"run-{columns}"], folder, columns, rows, look)
+    lines = screen.lines
+    assert code in (0, 1), lines
+    assert [line.split()[0] for line in lines if "window 5 of 5" in line] == list(STAGES)
+    assert sum("window" in line and " of 5 " in line for line in lines) == len(STAGES), "no torn or doubled line"
+    for label in ("plan", "memory", "disk", "run", "IoU", "gate", "output", "report"):
+        assert sum(line.startswith(f"{label} ") for line in lines) == 1, f"{label}: {lines}"
+    assert max(map(len, lines)) < (columns or 80)
+    assert lines.index(next(line for line in lines if line.startswith("IoU "))) < len(lines) - 4  # the summary is below
+    score = next(line for line in during if line.startswith("score "))
+    assert re.search(r"window [1-4] of 5 .* frames/s +\d:\d\d left +RSS [\d.]+ MB", score)
+    assert any(re.match(r"run +0:\d\d so far, about \d:\d\d left; RSS ", line) for line in during)
+    assert any(re.match(r"IoU +mean \d\.\d+, min \d\.\d+ at frame \d+", line) for line in during)
+    assert ("█" in score) == (columns == 120)
+
+
+@needs_pty
+def test_screen_after_ctrl_c(job: tuple[Path, list[str]]) -> None:
+    folder, words = job
+
+    def interrupt(screen: Screen) -> bytes | None:
+        return b"\x03" if any(re.match(r"pose +window 2 of 5", line) for line in screen.lines) else None
+
+    code, screen = on_terminal([*words, "--out", "stopped"], folder, 80, 24, interrupt)
+    assert code == 130
+    assert screen.lines[-1].startswith("skate: interrupted: what is committed is kept, `skate resume` continues")
+    assert [line.split()[0] for line in screen.lines if re.search(r"window \d of 5", line)] == list(STAGES)
+    assert not any("Traceback" in line or "^C" in line for line in screen.lines)
+
+
+@needs_pty
+def test_screen_after_an_error(job: tuple[Path, list[str]]) -> None:
+    folder, words = job
+    cut = folder / "cut.mp4"
+    data = bytearray((folder / "clip.mp4").read_bytes())
+    start = data.index(b"mdat") + (len(data) - data.index(b"mdat")) * 3 // 4  # the first frames are whole
+    data[start : start + 1000] = bytes(1000)
+    cut.write_bytes(data)
+    words = [str(cut) if word.endswith("clip.mp4") else word for word in words]
+    code, screen = on_terminal([*words, "--out", "failed", "--max-bad-frames", "0"], folder, 80, 24)
+    lines = screen.lines
+    assert code == 3, lines
+    error = next(index for index, line in enumerate(lines) if line.startswith("skate: "))
+    assert "--max-bad-frames" in "".join(lines[error:]) and "Traceback" not in "".join(lines)
+    assert lines[error - 1].startswith("run "), lines
