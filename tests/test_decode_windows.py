@@ -1,14 +1,17 @@
 """Decoding window by window: where the clip ends, going on from any window, reading spans again."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import _clips
+import av
 import numpy as np
 import pytest
 from _clips import Clip, make
 
 from stages._video.digest import frame_digest
+from stages._video.source import SourceFrame
 from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
 from storage.errors import InputError
@@ -166,3 +169,30 @@ def test_frames_that_are_held_are_never_overwritten(tmp_path: Path) -> None:
         del held
         digests = [frame_digest(frame) for window in later for frame in window.frames]
     assert digests == [digest for window in later for digest in window.digests]
+
+
+def test_pictures_go_back_to_the_decoder_at_once(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(60, rotation=90))
+    gc.disable()
+    try:
+        with DecodeStage(DecodeConfig(path)) as stage:
+            stage.next(Span(0, 50))
+            held = sum(isinstance(found, av.VideoFrame) for found in gc.get_objects())
+    finally:
+        gc.enable()
+    assert held <= 4  # none waits for the search for cycles
+
+
+def test_a_picture_that_cannot_be_converted_is_said_at_its_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "clip.mp4", Clip(30))
+
+    def fails(self: SourceFrame) -> Array:
+        raise InputError(f"frame at {self.seconds:.3f} s")
+
+    with DecodeStage(DecodeConfig(path)) as stage:
+        stage.next(Span(0, 5))
+        monkeypatch.setattr(SourceFrame, "to_rgb", fails)
+        with pytest.raises(InputError, match=r"frame at 0\.208 s"):
+            stage.next(Span(5, 10))

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 
+from stages._video.sides import side_data
 from storage.errors import InputError
 
 UNSPECIFIED = 2
@@ -69,8 +69,7 @@ def check_colour(path: Path, picture: av.VideoFrame) -> None:
     if transfer in _HDR_TRANSFERS:
         raise InputError(f"{path}: is HDR, {_HDR_TRANSFERS[transfer]}: convert it to SDR first ({_TONE_MAP})")
     matrix = int(picture.colorspace)
-    sides: Any = picture.side_data  # PyAV's stubs call it a mapping; it yields the entries
-    dolby = any(side.type.name in ("DOVI_METADATA", "DOVI_RPU_BUFFER") for side in sides)
+    dolby = any(side.type.name in ("DOVI_METADATA", "DOVI_RPU_BUFFER") for side in side_data(picture))
     if dolby and matrix not in _KNOWN_MATRICES[:1]:
         raise InputError(f"{path}: is Dolby Vision without an SDR base layer: convert it to SDR first ({_TONE_MAP})")
     if not picture.format.is_rgb and matrix not in _KNOWN_MATRICES:

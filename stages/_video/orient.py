@@ -3,10 +3,10 @@
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 
+from stages._video.sides import side_data
 from stages.base import Array
 from storage.errors import InputError
 
@@ -66,8 +66,7 @@ def orientation_of(path: Path, picture: av.VideoFrame) -> Orientation:
     Raises:
         InputError: when the display matrix is no multiple of 90 degrees.
     """
-    sides: Any = picture.side_data  # PyAV's stubs call it a mapping; it yields the entries
-    for side in sides:
+    for side in side_data(picture):
         if side.type.name == "DISPLAYMATRIX" and side.buffer_size >= 36:
             found = from_matrix(struct.unpack("=9i", bytes(side)[:36]))
             if found is None:
