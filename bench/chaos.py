@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, differing, make_case, results  # noqa: E402
 from _zygote import Zygote  # noqa: E402
 
-from stream.session import versions  # noqa: E402
+from stream.versions import versions  # noqa: E402
 
 RECORD = ROOT / "bench" / "records" / "chaos.json"
 WAYS = ("deleted", "truncated", "flipped")

@@ -42,6 +42,11 @@ class DecodeAhead:
             raise item
         return item
 
+    def hand_over(self, decoded: Decoded) -> None:
+        """Put a window into the queue, once there is room."""
+        self._queue.put(decoded)
+        self.peak_depth = max(self.peak_depth, self._queue.qsize())
+
     def close(self) -> None:
         """Stop the thread and wait for it; may be called twice."""
         self._stop.set()
@@ -59,8 +64,7 @@ class DecodeAhead:
                 wanted = self._plan.at(self._next, self._plan.new_span(self._next).stop, last=False)
                 output = self._stage.process(wanted, Inputs())
                 seconds = time.perf_counter() - started
-                self._queue.put(Decoded(self._next, output, self._stage.get_state(), seconds))
-                self.peak_depth = max(self.peak_depth, self._queue.qsize())
+                self.hand_over(Decoded(self._next, output, self._stage.get_state(), seconds))
                 last = bool(output.info["last"])
                 self._next += 1
         except BaseException as error:  # noqa: BLE001 - handed to the thread that takes, which raises it

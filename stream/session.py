@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -39,34 +38,9 @@ from stream.signals import InterruptShield
 from stream.source import FrameSource, InputGuard
 from stream.steps import Steps
 from stream.trouble import clear_lines
-
-PACKAGES = (
-    "torch",
-    "sam2",
-    "rtmlib",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "av",
-    "numpy",
-    "opencv-python-headless",
-    "zarr",
-)
+from stream.versions import versions
 
 Decisive = dict[str, tuple[str, Any]]
-
-
-def versions() -> dict[str, str]:
-    """Versions of this program and of the packages that compute, those that are installed."""
-    found = {"skate-physics-preserver": _version("skate-physics-preserver") or "unknown"}
-    found |= {name: version for name in PACKAGES if (version := _version(name)) is not None}
-    return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manifest:
@@ -120,8 +94,13 @@ def _tree_digest(option: str, path: str) -> str:
     return total.hexdigest()
 
 
-def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool = False) -> dict[str, Any]:
+def start(
+    config: RunConfig, out: Path, overwrite: bool = False, as_json: bool = False, reporter: Reporter | None = None
+) -> dict[str, Any]:
     """Begin a run in `out`, or continue the one that is there with the same config; returns the summary.
+
+    Args:
+        reporter: told how it goes on, in place of the one that `as_json` and the terminal ask for.
 
     Raises:
         RunDirectoryError: when `out` holds a run with another config and `overwrite` is not given.
@@ -132,7 +111,8 @@ def start(config: RunConfig, out: Path, overwrite: bool = False, as_json: bool =
         manifest = make_manifest(config, models, guard)
         _check_prompts(config, manifest)
         _reconcile(out, manifest, overwrite)
-        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
+        session = Session(config, models, manifest, guard, out, interrupts)
+        return _drive(session, reporter or make_reporter(as_json))
 
 
 def continue_or_begin(
@@ -147,7 +127,7 @@ def continue_or_begin(
             _reconcile(out, manifest, overwrite)
         else:
             prepare(manifest)
-        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json))
 
 
 def resume(
@@ -165,7 +145,7 @@ def resume(
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         _refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        return _drive(Session(config, models, manifest, guard, out, interrupts), as_json, prepare)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json), prepare)
 
 
 def _refuse(out: Path, found: list[Difference]) -> None:
@@ -257,10 +237,10 @@ class Session:
 Prepare = Callable[[RunDirectory, Session, Reporter], None]
 
 
-def _drive(session: Session, as_json: bool, prepare: Prepare | None = None) -> dict[str, Any]:
+def _drive(session: Session, reporter: Reporter, prepare: Prepare | None = None) -> dict[str, Any]:
     """Open everything, mend what is damaged, prepare what is to be made again, run the pipeline, finish."""
     watch = Stopwatch()
-    config, reporter = session.config, make_reporter(as_json)
+    config = session.config
     try:
         stages = session.stages(reporter)
         announce_plan(config, session.models, session.manifest, stages, session.out, reporter.note)

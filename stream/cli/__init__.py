@@ -24,6 +24,7 @@ _COMMANDS = {
     "check": ("stream.cli.check:check", "What is installed and what is missing."),
     "report": ("stream.cli.report:report_command", "Summary, IoU table and pictures from what is there."),
     "demo": ("stream.cli.demo:demo_command", "Render a synthetic skate clip, run everything on it, print accuracy."),
+    "bench": ("bench.command:bench_command", "VRAM, RAM and time of every stage and window."),
 }
 
 

@@ -10,6 +10,7 @@ from stages.base import Array
 from stages.prompts import Box
 from storage.errors import UsageError
 from storage.rundir import RunReader
+from stream.config import RunConfig
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.session import start
@@ -90,7 +91,16 @@ def mask_box(mask: Array) -> Box:
 
 
 def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool) -> tuple[dict[str, Any], Truth]:
-    """Render, run, compare. The object's prompt is the truth's box on frame 0; the pose stage finds the person."""
+    """Render, run, compare."""
+    summary = start(demo_config(clip, out, options), out, overwrite=True, as_json=as_json)
+    return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
+
+
+def demo_config(clip: DemoConfig, out: Path, options: dict[str, Any]) -> RunConfig:
+    """Render the clip into the run directory, where it is not there yet, and give the run's config.
+
+    The object's prompt is the truth's box on frame 0; the pose stage finds the person.
+    """
     video = out / "input" / f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}.mp4"
     if not video.exists():
         video.parent.mkdir(parents=True, exist_ok=True)
@@ -101,9 +111,7 @@ def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool
             f"--clip-size {clip.width}x{clip.height}: the board has no pixel on frame 0, give a larger size"
         )
     given = {**options, "box": mask_box(first.object_mask), "point": (), "object_mask": None, "prompt_frame": 0}
-    config = config_from_options(str(video), "run", given, out)
-    summary = start(config, out, overwrite=True, as_json=as_json)
-    return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
+    return config_from_options(str(video), "run", given, out)
 
 
 def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Truth:

@@ -1,0 +1,134 @@
+"""Where the time of a run goes: exclusive seconds by section, from timers put around named functions.
+
+Nothing in the program knows of these timers: `Clock.watching` swaps the functions of `SECTIONS` for timed ones while a
+bench runs, and puts them back. A section's seconds leave out the sections called inside it, so they add up.
+"""
+
+import functools
+import importlib
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+COMPUTE = ("ONNX Runtime", "SAM 2.1", "generator")
+"""Sections that are the models' own work; the rest of the run is overhead."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A function whose time is counted under a name. `target` is `module:name` or `module:Class.method`."""
+
+    target: str
+    name: str
+
+
+SECTIONS = (
+    Section("stages._pose.session:Session.run", "ONNX Runtime"),
+    Section("stages._sam.session:ObjectSession.step", "SAM 2.1"),
+    Section("stages.preview:PreviewStage.process", "generator"),
+    Section("stages._comfy.job:_execute", "generator"),
+    Section("stages._pose.session:open_session", "loading models"),
+    Section("stages._sam.model:SamModel.load", "loading models"),
+    Section("stream.ahead:DecodeAhead.take", "waiting for decode"),
+    Section("stream.ahead:DecodeAhead.hand_over", "decode waiting for the stages"),
+    Section("stages.decode:DecodeStage.process", "decode"),
+    Section("stages.pose:PoseStage.process", "pose, beside the model"),
+    Section("stages._sam.frames:prepare_image", "resizing for SAM 2.1"),
+    Section("stages.track:TrackStage.process", "track, beside the model"),
+    Section("stages.comfyui:ComfyStage.process", "ComfyUI's input and output"),
+    Section("stages.blend:BlendStage.process", "blend"),
+    Section("stages.sink:SinkStage.process", "encode"),
+    Section("stages.score:ScoreStage.process", "score, beside the model"),
+    Section("storage.arrays:RunArrays.read", "store: read"),
+    Section("storage.arrays:RunArrays.read_block", "store: read"),
+    Section("storage.arrays:RunArrays.read_state", "store: read"),
+    Section("stream.source:FrameSource.read", "store: read"),
+    Section("storage.rundir:store", "store: compress and write"),
+    Section("storage.rundir:RunDirectory.commit", "store: journal and fsync"),
+    Section("storage.rundir:RunDirectory.drop", "store: drop"),
+    Section("storage.rundir:RunDirectory.delete_stale_blocks", "store: drop"),
+    Section("stream.session:finish_run", "join and report"),
+)
+
+
+class Clock:
+    """Exclusive seconds by section, for the thread that made it and for all others together."""
+
+    def __init__(self) -> None:
+        self._main = threading.get_ident()
+        self._local = threading.local()
+        self._seconds: dict[bool, dict[str, float]] = {True: defaultdict(float), False: defaultdict(float)}
+
+    def seconds(self, main: bool = True) -> dict[str, float]:
+        """By section so far, of the own thread or of the others; a section that has not ended yet is not in it."""
+        return dict(self._seconds[main])
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Count what happens inside under this name."""
+        stack: list[float] = getattr(self._local, "stack", None) or self._new_stack()
+        stack.append(0.0)
+        _synchronise()
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            _synchronise()
+            whole = time.perf_counter() - begun
+            own = whole - stack.pop()
+            stack[-1] += whole
+            self._seconds[threading.get_ident() == self._main][name] += own
+
+    def _new_stack(self) -> list[float]:
+        self._local.stack = [0.0]
+        stack: list[float] = self._local.stack
+        return stack
+
+    @contextmanager
+    def watching(self, sections: tuple[Section, ...] = SECTIONS) -> Iterator[None]:
+        """Time these functions until the end of the `with`."""
+        undo: list[tuple[Any, str, Any]] = []
+        try:
+            for section in sections:
+                module, _, path = section.target.partition(":")
+                owner: Any = importlib.import_module(module)
+                *outer, attribute = path.split(".")
+                for name in outer:
+                    owner = getattr(owner, name)
+                function = vars(owner)[attribute]
+                undo.append((owner, attribute, function))
+                setattr(owner, attribute, self._timed(section.name, function))
+            yield
+        finally:
+            for owner, attribute, function in reversed(undo):
+                setattr(owner, attribute, function)
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.section(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+
+def _synchronise() -> None:
+    """CUDA kernels run on after the call that started them: wait, so that they count where they belong."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def compute_seconds(seconds: Mapping[str, float]) -> float:
+    """The models' share of a clock's seconds."""
+    return sum(seconds.get(name, 0.0) for name in COMPUTE)
+
+
+def difference(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
+    """What was added from one reading to the next, by section."""
+    return {name: value - earlier.get(name, 0.0) for name, value in later.items() if value > earlier.get(name, 0.0)}

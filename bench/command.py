@@ -1,0 +1,64 @@
+"""`skate bench`: a run with every step measured."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from stream.cli.options import SIZE, GroupedCommand, option, stack
+from stream.cli.run import RUN_OPTIONS
+
+_NOT_FOR_BENCH = ("--out", "--overwrite")
+_MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
+DEMO_FRAMES = 201
+
+
+def _run_options() -> list[Any]:
+    probe = stack(RUN_OPTIONS)(lambda: None)
+    found = [item for item in probe.__click_params__ if not set(item.opts) & set(_NOT_FOR_BENCH)]  # type: ignore[attr-defined]
+    return list(reversed(found))
+
+
+@click.command("bench", cls=GroupedCommand)
+@click.argument("video")
+@stack(
+    [
+        option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
+        option("bench", "--frames", type=click.IntRange(1), help="Of the clip's start.  [default: all; demo: 201]"),
+        option("bench", "--clip-size", type=SIZE, default="640x360", help="Of the demo clip."),
+        option("bench", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
+    ]
+)
+def bench_command(
+    video: str,
+    out: str,
+    frames: int | None,
+    clip_size: tuple[int, int],
+    clip_seed: int,
+    **options: Any,
+) -> int:
+    """Run VIDEO, or `demo`, and measure every stage of every window: seconds, RSS, VRAM, bytes, waits.
+
+    Prints a table, the slopes over the windows and where the time went; leaves bench.json, memory.png and time.png in
+    --out, and the run itself in its folder run/. Takes the options of `skate run`; the demo uses the mini models.
+    """
+    from bench.measure import BenchClip, run_bench
+    from bench.summary import text
+
+    as_json, ctx = options.pop("as_json"), click.get_current_context()
+    if video == "demo":
+        for name, value in _MINI.items():
+            if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+                options[name] = value
+        frames = frames or DEMO_FRAMES
+    clip = BenchClip(video, frames, clip_size, clip_seed)
+    record = run_bench(clip, Path(out), options, as_json, "skate " + " ".join(sys.argv[1:]))
+    done = {"event": "done", **record["run"], "bench": str(Path(out) / "bench.json")}
+    click.echo(json.dumps(done) if as_json else text(record))
+    return 0
+
+
+bench_command.params += _run_options()

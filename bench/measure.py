@@ -1,0 +1,136 @@
+"""One measured run: the clip, the probe around the pipeline, the record."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.clocks import Clock
+from bench.flat import working_bytes
+from bench.machine import machine
+from bench.plots import write_plots
+from bench.probe import Probe, Sampler
+from bench.summary import overhead, slopes, stage_rows
+from stages._comfy.address import parse_server
+from stages.base import Array
+from stages.decode import DecodeConfig, DecodeStage
+from stages.sink import EncoderSettings, write_segment
+from storage.durable import write_atomic
+from storage.errors import EnvironmentFault, InputError
+from storage.rundir import clear_run
+from storage.spans import Span
+from stream.config import RunConfig
+from stream.demo import DemoConfig
+from stream.demo.job import demo_config
+from stream.events import make_reporter
+from stream.session import start
+from stream.settings import config_from_options, local_video
+from stream.versions import versions
+
+CUT_FRAMES = 60  # in memory at once while a clip is cut
+CUT_CRF = 12
+
+
+@dataclass(frozen=True)
+class BenchClip:
+    """What is run: a video's path or address, or "demo"; how many of its first frames (None: all); the demo's scene."""
+
+    video: str
+    frames: int | None
+    size: tuple[int, int]
+    seed: int
+
+
+def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool, command: str) -> dict[str, Any]:
+    """Run the clip in `out`/run, measured, always anew; returns what it wrote to `out`/bench.json.
+
+    Raises:
+        SkateError: as the run does. Nothing is measured then.
+    """
+    run = out / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    config = _config(clip, run, options)
+    if (run / "run.json").exists():
+        clear_run(run)
+    _cap_vram(config)
+    servers = [parse_server(server).http for server in config.server]
+    clock, sampler = Clock(), Sampler(servers)
+    probe = Probe(make_reporter(as_json), sampler, clock, config.stages[-1], lambda: working_bytes(run))
+    begun = time.perf_counter()
+    with sampler.running(), clock.watching():
+        summary = start(config, run, reporter=probe)
+    wall = time.perf_counter() - begun
+    record = {
+        "bench": "run",
+        "command": command,
+        "machine": machine() | {"gpu": sampler.gpu.name, "gpu_bytes": sampler.gpu.total},
+        "versions": versions(),
+        "clip": asdict(clip),
+        "config": config.to_json(),
+        "run": summary,
+        "stages": stage_rows(probe.rows, wall),
+        "slopes": slopes(probe.rows),
+        "overhead": overhead(wall, clock.seconds(), clock.seconds(main=False), summary["frames"]),
+        "rows": [row.to_json() for row in probe.rows],
+    }
+    write_plots(probe.rows, out)
+    write_atomic(out / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
+    return record
+
+
+def _config(clip: BenchClip, run: Path, options: dict[str, Any]) -> RunConfig:
+    if clip.video == "demo":
+        assert clip.frames is not None  # the command gives the default
+        demo = DemoConfig(frames=clip.frames, width=clip.size[0], height=clip.size[1], seed=clip.seed)
+        return demo_config(demo, run, options)
+    video = clip.video
+    if clip.frames is not None:
+        video = str(cut_clip(Path(local_video(video, run)), clip.frames, run / "input" / f"first{clip.frames}.mp4"))
+    return config_from_options(video, "run", options, run)
+
+
+def cut_clip(video: Path, frames: int, path: Path) -> Path:
+    """The first frames of a video, encoded again at crf 12 with their times, as a clip of its own.
+
+    Raises:
+        InputError: when the video has fewer frames.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with DecodeStage(DecodeConfig(video)) as decode:
+        properties = decode.properties
+        times = np.concatenate([found for _, found in _pieces(decode, frames)])
+    if len(times) < frames:
+        raise InputError(f"{video}: has {len(times)} frames, --frames {frames} asks for more: leave --frames out")
+    settings = EncoderSettings(
+        properties.width, properties.height, properties.colour, properties.claimed_fps, crf=CUT_CRF
+    )
+    with DecodeStage(DecodeConfig(video)) as decode:
+        images = chain.from_iterable(images for images, _ in _pieces(decode, frames))
+        write_segment(path, images, times, settings)
+    return path
+
+
+def _pieces(decode: DecodeStage, frames: int) -> Iterator[tuple[Array, Array]]:
+    """Images and times of the first frames, a piece at a time."""
+    for first in range(0, frames, CUT_FRAMES):
+        found = decode.next(Span(first, min(frames, first + CUT_FRAMES)))
+        yield found.frames, found.times
+        if found.last:
+            return
+
+
+def _cap_vram(config: RunConfig) -> None:
+    """Hold torch to --vram, so that a run that needs more fails as it would on a smaller GPU."""
+    if config.device != "cuda" or config.vram is None:
+        return
+    import torch
+
+    total = torch.cuda.get_device_properties(0).total_memory
+    if config.vram > total:
+        raise EnvironmentFault(f"--vram {config.vram} bytes: this GPU has {total}; give less")
+    torch.cuda.set_per_process_memory_fraction(config.vram / total)
