@@ -97,7 +97,7 @@ class Pipeline:
 
     def _work(self, stages: Sequence[Stage], window: Window) -> None:
         """Let each stage do the window that has not done it."""
-        fresh: dict[str, Array] = {}  # what this window's stages handed on without a place in the arrays
+        fresh: dict[str, Array] = {}  # what this window's stages hand on in memory
         for stage in stages:
             if self.run.log.get(stage.name, window.index) is None:
                 if self.courtesy and stage.name == "generate":
@@ -105,6 +105,7 @@ class Pipeline:
                         other.leave_gpu()
                 done = self.steps.work(stage, window, fresh)
                 self._commit(stage, window.index, done, stage.get_state())
+                self.steps.hold(stage, window, done.output)
 
     def _decoded_windows(self) -> Iterator[Window]:
         """Every window of the clip: those decoded before from the journal, the others as decoding goes on."""
@@ -112,21 +113,30 @@ class Pipeline:
         index, last = 0, False
         while not last:
             record = self.run.log.get("decode", index)
-            if record is None:
+            if record is not None:
+                last = bool(record["info"]["last"])
+                yield self.plan.at(index, record["span"][1], last)
+            else:
                 if ahead is None:
                     self.steps.make_ready(self.decode, index)
                     ahead = DecodeAhead(self.decode, self.plan, index)
                     self.steps.on_exit(ahead.close)
-                decoded = ahead.take()
-                if self.guard is not None:
-                    self.guard.check()
-                start = self.plan.new_span(index).start
-                span = Span(start, start + int(decoded.output.info["frames"]))
-                self._commit(self.decode, index, Done(span, decoded.output, decoded.seconds), decoded.state)
-                record = self.run.log.commits["decode", index]
-            last = bool(record["info"]["last"])
-            yield self.plan.at(index, record["span"][1], last)
+                window = self._take_decoded(ahead, index)
+                last = window.last
+                yield window
             index += 1
+
+    def _take_decoded(self, ahead: DecodeAhead, index: int) -> Window:
+        """Commit the next decoded window; its frames are in the steps' hands alone afterwards."""
+        decoded = ahead.take()
+        if self.guard is not None:
+            self.guard.check()
+        start = self.plan.new_span(index).start
+        span = Span(start, start + int(decoded.output.info["frames"]))
+        self._commit(self.decode, index, Done(span, decoded.output, decoded.seconds), decoded.state)
+        window = self.plan.at(index, span.stop, bool(decoded.output.info["last"]))
+        self.steps.hold(self.decode, window, decoded.output)
+        return window
 
     def _commit(self, stage: Stage, index: int, done: Done, state: State) -> None:
         with self.interrupts.shield():

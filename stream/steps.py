@@ -13,6 +13,7 @@ from storage.errors import RunDirectoryError
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
 from stream.events import peak_vram_bytes, rss_bytes
+from stream.recent import RecentArrays
 from stream.source import FrameSource
 
 
@@ -35,6 +36,7 @@ class Steps:
         self.run = run
         self.stages = {stage.name: stage for stage in stages}
         self.source = source
+        self._recent = RecentArrays()
         self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
         self._first: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {}  # the states before the first window
         self._exit = ExitStack()
@@ -52,7 +54,8 @@ class Steps:
         Args:
             stage: one of the stages.
             window: to be worked on.
-            fresh: what this window's stages handed on without a place in the arrays; the stage's own is added.
+            fresh: what this window's stages hand on in memory; the stage's own is added: what has no place in the
+                arrays, and what is final.
             anew: do it as configured, even where it was committed otherwise.
         """
         self.make_ready(stage, window.index)
@@ -64,8 +67,16 @@ class Steps:
         output = stage.process(window, inputs)
         seconds = time.perf_counter() - started
         self._standing[stage.name] = window.index + 1
-        fresh.update({name: values for name, values in output.arrays.items() if name not in self.run.arrays.specs})
+        for name, values in output.arrays.items():
+            if name not in self.run.arrays.specs or stage.writes.get(name) == "final":
+                fresh[name] = values
         return Done(written_span(stage, window), output, seconds)
+
+    def hold(self, stage: Stage, window: Window, output: Output) -> None:
+        """Keep what the stage wrote and committed of the window's new frames in memory, for the stages behind it."""
+        for name, values in output.arrays.items():
+            if stage.writes.get(name) == "new":
+                self._recent.add(name, window.new.start, values, window.read.start)
 
     def commit_of(self, stage: Stage, index: int, done: Done, state: State) -> Commit:
         """The commit that records this work."""
@@ -105,7 +116,7 @@ class Steps:
         infos: Mapping[str, Mapping[str, Any]] | None = None,
         without: tuple[str, ...] = (),
     ) -> Inputs:
-        """What the stage reads in this window: from `fresh` where it is there, else from what is committed.
+        """What the stage reads in this window: from memory where it is there, else from what is committed.
 
         Args:
             infos: instead of the committed facts, by stage name.
@@ -120,6 +131,8 @@ class Steps:
                 arrays[name] = fresh[name]
             elif name == "tail":
                 arrays[name] = self._tail(window)
+            elif (held := self._recent.get(name, span)) is not None:
+                arrays[name] = held
             elif name == "frames":
                 arrays[name] = self.source.read(span)
             elif name in self.run.arrays.specs:
@@ -182,6 +195,7 @@ class Steps:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._recent.clear()
         self._exit.close()
         self.source.close()
 
