@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import numpy as np
 
 from stages._metrics import failed_spans, rounded
@@ -13,6 +12,7 @@ from stages._sam.footprint import sam_peak_bytes
 from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseState, ReverseTracker
+from stages._video.segment import read_segment
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from stages.prompts import Correction, ObjectPrompt
 from storage.errors import RunDirectoryError, UsageError
@@ -75,7 +75,7 @@ class ScoreStage(Stage):
         self._reverse.add_untracked(untracked.get("object", []))
         known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
         known = min(known, window.final.stop if window.last else 16)
-        frames = exactly(segment_frames(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
+        frames = exactly(read_segment(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
         scores = self._reverse.score(frames, masks, persons, known)
         values = np.array(scores.iou, dtype=np.float32)
         return Output(
@@ -111,30 +111,6 @@ class ScoreStage(Stage):
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
         ram, vram = sam_peak_bytes(self.model.config, 1, 1 + len(self.config.corrections))
         return ram + window_frames * height * width * 2 + height * width * 40, vram
-
-
-def segment_frames(path: Path, height: int, width: int) -> Iterator[Array]:
-    """Decode a segment in order, one `[height, width, 3] uint8 RGB` frame at a time.
-
-    An encoded picture may be padded right and bottom to even sides; it is cropped to the size asked for.
-
-    Raises:
-        RunDirectoryError: when the file is missing or damaged, or its picture does not fit the masks.
-    """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise RunDirectoryError(f"segment {path} holds no video: redo its window")
-            for frame in container.decode(video=0):
-                picture: Array = frame.to_ndarray(format="rgb24")
-                if not (0 <= picture.shape[0] - height <= 1 and 0 <= picture.shape[1] - width <= 1):
-                    raise RunDirectoryError(
-                        f"segment {path} is {picture.shape[1]}x{picture.shape[0]}, its masks are {width}x{height}: "
-                        "redo its window"
-                    )
-                yield np.ascontiguousarray(picture[:height, :width])
-    except (av.FFmpegError, OSError) as error:
-        raise RunDirectoryError(f"segment {path} cannot be decoded: {error}; redo its window") from error
 
 
 def exactly(frames: Iterator[Array], count: int, path: Path) -> Iterator[Array]:

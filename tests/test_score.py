@@ -15,7 +15,8 @@ from stages._sam.prompts import PromptSchedule, SamPrompt
 from stages._sam.reverse import ReverseTracker
 from stages.base import Inputs, Output, Window
 from stages.prompts import Correction, ObjectPrompt
-from stages.score import ScoreConfig, ScoreStage, segment_frames
+from stages._video.segment import read_segment
+from stages.score import ScoreConfig, ScoreStage
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
 
@@ -97,7 +98,7 @@ def test_scores_equal_stock_tracking_of_the_decoded_segments(
 ) -> None:
     prompt, corrections = ObjectPrompt(frame=2, box=BOX), (Correction(8, OTHER_BOX), Correction(19, BOX))
     outputs = run(model, segments, masks, prompt, corrections)
-    decoded = np.concatenate([np.stack(list(segment_frames(segments / f"{i}.mp4", HEIGHT, WIDTH))) for i in range(3)])
+    decoded = np.concatenate([np.stack(list(read_segment(segments / f"{i}.mp4", HEIGHT, WIDTH))) for i in range(3)])
     prompts = {2: SamPrompt(box=BOX), 8: SamPrompt(box=OTHER_BOX), 19: SamPrompt(box=BOX)}
     logits, visible = stock_logits(model.predictor, decoded, prompts)
     values = np.concatenate([output.arrays["iou"] for output in outputs])
@@ -170,9 +171,9 @@ def test_segments_that_do_not_fit(
     for name, text in [
         ("short", "6 of 7"),
         ("long", "more than 7"),
-        ("cut", "cannot"),
+        ("cut", "missing or damaged"),
         ("small", "95x71"),
-        ("no", "cannot"),
+        ("no", "missing or damaged"),
     ]:
         arrays = {"masks/object": objects[:7], "masks/person": persons[:7]}
         with pytest.raises(RunDirectoryError, match=text):

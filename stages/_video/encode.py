@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import Interpolation
@@ -82,16 +84,24 @@ def to_picture(image: Array, settings: EncoderSettings) -> av.VideoFrame:
     if image.shape[:2] != (height, width):
         image = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="edge")
     tags = settings.colour
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(
+    picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24").reformat(
         format="yuv420p", dst_colorspace=tags.coding_matrix, dst_color_range=tags.coding_range, interpolation=_AREA
     )
-    low, high = (0, 255) if tags.coding_range == FULL_RANGE else (16, 235)
     plane = picture.planes[0]
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-    np.add(luma, 1, out=luma, where=(luma > low) & (luma < high))
+    cv2.LUT(luma, _brighter(tags.coding_range == FULL_RANGE), luma)
     picture.colorspace, picture.color_range = tags.matrix, tags.range
     picture.color_primaries, picture.color_trc = tags.primaries, tags.transfer
     return picture
+
+
+@cache
+def _brighter(full_range: bool) -> Array:
+    """`[256]` uint8: every luma level a level higher, but for black and white and what lies outside them."""
+    low, high = (0, 255) if full_range else (16, 235)
+    levels = np.arange(256, dtype=np.uint8)
+    levels[low + 1 : high] += 1
+    return levels
 
 
 def write_segment(path: Path, images: Iterable[Array], times: Array, settings: EncoderSettings) -> None:

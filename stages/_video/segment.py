@@ -14,7 +14,7 @@ def read_segment(path: Path, height: int, width: int) -> Iterator[Array]:
     """Frames of a segment, `[height, width, 3]` uint8 RGB each, what odd sizes were padded by cut off.
 
     Raises:
-        RunDirectoryError: when the file is missing, damaged, or smaller than that.
+        RunDirectoryError: when the file is missing, damaged, or of another size.
     """
     try:
         with av.open(str(path.absolute()), "r", options={"protocol_whitelist": "file"}) as container:
@@ -22,7 +22,7 @@ def read_segment(path: Path, height: int, width: int) -> Iterator[Array]:
             stream.thread_type = "AUTO"
             for picture in container.decode(stream):
                 image = picture.to_ndarray(format="rgb24")
-                if image.shape[0] < height or image.shape[1] < width:
+                if not (0 <= image.shape[0] - height <= 1 and 0 <= image.shape[1] - width <= 1):
                     raise RunDirectoryError(
                         f"{path}: frames of {image.shape[1]}x{image.shape[0]}, {width}x{height} are wanted: "
                         "`skate status RUN --verify`, then `skate resume RUN`"
