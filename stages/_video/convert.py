@@ -36,7 +36,6 @@ class FrameWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        wait(self._pending)
         self.settle()  # what went wrong in an earlier frame is said first
 
     def convert(self, row: int, source: SourceFrame) -> None:
@@ -58,12 +57,20 @@ class FrameWriter:
             InputError: when a picture could not be converted.
         """
         while self._pending:
-            self._pending.popleft().result()
+            self._finish_oldest()
 
     def _submit(self, work: Callable[..., None], *values: int | SourceFrame) -> None:
         while len(self._pending) >= MAX_PENDING:
-            self._pending.popleft().result()
+            self._finish_oldest()
         self._pending.append(self._worker.submit(work, *values))
+
+    def _finish_oldest(self) -> None:
+        try:
+            self._pending.popleft().result()
+        except BaseException:
+            wait(self._pending)
+            self._pending.clear()
+            raise
 
     def _convert(self, row: int, source: SourceFrame) -> None:
         self.frames[row] = source.to_rgb()

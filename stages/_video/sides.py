@@ -13,5 +13,5 @@ def side_data(picture: av.VideoFrame) -> Iterator[Any]:
     Not by `picture.side_data`: that keeps the container in the picture, and the container refers to the picture, so
     that the decoder gets the memory back only when Python next looks for cycles. By then hundreds of pictures wait.
     """
-    container: Any = SideDataContainer(picture)  # PyAV's stubs call it a mapping; it yields the entries
-    return iter(container)
+    entries: Any = SideDataContainer  # PyAV's stubs call it a mapping that is made of nothing
+    return iter(entries(picture))
