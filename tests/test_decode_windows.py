@@ -177,7 +177,7 @@ def test_pictures_go_back_to_the_decoder_at_once(tmp_path: Path) -> None:
     try:
         with DecodeStage(DecodeConfig(path)) as stage:
             stage.next(Span(0, 50))
-            held = sum(isinstance(found, av.VideoFrame) for found in gc.get_objects())
+            held = sum(type(found) is av.VideoFrame for found in gc.get_objects())
     finally:
         gc.enable()
     assert held <= 4  # none waits for the search for cycles
