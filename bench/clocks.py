@@ -21,10 +21,17 @@ COMPUTE = ("ONNX Runtime", "SAM 2.1", "generator")
 
 @dataclass(frozen=True)
 class Section:
-    """A function whose time is counted under a name. `target` is `module:name` or `module:Class.method`."""
+    """A function whose time is counted under a name.
+
+    Attributes:
+        target: `module:name` or `module:Class.method`.
+        name: several sections may share one.
+        whole: sections called inside it are counted as part of it.
+    """
 
     target: str
     name: str
+    whole: bool = False
 
 
 SECTIONS = (
@@ -52,7 +59,7 @@ SECTIONS = (
     Section("storage.rundir:RunDirectory.commit", "store: journal and fsync"),
     Section("storage.rundir:RunDirectory.drop", "store: drop"),
     Section("storage.rundir:RunDirectory.delete_stale_blocks", "store: drop"),
-    Section("stream.session:finish_run", "join and report"),
+    Section("stream.session:finish_run", "join and report", whole=True),
 )
 
 
@@ -69,9 +76,13 @@ class Clock:
         return dict(self._seconds[main])
 
     @contextmanager
-    def section(self, name: str) -> Iterator[None]:
-        """Count what happens inside under this name."""
+    def section(self, name: str, whole: bool = False) -> Iterator[None]:
+        """Count what happens inside under this name; where `whole`, with the sections inside it."""
         stack: list[float] = getattr(self._local, "stack", None) or self._new_stack()
+        if getattr(self._local, "whole", False):
+            yield
+            return
+        self._local.whole = whole
         stack.append(0.0)
         _synchronise()
         begun = time.perf_counter()
@@ -79,9 +90,10 @@ class Clock:
             yield
         finally:
             _synchronise()
-            whole = time.perf_counter() - begun
-            own = whole - stack.pop()
-            stack[-1] += whole
+            spent = time.perf_counter() - begun
+            own = spent - stack.pop()
+            stack[-1] += spent
+            self._local.whole = False
             self._seconds[threading.get_ident() == self._main][name] += own
 
     def _new_stack(self) -> list[float]:
@@ -102,16 +114,16 @@ class Clock:
                     owner = getattr(owner, name)
                 function = vars(owner)[attribute]
                 undo.append((owner, attribute, function))
-                setattr(owner, attribute, self._timed(section.name, function))
+                setattr(owner, attribute, self._timed(section, function))
             yield
         finally:
             for owner, attribute, function in reversed(undo):
                 setattr(owner, attribute, function)
 
-    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, section: Section, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.section(name):
+            with self.section(section.name, section.whole):
                 return function(*args, **kwargs)
 
         return timed

@@ -1,7 +1,7 @@
 """From an RGB frame to the model's input, with stock SAM 2's bits."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -49,50 +49,48 @@ def normalisation_table() -> Array:
 class FrameFeed:
     """Hands out frames with a way to their model input.
 
-    On the CPU the input is made when it is asked for. On CUDA it is made one frame ahead, by one thread, in pinned
-    memory and copied on a stream of its own, while the GPU works on the frame before. At most two frames are held.
+    One thread is a frame ahead of the model: it takes the next one (which may have to be decoded) and makes its input.
+    On CUDA it does so in pinned memory, and copies it on a stream of its own. At most two frames are held.
     """
 
     def __init__(self, image_size: int, device: str) -> None:
         self._image_size = image_size
         self._device = device
+        self._stream: Any = None
 
     def iterate(self, frames: Iterable[Array]) -> Iterator[Prepared]:
         """Yield `(frame, image)` for each frame; `image()` is its `[3, S, S] float32` tensor on the device."""
-        if self._device == "cpu":
-            for frame in frames:
-                yield frame, partial(prepare_image, frame, self._image_size)
-            return
-        yield from self._iterate_ahead(frames)
+        rows = iter(frames)
+        if self._device != "cpu":
+            import torch
 
-    def _iterate_ahead(self, frames: Iterable[Array]) -> Iterator[Prepared]:
-        import torch
-
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        waiting: tuple[Array, Future[Any]] | None = None
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frame-feed") as pool:
-            for frame in frames:
-                upcoming = (frame, pool.submit(self._upload, frame, stream))
-                if waiting is not None:
-                    yield waiting[0], partial(_receive, waiting[1])
-                waiting = upcoming
-            if waiting is not None:
-                yield waiting[0], partial(_receive, waiting[1])
+            upcoming = pool.submit(self._prepare, rows)
+            while (prepared := upcoming.result()) is not None:
+                upcoming = pool.submit(self._prepare, rows)
+                frame, image, copied = prepared
+                yield frame, partial(_receive, image, copied)
 
-    def _upload(self, frame: Array, stream: Any) -> tuple[Any, Any]:
+    def _prepare(self, frames: Iterator[Array]) -> tuple[Array, Any, Any] | None:
+        """The next frame, its input, and the event behind which the GPU has it; None at the end."""
+        frame = next(frames, None)
+        if frame is None:
+            return None
+        image = prepare_image(frame, self._image_size)
+        if self._stream is None:
+            return frame, image, None
         import torch
 
-        pinned = prepare_image(frame, self._image_size).pin_memory()
-        with torch.cuda.stream(stream):
-            image = pinned.to(self._device, non_blocking=True)
-            return image, stream.record_event()
+        with torch.cuda.stream(self._stream):
+            return frame, image.pin_memory().to(self._device, non_blocking=True), self._stream.record_event()
 
 
-def _receive(upload: "Future[tuple[Any, Any]]") -> Any:
-    import torch
+def _receive(image: Any, copied: Any) -> Any:
+    if copied is not None:
+        import torch
 
-    image, copied = upload.result()
-    current = torch.cuda.current_stream()
-    current.wait_event(copied)
-    image.record_stream(current)  # allocated on the copy stream, read on this one
+        current = torch.cuda.current_stream()
+        current.wait_event(copied)
+        image.record_stream(current)  # allocated on the copy stream, read on this one
     return image
