@@ -1,0 +1,258 @@
+"""`skate bench`, its clock and its slopes, and the comparison of records."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from _small_run import small_clip, small_sam
+from click.testing import CliRunner
+
+from bench.clocks import SECTIONS, Clock, Section, compute_seconds, difference
+from bench.command import bench_command
+from bench.compare import Change, compare, read_ratios
+from bench.measure import cut_clip
+from bench.plots import write_plots
+from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes
+from bench.slopes import slope_of
+from bench.summary import overhead, slopes, text
+from stages.decode import DecodeConfig, DecodeStage
+from storage.errors import InputError
+from storage.spans import Span
+
+
+class FakeTime:
+    """Time that passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+TIME = FakeTime()
+
+
+def work(seconds: float) -> None:
+    """What the clock is put around below."""
+    TIME.now += seconds
+
+
+def outer() -> None:
+    """Calls another timed function."""
+    TIME.now += 2.0
+    globals()["work"](5.0)
+
+
+INNER, OUTER = Section("test_bench:work", "inner"), Section("test_bench:outer", "outer")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr("bench.clocks.time", TIME)
+    return Clock()
+
+
+def test_clock_counts_exclusive_seconds(clock: Clock) -> None:
+    with clock.watching((INNER, OUTER)):
+        globals()["outer"]()
+        globals()["outer"]()
+    assert clock.seconds() == {"inner": 10.0, "outer": 4.0}
+
+
+def test_clock_counts_a_whole_section_with_what_is_inside(clock: Clock) -> None:
+    with clock.watching((INNER, replace(OUTER, whole=True))):
+        globals()["outer"]()
+        globals()["work"](1.0)
+    assert clock.seconds() == {"inner": 1.0, "outer": 7.0}
+
+
+def test_clock_keeps_other_threads_apart(clock: Clock) -> None:
+    with clock.watching((INNER,)):
+        thread = threading.Thread(target=globals()["work"], args=(3.0,))
+        thread.start()
+        thread.join()
+    assert clock.seconds() == {}
+    assert clock.seconds(main=False) == {"inner": 3.0}
+
+
+def test_clock_puts_functions_back_and_counts_failures(clock: Clock) -> None:
+    before = globals()["work"]
+    with pytest.raises(TypeError), clock.watching((INNER,)):
+        globals()["work"]("no number")
+    assert globals()["work"] is before
+    assert clock.seconds() == {"inner": 0.0}
+
+
+def test_every_section_names_a_function() -> None:
+    with Clock().watching(SECTIONS):
+        pass
+
+
+def test_difference_and_compute() -> None:
+    assert difference({"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}) == {"a": 2.0}
+    assert compute_seconds({"SAM 2.1": 2.0, "ONNX Runtime": 1.0, "encode": 5.0}) == 3.0
+
+
+def test_slope_of_noise_is_flat_and_of_growth_is_not() -> None:
+    rng = np.random.default_rng(1)
+    noise = (1000 + rng.normal(0, 5, 60)).tolist()
+    level = slope_of(noise)
+    assert level is not None and level.flat and level.low < 0 < level.high
+    growing = slope_of([value + 2 * index for index, value in enumerate(noise)])
+    assert growing is not None and not growing.flat
+    assert growing.low < 2 < growing.high
+    assert growing.growth == pytest.approx(2 * 100 / growing.mean, rel=0.2)
+
+
+def test_slope_below_one_percent_in_a_hundred_windows_is_flat() -> None:
+    line = slope_of([1e9 + 5e4 * index for index in range(50)])  # sure, but 0.5 % in 100 windows
+    assert line is not None and line.low > 0 and line.flat
+    steep = slope_of([1e9 + 5e5 * index for index in range(50)])
+    assert steep is not None and not steep.flat
+
+
+def test_slope_leaves_warm_windows_and_gaps_out() -> None:
+    values: list[float | None] = [9e9, 9e9, *([100.0] * 12)]
+    level = slope_of(values)
+    assert level is not None and level.slope == 0.0 and level.flat
+    assert slope_of([1.0] * 9) is None
+    assert slope_of([None] * 40) is None
+
+
+def row(stage: str, window: int, rss: int, seconds: float) -> Row:
+    return Row(stage, window, 60, seconds, seconds + 0.1, seconds / 2, 0.0, Peaks(rss), 10, 20, 1000)
+
+
+def test_slopes_tell_a_leak() -> None:
+    rows = [row("track", k, 10**9 + k * 10**7, 1.0) for k in range(20)]
+    found = slopes(rows)
+    assert not found["peak_rss_bytes"]["flat"]
+    assert found["peak_rss_bytes"]["slope_per_window"] == pytest.approx(1e7)
+    assert found["track_seconds"]["flat"] and found["working_disk_bytes"]["flat"]
+
+
+def test_overhead_adds_up() -> None:
+    found = overhead(10.0, {"SAM 2.1": 6.0, "encode": 1.0, "loading models": 2.0}, {"decode": 3.0}, 100)
+    assert found["share"] == pytest.approx(0.4)
+    assert found["share_while_running"] == pytest.approx(2 / 8)
+    assert found["seconds_per_frame"] == pytest.approx(0.02)
+    assert found["sections"]["elsewhere"] == pytest.approx(1.0)
+
+
+def test_plots_are_pictures(tmp_path: Path) -> None:
+    for path in write_plots([row(stage, k, 10**9, 1.0) for k in range(4) for stage in ("pose", "track")], tmp_path):
+        picture = cv2.imread(str(path))
+        assert picture is not None and picture.shape[1] == 1100 and picture.std() > 5
+
+
+def test_sampler_sees_a_peak_between_two_readings() -> None:
+    with Sampler().running() as sampler:
+        before = sampler.take().rss
+        block = np.ones(80_000_000, np.uint8)
+        time.sleep(0.2)
+        del block
+        time.sleep(0.1)
+        assert sampler.take().rss > before + 50_000_000
+        assert sampler.take().rss < before + 50_000_000
+
+
+def test_without_a_gpu_nothing_is_invented() -> None:
+    meter = GpuMeter()
+    if meter.name is None:
+        assert meter.used() == (None, None) and meter.total is None
+
+
+def test_server_memory() -> None:
+    stats = {"devices": [{"vram_total": 100, "vram_free": 30}, {"vram_total": 50, "vram_free": 50}]}
+    assert server_bytes(stats) == 70
+
+
+def test_cut_clip_keeps_frames_and_times(tmp_path: Path) -> None:
+    cut = cut_clip(small_clip(), 7, tmp_path / "input" / "cut.mp4")
+    with DecodeStage(DecodeConfig(small_clip())) as whole, DecodeStage(DecodeConfig(cut)) as part:
+        wanted, found = whole.next(Span(0, 7)), part.next(Span(0, 21))
+    assert found.last and len(found.frames) == 7
+    assert np.allclose(found.times, wanted.times, atol=1e-4)
+    assert np.abs(found.frames.astype(int) - wanted.frames.astype(int)).mean() < 4
+    with pytest.raises(InputError, match="has 21 frames, --frames 22"):
+        cut_clip(small_clip(), 22, tmp_path / "more.mp4")
+
+
+def bench(out: Path, *more: str) -> Any:
+    sam, config = small_sam()
+    options = ["--sam", sam, "--sam-config", config, "--window", "5", "--overlap", "1", "--device", "cpu", *more]
+    return CliRunner().invoke(bench_command, ["demo", "--out", str(out), "--clip-size", "160x90", *options])
+
+
+def test_bench_measures_every_stage_of_every_window(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--frames", "50")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "bench.json").read_text())
+    stages = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+    windows = record["run"]["windows"]
+    assert windows == 13
+    assert [(r["window"], r["stage"]) for r in record["rows"]] == [(k, s) for k in range(windows) for s in stages]
+    assert sum(r["frames"] for r in record["rows"] if r["stage"] == "track") == 50
+    for measured in record["rows"]:
+        assert measured["peak_rss_bytes"] > 10**8
+        assert 0 <= measured["compute_seconds"] <= measured["wall_seconds"]
+        assert measured["seconds"] <= measured["wall_seconds"]
+    assert all(r["compute_seconds"] > 0 for r in record["rows"] if r["stage"] in ("pose", "track", "generate", "score"))
+    written = {row["stage"]: row["written_bytes"] for row in record["stages"]}
+    assert written["decode"] > 50_000 and written["blend"] > 50_000
+    assert record["slopes"]["peak_rss_bytes"]["windows"] == 10
+    sections = record["overhead"]["sections"]
+    assert sum(sections.values()) == pytest.approx(record["overhead"]["wall_seconds"], abs=0.01)
+    assert sections["SAM 2.1"] > 0 and sections["store: compress and write"] > 0
+    assert record["overhead"]["background_sections"]["decode"] > 0
+    assert (tmp_path / "memory.png").exists() and (tmp_path / "time.png").exists()
+    assert (tmp_path / "run" / "output.mp4").exists()
+    assert "where the time goes" in done.output and "peak RSS" in done.output
+    assert text(record)
+
+
+def test_bench_always_measures_anew_and_speaks_json(tmp_path: Path) -> None:
+    assert bench(tmp_path, "--frames", "9").exit_code == 0
+    done = bench(tmp_path, "--frames", "9", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sum(line["event"] == "window" for line in lines) == 7 * 2
+    assert lines[-1]["event"] == "done" and lines[-1]["bench"] == str(tmp_path / "bench.json")
+
+
+def record_of(path: Path, **values: tuple[float, float, str]) -> Path:
+    ratios = {name: {"value": v, "noise": n, "better": b} for name, (v, n, b) in values.items()}
+    path.write_text(json.dumps({"ratios": ratios}))
+    return path
+
+
+def test_compare_fails_beyond_the_noise_alone(tmp_path: Path) -> None:
+    old = record_of(tmp_path / "old.json", speed=(1.00, 0.03, "higher"), memory=(1.00, 0.0, "lower"))
+    near = record_of(tmp_path / "near.json", speed=(0.96, 0.03, "higher"), memory=(1.015, 0.0, "lower"))
+    far = record_of(tmp_path / "far.json", speed=(0.90, 0.03, "higher"), memory=(1.05, 0.0, "lower"))
+    good = record_of(tmp_path / "good.json", speed=(2.00, 0.03, "higher"), memory=(0.5, 0.0, "lower"))
+    assert [change.worse for change in compare(old, near)] == [False, False]
+    assert [change.worse for change in compare(old, far)] == [True, True]
+    assert [change.worse for change in compare(old, good)] == [False, False]
+    assert "WORSE" in str(compare(old, far)[0])
+
+
+def test_compare_refuses_what_is_no_record(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    for content in ("not json", json.dumps({"ratios": {"speed": 1.0}})):
+        bad.write_text(content)
+        with pytest.raises(SystemExit, match=r"bad\.json"):
+            read_ratios(bad)
+    assert Change("x", 0.0, 1.0, 0.0, "higher").loss == 0.0
+
+
+def test_committed_records_can_be_compared() -> None:
+    folder = Path(__file__).parents[1] / "bench" / "records"
+    found = {path.name: compare(path, path) for path in folder.glob("*.json")}
+    assert not any(change.worse for changes in found.values() for change in changes)
