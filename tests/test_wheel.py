@@ -22,12 +22,14 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
         entry = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert "skate = stream.cli:main" in entry
     expected = [
-        str(path.relative_to(ROOT)) for folder in ("stream", "stages", "storage") for path in data_files(folder)
+        str(path.relative_to(ROOT))
+        for folder in ("stream", "stages", "storage", "bench")
+        for path in data_files(folder)
     ]
     expected += [f"stages/workflows/{path.name}" for path in (ROOT / "workflows").glob("*.json")]
     assert sorted(set(expected) - set(names)) == []
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"stream", "stages", "storage"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"stream", "stages", "storage", "bench"}
     assert not [name for name in names if "__pycache__" in name]
 
 
