@@ -88,8 +88,9 @@ def test_facts_from_records() -> None:
     assert found.cuts == [5] and found.bad_frames == 4
     assert found.person == {"frame": 7, "box": [1, 2, 3, 4]}
     assert found.windows[0] == WindowRow(
-        Span(0, 6), {"decode": 0.1, "pose": 1.0, "track": 2.0, "score": 0.5}, 900_000_000, None
+        Span(0, 6), {"decode": 0.1, "pose": 1.0, "track": 2.0, "score": 0.5}, {"decode": 900_000_000}
     )
+    assert found.windows[0].rss_bytes == 900_000_000 and found.windows[0].vram_bytes is None
     assert join_spans([[[3, 5]], [[5, 7], [9, 10]]]) == [(3, 7), (9, 10)]
     # An interrupted run: fewer records than windows.
     assert facts({"decode": all_records()["decode"][:1]}, FINALS).windows[1].seconds == {}
@@ -111,6 +112,25 @@ def test_summary() -> None:
         "iou_min": 0.8,
         "failed_frames": [[8, 9]],
     }
+
+
+def with_memory() -> list[WindowRow]:
+    """Two windows on a GPU; the second stage of the second was never reached."""
+    rss, vram = {"pose": 10**9, "track": 2 * 10**9}, {"track": 3 * 10**9}
+    first = WindowRow(Span(0, 6), {"pose": 1.0, "track": 2.0}, rss, vram)
+    return [first, WindowRow(Span(6, 10), {"pose": 1.5}, {"pose": 15 * 10**8})]
+
+
+def test_cost_by_window_and_stage() -> None:
+    values = summary(table(), Facts(windows=with_memory()), 0.9)["cost"]
+    assert values["seconds"] == {"pose": 2.5, "track": 2.0}
+    assert values["peak_rss_bytes"] == 2 * 10**9 and values["peak_vram_bytes"] == 3 * 10**9
+    assert values["by_window"][1] == {"seconds": {"pose": 1.5}, "rss_bytes": {"pose": 15 * 10**8}, "vram_bytes": {}}
+    page = report_page("x", summary(table(), Facts(windows=with_memory()), 0.9), with_memory(), {}, {})
+    cells = re.sub(r"\s*<[^>]+>\s*", "|", page)
+    assert "|RAM||VRAM, peak|" in cells and "2.0 GB / 3.0 GB" in cells and "|1||1.5 GB||" in cells
+    assert "Memory when a stage was done" in page
+    assert "VRAM" not in report_page("x", summary(table(), Facts(), 0.9), [], {}, {})
 
 
 def test_summary_of_what_was_only_tracked() -> None:
@@ -176,6 +196,7 @@ def test_iou_plot_of_any_length(frames: int) -> None:
 def test_cost_plot() -> None:
     rows = facts(all_records(), FINALS).windows
     assert opened(cost_plot(rows)).shape[1] == 1100
+    assert near(opened(cost_plot(with_memory())), (0, 158, 115)) > 50  # the GPU's line
     assert opened(cost_plot([WindowRow(Span(0, 5), {"decode": 1.0})])).shape[0] < opened(cost_plot(rows)).shape[0]
     assert opened(cost_plot([])).shape[1] == 1100
 

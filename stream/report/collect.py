@@ -54,13 +54,24 @@ class WindowRow:
     Attributes:
         final: the frames it made final.
         seconds: wall clock by stage.
-        rss_bytes, vram_bytes: memory when it was done; None where it was not measured.
+        rss_by_stage: memory of the process, bytes, when the stage was committed.
+        vram_by_stage: what torch had taken of the GPU at most by then, bytes; without the stages that did not measure.
     """
 
     final: Span
     seconds: Mapping[str, float] = field(default_factory=dict)
-    rss_bytes: int | None = None
-    vram_bytes: int | None = None
+    rss_by_stage: Mapping[str, int] = field(default_factory=dict)
+    vram_by_stage: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """The highest of the stages; None where it was not measured."""
+        return max(self.rss_by_stage.values(), default=None)
+
+    @property
+    def vram_bytes(self) -> int | None:
+        """The highest of the stages; None where it was not measured."""
+        return max(self.vram_by_stage.values(), default=None)
 
 
 @dataclass(frozen=True)
@@ -131,11 +142,11 @@ def join_spans(windows: Sequence[Sequence[Sequence[int]]]) -> Spans:
 
 def _window_row(index: int, final: Span, records: Mapping[str, Sequence[Record]]) -> WindowRow:
     done = {stage: rows[index] for stage, rows in records.items() if index < len(rows)}
-    memory = {
-        key: max((record[key] for record in done.values() if record.get(key) is not None), default=None)
+    rss, vram = (
+        {stage: int(row[key]) for stage, row in done.items() if row.get(key) is not None}
         for key in ("rss_bytes", "vram_bytes")
-    }
-    return WindowRow(final=final, seconds={stage: float(row["seconds"]) for stage, row in done.items()}, **memory)
+    )
+    return WindowRow(final, {stage: float(row["seconds"]) for stage, row in done.items()}, rss, vram)
 
 
 def _count(bad_frames: int | Sequence[int]) -> int:

@@ -102,12 +102,25 @@ def cost_plot(windows: Sequence[WindowRow]) -> bytes:
             if any(value is not None for value in values):
                 heights = [np.nan if value is None else value / 1e9 for value in values]
                 rows[1].plot(heights, color=colour, marker="o", markersize=4, label=label)
+        _draw_stage_memory(rows[1], windows)
         rows[1].set_ylabel("GB", fontsize=9)
         rows[1].set_ylim(0, 1.15 * max(max(row.rss_bytes or 0, row.vram_bytes or 0) for row in memory) / 1e9)
-        rows[1].legend(loc="lower right", fontsize=8)
+        rows[1].set_title("memory: the highest in the window, and when each stage was done", loc="left", fontsize=11)
+        rows[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     rows[-1].set_xlabel("window")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     return _png(figure)
+
+
+def _draw_stage_memory(axes: "Axes", windows: Sequence[WindowRow]) -> None:
+    """RAM at each stage's commit: small marks, side by side within the window, in the stages' colours."""
+    stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
+    for index, stage in enumerate(stages):
+        shift = 0.6 * ((index + 0.5) / len(stages) - 0.5)
+        measured = [at for at, row in enumerate(windows) if stage in row.rss_by_stage]
+        heights = [windows[at].rss_by_stage[stage] / 1e9 for at in measured]
+        colour = STAGE_COLOURS[index % len(STAGE_COLOURS)]
+        axes.plot([at + shift for at in measured], heights, linestyle="", marker="_", color=colour)
 
 
 def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:

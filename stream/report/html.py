@@ -57,6 +57,7 @@ def report_page(
         *(_picture(heading, data) for heading, data in pictures.items()),
         _section("Frames that fail the gate", _failures(values)),
         _section("Windows", _window_table(values, windows)),
+        _section("Memory when a stage was done with its window", _memory_table(windows)),
         _section("Tracking", _tracking(values)),
         _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
     ]
@@ -145,7 +146,14 @@ def _span_text(spans: Sequence[Sequence[int]]) -> str:
 
 def _window_table(values: Mapping[str, Any], windows: Sequence[WindowRow]) -> str:
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
-    with_memory = any(row.rss_bytes is not None for row in windows)
+    memory = [
+        (label, [None if row is None else format_size(row) for row in column])
+        for label, column in (
+            ("RAM", [row.rss_bytes for row in windows]),
+            ("VRAM, peak", [row.vram_bytes for row in windows]),
+        )
+        if any(value is not None for value in column)
+    ]
     head = ["window", "frames", "IoU mean", "IoU min", "failing", *(f"{stage}, s" for stage in stages)]
     rows = []
     for index, (score, cost) in enumerate(zip(values["by_window"], windows, strict=True)):
@@ -159,10 +167,31 @@ def _window_table(values: Mapping[str, Any], windows: Sequence[WindowRow]) -> st
             str(failing),
         ]
         row += [f"{cost.seconds[stage]:.2f}" if stage in cost.seconds else "" for stage in stages]
-        rows.append(row + ([format_size(cost.rss_bytes or 0)] if with_memory else []))
+        rows.append(row + [column[index] or "" for _, column in memory])
+    return _long_table(head + [label for label, _ in memory], rows)
+
+
+def _memory_table(windows: Sequence[WindowRow]) -> str:
+    """RAM by window and stage, with VRAM beside it where there is any."""
+    stages = list(dict.fromkeys(stage for row in windows for stage in row.rss_by_stage))
+    rows = []
+    for index, row in enumerate(windows):
+        cells = [str(index)]
+        for stage in stages:
+            found = [column[stage] for column in (row.rss_by_stage, row.vram_by_stage) if stage in column]
+            cells.append(" / ".join(map(format_size, found)))
+        rows.append(cells)
+    if not stages:
+        return ""
+    vram = ", then the GPU's peak" if any(row.vram_by_stage for row in windows) else ""
+    return f'<p class="soft">RAM of the process{vram}.</p>' + _long_table(["window", *stages], rows)
+
+
+def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of at most `_MAX_ROWS` rows, and how many more there are."""
     left = len(rows) - _MAX_ROWS
     more = f'<p class="soft">and {left} more windows (see summary.json)</p>' if left > 0 else ""
-    return _table(head + (["RAM"] if with_memory else []), rows[:_MAX_ROWS]) + more
+    return _table(head, rows[:_MAX_ROWS]) + more
 
 
 def _number(value: float | None) -> str:

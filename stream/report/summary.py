@@ -1,6 +1,7 @@
-"""`summary.json` and `iou.csv`: the run in numbers. Pure functions; nothing here depends on clock or machine."""
+"""`summary.json` and `iou.csv`: the run in numbers. Pure functions; only `cost` tells of the machine."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from stages._metrics import failed_spans, seam_ratio, summarise_iou
 from stages.base import Array
 from storage.spans import Span
-from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans
+from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow
 
 DIGITS = 6
 
@@ -43,6 +44,25 @@ def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]
         "cuts": list(known.cuts),
         "attempts": [dict(attempt) for attempt in known.attempts],
         "by_window": [_window(table, final.final, threshold) for final in known.windows],
+        "cost": _cost(known.windows),
+    }
+
+
+def _cost(windows: Sequence[WindowRow]) -> dict[str, Any]:
+    """Seconds and bytes, window by window and stage by stage, with their sums and peaks."""
+    stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
+    return {
+        "seconds": {stage: _rounded(sum(row.seconds.get(stage, 0.0) for row in windows)) for stage in stages},
+        "peak_rss_bytes": max((row.rss_bytes for row in windows if row.rss_bytes is not None), default=None),
+        "peak_vram_bytes": max((row.vram_bytes for row in windows if row.vram_bytes is not None), default=None),
+        "by_window": [
+            {
+                "seconds": {stage: _rounded(seconds) for stage, seconds in row.seconds.items()},
+                "rss_bytes": dict(row.rss_by_stage),
+                "vram_bytes": dict(row.vram_by_stage),
+            }
+            for row in windows
+        ],
     }
 
 
