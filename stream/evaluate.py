@@ -101,15 +101,22 @@ def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
     """
     try:
         values = json.loads(metadata.read_text(encoding="utf-8"))
+        mask = values["config"]["prompt"]["mask_png"]
+        if mask is not None:  # named as it lies beside the metadata, wherever both are now
+            values["config"]["prompt"]["mask_png"] = str((metadata.parent / mask).resolve())
         prompt = RunConfig.from_json(values["config"]).prompt
         corrections = RunConfig.from_json(values["config"]).correct
         untracked = tuple((int(a), int(b)) for a, b in values["untracked"]["object"])
         frames = int(values["video"]["frames"])
         masks = metadata.parent / "mask_skateboard"
     except OSError as error:
-        raise InputError(f"--metadata {metadata}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--metadata {metadata}: is not a file that `skate export` wrote ({error!r})") from error
+        raise InputError(
+            f"--metadata {metadata}: is not what `skate export` wrote: give its tracking_metadata.json"
+        ) from error
     return Reference(masks, prompt, corrections, untracked, frames), values["config"]
 
 

@@ -15,7 +15,7 @@ from stages._pose.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.base import Array
 from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
-from storage.errors import EnvironmentFault, RunDirectoryError
+from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import CommitLog, Manifest, RunReader
 from stream.assembly import sink_config
 from stream.config import RunConfig
@@ -33,6 +33,7 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
 
     Raises:
         RunDirectoryError: when nothing is tracked yet, or the folder holds something that is no export.
+        InputError: when the mask that the object was given by is gone.
         EnvironmentFault: when it cannot be written.
     """
     run = RunReader(path)
@@ -40,6 +41,9 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
     if not tracked:
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
+    mask = RunConfig.from_json(run.manifest["config"]).prompt.mask_png
+    if mask is not None and not Path(mask).is_file():
+        raise InputError(f"--object-mask {mask} of {path} is not there any more: put it back, it belongs to an export")
     try:
         _make_room(target)
         _write_all(run, frames, pose_style, target)
@@ -75,9 +79,9 @@ def _write_all(run: RunReader, frames: int, pose_style: str | None, target: Path
     with (target / "pose.json").open("w", encoding="utf-8") as file:
         file.writelines(pose_keypoint_chunks(_each(run, "keypoints", frames), video["height"], video["width"]))
     metadata = tracking_metadata(run.manifest, run.log, frames, style)
+    (target / PROMPT_MASK).unlink(missing_ok=True)  # of an earlier export
     if config.prompt.mask_png is not None:
         shutil.copyfile(config.prompt.mask_png, target / PROMPT_MASK)
-        metadata["config"]["prompt"]["mask_png"] = str((target / PROMPT_MASK).resolve())
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
 
 
@@ -116,13 +120,23 @@ def _write_png(path: Path, picture: Array) -> None:
     path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
+def portable_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's config without what is of this machine: files by name, the prompt mask as it lies in the export."""
+    prompt = dict(config["prompt"])
+    if prompt["mask_png"] is not None:
+        prompt["mask_png"] = PROMPT_MASK
+    names = ("video", "masks", "pose_file", "reference", "workflow")
+    files = {name: Path(config[name]).name for name in names if config.get(name)}
+    return {**config, **files, "prompt": prompt, "server": []}
+
+
 def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_style: str) -> dict[str, Any]:
     """Video properties, prompts, models and versions: enough, with the masks, for `skate evaluate`."""
     untracked: dict[str, list[list[int]]] = {"object": [], "person": []}
     for record in log.of("track"):
         for name, spans in record["info"]["untracked"].items():
             untracked[name] += spans
-    config = {**manifest["config"], "prompt": dict(manifest["config"]["prompt"])}
+    config = portable_config(manifest["config"])
     return {
         "format": FORMAT,
         "video": {**manifest["video"], "frames": frames},

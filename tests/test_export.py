@@ -2,19 +2,21 @@
 
 import json
 import math
+import shutil
 import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run
+from _runs import invoke
+from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run, small_sam
 from PIL import Image
 
 from stages._pose.draw import draw
 from stages._video.plain import plain_frames
-from storage.errors import RunDirectoryError
-from storage.rundir import RunReader
+from storage.errors import InputError, RunDirectoryError
+from storage.rundir import RunReader, write_manifest
 from stream import evaluate
 from stream.assembly import resolve_models, sam_config
 from stream.comparison import BAND, caption, write_comparison
@@ -89,15 +91,55 @@ def test_metadata(exported: Path) -> None:
 def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bool) -> None:
     run = small_run(with_mask=with_mask)
     export_run(run, tmp_path / "to")
-    reference, values = evaluate.read_reference(tmp_path / "to" / "tracking_metadata.json")
+    (tmp_path / "to").rename(tmp_path / "moved")
+    reference, values = evaluate.read_reference(tmp_path / "moved" / "tracking_metadata.json")
     if with_mask:
-        assert Path(values["prompt"]["mask_png"]).parent == (tmp_path / "to").resolve()
+        assert Path(values["prompt"]["mask_png"]) == (tmp_path / "moved" / "prompt_mask.png").resolve()
     config = RunConfig.from_json(values)
     model = evaluate.SamModel(sam_config(config, resolve_models(config, only=("sam",))))
     found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]
     model.close()
     assert found == pytest.approx(RunReader(run).arrays.read("iou", 0, FRAMES).tolist(), abs=1e-6, nan_ok=True)
     assert any(not math.isnan(value) for value in found)
+
+
+def test_metadata_names_nothing_of_this_machine(tmp_path: Path) -> None:
+    export_run(small_run(with_mask=True), tmp_path / "to")
+    config = json.loads((tmp_path / "to" / "tracking_metadata.json").read_text())["config"]
+    assert config["video"] == "clip.mp4" and config["prompt"]["mask_png"] == "prompt_mask.png"
+    assert config["server"] == []
+    export_run(small_run(), tmp_path / "to")
+    assert not (tmp_path / "to" / "prompt_mask.png").exists()
+
+
+def test_evaluating_in_another_folder_with_weights_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights' path is of the machine that exported: --sam names them here."""
+    run = small_run(with_mask=True)
+    export_run(run, tmp_path / "to")
+    metadata = tmp_path / "to" / "tracking_metadata.json"
+    values = json.loads(metadata.read_text())
+    values["config"] |= {"sam": "/nowhere/weights.pt", "sam_config": "/nowhere/weights.yaml"}
+    metadata.write_text(json.dumps(values))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    words = ["evaluate", "--metadata", "../to/tracking_metadata.json", "--quiet"]
+    words += ["--generated", str(run / "output.mp4")]
+    lost = invoke(words)
+    assert lost.code == 4 and "/nowhere/weights" in lost.err
+    sam, sam_config = small_sam()
+    found = invoke([*words, "--sam", sam, "--sam-config", sam_config])
+    assert found.code in (0, 1) and found.out.startswith("minimum: IoU"), found.err
+
+
+def test_the_prompt_mask_is_gone(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run(with_mask=True), run)
+    reader = RunReader(run)
+    config = {**reader.manifest["config"], "prompt": {**reader.manifest["config"]["prompt"], "mask_png": "/gone.png"}}
+    write_manifest(run, {**reader.manifest, "config": config})
+    with pytest.raises(InputError, match=r"--object-mask /gone\.png .* is not there any more"):
+        export_run(run, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
 
 
 def test_an_export_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:

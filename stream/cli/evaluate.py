@@ -79,7 +79,7 @@ def _elsewhere(options: dict[str, Any]) -> Iterator["FrameIou"]:
     threshold = 0.90 if options["iou_threshold"] is None else options["iou_threshold"]
     if options["metadata"] is not None:
         reference, values = evaluate.read_reference(Path(options["metadata"]))
-        config = RunConfig.from_json({**values, "device": device})
+        config = RunConfig.from_json({**values, **_given_sam(options), "device": device})
     else:
         prompt = prompt_from_options(dict(options))
         corrections = corrections_from_options(dict(options))
@@ -87,6 +87,14 @@ def _elsewhere(options: dict[str, Any]) -> Iterator["FrameIou"]:
         config = RunConfig(prompt, sam=options["sam"], sam_config=options["sam_config"], device=device)
     with closing(SamModel(sam_config(config, resolve_models(config, only=("sam",))))) as model:
         yield from evaluate.evaluate_video(reference, Path(options["generated"]), model, threshold)
+
+
+def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
+    """--sam and --sam-config where they are given: the model of the metadata may lie elsewhere on this machine."""
+    source = click.get_current_context().get_parameter_source("sam")
+    if source != click.core.ParameterSource.COMMANDLINE:
+        return {}
+    return {"sam": options["sam"], "sam_config": options["sam_config"]}
 
 
 def _verdict(rows: list["FrameIou"], as_json: bool) -> int:
