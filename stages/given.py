@@ -46,6 +46,8 @@ def first_prompt(masks: Path) -> ObjectPrompt:
     Raises:
         InputError: when no mask has a pixel.
     """
+    if not masks.exists():
+        raise InputError(f"--masks {masks}: no such folder or video")
     for index, mask in enumerate(read_masks(masks)):
         if mask.any():
             y, x = np.nonzero(mask)

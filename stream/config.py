@@ -96,7 +96,7 @@ class RunConfig:
             if getattr(self, name) < low:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is below {low}")
         if not 0.0 < self.iou_threshold < 1.0:
-            raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1")
+            raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1: give for example 0.9")
         if self.size is not None and (self.size[0] % 16 or self.size[1] % 16):
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: both must be multiples of 16, e.g. 832x480")
         if self.fps is not None and not 0.1 <= self.fps <= 1000:

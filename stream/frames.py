@@ -7,7 +7,7 @@ import numpy as np
 
 from stages._video.plain import plain_frames
 from stages.base import Array
-from storage.errors import EnvironmentFault, InputError
+from storage.errors import EnvironmentFault, InputError, UsageError
 
 MARGIN = 40  # pixels of ruler at the left and the top
 GRID_STEPS = (5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
@@ -18,8 +18,12 @@ def write_ruled_frame(video: Path, index: int, target: Path) -> str:
     """Write frame `index` of the upright video as a PNG with rulers and a light grid; returns the line to print.
 
     Raises:
+        UsageError: when the target is not called .png.
         InputError: when the video has no such frame.
+        EnvironmentFault: when it cannot be written.
     """
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--to {target}: a PNG is written: choose a name that ends in .png")
     frame, count = None, 0
     for picture in plain_frames(video):
         count += 1
@@ -28,8 +32,11 @@ def write_ruled_frame(video: Path, index: int, target: Path) -> str:
             break
     if frame is None:
         raise InputError(f"--at {index}: {video} has {count} frames, counted from 0")
-    if not cv2.imwrite(str(target), np.ascontiguousarray(ruled(frame)[..., ::-1])):
-        raise EnvironmentFault(f"--to {target}: cannot be written as a PNG: choose a path that ends in .png")
+    data = cv2.imencode(".png", np.ascontiguousarray(ruled(frame)[..., ::-1]))[1].tobytes()
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentFault(f"--to {target}: {error.strerror}: choose a place that can be written") from error
     return f"{target}: frame {index}, {frame.shape[1]}x{frame.shape[0]} px"
 
 

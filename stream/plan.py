@@ -18,6 +18,7 @@ from stream.assembly import Models
 from stream.calibration import Calibration, duration_text, expected_seconds, read_calibration
 from stream.config import RunConfig
 from stream.events import rss_bytes
+from stream.hints import mini_hint, past_end_hints
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
 LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers
@@ -164,6 +165,9 @@ def announce_plan(
         return
     plan = make_plan(config, models, manifest, stages, out, read_calibration())
     note(plan.text())
+    for hint in (mini_hint(config), *past_end_hints(config, plan.frames)):
+        if hint is not None:
+            note(hint)
     plan.check()
 
 

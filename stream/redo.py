@@ -85,7 +85,8 @@ def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
     lacking = [index for index in range(min(windows), count) if index not in kept]
     if run.log.kept_since is None or lacking:
         raise RunDirectoryError(
-            f"{path} did not keep its raw windows: run with --keep all where windows may have to be made again"
+            f"{path} did not keep its raw windows: `skate generate {path} --out RUN2 --keep all` makes a run "
+            "whose windows can be made again"
         )
 
 

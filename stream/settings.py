@@ -57,6 +57,7 @@ def resolve_generator(given: dict[str, Any]) -> None:
 
     Raises:
         UsageError: when the options of generator and server contradict each other.
+        InputError: when the workflow is none: told before anything is written, so that no run is left with it.
     """
     server, retries = given.get("server"), given.get("retries", 0)
     given["generator"] = given.get("generator") or ("comfyui" if server else "preview")
@@ -66,6 +67,12 @@ def resolve_generator(given: dict[str, Any]) -> None:
         raise UsageError("--generator preview talks to no server: leave --server out")
     if given["generator"] == "preview" and retries:
         raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
+    if given.get("workflow") is not None:
+        if given["generator"] == "preview":
+            raise UsageError("--workflow is for ComfyUI: give --server HOST:PORT too, or leave it out")
+        from stages._comfy.workflow import load_workflow
+
+        load_workflow(Path(given["workflow"]))
 
 
 def given_config(video: str, masks: Path, pose_file: Path, options: dict[str, Any], out: Path) -> RunConfig:
@@ -112,5 +119,6 @@ def local_video(video: str, out: Path) -> str:
 
         return str(fetch_video(video, out / "input"))
     if not Path(video).is_file():
-        raise InputError(f"{video}: no such video file")
+        what = "is a folder, no video file" if Path(video).is_dir() else "no such video file"
+        raise InputError(f"{video}: {what}")
     return str(Path(video).resolve())

@@ -1,9 +1,12 @@
 """The verdict in numbers, and the lines that a command prints at its end."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from storage.sizes import format_size
+from stream.hints import mini_hint
+from stream.recorded import read_run
 
 
 def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:
@@ -35,5 +38,17 @@ def summary_text(summary: dict[str, Any]) -> str:
     lines.append(f"object   seen in {summary['object_frames']} of {summary['frames']} frames")
     if summary["output"]:
         lines.append(f"output   {summary['output']}")
-    lines.append(f"report   {summary['run']}/report")
+    run = Path(summary["run"])
+    if (run / "comparison.mp4").exists():
+        lines.append(f"compare  {run / 'comparison.mp4'}")
+    lines.append(f"report   {run / 'report' / 'index.html'}")
     return "\n".join(lines)
+
+
+def closing_hint(run: Path) -> str | None:
+    """What to know about a run's result that its numbers do not say: that the packaged models made it.
+
+    Raises:
+        RunDirectoryError: when there is no run.
+    """
+    return mini_hint(read_run(run)[1])

@@ -70,6 +70,18 @@ def test_every_help_fits_a_screen(command: str, monkeypatch: pytest.MonkeyPatch)
         (["evaluate"], 2, "evaluate takes one of"),
         (["frame", "VIDEO", "--at", "999", "--to", "OUT.png"], 3, "--at 999"),
         (["frame", "nowhere.mp4", "--to", "OUT.png"], 3, "nowhere.mp4: no such video file"),
+        (["frame", "VIDEO", "--to", "out.jpg"], 2, "--to out.jpg: a PNG is written"),
+        (["frame", "VIDEO", "--to", "OUT/no/f.png"], 4, "No such file or directory: choose a place"),
+        (["generate", "VIDEO", "--out", "OUT"], 2, "is a video: give its tracking with --masks and --pose"),
+        (["generate", "VIDEO", "--masks", "no", "--pose", "no", "--out", "OUT"], 3, "--masks no: no such folder"),
+        (["run", ".", "--out", "OUT", "--box", "1,2,9,9"], 3, ".: is a folder, no video file"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--workflow", "w.json"], 2, "--server HOST:PORT too"),
+        (
+            ["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9", "--workflow", "VIDEO"],
+            3,
+            "is no JSON",
+        ),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--iou-threshold", "90"], 2, "give for example 0.9"),
         (["nonsense"], 2, "nonsense"),
     ],
 )

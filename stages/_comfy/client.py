@@ -104,7 +104,7 @@ class ComfyClient:
                 said = f"HTTP {answer.status_code}: {words(answer)}"
                 cause: Exception | None = None
             except TRANSIENT as error:
-                said, cause = f"{type(error).__name__}: {error}", error
+                said, cause = connection_words(error), error
             if time.monotonic() + pause > deadline or server_errors >= PERSISTENT_500_TRIES:
                 raise ServerUnreachable(
                     f"ComfyUI at {self.address.host} does not answer {method} {path} ({said}): "
@@ -249,8 +249,19 @@ class ComfyClient:
 
 
 def words(answer: requests.Response) -> str:
-    """The server's own words, on one line."""
-    return " ".join(answer.text.split())[:400] or answer.reason
+    """The server's own words, on one line; of a web page only the reason that stands beside the status."""
+    page = answer.text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
+    return (answer.reason if page else " ".join(answer.text.split())[:400]) or answer.reason
+
+
+def connection_words(error: Exception) -> str:
+    """Why there is no answer, on one line: the system's words, where requests and urllib3 wrap them."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def node_errors(errors: Mapping[str, Json]) -> str:
@@ -276,5 +287,7 @@ def refused(host: str, what: str, answer: requests.Response) -> GeneratorError:
         text = f"{text} [{details}]" if details else text
     else:
         text = f"HTTP {answer.status_code}: {words(answer)}"
-    hint = "install what it names, or correct the workflow" if answer.status_code == 400 else "see the server's log"
+    hint = {400: "install what it names, or correct the workflow", 404: "is this a ComfyUI server?"}.get(
+        answer.status_code, "see the server's log"
+    )
     return GeneratorError(f"ComfyUI at {host} refuses {what}: {' '.join(text.split())}: {hint}")

@@ -73,7 +73,7 @@ def load_workflow(path: Path) -> Workflow:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"--workflow {path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"--workflow {path}: cannot be read ({error.strerror}): give a workflow's JSON") from error
     except ValueError as error:
         raise InputError(f"--workflow {path}: is no JSON ({error}): use Workflow > Export (API)") from error
     return parse_workflow(data, str(path))

@@ -73,7 +73,10 @@ class PromptSchedule:
             check_box_inside(option, box, width, height)
         for x, y, _ in self.prompt.points:
             if not (0 <= x <= width and 0 <= y <= height):
-                raise InputError(f"--point {x:g},{y:g} lies outside the {width}x{height} frame")
+                raise InputError(
+                    f"--point {x:g},{y:g} lies outside the {width}x{height} frame: "
+                    "read the point from `skate frame VIDEO --at N --to PNG`"
+                )
         if self.prompt.mask_png is not None:
             load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width)
 

@@ -49,6 +49,12 @@ def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: i
 
         click.echo(summary_text(summary))
         click.echo(truth_text(truth))
+        if truth.holds():
+            click.echo("demo     every bound holds: this installation works")
+            if summary["gate"] == "failed":
+                click.echo("         (the gate asks for more on every frame than the small models can do)")
+        else:
+            click.echo("demo     a bound FAILED: see `skate check`, and whether the frames and size are the defaults")
     else:
         click.echo(json.dumps({"event": "done", **summary, "truth": truth.to_json()}))
     return 0 if truth.holds() else 1

@@ -42,6 +42,11 @@ def generate_command(source: str, **options: Any) -> int:
     masks, pose_file = options.pop("masks"), options.pop("pose_file")
     if (masks is None) != (pose_file is None):
         raise UsageError("--masks and --pose belong together: give both with a VIDEO, or neither with a RUN")
+    if masks is None and Path(source).is_file():
+        raise UsageError(
+            f"{source} is a video: give its tracking with --masks and --pose, or run it (`skate run`, `skate extract`) "
+            "and give the run directory"
+        )
     if masks is None:
         return _from_run(source, out, options, overwrite, as_json)
     from stream.session import start

@@ -1,0 +1,43 @@
+"""What a person should know before and after a run: nothing is refused here."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from stream.config import RunConfig
+
+MINI = "mini"
+_DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+\.mp4")  # as `skate demo` names the clip that it renders
+
+
+def mini_hint(config: RunConfig) -> str | None:
+    """That the packaged models see nothing on a clip of the user's, and what to do; None where that is not so."""
+    kinds = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
+    if config.chain == "given":
+        kinds = {"sam": config.sam}
+    used = [f"--{kind}" for kind, name in kinds.items() if name == MINI]
+    if not used or _DEMO_CLIP.fullmatch(Path(config.video).name):
+        return None
+    names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
+    fetch = " ".join(names[option[2:]] for option in used)
+    return (
+        f"hint     the mini models were made for the demo's clip and see nothing else: masks and poses of "
+        f"{Path(config.video).name} will be wrong; `skate models fetch {fetch}`, then leave {_listed(used)} out"
+    )
+
+
+def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
+    """Prompts on frames that the header says are not there. It may be wrong, so the run goes on and will tell."""
+    if claimed_frames is None:
+        return []
+    asked = [("--prompt-frame", config.prompt.frame)] + [("--correct", item.frame) for item in config.correct]
+    return [
+        f"hint     {option} {frame} is past the end of the {claimed_frames} frames that the header claims: "
+        "if it is right, this run will fail at the clip's end"
+        for option, frame in asked
+        if frame >= claimed_frames
+    ]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
