@@ -34,9 +34,8 @@ def _demo_options() -> list[Any]:
 )
 def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: int, **options: Any) -> int:
     """Render a synthetic skate clip whose masks and keypoints are known, run everything on it with the small models
-    that ship with this package (no network, no GPU), and print how accurate pose and masks are.
-
-    Takes the options of `skate run` too. Exit 0 when the accuracy bounds hold.
+    that ship with this package (no network, no GPU), and print how accurate pose and masks are. Takes the options of
+    `skate run` too. Exit 0 when the accuracy bounds hold.
     """
     from stream.demo import DemoConfig
     from stream.demo.job import run_demo, truth_text

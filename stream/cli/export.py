@@ -14,7 +14,8 @@ from stream.cli.options import GroupedCommand, option, stack
             "output",
             "--pose-style",
             type=click.Choice(["controlnet", "vace", "wan-animate"]),
-            help="Of drawn skeletons.  [default: the run's]",
+            metavar="STYLE",
+            help="Of drawn skeletons: controlnet, vace or wan-animate.  [default: the run's]",
         ),
     ]
 )

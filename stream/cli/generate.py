@@ -20,8 +20,8 @@ from stream.cli.options import (
 from stream.cli.run import report_end
 
 _GIVEN = [
-    option("tracking made elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
-    option("tracking made elsewhere", "--pose", "pose_file", type=click.Path(), help="CMU folder, or POSE_KEYPOINT."),
+    option("elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
+    option("elsewhere", "--pose", "pose_file", type=click.Path(), help="CMU folder, or POSE_KEYPOINT."),
 ]
 _SCORING = MODEL_OPTIONS[:2]
 

@@ -1,6 +1,7 @@
 """Options that several commands share, their types, and help that shows them in groups."""
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +21,7 @@ class GroupedOption(click.Option):
 
 
 HELP_WIDTH = 118  # columns; a narrower terminal gets what it has
+MOST_OPTION_COLUMNS = 34  # an option longer than this stands on a line of its own
 
 
 class GroupedCommand(click.Command):
@@ -37,16 +39,39 @@ class GroupedCommand(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 groups.setdefault(getattr(parameter, "group", "other"), []).append(record)
-        names = max(len(row[0]) for rows in groups.values() for row in rows)
         formatter.write_paragraph()
-        for name, rows in groups.items():
-            formatter.write(f"{name.capitalize()}:\n")  # no blank lines between groups: they would not fit a screen
-            with formatter.indentation():
-                formatter.write_dl([(first.ljust(min(names, 36)), text) for first, text in rows], col_max=38)
+        for line in grouped_lines(groups, formatter.width):
+            formatter.write(f"{line}\n")
+
+
+def grouped_lines(groups: Mapping[str, Sequence[tuple[str, str]]], width: int) -> list[str]:
+    """Options as lines: the group's name beside its first option, then the option, then its text.
+
+    Args:
+        groups: `(option, text)` by group. width: columns; a text that does not fit goes on below itself.
+    """
+    names = max(map(len, groups)) + 2
+    options = min(MOST_OPTION_COLUMNS, max(len(first) for rows in groups.values() for first, _ in rows)) + 2
+    lines = []
+    for name, rows in groups.items():
+        for index, (first, text) in enumerate(rows):
+            head = f"{'' if index else name:<{names}}{first:<{options}}"
+            room = max(20, width - names - options)
+            pieces = textwrap.wrap(text, room, break_long_words=False) or [""]
+            if len(head) > names + options:
+                lines.append(head)
+                head = " " * (names + options)
+            lines += [head + pieces[0], *(" " * (names + options) + piece for piece in pieces[1:])]
+    return [line.rstrip() for line in lines]
 
 
 def option(group: str, *names: str, **settings: Any) -> Callable[[F], F]:
     """A click option in a help group; defaults are shown."""
+    number = settings.get("type")
+    if number is int or isinstance(number, click.IntRange):
+        settings.setdefault("metavar", "N")
+    elif number is float:
+        settings.setdefault("metavar", "X")
     settings.setdefault("show_default", settings.get("default") is not None and not settings.get("is_flag"))
     return click.option(*names, cls=GroupedOption, group=group, **settings)
 
@@ -146,22 +171,34 @@ PROMPT_OPTIONS = [
     option("prompt", "--box", type=BOX, help="The object on the prompt frame, pixels."),
     option("prompt", "--point", type=POINT, multiple=True, help="On it (label 1, default) or off it (0); repeatable."),
     option("prompt", "--object-mask", type=click.Path(dir_okay=False), help="Its mask: a PNG of the frame's size."),
-    option("prompt", "--prompt-frame", type=click.IntRange(0), default=0, help="Frames before it are untracked."),
+    option(
+        "prompt",
+        "--prompt-frame",
+        type=click.IntRange(0),
+        default=0,
+        help="Counted from 0; frames before it are untracked.",
+    ),
 ]
 
 INPUT_OPTIONS = [
-    option("input", "--fps", type=float, help="Resample to this rate.  [default: keep the times]"),
+    option("input", "--fps", type=float, help="Resample to this rate, frames/s.  [default: keep the times]"),
     option("input", "--correct", type=CORRECTION, multiple=True, help="Its box on a later frame; repeatable."),
     option("input", "--person-box", type=BOX, help="The person on the prompt frame.  [default: nearest the object]"),
-    option("input", "--on-cut", type=click.Choice(["ignore", "stop", "reset"]), default="ignore", help="A hard cut."),
+    option(
+        "input",
+        "--on-cut",
+        type=click.Choice(["ignore", "stop", "reset"]),
+        default="ignore",
+        help="What a hard cut in the clip does.",
+    ),
     option("input", "--max-bad-frames", type=int, default=100, help="Damaged frames concealed before giving up."),
-    option("input", "--max-pixels", type=int, default=8192 * 4320, help="Larger frames are refused."),
+    option("input", "--max-pixels", type=int, default=8192 * 4320, help="Frames with more pixels are refused."),
 ]
 
 GENERATION_OPTIONS = [
     option("generation", "--prompt", "text", default="", show_default=False, help="What person and object become."),
     option("generation", "--negative", default="", show_default=False, help="What to avoid."),
-    option("generation", "--reference", type=click.Path(dir_okay=False), help="Reference image."),
+    option("generation", "--reference", type=click.Path(dir_okay=False), help="Picture of how it should look."),
     option(
         "generation",
         "--generator",
@@ -169,11 +206,16 @@ GENERATION_OPTIONS = [
         help="[default: comfyui with --server, else preview]",
     ),
     option("generation", "--server", multiple=True, metavar="HOST:PORT", help="ComfyUI server; repeatable."),
-    option("generation", "--workflow", type=click.Path(dir_okay=False), help="Your own, in API format."),
-    option("generation", "--seed", type=int, default=0, help="Of the generator."),
+    option(
+        "generation",
+        "--workflow",
+        type=click.Path(dir_okay=False),
+        help="Your own workflow, in API format.  [default: VACE 1.3B]",
+    ),
+    option("generation", "--seed", type=int, default=0, help="The generator's seed."),
     option("generation", "--steps", type=int, help="Sampler steps.  [default: the workflow's]"),
     option("generation", "--cfg", type=float, help="Guidance.  [default: the workflow's]"),
-    option("generation", "--strength", type=float, help="Of the control.  [default: the workflow's]"),
+    option("generation", "--strength", type=float, help="How strongly the control guides.  [default: the workflow's]"),
     option(
         "generation",
         "--object-guide",
@@ -190,7 +232,13 @@ GENERATION_OPTIONS = [
         help="What is regenerated.",
     ),
     option("generation", "--dilate", type=int, default=8, help="Pixels that the region grows by."),
-    option("generation", "--fill", type=click.Choice(["grey", "white"]), default="grey", help="Of the emptied region."),
+    option(
+        "generation",
+        "--fill",
+        type=click.Choice(["grey", "white"]),
+        default="grey",
+        help="What the emptied region is filled with.",
+    ),
     option(
         "generation",
         "--continuity",
@@ -198,24 +246,33 @@ GENERATION_OPTIONS = [
         default="tail",
         help="Condition on the tail, or only crossfade.",
     ),
-    option("generation", "--timeout", type=float, default=3600.0, help="Seconds for one generated window."),
+    option("generation", "--timeout", type=float, default=3600.0, help="For one generated window, seconds."),
 ]
 
 MODEL_OPTIONS = [
-    option("models", "--sam", default="small", help="tiny, small, base-plus, large, mini, or a path."),
+    option("models", "--sam", metavar="NAME|PATH", default="small", help="tiny, small, base-plus, large or mini."),
     option("models", "--sam-config", type=click.Path(dir_okay=False), help="YAML of a checkpoint given by path."),
-    option("models", "--pose", default="dwpose-l-384", help="Name or path."),
-    option("models", "--detector", default="yolox-m", help="Name or path."),
+    option("models", "--pose", default="dwpose-l-384", metavar="NAME|PATH", help="Of the keypoints."),
+    option("models", "--detector", default="yolox-m", metavar="NAME|PATH", help="Of persons."),
     option(
         "models",
         "--pose-style",
         type=click.Choice(["controlnet", "vace", "wan-animate"]),
+        metavar="STYLE",
         default="vace",
-        help="Of drawn skeletons.",
+        help="Of drawn skeletons: controlnet, vace or wan-animate.",
     ),
     option("models", "--detect-every", type=int, help="Frames between detections.  [default: 1 on GPU, 3 on CPU]"),
-    option("models", "--smooth", type=click.Choice(["none", "one-euro"]), default="one-euro", help="Of keypoints."),
-    option("models", "--state-device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where memories rest."),
+    option(
+        "models",
+        "--smooth",
+        type=click.Choice(["none", "one-euro"]),
+        default="one-euro",
+        help="Filter of the keypoints.",
+    ),
+    option(
+        "models", "--state-device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where SAM's memories rest."
+    ),
     option("models", "--sam-compile", is_flag=True, help="sam2's own compiled predictor."),
 ]
 
@@ -228,8 +285,8 @@ LIMIT_OPTIONS = [
     option("limits", "--window", type=int, default=81, help="Frames, 4n+1."),
     option("limits", "--overlap", type=int, default=21, help="Frames two windows share, at most half."),
     option("limits", "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="For all models."),
-    option("limits", "--vram", type=BYTES, help="E.g. 8GB.  [default: what is there]"),
-    option("limits", "--ram", type=BYTES, help="E.g. 16GB.  [default: what is there]"),
+    option("limits", "--vram", type=BYTES, help="Refuse to start above it, e.g. 8GB.  [default: what is there]"),
+    option("limits", "--ram", type=BYTES, help="Refuse to start above it, e.g. 16GB.  [default: what is there]"),
 ]
 
 OUTPUT_OPTIONS = [

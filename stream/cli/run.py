@@ -66,10 +66,8 @@ def report_end(summary: dict[str, Any], as_json: bool) -> int:
 @click.argument("video")
 @stack(RUN_OPTIONS)
 def run_command(video: str, **options: Any) -> int:
-    """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was.
-
-    The object is given by one of --box, --point or --object-mask. On a directory with an unfinished run of the same
-    options this continues it.
+    """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was. The object is given
+    by one of --box, --point or --object-mask. An unfinished run of the same options in --out is continued.
     """
     return _begin(video, options, "run")
 
