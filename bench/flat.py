@@ -9,7 +9,6 @@ masks, keypoints and the other arrays of small values, segments, journal, output
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from bench._common import new_record, run_main, write_record
 
 MOST_RATIO = 1.10
 KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
@@ -80,21 +81,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         short, long = (measure(frames, Path(folder), options) for frames in (chosen.short, chosen.long))
     ratios = {name: long[name] / max(1, short[name]) for name in ("peak_rss_bytes", "peak_working_disk_bytes")}
-    record = {
-        "command": "python -m bench.flat " + " ".join(sys.argv[1:]),
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
-        "short": short,
-        "long": long,
-        "ratios": ratios,
-        "bound": MOST_RATIO,
-    }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if chosen.record is not None:
-        chosen.record.parent.mkdir(parents=True, exist_ok=True)
-        chosen.record.write_text(text + "\n", encoding="utf-8")
+    settings = {"short": chosen.short, "long": chosen.long, "options": options}
+    measured = {"short": short, "long": long, "ratios": ratios, "bound": MOST_RATIO}
+    record = new_record("flat", settings) | measured
+    print(json.dumps(record, indent=2))
+    write_record(record, chosen.record)
     sys.exit(0 if max(ratios.values()) <= MOST_RATIO else 1)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

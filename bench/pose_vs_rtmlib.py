@@ -1,20 +1,18 @@
-"""Our pose stage against a plain `rtmlib.Wholebody` loop: the same ONNX files and frames, one after the other.
+"""Our pose stage against a plain `rtmlib.Wholebody` loop: the same ONNX files and frames, a process each.
 
     python -m bench.pose_vs_rtmlib --frames 12 --record bench/records/pose_vs_rtmlib.json
 
 Without `--pose` and `--detector` it uses files with random weights and the real models' cost, made on first use in
 `--cache` (`bench/random_pose_models.py`). Printed and recorded: the largest distance between both sides' keypoints
-(`--detect-every 1`, no smoothing), frames per second of rtmlib and of ours at every `--detect-every`, peak resident
-size, and the time to draw a 720p skeleton with rtmlib and in each of our styles.
+(`--detect-every 1`, no smoothing), frames per second of rtmlib and of ours at every `--detect-every`, without drawing
+and with it (`draw_skeleton` against our `vace` style), peak resident size of each side, and the time to draw one 720p
+skeleton with rtmlib and in each of our styles.
 """
 
 import argparse
 import contextlib
 import io
 import json
-import os
-import platform
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bench._common import Side, new_record, peak_rss_bytes, run_child, run_main, write_record
 from bench.random_pose_models import write_detector, write_pose
 from stages._pose.draw import STYLES, draw
 from stages.base import Array, Inputs, Window
@@ -88,42 +87,90 @@ def drawing(keypoints: Array, height: int, width: int) -> dict[str, float]:
     return result
 
 
-def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run both sides; the record."""
-    detector, pose = arguments.detector, arguments.pose
-    made_up = not (detector and pose)
-    if made_up:
-        detector, pose = random_models(arguments.cache)
-    scene = Scene(DemoConfig(frames=arguments.frames, width=1280, height=720))
-    shown = [scene.frame(t) for t in range(arguments.frames)]
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Run every side in a process of its own; what the record holds beside its head."""
+    made_up = not (options.detector and options.pose)
+    detector, pose = random_models(options.cache) if made_up else (options.detector, options.pose)
+    models = ["--detector", str(detector), "--pose", str(pose), "--frames", str(options.frames)]
+
+    def call(side: str, every: int = 1) -> tuple[Side, Array]:
+        with tempfile.TemporaryDirectory(prefix="skate-bench-") as folder:
+            path = Path(folder, "keypoints.npy")
+            arguments = ["--side", side, "--detect-every", str(every), "--keypoints", str(path), *models]
+            return run_child("bench.pose_vs_rtmlib", arguments), np.load(path)
+
+    theirs, points = call("rtmlib")
+    record: dict[str, Any] = {
+        "models": {"detector": Path(detector).name, "pose": Path(pose).name, "random_weights": made_up},
+        "frames": options.frames,
+        "rtmlib_fps": round(options.frames / theirs["seconds"], 3),
+        "rtmlib_peak_rss_bytes": theirs["peak_rss_bytes"],
+        "ours": [],
+    }
+    record["models"] |= theirs["sizes"]
+    drawn = theirs["seconds"] + theirs["drawing_seconds"]
+    for every in options.detect_every:
+        found, keypoints = call("ours", every)
+        row = {
+            "detect_every": every,
+            "fps": round(options.frames / found["seconds"], 3),
+            "ratio": round(theirs["seconds"] / found["seconds"], 3),
+            "ratio_with_drawing": round(drawn / (found["seconds"] + found["drawing_seconds"]), 3),
+            "peak_rss_bytes": found["peak_rss_bytes"],
+        }
+        if every == 1:
+            seen = points[..., 2] > 0
+            distance = np.linalg.norm(keypoints[..., :2] - points[..., :2], axis=-1)[seen]
+            row["keypoints_largest_difference_px"] = float(np.round(distance.max(initial=0), 5))
+            row["keypoints_compared"] = int(seen.sum())
+        record["ours"].append(row)
+    joints = np.column_stack([Scene(_clip(1)).frame(0).joints, np.ones(133)]).astype(np.float32)
+    record["drawing_ms"] = drawing(joints, 720, 1280)
+    record["drawing_ratio"] = {s: round(record["drawing_ms"]["rtmlib"] / record["drawing_ms"][s], 1) for s in STYLES}
+    return record
+
+
+def run_side(options: argparse.Namespace) -> Side:
+    """One side in this process; its keypoints `[T, 133, 3]` go to `--keypoints`."""
+    scene = Scene(_clip(options.frames))
+    shown = [scene.frame(t) for t in range(options.frames)]
     frames = np.stack([frame.image for frame in shown])
     ys, xs = np.nonzero(shown[0].object_mask)
     prompt = ObjectPrompt(box=(float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())))
-    config = PoseConfig(str(pose), str(detector), prompt)
+    config = PoseConfig(str(options.pose), str(options.detector), prompt, detect_every=options.detect_every[0])
     sizes = _sizes(config)
-    points, scores, theirs = rtmlib_loop(frames, str(detector), str(pose), sizes)
-    record: dict[str, Any] = {
-        "bench": "pose_vs_rtmlib",
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "models": {"detector": Path(detector).name, "pose": Path(pose).name, "random_weights": made_up, **sizes},
-        "frames": arguments.frames,
-        "rtmlib_fps": round(arguments.frames / theirs, 3),
-        "ours": [],
-    }
-    for every in arguments.detect_every:
-        keypoints, seconds = our_stage(frames, PoseConfig(str(pose), str(detector), prompt, detect_every=every))
-        row = {"detect_every": every, "fps": round(arguments.frames / seconds, 3), "ratio": round(theirs / seconds, 3)}
-        if every == 1:
-            seen = scores > 0
-            distance = np.linalg.norm(keypoints[..., :2] - points, axis=-1)[seen]
-            row["keypoints_largest_difference_px"] = float(np.round(distance.max(), 5))
-            row["keypoints_compared"] = int(seen.sum())
-        record["ours"].append(row)
-    joints = np.column_stack([shown[0].joints, np.ones(133)]).astype(np.float32)
-    record["drawing_ms"] = drawing(joints, 720, 1280)
-    record["drawing_ratio"] = {s: round(record["drawing_ms"]["rtmlib"] / record["drawing_ms"][s], 1) for s in STYLES}
-    record["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return record
+    if options.side == "rtmlib":
+        points, scores, seconds = rtmlib_loop(frames, str(options.detector), str(options.pose), sizes)
+        keypoints = np.concatenate([points, scores[..., None]], axis=-1)
+        drawing_seconds = _draw_theirs(frames, keypoints)
+    else:
+        keypoints, seconds = our_stage(frames, config)
+        drawing_seconds = _draw_ours(frames, keypoints)
+    np.save(options.keypoints, keypoints)
+    spent = {"seconds": seconds, "drawing_seconds": drawing_seconds, "sizes": sizes}
+    return spent | {"peak_rss_bytes": peak_rss_bytes()}
+
+
+def _draw_theirs(frames: Array, keypoints: Array) -> float:
+    from rtmlib import draw_skeleton
+    from rtmlib.tools.pose_estimation.post_processings import convert_coco_to_openpose
+
+    start = time.perf_counter()
+    for found in keypoints:
+        joints, scores = convert_coco_to_openpose(found[None, :, :2], found[None, :, 2])
+        draw_skeleton(np.zeros(frames.shape[1:], np.uint8), joints, scores, openpose_skeleton=True, kpt_thr=0.3)
+    return time.perf_counter() - start
+
+
+def _draw_ours(frames: Array, keypoints: Array) -> float:
+    start = time.perf_counter()
+    for found in keypoints:
+        draw(found, frames.shape[1], frames.shape[2], "vace")
+    return time.perf_counter() - start
+
+
+def _clip(frames: int) -> DemoConfig:
+    return DemoConfig(frames=frames, width=1280, height=720)
 
 
 def _sizes(config: PoseConfig) -> dict[str, Any]:
@@ -148,22 +195,31 @@ def random_models(cache: Path) -> tuple[Path, Path]:
     return paths
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line; `--side` is how the bench calls itself."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pose_vs_rtmlib", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--detect-every", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--pose", type=Path, help="an ONNX file; default: random weights")
     parser.add_argument("--detector", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "skate-bench")
     parser.add_argument("--record", type=Path, help="write the record here as JSON")
-    arguments = parser.parse_args()
-    text = json.dumps(compare(arguments), indent=2)
-    print(text)
-    if arguments.record:
-        arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        arguments.record.write_text(text + "\n")
+    parser.add_argument("--side", choices=("rtmlib", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--keypoints", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Run both sides and print the record."""
+    options = parse_options()
+    if options.side is not None:
+        print(json.dumps(run_side(options)))
+        return
+    settings = {"frames": options.frames, "detect_every": options.detect_every}
+    record = new_record("pose_vs_rtmlib", settings) | compare(options)
+    print(json.dumps(record, indent=1))
+    write_record(record, options.record)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

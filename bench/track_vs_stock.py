@@ -1,20 +1,18 @@
 """Stock SAM 2.1 against the streamed tracker: the same JPEG frames, one process each, one after the other.
 
-    python bench/track_vs_stock.py --frames 200 800 3200 --image-size 256 --record bench/records/track_vs_stock.json
+    python -m bench.track_vs_stock --frames 200 800 3200 --image-size 256 --record bench/records/track_vs_stock.json
 
 Two objects are prompted by boxes on frame 0. Stock loads the folder with its own `init_state` and propagates through
 the clip; the streamed side reads the same files window by window, as the pipeline does, and saves its state after each.
 Both hash every logit of every frame. Printed and recorded, a length a line: whether all logits are equal, frames per
 second of both (reading frames included; loading the model is not), their ratio, and the peak resident size of both.
+A side that needs more than `--memory-limit` is ended there, and longer clips are not tried. With two lengths or more,
+the bytes that each side takes for a further frame are fitted.
 """
 
 import argparse
 import hashlib
 import json
-import os
-import platform
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,15 +25,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from bench._common import ROOT, Side, new_record, peak_rss_bytes, run_child, run_main, write_record
 from stages._sam.checkpoint import read_config
 from stages._sam.model import SamConfig, SamModel, build_predictor
 from stages.base import Inputs, Window
 from stages.prompts import Box, ObjectPrompt
 from stages.track import OBJECTS, TrackConfig, TrackStage
+from storage.sizes import parse_size
 from storage.spans import Span
 
 Take = Callable[[str, Any], None]
-ROOT = Path(__file__).resolve().parents[1]
+SIDES = ("stock", "streamed")
 
 
 def main() -> None:
@@ -44,19 +44,35 @@ def main() -> None:
     if options.side is not None:
         run_side(options)
         return
-    with tempfile.TemporaryDirectory(prefix="track-vs-stock-") as name:
-        folder = Path(name)
-        config = prepare_model(options, folder)
-        rows = [compare(options, config, folder, frames) for frames in options.frames]
-    record = {"bench": "track_vs_stock", "machine": machine(), "settings": settings_of(options), "lengths": rows}
-    if options.record is not None:
-        options.record.parent.mkdir(parents=True, exist_ok=True)
-        options.record.write_text(json.dumps(record, indent=1) + "\n")
-    if not all(row["equal"] for row in rows):
+    record = new_record("track_vs_stock", settings_of(options)) | {"torch": torch_facts()} | measure(options)
+    write_record(record, options.record)
+    if not all(row["equal"] for row in record["lengths"] if "equal" in row):
         sys.exit("logits differ")
 
 
-def parse_options() -> argparse.Namespace:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Every length, until one is ended by the memory limit: `lengths`, and `bytes_per_frame` by side."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="track-vs-stock-") as name:
+        folder = Path(name)
+        config = prepare_model(options, folder)
+        for frames in options.frames:
+            rows.append(compare(options, config, folder, frames))
+            if "ended" in rows[-1]:
+                break
+    return {"lengths": rows, "bytes_per_frame": growth(rows)}
+
+
+def growth(rows: list[dict[str, Any]]) -> dict[str, int] | None:
+    """Bytes of peak memory that one more frame takes, by side: a least-squares line over the lengths; None of one."""
+    done = [row for row in rows if "ended" not in row]
+    if len(done) < 2:
+        return None
+    frames = [row["frames"] for row in done]
+    return {side: round(np.polyfit(frames, [row[f"{side}_peak_rss_bytes"] for row in done], 1)[0]) for side in SIDES}
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; `--side` is how the bench calls itself."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[60], help="clip lengths")
@@ -69,25 +85,25 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=81)
     parser.add_argument("--overlap", type=int, default=21)
     parser.add_argument("--repeats", type=int, default=1, help="runs of each side; the fastest counts")
+    parser.add_argument("--memory-limit", type=parse_size, help="end a side that takes more memory, e.g. 8GB")
     parser.add_argument("--record", type=Path, help="write the results there as JSON")
-    parser.add_argument("--side", choices=("stock", "streamed"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--clip", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """What of the command line says what was measured."""
-    names = ("size", "random", "image_size", "device", "window", "overlap", "repeats")
+    names = ("size", "random", "image_size", "device", "window", "overlap", "repeats", "memory_limit")
     return {name: getattr(options, name) for name in names} | {"sam_config": options.sam_config.name}
 
 
-def machine() -> dict[str, Any]:
-    """Where it was measured."""
+def torch_facts() -> dict[str, Any]:
+    """What else of the machine matters here."""
     import torch
 
-    found = {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return found | {"cpus": os.cpu_count(), "gpu": gpu}
+    return {"threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def prepare_model(options: argparse.Namespace, folder: Path) -> SamConfig:
@@ -115,29 +131,35 @@ def compare(options: argparse.Namespace, config: SamConfig, folder: Path, frames
     width, height = (int(side) for side in options.size.split("x"))
     clip = folder / f"frames_{frames}"
     draw_clip(clip, frames, height, width)
-    sides: dict[str, dict[str, Any]] = {}
-    for _ in range(options.repeats):
-        for side in ("stock", "streamed"):
-            found = call_side(options, config, clip, side)
-            best = sides.get(side, found)
-            sides[side] = found | {
-                "seconds": min(best["seconds"], found["seconds"]),
-                "peak_rss_bytes": max(best["peak_rss_bytes"], found["peak_rss_bytes"]),
-            }
-    stock, streamed = sides["stock"], sides["streamed"]
-    row = {
-        "frames": frames,
-        "equal": stock["digest"] == streamed["digest"],
-        "visible_frames": stock["visible_frames"],
-        "speed_ratio": round(stock["seconds"] / streamed["seconds"], 3),
-    }
-    for side, found in sides.items():
-        row[f"{side}_fps"] = round(frames / found["seconds"], 2)
-        row[f"{side}_peak_rss_bytes"] = found["peak_rss_bytes"]
+    sides: dict[str, Side] = {}
+    ended: str | None = None
+    for side in SIDES * options.repeats:
+        found = call_side(options, config, clip, side)
+        if "ended" in found:
+            sides[side], ended = found, side
+            break
+        best = sides.get(side, found)
+        sides[side] = found | {
+            "seconds": min(best["seconds"], found["seconds"]),
+            "peak_rss_bytes": max(best["peak_rss_bytes"], found["peak_rss_bytes"]),
+        }
+    row = {"frames": frames} | ({"ended": f"{ended}: more memory than allowed"} if ended else compared(frames, sides))
+    row |= {f"{side}_peak_rss_bytes": found["peak_rss_bytes"] for side, found in sides.items()}
     print(json.dumps(row), flush=True)
     for path in clip.iterdir():
         path.unlink()
     return row
+
+
+def compared(frames: int, sides: dict[str, Side]) -> dict[str, Any]:
+    """What both sides' results say about each other."""
+    stock, streamed = sides["stock"], sides["streamed"]
+    row = {
+        "equal": stock["digest"] == streamed["digest"],
+        "visible_frames": stock["visible_frames"],
+        "speed_ratio": round(stock["seconds"] / streamed["seconds"], 3),
+    }
+    return row | {f"{side}_fps": round(frames / found["seconds"], 2) for side, found in sides.items()}
 
 
 def draw_clip(folder: Path, frames: int, height: int, width: int) -> None:
@@ -165,24 +187,12 @@ def boxes(height: int, width: int) -> dict[str, Box]:
     }
 
 
-def call_side(options: argparse.Namespace, config: SamConfig, clip: Path, side: str) -> dict[str, Any]:
-    """Run one side in a process of its own and read its one line."""
-    command = [
-        sys.executable,
-        str(Path(__file__).resolve()),
-        "--side",
-        side,
-        "--clip",
-        str(clip),
-        "--size",
-        options.size,
-    ]
-    command += ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml), "--device", options.device]
-    command += ["--window", str(options.window), "--overlap", str(options.overlap)]
-    environment = {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)} | dict(os.environ)
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def call_side(options: argparse.Namespace, config: SamConfig, clip: Path, side: str) -> Side:
+    """Run one side in a process of its own."""
+    arguments = ["--side", side, "--clip", str(clip), "--size", options.size, "--device", options.device]
+    arguments += ["--sam", str(config.checkpoint), "--sam-config", str(config.config_yaml)]
+    arguments += ["--window", str(options.window), "--overlap", str(options.overlap)]
+    return run_child("bench.track_vs_stock", arguments, options.memory_limit)
 
 
 def run_side(options: argparse.Namespace) -> None:
@@ -203,8 +213,8 @@ def run_side(options: argparse.Namespace) -> None:
     follow(options, model, boxes(height, width), take)
     seconds = time.perf_counter() - begun
     digest = {name: found.hexdigest() for name, found in hashes.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"digest": digest, "seconds": seconds, "visible_frames": visible[0], "peak_rss_bytes": peak}))
+    found = {"digest": digest, "seconds": seconds, "visible_frames": visible[0]}
+    print(json.dumps(found | {"peak_rss_bytes": peak_rss_bytes()}))
 
 
 def follow_stock(options: argparse.Namespace, model: SamModel, prompts: dict[str, Box], take: Take) -> None:
@@ -237,4 +247,4 @@ def follow_streamed(options: argparse.Namespace, model: SamModel, prompts: dict[
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
