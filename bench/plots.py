@@ -17,7 +17,7 @@ MEMORY = (
     ("vram_torch", "VRAM, torch"),
     ("vram_process", "VRAM, process"),
     ("gpu_used", "GPU, all processes"),
-    ("vram_comfyui", "ComfyUI's GPU"),
+    ("vram_comfyui", "ComfyUI"),
 )
 MB = 1e6
 

@@ -30,7 +30,7 @@ class Peaks:
         rss: resident memory of this process.
         vram_torch: memory that torch's allocator gave out. vram_process: of the whole process, ONNX Runtime included,
             as NVML knows it. gpu_used: of all processes on the GPU.
-        vram_comfyui: taken on the servers' GPUs in all, and by their torch, as `/system_stats` says.
+        vram_comfyui: held by the ComfyUI servers' torch, as their `/system_stats` says.
     """
 
     rss: int
@@ -118,8 +118,8 @@ class GpuMeter:
 
 
 def server_bytes(stats: Mapping[str, Any]) -> int:
-    """Memory taken on all devices of a ComfyUI server, from its `/system_stats`: with other programs' on that GPU."""
-    return sum(int(item["vram_total"]) - int(item["vram_free"]) for item in stats.get("devices", []))
+    """What ComfyUI's own torch has reserved on all its devices: `torch_vram_total` of its `/system_stats`."""
+    return sum(int(item["torch_vram_total"]) for item in stats.get("devices", []))
 
 
 class Sampler:

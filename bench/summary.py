@@ -134,7 +134,7 @@ def _memory_name(name: str) -> str:
         "vram_torch": "VRAM torch",
         "vram_process": "VRAM process",
         "gpu_used": "GPU in use",
-        "vram_comfyui": "ComfyUI's GPU",
+        "vram_comfyui": "ComfyUI",
     }[name]
 
 

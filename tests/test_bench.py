@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from _small_run import small_clip, small_sam
 from click.testing import CliRunner
+from fake_comfy import FakeComfy
 
 from bench.clocks import SECTIONS, Clock, Section, compute_seconds, difference
 from bench.command import bench_command
@@ -170,8 +171,17 @@ def test_without_a_gpu_nothing_is_invented() -> None:
 
 
 def test_server_memory() -> None:
-    stats = {"devices": [{"vram_total": 100, "vram_free": 30}, {"vram_total": 50, "vram_free": 50}]}
+    stats = {"devices": [{"vram_total": 100, "torch_vram_total": 60}, {"vram_total": 50, "torch_vram_total": 10}]}
     assert server_bytes(stats) == 70
+
+
+def test_bench_asks_comfyui_what_it_holds(tmp_path: Path) -> None:
+    with FakeComfy() as server:
+        done = bench(tmp_path, "--frames", "9", "--server", server.address, "--size", "160x96", "--timeout", "60")
+        assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert {row["stage"]: row for row in record["stages"]}["generate"]["compute_seconds"] > 0
+    assert max(row["peak_vram_comfyui_bytes"] or 0 for row in record["rows"]) == 2**30
 
 
 def test_cut_clip_keeps_frames_and_times(tmp_path: Path) -> None:
@@ -186,13 +196,18 @@ def test_cut_clip_keeps_frames_and_times(tmp_path: Path) -> None:
 
 
 def bench(out: Path, *more: str) -> Any:
+    options = ["--clip-size", "160x90", "--window", "5", "--overlap", "1", "--device", "cpu", *more]
+    return CliRunner().invoke(bench_command, ["demo", "--out", str(out), *options])
+
+
+def random_sam() -> list[str]:
+    """Options of a SAM 2.1 that is fast, and finds nothing in particular."""
     sam, config = small_sam()
-    options = ["--sam", sam, "--sam-config", config, "--window", "5", "--overlap", "1", "--device", "cpu", *more]
-    return CliRunner().invoke(bench_command, ["demo", "--out", str(out), "--clip-size", "160x90", *options])
+    return ["--sam", sam, "--sam-config", config]
 
 
 def test_bench_measures_every_stage_of_every_window(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--frames", "50")
+    done = bench(tmp_path, "--frames", "50", *random_sam())
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "bench.json").read_text())
     stages = ("decode", "pose", "track", "generate", "blend", "sink", "score")
@@ -203,7 +218,8 @@ def test_bench_measures_every_stage_of_every_window(tmp_path: Path) -> None:
     for measured in record["rows"]:
         assert measured["peak_rss_bytes"] > 10**8
         assert 0 <= measured["compute_seconds"] <= measured["wall_seconds"]
-        assert measured["seconds"] <= measured["wall_seconds"]
+        if measured["stage"] != "decode":  # which works ahead, in its own thread
+            assert measured["seconds"] <= measured["wall_seconds"]
     assert all(r["compute_seconds"] > 0 for r in record["rows"] if r["stage"] in ("pose", "track", "generate", "score"))
     written = {row["stage"]: row["written_bytes"] for row in record["stages"]}
     assert written["decode"] > 50_000 and written["blend"] > 50_000
@@ -219,8 +235,8 @@ def test_bench_measures_every_stage_of_every_window(tmp_path: Path) -> None:
 
 
 def test_bench_always_measures_anew_and_speaks_json(tmp_path: Path) -> None:
-    assert bench(tmp_path, "--frames", "9").exit_code == 0
-    done = bench(tmp_path, "--frames", "9", "--json")
+    assert bench(tmp_path, "--frames", "9", *random_sam()).exit_code == 0
+    done = bench(tmp_path, "--frames", "9", "--json", *random_sam())
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert sum(line["event"] == "window" for line in lines) == 7 * 2
     assert lines[-1]["event"] == "done" and lines[-1]["bench"] == str(tmp_path / "bench.json")
