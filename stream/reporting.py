@@ -23,22 +23,27 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     """Write `report/` of the run in `path`; returns the values of `summary.json`.
 
     Raises:
-        RunDirectoryError: when nothing is tracked yet.
+        RunDirectoryError: when nothing is decoded yet.
         InputError: when frames have to be decoded again for the pictures and the input is not what it was.
     """
     run = RunReader(path)
     config = config or RunConfig.from_json(run.manifest["config"])
     log = run.log
-    tracked = log.of("track")
-    if not tracked:
-        raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to report: `skate resume {path}`")
-    frames = int(tracked[-1]["span"][1])
-    finals = [
-        config.plan.at(record["window"], record["span"][1], record["info"]["last"]).final for record in log.of("decode")
-    ]
-    table = frame_table(run.arrays.read("times", 0, frames), run.arrays.read("visible", 0, frames), log.of("score"))
-    known = facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked)])
-    known = dataclasses.replace(known, attempts=[_attempt(item) for items in log.attempts.values() for item in items])
+    decoded, tracked = log.of("decode"), log.of("track")
+    if not decoded:
+        raise RunDirectoryError(f"{path}: nothing is decoded yet, there is nothing to report: `skate resume {path}`")
+    frames = int(tracked[-1]["span"][1]) if tracked else 0  # what is not tracked yet has nothing to show
+    finals = [config.plan.at(record["window"], record["span"][1], record["info"]["last"]).final for record in decoded]
+    times, visible = np.zeros(0), np.zeros((0, 2), dtype=bool)
+    if frames:
+        times, visible = run.arrays.read("times", 0, frames), run.arrays.read("visible", 0, frames)
+    known = dataclasses.replace(
+        facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked) or None]),
+        attempts=[_attempt(item) for items in log.attempts.values() for item in items],
+        complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in config.stages),
+        generates=config.generates,
+    )
+    table = frame_table(times, visible, log.of("score"))
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,

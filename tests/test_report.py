@@ -137,7 +137,12 @@ def test_summary_of_what_was_only_tracked() -> None:
     values = summary(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(), 0.9)
     assert values["gate"] is None and values["iou"]["mean"] is None and values["clipping"]["max"] is None
     assert values["failed_frames"] == [] and values["seam_ratio"] is None and values["person_found"] is None
-    assert "Not scored" in report_page("x", values, [], {}, {})
+    assert "Nothing to score" in report_page("x", values, [], {}, {})
+    masks_only = summary(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(generates=False), 0.9)
+    assert "Not scored: poses and masks only" in report_page("x", masks_only, [], {}, {})
+    begun = summary(frame_table(np.zeros(0), np.zeros((0, 2)), []), Facts(complete=False), 0.9)
+    page = report_page("x", begun, [], {}, {})
+    assert "Not scored yet" in page and "The run is not finished" in page and begun["frames"] == 0
     assert summary(table(), Facts(), 0.4)["gate"] == "passed"
 
 

@@ -86,6 +86,7 @@ class Facts:
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
         seams: the score stage's `info["seam"]` by window.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
+        complete: whether every stage has done every window. generates: whether there is more than poses and masks.
     """
 
     windows: Sequence[WindowRow] = ()
@@ -96,6 +97,8 @@ class Facts:
     person: Mapping[str, Any] | None = None
     seams: Sequence[Mapping[str, Any]] = ()
     attempts: Sequence[Mapping[str, Any]] = ()
+    complete: bool = True
+    generates: bool = True
 
 
 def frame_table(times: Array, visible: Array, score_records: Sequence[Record]) -> FrameTable:

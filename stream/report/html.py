@@ -56,7 +56,7 @@ def report_page(
         _numbers(values),
         *(_picture(heading, data) for heading, data in pictures.items()),
         _section("Frames that fail the gate", _failures(values)),
-        _section("Windows", _window_table(values, windows)),
+        _section("Windows, counted from 0", _window_table(values, windows)),
         _section("Memory when a stage was done with its window", _memory_table(windows)),
         _section("Tracking", _tracking(values)),
         _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
@@ -78,9 +78,13 @@ def _verdict(values: Mapping[str, Any]) -> str:
         "passed": (f"Gate passed: every scored frame has an IoU above {threshold}", "good"),
         "failed": (f"Gate failed: {count} of {values['frames_scored']} frames are not above {threshold}", "bad"),
     }.get(values["gate"] or "", ("Not scored: poses and masks only", "soft"))
+    if values["gate"] is None and values["generates"]:
+        text = "Not scored yet" if not values["complete"] else "Nothing to score: the object is tracked nowhere"
     if values["gate"] == "passed" and not values["object"]["visible_frames"]:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
     facts = f"{values['frames']} frames in {values['windows']} windows"
+    if not values["complete"]:
+        facts += ". The run is not finished: this is what is there so far"
     return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>'
 
 

@@ -27,6 +27,8 @@ def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]
     return {
         "frames": table.frames,
         "windows": len(known.windows),
+        "complete": known.complete,
+        "generates": known.generates,
         "seconds_of_video": _rounded(float(table.times[-1])) if table.frames else None,
         "gate": None if found.passed is None else "passed" if found.passed else "failed",
         "iou_threshold": threshold,

@@ -1,0 +1,76 @@
+"""`skate report` of a run at work: from the first decoded window on there is always something to show."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _runs import invoke
+from _small_run import FRAMES, small_config, small_run
+
+from storage.errors import RunDirectoryError
+from storage.spans import Span
+from stream.report.collect import Facts
+from stream.reporting import report_run
+from stream.session import start
+
+
+class Asks:
+    """A reporter that has the report written after every commit."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.seen: dict[str, dict[str, Any]] = {}
+        self.pages: dict[str, str] = {}
+
+    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
+        with pytest.raises(RunDirectoryError, match="nothing is decoded yet"):
+            report_run(self.out)
+
+    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
+        self.seen[f"{stage} {index}"] = report_run(self.out)
+        self.pages[f"{stage} {index}"] = (self.out / "report" / "index.html").read_text()
+
+    def step(self, window: int, step: int, steps: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("chain", ["run", "extract"])
+def test_at_any_time(tmp_path: Path, chain: str) -> None:
+    asks = Asks(tmp_path / "run")
+    start(small_config(chain), asks.out, reporter=asks)
+    first = asks.seen["decode 0"]
+    assert first["frames"] == 0 and first["gate"] is None and not first["complete"]
+    assert set(first["cost"]["seconds"]) == {"decode"}
+    assert asks.seen["track 0"]["frames"] == 9 and asks.seen["track 0"]["frames_scored"] == 0
+    last = list(asks.seen.values())[-1]
+    assert last["complete"] and last["frames"] == FRAMES
+    assert "The run is not finished" in asks.pages["track 1"]
+    assert "The run is not finished" not in list(asks.pages.values())[-1]
+    if chain == "extract":
+        assert "poses and masks only" in list(asks.pages.values())[-1]
+        return
+    assert "Not scored yet" in asks.pages["sink 0"] and asks.seen["score 0"]["frames_scored"] == 6
+    assert [len(values["by_window"]) for values in asks.seen.values()] == sorted(
+        len(values["by_window"]) for values in asks.seen.values()
+    )
+
+
+def test_again_after_the_end(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run(), run)
+    before = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+    shutil.rmtree(run / "report")
+    assert invoke(["report", str(run)]).out.strip() == f"{run}/report/index.html"
+    after = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+    assert after.keys() == before.keys() and after["iou.csv"] == before["iou.csv"]
+    assert json.loads(after["summary.json"]) == json.loads(before["summary.json"])
+    assert Facts().complete
