@@ -124,8 +124,8 @@ class ClosedLoop:
         if not self._steps.can_rewind(index):
             if not self._passes(worst_iou(scored["info"]["iou"])):
                 self._note(
-                    f"window {index + 1} fails the gate and is not tried again: the states before it are gone "
-                    "(run with --keep all to retry later, or --overwrite)"
+                    f"window {index} (counted from 0) fails the gate and is not tried again: the states before it are "
+                    "gone (run with --keep all to retry later, or --overwrite)"
                 )
             return
         standing = int(generated["info"].get("attempt", 0))

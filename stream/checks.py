@@ -6,11 +6,9 @@ import io
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stages.models.fetch import verify
 from stages.models.registry import (
@@ -24,43 +22,15 @@ from stages.models.registry import (
     path_of,
     resolve,
 )
-from storage.errors import EnvironmentFault, GeneratorError, InputError, SkateError, UsageError
+from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
+from stream.check_comfy import check_server, check_workflow_file
+from stream.check_rows import Row, line_of
 
 PYTHON = (3, 11)
 LOW_DISK_BYTES = 5 * 10**9  # the default weights are 0.4 GB; a minute of 720p keeps about 2 GB at hand while it runs
 CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python-headless", "opencv-python", "opencv-contrib-python"))
 DECODERS = ("h264", "hevc", "vp9", "av1", "ffv1")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        name: what was looked at.
-        ok: whether it is there and works.
-        detail: what was found.
-        remedy: what to do when it is not ok.
-        needed: whether the given options need it; what is not ok and not needed is shown without failing the check.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of `skate check --json`."""
-        return {
-            "event": "check",
-            "name": self.name,
-            "ok": self.ok,
-            "needed": self.needed,
-            "detail": self.detail,
-            "remedy": "" if self.ok else self.remedy,
-        }
 
 
 @dataclass(frozen=True)
@@ -75,7 +45,15 @@ class Wanted:
 
 
 def all_rows(wanted: Wanted) -> Iterator[Row]:
-    """Every row, one after the other as it is found."""
+    """Every row, one after the other as it is found.
+
+    Raises:
+        UsageError: when a server's address is none, before anything is looked at.
+    """
+    from stages._comfy.address import parse_server
+
+    for server in wanted.servers:
+        parse_server(server)
     yield check_python()
     yield from check_clashes()
     yield from check_torch(wanted.device)
@@ -87,6 +65,8 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
     yield from check_disk([Path.cwd(), models_folder()])
     for kind in KINDS:
         yield check_weights(kind, (wanted.models or {}).get(kind), wanted.sam_config if kind == "sam" else None)
+    if wanted.workflow is not None and not wanted.servers:
+        yield check_workflow_file(wanted.workflow)
     for server in wanted.servers:
         yield from check_server(server, wanted.workflow)
 
@@ -122,7 +102,7 @@ def check_torch(device: str) -> Iterator[Row]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Row("torch", False, _line(error), "install this project's requirements again")
+        yield Row("torch", False, line_of(error), "install this project's requirements again")
         return
     yield Row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
     remedy = "install an NVIDIA driver for this CUDA version, or use --device cpu"
@@ -136,7 +116,7 @@ def check_torch(device: str) -> Iterator[Row]:
             torch.ones(8, device=f"cuda:{index}").sum().item()
             free, total = torch.cuda.mem_get_info(index)
         except RuntimeError as error:
-            yield Row(f"CUDA {index}", False, _line(error), remedy, needed)
+            yield Row(f"CUDA {index}", False, line_of(error), remedy, needed)
             continue
         capability = ".".join(map(str, torch.cuda.get_device_capability(index)))
         memory = f"{format_size(free)} of {format_size(total)} free"
@@ -150,7 +130,7 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
         remedy = "install this project with one of its extras, cpu or gpu"
-        yield Row("ONNX Runtime", False, _line(error), remedy)
+        yield Row("ONNX Runtime", False, line_of(error), remedy)
         return
     providers = ort.get_available_providers()
     yield Row("ONNX Runtime", True, f"{ort.__version__}, built with {', '.join(providers)}")
@@ -169,7 +149,7 @@ def _provider(name: str, device: str, needed: bool) -> Row:
     try:
         open_session(str(packaged("mini/detector.onnx")), SessionOptions(device=device, threads=1))
     except EnvironmentFault as error:
-        return Row(name, False, _line(error), "install an NVIDIA driver for its CUDA version, or use cpu", needed)
+        return Row(name, False, line_of(error), "install an NVIDIA driver for its CUDA version, or use cpu", needed)
     return Row(name, True, "a session was opened on it", needed=needed)
 
 
@@ -180,7 +160,7 @@ def check_av() -> Row:
         import av
         import numpy as np
     except (ImportError, OSError) as error:
-        return Row("PyAV", False, _line(error), remedy)
+        return Row("PyAV", False, line_of(error), remedy)
     missing = [name for name in DECODERS if not _has_decoder(name)]
     try:
         buffer = io.BytesIO()
@@ -195,7 +175,7 @@ def check_av() -> Row:
         with av.open(buffer, "r") as back:
             frames = len(list(back.decode(video=0)))
     except (av.FFmpegError, ValueError, OSError) as error:
-        return Row("PyAV", False, f"{av.__version__}: libx264 failed: {_line(error)}", remedy)
+        return Row("PyAV", False, f"{av.__version__}: libx264 failed: {line_of(error)}", remedy)
     lacks = f", no decoder for {', '.join(missing)}" if missing else f", decodes {', '.join(DECODERS)}"
     return Row("PyAV", frames == 2 and not missing, f"{av.__version__}, encodes libx264{lacks}", remedy)
 
@@ -215,7 +195,7 @@ def check_sam2() -> Row:
     try:
         importlib.import_module("sam2.sam2_video_predictor")
     except (ImportError, OSError, RuntimeError) as error:
-        return Row("sam2", False, _line(error), "install this project's requirements again")
+        return Row("sam2", False, line_of(error), "install this project's requirements again")
     return Row("sam2", True, f"{_installed('sam2') or 'version unknown'}, rtmlib {_installed('rtmlib') or 'missing'}")
 
 
@@ -262,65 +242,12 @@ def check_weights(kind: Kind, asked: str | None, sam_config: str | None = None) 
     try:
         resolved = resolve(kind, name, sam_config)
     except (EnvironmentFault, UsageError) as error:
-        return Row(label, False, _line(error), remedy, needed)
+        return Row(label, False, line_of(error), remedy, needed)
     if model is None:
         return Row(label, True, f"{resolved.path}", needed=needed)
     found = verify(model)
     ok = found.status in ("ok", "unverified")  # a file put there by hand may have no known hash
     return Row(label, ok, f"{resolved.path}: {found.detail}", remedy, needed)
-
-
-def check_server(server: str, workflow: str | None) -> Iterator[Row]:
-    """A ComfyUI server: that it answers, its version and memory, and whether it can run the workflows."""
-    from stages._comfy.address import parse_server
-    from stages._comfy.client import ComfyClient, Timeouts
-    from stages._comfy.errors import ServerUnreachable
-
-    client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
-    try:
-        stats = client.system_stats()
-        object_info = client.object_info()
-    except ServerUnreachable as error:
-        why = type(error.__cause__).__name__ if error.__cause__ else "it answers 5xx"
-        remedy = "start ComfyUI there, or name the host and port that it prints when it starts"
-        yield Row(f"ComfyUI {server}", False, f"no answer ({why})", remedy)
-        return
-    except GeneratorError as error:
-        yield Row(f"ComfyUI {server}", False, _line(error), "see that --server names a ComfyUI server")
-        return
-    finally:
-        client.close()
-    yield Row(f"ComfyUI {server}", True, f"{_server_text(stats)}, {len(object_info)} nodes")
-    yield from check_workflows(server, workflow, object_info)
-
-
-def _server_text(stats: Mapping[str, Any]) -> str:
-    system = stats.get("system") or {}
-    parts = [f"version {system.get('comfyui_version', 'unknown')}"]
-    for device in stats.get("devices") or []:
-        free, total = device.get("vram_free") or 0, device.get("vram_total") or 0
-        parts.append(f"{device.get('name', 'device')} {format_size(free)} of {format_size(total)} free")
-    return ", ".join(parts)
-
-
-def check_workflows(server: str, workflow: str | None, object_info: Mapping[str, Any]) -> Iterator[Row]:
-    """Whether the server has the nodes and model files of the given workflow, else of each that comes with skate.
-
-    Of those that come along the first is the default, which a run without --workflow needs.
-    """
-    from stages._comfy.validate import check_workflow
-    from stages._comfy.workflow import PACKAGED, load_workflow, packaged_workflow
-
-    for name in [workflow] if workflow else PACKAGED:
-        needed = workflow is not None or name == PACKAGED[0]
-        label = f"workflow {name if workflow is None else Path(name).name}"
-        try:
-            loaded = load_workflow(Path(workflow) if workflow else packaged_workflow(name))
-            check_workflow(loaded, object_info, server)
-        except InputError as error:
-            yield Row(label, False, _line(error), "install what is named, or choose another --workflow", needed)
-        else:
-            yield Row(label, True, f"{server} has its nodes and model files", needed=needed)
 
 
 def verdict(rows: Sequence[Row]) -> None:
@@ -332,9 +259,3 @@ def verdict(rows: Sequence[Row]) -> None:
     missing = [row.name for row in rows if row.needed and not row.ok]
     if missing:
         raise EnvironmentFault(f"not ready: {', '.join(missing)}; the table says what to do about each")
-
-
-def _line(error: BaseException) -> str:
-    """The error's text as one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SkateError) else f"{type(error).__name__}: {text}"[:300]

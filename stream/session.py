@@ -300,7 +300,7 @@ def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Rep
     sam = steps.stages["score"].model  # type: ignore[attr-defined]
 
     def told(window: int, attempt: int, worst: float) -> None:
-        reporter.note(f"window {window + 1}: attempt {attempt}: worst frame's IoU {worst:.4f}")
+        reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
 
     loop = ClosedLoop(
         run,

@@ -11,6 +11,8 @@ import pytest
 
 from storage.errors import EnvironmentFault, UsageError
 from stream import checks
+from stream.check_comfy import check_server, check_workflow_file
+from stream.check_rows import Row
 from stream.cli import main
 
 SYSTEM_STATS = {
@@ -111,39 +113,48 @@ def test_weights() -> None:
 def test_a_server_and_its_workflow(server: tuple[dict[str, Any], str], tmp_path: Path) -> None:
     answers, address = server
     file = workflow_file(tmp_path)
-    first, second = checks.check_server(address, str(file))
+    first, second = check_server(address, str(file))
     assert first.ok and "version 0.3.64" in first.detail and "6.5 GB of 8.0 GB free" in first.detail
     assert not second.ok and second.needed and "node WanVaceToVideo is missing" in second.detail
     answers["/object_info"] = {name: node() for name in ("LoadVideo", "WanVaceToVideo", "KSampler", "SaveImage")}
-    _, second = checks.check_server(address, str(file))
+    _, second = check_server(address, str(file))
     assert second.ok and second.name == "workflow my_workflow.json"
     answers["/object_info"]["KSampler"] = node("seed")
-    _, second = checks.check_server(address, str(file))
+    _, second = check_server(address, str(file))
     assert "required input seed is missing" in second.detail
 
 
 def test_a_server_and_the_workflows_that_come_along(server: tuple[dict[str, Any], str]) -> None:
     _, address = server
-    rows = list(checks.check_server(address, None))[1:]
+    rows = list(check_server(address, None))[1:]
     assert [row.needed for row in rows] == [True, False, False, False, False]
 
 
 def test_servers_that_are_none(server: tuple[dict[str, Any], str]) -> None:
     answers, address = server
-    (row,) = checks.check_server("127.0.0.1:9", None)
+    (row,) = check_server("127.0.0.1:9", None)
     assert not row.ok and "no answer" in row.detail and "start ComfyUI" in row.remedy
     answers.clear()
-    (row,) = checks.check_server(address, None)
+    (row,) = check_server(address, None)
     assert not row.ok and "404" in row.detail
     with pytest.raises(UsageError):
-        list(checks.check_server("http://", None))
+        list(check_server("http://", None))
+
+
+def test_a_workflow_alone(tmp_path: Path) -> None:
+    assert check_workflow_file(str(workflow_file(tmp_path))).ok
+    row = check_workflow_file(str(tmp_path / "none.json"))
+    assert not row.ok and row.needed and "cannot be read" in row.detail
+    rows = checks.all_rows(checks.Wanted(servers=("127.0.0.1:99999",)))
+    with pytest.raises(UsageError, match="out of range"):
+        next(rows)
 
 
 def test_the_verdict() -> None:
-    fine, absent = checks.Row("a", True, "x"), checks.Row("b", False, "x", "do", needed=False)
+    fine, absent = Row("a", True, "x"), Row("b", False, "x", "do", needed=False)
     checks.verdict([fine, absent])
     with pytest.raises(EnvironmentFault, match="not ready: c; the table"):
-        checks.verdict([fine, absent, checks.Row("c", False, "x", "do")])
+        checks.verdict([fine, absent, Row("c", False, "x", "do")])
 
 
 @pytest.fixture
@@ -151,7 +162,7 @@ def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow ones are tested above."""
     for name in ("check_torch", "check_onnxruntime"):
         monkeypatch.setattr(checks, name, lambda device: iter(()))
-    monkeypatch.setattr(checks, "check_sam2", lambda: checks.Row("sam2", True, "1.1.0"))
+    monkeypatch.setattr(checks, "check_sam2", lambda: Row("sam2", True, "1.1.0"))
 
 
 @pytest.mark.usefixtures("few_probes")

@@ -1,0 +1,75 @@
+"""What `skate check` looks at on a ComfyUI server, and in a workflow."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.errors import GeneratorError, InputError
+from storage.sizes import format_size
+from stream.check_rows import Row, line_of
+
+
+def check_server(server: str, workflow: str | None) -> Iterator[Row]:
+    """A ComfyUI server: that it answers, its version and memory, and whether it can run the workflows."""
+    from stages._comfy.address import parse_server
+    from stages._comfy.client import ComfyClient, Timeouts
+    from stages._comfy.errors import ServerUnreachable
+
+    client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
+    try:
+        stats = client.system_stats()
+        object_info = client.object_info()
+    except ServerUnreachable as error:
+        why = type(error.__cause__).__name__ if error.__cause__ else "it answers 5xx"
+        remedy = "start ComfyUI there, or name the host and port that it prints when it starts"
+        yield Row(f"ComfyUI {server}", False, f"no answer ({why})", remedy)
+        return
+    except GeneratorError as error:
+        yield Row(f"ComfyUI {server}", False, line_of(error), "see that --server names a ComfyUI server")
+        return
+    finally:
+        client.close()
+    yield Row(f"ComfyUI {server}", True, f"{_server_text(stats)}, {len(object_info)} nodes")
+    yield from check_workflows(server, workflow, object_info)
+
+
+def _server_text(stats: Mapping[str, Any]) -> str:
+    system = stats.get("system") or {}
+    parts = [f"version {system.get('comfyui_version', 'unknown')}"]
+    for device in stats.get("devices") or []:
+        free, total = device.get("vram_free") or 0, device.get("vram_total") or 0
+        parts.append(f"{device.get('name', 'device')} {format_size(free)} of {format_size(total)} free")
+    return ", ".join(parts)
+
+
+def check_workflows(server: str, workflow: str | None, object_info: Mapping[str, Any]) -> Iterator[Row]:
+    """Whether the server has the nodes and model files of the given workflow, else of each that comes with skate.
+
+    Of those that come along the first is the default, which a run without --workflow needs.
+    """
+    from stages._comfy.validate import check_workflow
+    from stages._comfy.workflow import PACKAGED, load_workflow, packaged_workflow
+
+    for name in [workflow] if workflow else PACKAGED:
+        needed = workflow is not None or name == PACKAGED[0]
+        label = f"workflow {name if workflow is None else Path(name).name}"
+        try:
+            loaded = load_workflow(Path(workflow) if workflow else packaged_workflow(name))
+            check_workflow(loaded, object_info, server)
+        except InputError as error:
+            yield Row(label, False, line_of(error), "install what is named, or choose another --workflow", needed)
+        else:
+            yield Row(label, True, f"{server} has its nodes and model files", needed=needed)
+
+
+def check_workflow_file(workflow: str) -> Row:
+    """Whether the file is a workflow that values can be put into; what a server lacks for it only the server tells."""
+    from stages._comfy.workflow import load_workflow
+
+    label = f"workflow {Path(workflow).name}"
+    try:
+        load_workflow(Path(workflow))
+    except InputError as error:
+        return Row(label, False, line_of(error), "export it again, or choose another --workflow")
+    return Row(label, True, "can be filled in; give --server too to see whether a server has what it needs")
