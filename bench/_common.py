@@ -14,6 +14,7 @@ import psutil
 
 from bench.machine import machine
 from storage.errors import EnvironmentFault, InputError, SkateError
+from stream.tables import text_table
 from stream.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,14 +100,26 @@ def fastest(runs: Sequence[Side]) -> Side:
     }
 
 
-def ratio(ours: Sequence[Side], peers: Sequence[Side], field: str = "seconds") -> dict[str, float]:
-    """How many times faster ours is, best against best, and how far that is off from turn to turn.
+def ratio(ours: Sequence[Side], peers: Sequence[Side], field: str = "seconds") -> Side:
+    """How many times faster (or smaller) ours is, best against best, as `bench.compare` reads it.
 
-    `noise` is half the range of the ratios of single turns, as a share of the ratio.
+    `noise` is half the range of the ratios of single turns, as a share of the value: 0 of a single turn.
     """
     best = min(run[field] for run in peers) / min(run[field] for run in ours)
     turns = [peer[field] / our[field] for our, peer in zip(ours, peers, strict=True)]
-    return {"ratio": round(best, 3), "noise": round((max(turns) - min(turns)) / 2 / best, 3)}
+    return {"value": round(best, 3), "noise": round((max(turns) - min(turns)) / 2 / best, 3), "better": "higher"}
+
+
+def ratio_table(ratios: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str] | None = None) -> str:
+    """Ratios as text: above 1, ours is faster (or smaller); then what could not be measured, and why."""
+    lines = []
+    for name, found in ratios.items():
+        numbers = (found["value"], found["noise"], found.get("steady"), found.get("least"))
+        shown = ["-" if number is None else f"{number:.3g}" for number in numbers]
+        verdict = "" if "holds" not in found else "holds" if found["holds"] else "MISSED"
+        lines.append([name, *shown, verdict])
+    table = text_table(("ours / peer", "ratio", "noise", "steady", "at least", ""), lines)
+    return "\n".join([table, *(f"{name}: {why}" for name, why in (absent or {}).items())])
 
 
 def new_record(bench: str, settings: Mapping[str, Any]) -> dict[str, Any]:

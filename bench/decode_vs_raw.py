@@ -29,6 +29,7 @@ from bench._common import (
     new_record,
     peak_rss_bytes,
     ratio,
+    ratio_table,
     run_child,
     run_main,
     take_turns,
@@ -51,6 +52,14 @@ REAL_TIME_FPS = 30.0
 LEAST_DECODE, LEAST_REAL_TIME = 0.9, 2.5
 PEERS = ("pyav", "pyav one thread", "ffmpeg", "ffmpeg rgb24")
 OURS = ("decode", "store", "read")
+COMPARED = (
+    ("decode", "pyav", LEAST_DECODE),
+    ("decode", "pyav one thread", None),
+    ("decode", "ffmpeg", None),
+    ("decode", "ffmpeg rgb24", None),
+    ("store", "pyav", None),
+    ("read", "pyav", None),
+)
 
 Blocks = list[tuple[int, float]]  # frames and seconds, in order
 
@@ -154,62 +163,50 @@ def run_side(name: str, video: Path) -> Side:
 
 
 def compare(clip: Path, repeats: int) -> dict[str, Any]:
-    """Every side on one file; gives `sides` and `rows`."""
+    """Every side on one file; gives `sides`, `ratios` and, by side, why it is `absent`."""
     calls = {
         name: partial(run_child, "bench.decode_vs_raw", ["--side", name, "--video", str(clip)])
         for name in (*PEERS, *OURS)
     }
     runs = take_turns(calls, repeats)
-    absent = {name: found[0] for name, found in runs.items() if "absent" in found[0]}
-    sides = {name: fastest(found) for name, found in runs.items() if name not in absent} | absent
-    rows = []
-    for ours, peer, least in (
-        ("decode", "pyav", LEAST_DECODE),
-        ("decode", "pyav one thread", None),
-        ("decode", "ffmpeg", None),
-        ("decode", "ffmpeg rgb24", None),
-        ("store", "pyav", None),
-        ("read", "pyav", None),
-    ):
-        row: dict[str, Any] = {"ours": ours, "peer": peer}
-        if peer in absent:
-            rows.append(row | absent[peer])
-            continue
-        row |= ratio(runs[ours], runs[peer])
-        if peer.startswith("pyav"):
-            row["steady_ratio"] = ratio(runs[ours], runs[peer], "steady_seconds_per_frame")["ratio"]
-        rows.append(row | ({"least": least, "holds": row["ratio"] >= least} if least else {}))
-    return {"sides": sides, "rows": [*rows, _real_time(sides["read"], runs["read"])]}
+    absent = {name: str(found[0]["absent"]) for name, found in runs.items() if "absent" in found[0]}
+    ratios = {}
+    for ours, peer, least in COMPARED:
+        if peer not in absent:
+            found = ratio(runs[ours], runs[peer])
+            if peer.startswith("pyav"):
+                found["steady"] = ratio(runs[ours], runs[peer], "steady_seconds_per_frame")["value"]
+            ratios[f"{ours} / {peer}"] = bounded(found, least)
+    sides = {name: fastest(found) for name, found in runs.items() if name not in absent}
+    ratios[f"read / real time at {REAL_TIME_FPS:g} frames/s"] = _real_time(sides["read"], runs["read"])
+    return {"sides": sides, "ratios": ratios, "absent": absent}
 
 
-def _real_time(best: Side, runs: list[Side]) -> dict[str, Any]:
+def _real_time(best: Side, runs: list[Side]) -> Side:
     """Decode + store + read-back against a clip of `REAL_TIME_FPS`."""
-    times = best["frames"] / best["seconds"] / REAL_TIME_FPS
-    found = {"ours": "read", "peer": f"real time at {REAL_TIME_FPS:g} frames/s", "ratio": round(times, 3)}
-    steady = 1 / min(run["steady_seconds_per_frame"] for run in runs) / REAL_TIME_FPS
-    found |= {"noise": round(best["spread"] / 2, 3), "steady_ratio": round(steady, 3)}
-    return found | {"least": LEAST_REAL_TIME, "holds": times >= LEAST_REAL_TIME}
+    steady = min(run["steady_seconds_per_frame"] for run in runs)
+    found = {
+        "value": round(best["frames"] / best["seconds"] / REAL_TIME_FPS, 3),
+        "noise": round(best["spread"] / 2, 3),
+        "better": "higher",
+        "steady": round(1 / steady / REAL_TIME_FPS, 3),
+    }
+    return bounded(found, LEAST_REAL_TIME)
+
+
+def bounded(found: Side, least: float | None) -> Side:
+    """A ratio with the least that it must be, and whether it is."""
+    return found if least is None else found | {"least": least, "holds": found["value"] >= least}
 
 
 def table(found: dict[str, Any]) -> str:
     """Sides, then ratios, as text."""
-    sides = [
+    lines = [
         [name, f"{side['seconds']:.2f}", f"{side['spread']:.0%}", f"{side['peak_rss_bytes'] / 1e6:.0f}"]
-        if "absent" not in side
-        else [name, "-", "-", "-"]
         for name, side in found["sides"].items()
     ]
-    return text_table(("side", "seconds", "spread", "peak RSS MB"), sides) + "\n\n" + ratio_table(found["rows"])
-
-
-def ratio_table(rows: list[dict[str, Any]]) -> str:
-    """Ratios as text: above 1, ours is faster (or smaller)."""
-    lines = []
-    for row in rows:
-        numbers = (row.get("ratio"), row.get("noise"), row.get("steady_ratio"), row.get("least"))
-        shown = ["-" if number is None else f"{number:.3g}" for number in numbers]
-        lines.append([row["ours"], row["peer"], *shown, row.get("absent", "")])
-    return text_table(("ours", "against", "ratio", "noise", "steady", "at least", ""), lines)
+    sides = text_table(("side", "seconds", "spread", "peak RSS MB"), lines)
+    return sides + "\n\n" + ratio_table(found["ratios"], found["absent"])
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from bench._common import (
     new_record,
     peak_rss_bytes,
     ratio,
+    ratio_table,
     run_child,
     run_main,
     take_turns,
@@ -108,7 +109,7 @@ def _bytes_below(folder: Path) -> int:
 
 
 def compare(clip: Path, frames: int, repeats: int) -> dict[str, Any]:
-    """Both ways for frames and for masks; gives `sides` and `rows`."""
+    """Both ways for frames and for masks; gives `sides` and `ratios`."""
 
     def call(name: str) -> Side:
         folder = Path(tempfile.mkdtemp(prefix="skate-bench-"))
@@ -119,30 +120,27 @@ def compare(clip: Path, frames: int, repeats: int) -> dict[str, Any]:
             shutil.rmtree(folder)
 
     runs = take_turns({name: partial(call, name) for name in SIDES}, repeats)
-    rows = []
+    ratios = {}
     for what in WHATS:
-        ours, peers = runs[f"zarr {what}"], runs[f"png {what}"]
-        for action in ("write", "read"):
-            row = {"ours": f"zarr {what}: {action}", "peer": f"png {what}: {action}"}
-            rows.append(row | ratio(ours, peers, f"{action}_seconds"))
-        rows.append({"ours": f"zarr {what}: bytes", "peer": f"png {what}: bytes"} | ratio(ours, peers, "bytes"))
-    return {"sides": {name: fastest(found) for name, found in runs.items()}, "rows": rows}
+        for measure in ("write_seconds", "read_seconds", "bytes"):
+            name = f"zarr {what} / png {what}: {measure.removesuffix('_seconds')}"
+            ratios[name] = ratio(runs[f"zarr {what}"], runs[f"png {what}"], measure)
+    return {"sides": {name: fastest(found) for name, found in runs.items()}, "ratios": ratios}
 
 
 def table(found: dict[str, Any]) -> str:
-    """Sides as text; the rates are of raw pixels."""
+    """Sides, then ratios, as text; the rates are of raw pixels."""
     lines = []
     for name, side in found["sides"].items():
         raw = side["raw_bytes"] / 1e6
         rates = (raw / side["write_seconds"], raw / side["read_seconds"])
         lines.append([name, f"{side['raw_bytes'] / side['bytes']:.2f}", *(f"{rate:.0f}" for rate in rates)])
-    return text_table(("side", "smaller by", "write MB/s", "read MB/s"), lines)
+    sides = text_table(("side", "smaller by", "write MB/s", "read MB/s"), lines)
+    return sides + "\n\n" + ratio_table(found["ratios"])
 
 
 def main() -> None:
     """Command line; `--side` is how the bench calls itself."""
-    from bench.decode_vs_raw import ratio_table
-
     parser = argparse.ArgumentParser(prog="python -m bench.png_vs_zarr", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--video", type=Path, help="default: the demo clip")
     parser.add_argument("--frames", type=int, default=60)
@@ -158,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="skate-bench-") as folder:
         clip = prepare_clip(options.video, options.frames, tuple(options.size), Path(folder))
         found = compare(clip, options.frames, options.repeats)
-    print(table(found) + "\n\n" + ratio_table(found["rows"]))
+    print(table(found))
     video = options.video.name if options.video else "demo"
     settings = {"frames": options.frames, "video": video, "size": list(options.size), "repeats": options.repeats}
     write_record(new_record("png_vs_zarr", settings) | found, options.record)
