@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = re.compile(r"#.*\bneeds (the network|a GPU|Docker|Windows|a ComfyUI server)")
+PROGRAMS = re.compile(r"skate|make|source|docker|wsl|py|python3?[\d.]*|COMFYUI=\S+|\.venv\S+")
+NOT_SHELL = ("python", "json")  # languages of blocks that other tests run or read
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,31 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
         yield match[1], match[2]
 
 
+def shell_lines(text: str) -> list[str]:
+    """A block's lines with continuations joined, without empty lines and comments."""
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def is_command(line: str) -> bool:
+    """Whether the line begins with a program that the pages call."""
+    return PROGRAMS.fullmatch(line.split(" ", 1)[0]) is not None
+
+
+def inline_commands(page: Path) -> list[str]:
+    """Commands of Python that stand in the running text, between backticks."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(found.split()) for found in re.findall(r"`(python3? (?:-m )?(?:bench|training)[^`]*)`", prose)]
+
+
 def commands(page: Path) -> list[Line]:
     """A page's command lines: those of the blocks without a language, or `sh`, that begin with a program we know."""
     found = []
     for language, text in blocks(page):
-        if language not in ("", "sh", "bash", "console", "powershell"):
+        if language in NOT_SHELL:
             continue
-        for line in re.sub(r"\\\n\s*", "", text).splitlines():
-            program = line.split(" ", 1)[0]
-            if program == "skate" or re.fullmatch(
-                r"make|source|docker|wsl|py|python3?[\d.]*|COMFYUI=\S+|\.venv\S+", program
-            ):
+        for line in shell_lines(text):
+            if is_command(line):
                 needs = NEEDS.search(line)
                 words = shlex.split(line.replace("\\", "/"), comments=True)
                 found.append(Line(page, line, tuple(words), needs[1] if needs else None))

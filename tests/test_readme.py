@@ -13,7 +13,18 @@ from pathlib import Path
 
 import click
 import pytest
-from _documents import PAGES, ROOT, Line, commands, skate_words
+from _documents import (
+    NOT_SHELL,
+    PAGES,
+    ROOT,
+    Line,
+    blocks,
+    commands,
+    inline_commands,
+    is_command,
+    shell_lines,
+    skate_words,
+)
 from _runs import invoke
 from _small_run import small_clip, small_run, small_sam
 from fake_comfy import FakeComfy
@@ -24,6 +35,23 @@ BOX = "60,70,100,82"
 TINY = ["--window", "9", "--overlap", "3", "--pose", "mini", "--detector", "mini"]
 ENDS = {"check": {0, 4}, "run": {0, 1}, "demo": {0, 1}, "generate": {0, 1}, "redo": {0, 1}, "resume": {0, 1}}
 ENDS |= {"evaluate": {0, 1}, "bench": {0, 1}}
+OTHER_PROGRAMS = {
+    "git",
+    "pip",
+    "uv",
+    "cd",
+    "export",
+    "set",
+    "curl",
+    "wget",
+    "apt",
+    "apt-get",
+    "sudo",
+    "bash",
+    "cp",
+    "mkdir",
+    "ssh",
+}
 BY_HAND = ("source", "python3.11", ".venv/bin/uv", ".venv/bin/python")  # the steps of installing
 
 
@@ -102,6 +130,31 @@ def test_commands_of(page: Path, desk: Path, server: str) -> None:
             result = invoke(fitted(words, server))
             allowed = ENDS.get(words[0], {0, 4} if words[:2] == ["models", "verify"] else {0})
             assert result.code in allowed, f"{line}\nexit {result.code}\n{result.out}{result.err}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_command_is_overlooked(page: Path) -> None:
+    """A block holds commands that are known, and nothing else; or none, as drawings do."""
+    for language, text in blocks(page):
+        lines = shell_lines(text) if language not in NOT_SHELL else []
+        known = [is_command(line) for line in lines]
+        assert all(known) or not any(known), f"{page.name}: {lines[known.index(False)]}"
+        if language not in ("", *NOT_SHELL):
+            assert known and all(known), f"{page.name}: a block of {language} without a known command"
+        if not any(known):
+            begins = {line.split()[0] for line in lines}
+            assert not begins & OTHER_PROGRAMS, f"{page.name}: commands that no test knows: {begins & OTHER_PROGRAMS}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_benches_named_in_prose(page: Path) -> None:
+    for text in inline_commands(page):
+        words = text.split()
+        name = words[words.index("-m") + 1].replace(".", "/") + ".py" if "-m" in words else words[1]
+        script = ROOT / name if (ROOT / name).is_file() else ROOT / name.removesuffix(".py") / "__main__.py"
+        assert script.is_file(), f"{page.name}: `{text}`"
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in script.read_text(encoding="utf-8"), f"{page.name}: `{text}`: {option}"
 
 
 def other(line: Line) -> None:
