@@ -17,7 +17,7 @@ MINI = RunConfig(ObjectPrompt(box=(1, 2, 3, 4)), video="/a/clip.mp4", sam="mini"
 
 def test_mini_models_on_another_clip() -> None:
     hint = mini_hint(MINI)
-    assert hint is not None and "masks and poses of clip.mp4 will be wrong" in hint
+    assert hint is not None and "on clip.mp4 masks and poses will be wrong" in hint
     assert "`skate models fetch small dwpose-l-384 yolox-m`, then leave --sam, --pose and --detector out" in hint
     one = mini_hint(dataclasses.replace(MINI, sam="small", detector="yolox-m"))
     assert one is not None and "fetch dwpose-l-384`, then leave --pose out" in one
