@@ -1,6 +1,6 @@
 """Our decoding, storing and reading back against raw PyAV and ffmpeg: the same file, a process each, in turns.
 
-    python -m bench.decode_vs_raw --video clip.mp4 --frames 600 --repeats 3 --record decode.json
+    python -m bench.decode_vs_raw --video clip.mp4 --frames 1200 --repeats 3 --record decode.json
 
 Sides: `pyav` iterates over the file and converts each frame by `to_ndarray(format="rgb24")`, the decoder's threads
 chosen by libav as ours are; `pyav one thread` converts with one thread; `ffmpeg` and `ffmpeg rgb24` are the program's
@@ -213,7 +213,7 @@ def main() -> None:
     """Command line; `--side` is how the bench calls itself."""
     parser = argparse.ArgumentParser(prog="python -m bench.decode_vs_raw", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--video", type=Path, help="default: the demo clip")
-    parser.add_argument("--frames", type=int, default=600, help="a shorter clip is repeated")
+    parser.add_argument("--frames", type=int, default=1200, help="a shorter clip is repeated")
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="of the demo clip: width height")
     parser.add_argument("--repeats", type=int, default=3, help="runs of every side; the fastest counts")
     parser.add_argument("--record", type=Path, help="write the results there as JSON")

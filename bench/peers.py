@@ -64,7 +64,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--video", type=Path, help="for decode and hand-over; default: the demo clip")
-    parser.add_argument("--frames", type=int, default=600, help="to decode; a shorter clip is repeated")
+    parser.add_argument("--frames", type=int, default=1200, help="to decode; a shorter clip is repeated")
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="of the demo clip: width height")
     parser.add_argument("--handover-frames", type=int, default=60, help="to write and read as PNG and Zarr")
     parser.add_argument("--repeats", type=int, default=3, help="runs of every side of decode and hand-over")
