@@ -21,8 +21,8 @@ def mini_hint(config: RunConfig) -> str | None:
     names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
     fetch = " ".join(names[option[2:]] for option in used)
     return (
-        f"hint     the mini models know the demo's clip alone: on {Path(config.video).name} masks and poses will be wrong "
-        f"unless it is that; `skate models fetch {fetch}`, then leave {_listed(used)} out"
+        f"hint     the mini models know the demo's clip alone: on {Path(config.video).name} masks and poses will be "
+        f"wrong unless it is that; `skate models fetch {fetch}`, then leave {_listed(used)} out"
     )
 
 

@@ -41,6 +41,12 @@ def test_every_command_explains_itself(command: str) -> None:
     assert result.code == 0 and f"skate {command}" in result.out
 
 
+@pytest.mark.parametrize("words", [[], ["models"]])
+def test_no_command_shows_the_help(words: list[str]) -> None:
+    result = invoke(words)
+    assert result.code == 2 and result.err.startswith("Usage: skate") and "Commands:" in result.err
+
+
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_every_help_fits_a_screen(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A screen: 120 columns, 58 lines; one line an option."""
@@ -100,7 +106,8 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
             "is no JSON",
         ),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--iou-threshold", "90"], 2, "give for example 0.9"),
-        (["nonsense"], 2, "nonsense"),
+        (["nonsense"], 2, "No such command 'nonsense'. (see"),
+        (["rn"], 2, "No such command 'rn'. Did you mean 'run'?"),
     ],
 )
 def test_mistakes_get_one_line_and_their_code(

@@ -1,5 +1,6 @@
 """The command line. Importing it costs little: each command's module is loaded when the command is called."""
 
+import difflib
 import importlib
 import json
 import os
@@ -41,6 +42,16 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            meant = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{meant}", ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
@@ -70,6 +81,9 @@ def _run(arguments: list[str], as_json: bool) -> int:
         return code if isinstance(code, int) else 0
     except SkateError as error:
         return _fail(error.exit_code, str(error), as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # `skate` alone: the help, as it is
+        return 2
     except click.exceptions.Exit as error:
         return int(error.exit_code)
     except click.ClickException as error:
