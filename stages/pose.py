@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from stages._cuts import frame_signature, is_cut
 from stages._pose.contact import Ground, foot_contacts, no_ground
-from stages._pose.follow import AGE, HEIGHT, begin, choose, followed_box, no_tracks, one_frame_on, update
+from stages._pose.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
 from stages._pose.place import prompt_box
 from stages._pose.session import SessionOptions, open_session
 from stages._pose.skeleton import BODY, JOINTS
@@ -47,6 +48,8 @@ class PoseConfig:
         detect_every: the detector runs on frames whose absolute index it divides, and on every frame where the person
             is not in sight. Between detections the box moves on at the person's speed and widens.
         smooth: "none" or "one-euro".
+        on_cut: with "reset" a hard scene cut ends smoothing and following, and the person is chosen anew behind it: the
+            largest one, for nothing is known yet of where the object is. Else cuts are not looked for.
         score_threshold: detections at or below it are dropped.
         pose_input, detector_input: (width, height) where a model leaves its input size open.
         batch: crops a run; None = by device.
@@ -60,6 +63,7 @@ class PoseConfig:
     device: str = "cpu"
     detect_every: int = 1
     smooth: str = "none"
+    on_cut: str = "ignore"
     score_threshold: float = 0.3
     pose_input: tuple[int, int] | None = None
     detector_input: tuple[int, int] | None = None
@@ -96,6 +100,8 @@ class PoseState(State):
         points, speeds, known: the One-Euro filter's (`stages._pose.smooth.Filter`).
         feet, foot_speeds, contacts: the foot contact's (`stages._pose.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
+        signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, where cuts are looked for.
+        cut: whether one was met.
     """
 
     tracks: Array = field(default_factory=no_tracks)
@@ -106,6 +112,8 @@ class PoseState(State):
     foot_speeds: Array = field(default_factory=lambda: no_ground().speeds)
     contacts: Array = field(default_factory=lambda: no_ground().contacts)
     clocks: Array = field(default_factory=lambda: np.array([0.0, 0.0, np.nan]))
+    signature: Array | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,8 @@ class PoseStage(Stage):
     prompt frame. No detection, no pose: a frame without the person has scores 0 everywhere.
 
     Info: `person`: `{"frame": F, "box": [x1, y1, x2, y2]}` in the window in which the person was chosen, else None;
-    `persons_seen`: frames of this window on which the person was seen.
+    `again`: the same of each later choice in one window, behind a cut; `persons_seen`: frames of this window on which
+    the person was seen.
     """
 
     name: ClassVar[str] = "pose"
@@ -148,6 +157,8 @@ class PoseStage(Stage):
         self._tracks = no_tracks()
         self._filter = no_filter(JOINTS)
         self._ground = no_ground()
+        self._signature: Array | None = None
+        self._cut = False
 
     def open(self) -> None:
         """Open both models.
@@ -173,21 +184,27 @@ class PoseStage(Stage):
         frames, times = inputs.arrays["frames"], inputs.arrays["times"]
         if self.config.person_box is not None:
             check_box_inside("--person-box", self.config.person_box, frames.shape[2], frames.shape[1])
-        chosen_before = bool(self._tracks[0, AGE] >= 0)
         sights: list[Sight] = []
-        person: Json = None
-        for frame, image in enumerate(frames, start=window.new.start):
-            sights.append(self._look(frame, image))
+        chosen: list[Json] = []
+        cuts: set[int] = set()
+        for index, image in enumerate(frames):
+            if self.config.on_cut == "reset" and self._meets_cut(image):
+                cuts.add(index)
+            followed_before = bool(self._tracks[0, AGE] >= 0)
+            sights.append(self._look(window.new.start + index, image))
             box = sights[-1].box
-            if box is not None and person is None and not chosen_before:
-                person = {"frame": frame, "box": [float(v) for v in box]}
+            if box is not None and not followed_before:
+                chosen.append({"frame": window.new.start + index, "box": [float(v) for v in box]})
         keypoints = self._estimate(frames, sights)
         contacts = np.zeros((len(frames), 2), bool)
         for index, (sight, seconds) in enumerate(zip(sights, times, strict=True)):
+            if index in cuts:
+                self._filter, self._ground = no_filter(JOINTS), no_ground()
             self._settle(keypoints[index], float(seconds), sight.height)
             contacts[index] = self._ground.contacts
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
-        return Output({"keypoints": keypoints, "contacts": contacts}, {"person": person, "persons_seen": seen})
+        info = {"person": chosen[0] if chosen else None, "again": chosen[1:], "persons_seen": seen}
+        return Output({"keypoints": keypoints, "contacts": contacts}, info)
 
     def close(self) -> None:
         """Drop the sessions."""
@@ -205,13 +222,15 @@ class PoseStage(Stage):
             foot_speeds=ground.speeds.copy(),
             contacts=ground.contacts.copy(),
             clocks=np.array([moving.seconds, ground.seconds, ground.level]),
+            signature=self._signature,
+            cut=self._cut,
         )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take back what `get_state().to_parts()` gave."""
         state = PoseState.from_parts(values, arrays)
         clocks = [float(value) for value in state.clocks]
-        self._tracks = state.tracks.copy()
+        self._tracks, self._signature, self._cut = state.tracks.copy(), state.signature, state.cut
         self._filter = Filter(state.points.copy(), state.speeds.copy(), state.known.astype(bool), clocks[0])
         self._ground = Ground(
             state.feet.copy(), state.foot_speeds.copy(), clocks[2], state.contacts.astype(bool), clocks[1]
@@ -229,6 +248,14 @@ class PoseStage(Stage):
         if config.device == "cuda":
             return frames + RUNTIME_BYTES + weights + 2 * inputs, models + CUDA_BYTES
         return frames + RUNTIME_BYTES + models, 0
+
+    def _meets_cut(self, image: Array) -> bool:
+        """Whether a hard cut lies before this frame; then nobody is followed any more."""
+        before, self._signature = self._signature, frame_signature(image)
+        if not is_cut(before, self._signature):
+            return False
+        self._tracks, self._cut = no_tracks(), True
+        return True
 
     def _look(self, frame: int, image: Array) -> Sight:
         """Where the person is on this frame; runs the detector where it is due or the person is not in sight."""
@@ -252,7 +279,8 @@ class PoseStage(Stage):
             return mine is not None
         if len(boxes) == 0:
             return False
-        self._tracks = begin(boxes, choose(boxes, self._object, self.config.person_box))
+        chosen = largest(boxes) if self._cut else choose(boxes, self._object, self.config.person_box)
+        self._tracks = begin(boxes, chosen)
         return True
 
     def _estimate(self, frames: Array, sights: list[Sight]) -> Array:

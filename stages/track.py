@@ -1,14 +1,14 @@
 """Object and person masks of every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from stages._cuts import frame_signature, is_cut
 from stages._metrics import flag_spans
-from stages._sam.cuts import frame_signature, is_cut
 from stages._sam.footprint import sam_peak_bytes
 from stages._sam.frames import FrameFeed
 from stages._sam.model import SamModel
@@ -67,7 +67,6 @@ class TrackState(State):
         size: H, W of the frames, None before the first window.
         clip_frames_min16: `min(T, 16)` of the clip, as the first window gave it.
         stop: the cut that ended tracking with `on_cut="stop"`.
-        person_from: a person chosen before this frame (the last reset) is not taken.
         banks: by object, frame indices and dtypes (`stages._sam.session.MemoryBank`).
         tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
         signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, for cuts.
@@ -77,7 +76,6 @@ class TrackState(State):
     size: list[int] | None = None
     clip_frames_min16: int = 16
     stop: int | None = None
-    person_from: int = 0
     banks: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
     signature: Array | None = None
@@ -87,8 +85,9 @@ class TrackStage(Stage):
     """Follows the object and the person through the new frames of each window.
 
     Reads `frames` `[n, H, W, 3] uint8 RGB`; `info["pose"]["person"]` = `{"frame": F, "box": [x1, y1, x2, y2]}` in the
-    window where the person was chosen; `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a
-    window is shorter than 16 frames: SAM 2 encodes pointers differently in a clip shorter than that.
+    window where the person was chosen, and `info["pose"]["again"]`, a list of such choices behind cuts;
+    `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a window is shorter than 16 frames:
+    SAM 2 encodes pointers differently in a clip shorter than that.
 
     Writes `masks/object`, `masks/person` `[n, H, W] bool` (video-resolution logits > 0) and `visible` `[n, 2] bool`
     (object score > 0). A lost object has an empty mask. The committed info holds, in absolute half-open spans of this
@@ -127,13 +126,13 @@ class TrackStage(Stage):
         masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in OBJECTS}
         visible = np.zeros((span.frames, len(OBJECTS)), dtype=bool)
         tracked_flags = np.zeros_like(visible)
-        person = self._person_prompt(window, inputs)
+        persons = self._person_prompts(window, inputs)
         cuts: list[int] = []
         feed = FrameFeed(self._model.image_size, self._model.config.device)
         for offset, (frame, image) in enumerate(feed.iterate(frames)):
             index = span.start + offset
             self._meet_cut(index, frame, tracker, cuts)
-            results = tracker.step(index, image, self._prompts(index, frame, person), state.clip_frames_min16)
+            results = tracker.step(index, image, self._prompts(index, frame, tracker, persons), state.clip_frames_min16)
             for column, name in enumerate(OBJECTS):
                 if name in results:
                     masks[name][offset] = (results[name].logits > 0).cpu().numpy()
@@ -181,11 +180,10 @@ class TrackStage(Stage):
         if self.config.on_cut == "stop" and state.stop is None:
             state.stop = index
         if self.config.on_cut != "ignore":
-            state.person_from = index
             for name in OBJECTS:
                 tracker.drop(name)
 
-    def _prompts(self, index: int, frame: Array, person: tuple[int, Box] | None) -> dict[str, SamPrompt]:
+    def _prompts(self, index: int, frame: Array, tracker: Tracker, persons: Mapping[int, Box]) -> dict[str, SamPrompt]:
         """What is prompted on this frame, by object."""
         if self._state.stop is not None:
             return {}
@@ -193,26 +191,23 @@ class TrackStage(Stage):
         own = self._schedule.at(index, *frame.shape[:2])
         if own is not None:
             prompts["object"] = own
-        if person is not None and person[0] == index and index >= self._state.person_from:
-            prompts["person"] = SamPrompt(box=person[1])
+        if index in persons and "person" not in tracker:
+            prompts["person"] = SamPrompt(box=persons[index])
         return prompts
 
-    def _person_prompt(self, window: Window, inputs: Inputs) -> tuple[int, Box] | None:
-        """Frame and box of the person, where this window is to begin with it."""
-        if self.config.person_box is not None:
-            return self.config.prompt.frame, self.config.person_box
-        chosen = inputs.info.get("pose", {}).get("person")
-        if chosen is None or (self._tracker is not None and "person" in self._tracker):
-            return None
-        frame = int(chosen["frame"])
-        if frame < self._state.person_from:
-            return None
-        if not window.new.start <= frame < window.new.stop:
+    def _person_prompts(self, window: Window, inputs: Inputs) -> dict[int, Box]:
+        """Boxes by frame from which the person can be followed in this window, while nobody is."""
+        pose = inputs.info.get("pose", {})
+        chosen = [found for found in (pose.get("person"), *pose.get("again", ())) if found is not None]
+        outside = [found["frame"] for found in chosen if not window.new.start <= found["frame"] < window.new.stop]
+        if outside:
             raise ValueError(
-                f"pose chose the person on frame {frame}, outside this window's new frames {tuple(window.new)}"
+                f"pose chose the person on frame {outside[0]}, outside this window's new frames {tuple(window.new)}"
             )
-        x1, y1, x2, y2 = (float(value) for value in chosen["box"])
-        return frame, (x1, y1, x2, y2)
+        boxes = {int(found["frame"]): _as_box(found["box"]) for found in chosen}
+        if self.config.person_box is not None:
+            boxes[self.config.prompt.frame] = self.config.person_box
+        return boxes
 
     def leave_gpu(self) -> None:
         """Move the shared model's weights off the GPU."""
@@ -241,6 +236,11 @@ class TrackStage(Stage):
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
         ram, vram = sam_peak_bytes(self._model.config, len(OBJECTS), 1 + len(self.config.corrections))
         return ram + window_frames * height * width * 5 + height * width * 16, vram
+
+
+def _as_box(values: Sequence[float]) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2
 
 
 def clip_frames_min16(inputs: Inputs) -> int:

@@ -163,6 +163,7 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
         person_box=config.person_box,
         detect_every=config.detect_every,
         smooth=config.smooth,
+        on_cut=config.on_cut,
         device=config.device,
         pose_input=models["pose"].input_size,
         detector_input=models["detector"].input_size,

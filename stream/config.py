@@ -48,7 +48,7 @@ class RunConfig:
     overlap: int = since("decode", default=21)
     correct: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
-    on_cut: str = since("track", default="ignore")
+    on_cut: str = since("pose", default="ignore")
 
     text: str = since("generate", default="")
     negative: str = since("generate", default="")

@@ -1,6 +1,7 @@
 """The pose stage on puppets: the right person, no phantom, the same bits however the clip is cut."""
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_nobody_means_no_skeleton() -> None:
     frames = rng.integers(0, 255, (6, 360, 640, 3), np.uint8)
     (output,) = run_clip(pose_config(smooth="one-euro"), frames)
     assert not output.arrays["keypoints"].any() and not output.arrays["contacts"].any()
-    assert output.info == {"person": None, "persons_seen": 0}
+    assert output.info == {"person": None, "again": [], "persons_seen": 0}
 
 
 def test_other_classes_and_weak_detections_are_no_persons(tmp_path: Path) -> None:
@@ -153,6 +154,35 @@ def test_nobody_is_followed_before_the_prompt_frame_and_a_late_comer_is_chosen(t
         (person,) = (o.info["person"] for o in outputs if o.info["person"])
         x1, y1, x2, y2 = person["box"]
         assert person["frame"] == first and x1 < joints[first, who, 11, 0] < x2 and y1 < joints[first, who, 11, 1] < y2
+
+
+@pytest.mark.parametrize("detect_every", [1, 3])
+def test_behind_a_cut_the_person_is_chosen_anew(tints: dict[str, str], detect_every: int) -> None:
+    cut = 13
+    frames, joints = paint_clip(24, [lambda t: (120, 300) if t < cut else (520, 300)])
+    frames[cut:][frames[cut:] == 70] = 200  # another place, in another light
+    config = pose_config(
+        detector_path=tints["boxes"],
+        prompt=ObjectPrompt(box=(100, 280, 140, 310)),
+        detect_every=detect_every,
+        on_cut="reset",
+    )
+    whole = run_clip(config, frames)
+    (first,), (second,) = [whole[0].info["person"]], whole[0].info["again"]
+    assert (first["frame"], second["frame"]) == (0, cut)
+    assert first["box"][2] < 320 < second["box"][0]
+    keypoints = joined(whole)
+    seen = keypoints[..., 2] > 0.3
+    assert seen[cut:].sum() > 0.8 * seen[:cut].sum() * (24 - cut) / cut
+    assert np.linalg.norm(keypoints[..., :2] - joints[:, 0], axis=-1)[seen].mean() < 2.0
+    for edges in ((10, 17), (cut,), (5, cut + 1)):
+        parts = run_clip(config, frames, edges)
+        assert np.array_equal(joined(parts), keypoints)
+        assert np.array_equal(joined(parts, "contacts"), joined(whole, "contacts"))
+        chosen = [found for o in parts for found in (o.info["person"], *o.info["again"]) if found]
+        assert chosen == [first, second]
+    ignoring = run_clip(replace(config, on_cut="ignore"), frames)
+    assert ignoring[0].info["again"] == []
 
 
 def test_leaving_between_detections_leaves_no_skeleton(tints: dict[str, str]) -> None:

@@ -12,8 +12,8 @@ import torch
 from _sam_fixture import SMALL_YAML, moving_clip, small_settings, stock_logits, write_small_sam
 from omegaconf import OmegaConf
 
+from stages._cuts import content_change, frame_signature, is_cut
 from stages._sam.checkpoint import read_config
-from stages._sam.cuts import content_change, frame_signature, is_cut
 from stages._sam.frames import prepare_image
 from stages._sam.model import SamConfig, SamModel
 from stages._sam.prompts import SamPrompt
@@ -305,6 +305,19 @@ def test_on_cut_reset_waits_for_a_correction_and_a_new_person(model: SamModel) -
     masks = np.concatenate([output.arrays["masks/object"] for output in outputs])
     assert all(np.array_equal(masks[t], (expected[t] > 0).numpy()) for t in range(15, 24))
     assert not masks[11:15].any()
+
+
+def test_on_cut_reset_follows_the_person_chosen_again_in_the_same_window(model: SamModel) -> None:
+    config = TrackConfig(ObjectPrompt(box=BOX), on_cut="reset")
+    with TrackStage(config, model) as stage:
+        frames = cut_clip()
+        span = Span(0, len(frames))
+        again = [{"frame": 14, "box": list(OTHER_BOX)}]
+        info = {"pose": {"person": {"frame": 1, "box": list(OTHER_BOX)}, "again": again}}
+        output = stage.process(Window(0, span, span, span, True, 25), Inputs({"frames": frames}, info))
+    assert output.info["untracked"]["person"] == [[0, 1], [11, 14]]
+    expected, _ = stock_logits(model.predictor, frames, {14: SamPrompt(box=OTHER_BOX)})
+    assert all(np.array_equal(output.arrays["masks/person"][t], (expected[t] > 0).numpy()) for t in range(14, 24))
 
 
 def test_on_cut_reset_applies_a_prompt_of_the_cut_frame_after_it(model: SamModel) -> None:

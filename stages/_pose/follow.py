@@ -52,6 +52,11 @@ def choose(boxes: Array, prompt: Box, person: Box | None) -> int:
     return int(order[0])
 
 
+def largest(boxes: Array) -> int:
+    """Index of the largest of `boxes` [n, 4], n >= 1."""
+    return int(np.argmax(_areas(boxes)))
+
+
 def begin(boxes: Array, chosen: int) -> Array:
     """The table after the choice: the chosen person in slot 0, the others as strangers."""
     tracks = no_tracks()
