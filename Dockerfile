@@ -13,6 +13,7 @@ RUN /opt/skate/bin/uv pip sync --no-cache --python /opt/skate/bin/python "requir
 COPY storage storage
 COPY stages stages
 COPY stream stream
+COPY bench bench
 COPY workflows workflows
 RUN /opt/skate/bin/uv pip install --no-cache --python /opt/skate/bin/python --no-deps .
 

@@ -150,14 +150,16 @@ class Progress:
         known = [left for left in each if left is not None]
         return sum(known) if each and len(known) == len(each) else None
 
-    def lines(self, seconds: float, memory: str, columns: int, glyphs: str = "#.") -> list[str]:
+    def lines(self, seconds: float, memory: str, columns: int, glyphs: str = "#.", ended: bool = False) -> list[str]:
         """What a terminal shows: a line a stage, one of the whole run, and one of the IoU once there is any.
 
         Args:
             seconds: since the run began here. memory: now, as text. columns, glyphs: see `StageProgress.line`.
+            ended: nothing more will be told; else, after the last window, segments are joined and the report written.
         """
         left = self.seconds_left
         told = "" if left is None else f", about {clock_text(left)} left" if left else ", all windows done"
+        told += "; writing output and report" if left == 0 and not ended else ""
         lines = [stage.line(name, columns, glyphs) for name, stage in self.stages.items()]
         lines.append(f"run      {clock_text(seconds)} so far{told}; {memory}"[:columns])
         if self.iou.frames:

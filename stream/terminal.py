@@ -149,7 +149,8 @@ class TerminalReporter:
         lines: list[str] = []
         if self._started is not None:
             memory = memory_text(rss_bytes(), peak_vram_bytes())
-            lines = self._progress.lines(time.monotonic() - self._started, memory, self._board.size()[0], self._glyphs)
+            seconds, columns = time.monotonic() - self._started, self._board.size()[0]
+            lines = self._progress.lines(seconds, memory, columns, self._glyphs, self._ended.is_set())
         self._board.draw(lines, above)
 
     def _tick(self) -> None:

@@ -98,7 +98,7 @@ def test_install_steps_in_a_clean_environment(tmp_path: Path) -> None:
         tmp_path,
         bare,
     )
-    shell("skate extract --help && skate models list", tmp_path, bare)
+    shell("skate extract --help && skate bench --help && skate models list", tmp_path, bare)
     shell(
         "skate demo --frames 20 --clip-size 320x180 --window 9 --overlap 3 --out demo || test $? -eq 1", tmp_path, bare
     )

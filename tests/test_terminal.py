@@ -68,6 +68,13 @@ def test_more_windows_than_the_header_claimed_and_windows_made_again() -> None:
     assert stage.count == "3 of 3"
 
 
+def test_the_end_is_told() -> None:
+    found = Progress()
+    found.start(1, ("decode", "pose"), {"decode": 1, "pose": 1})
+    assert found.lines(9, "RSS 1.0 GB", 79)[-1].endswith("all windows done; writing output and report; RSS 1.0 GB")
+    assert found.lines(9, "RSS 1.0 GB", 79, ended=True)[-1] == "run      0:09 so far, all windows done; RSS 1.0 GB"
+
+
 def test_steps_of_the_generator() -> None:
     out = io.StringIO()
     told = TerminalReporter(out, tick_seconds=0)
