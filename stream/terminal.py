@@ -22,6 +22,15 @@ BARS = ("█░", "#.")
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48: cursor up, erase to the end of the screen
 
 
+def room(out: IO[str]) -> tuple[int, int]:
+    """Columns and rows of a terminal without the last of each: some terminals wrap at the last column."""
+    try:
+        columns, rows = os.get_terminal_size(out.fileno())
+    except (OSError, ValueError):
+        columns, rows = 0, 0
+    return (columns or FALLBACK_SIZE[0]) - 1, (rows or FALLBACK_SIZE[1]) - 1
+
+
 class Board:
     """Lines at the bottom of a terminal. Between calls the cursor stands at the beginning of the line below them.
 
@@ -34,12 +43,8 @@ class Board:
         self._shown: list[str] = []
 
     def size(self) -> tuple[int, int]:
-        """Columns and rows that may be written: the last column stays free, or some terminals wrap at it."""
-        try:
-            columns, rows = os.get_terminal_size(self._out.fileno())
-        except (OSError, ValueError):
-            columns, rows = 0, 0
-        return (columns or FALLBACK_SIZE[0]) - 1, (rows or FALLBACK_SIZE[1]) - 1
+        """Columns and rows that may be written."""
+        return room(self._out)
 
     def draw(self, lines: Sequence[str], above: Sequence[str] = ()) -> None:
         """Replace what is shown by `lines`, the last ones where there are more than rows; `above` scrolls away."""
@@ -128,7 +133,7 @@ class TerminalReporter:
         """Write lines above those that stay, wrapped between words."""
         with self._lock:
             columns, _ = self._board.size()
-            rows = [row for line in text.splitlines() or [""] for row in _wrapped(line, columns)]
+            rows = [row for line in text.splitlines() or [""] for row in wrapped(line, columns)]
             self._redraw(rows)
 
     def close(self) -> None:
@@ -159,7 +164,7 @@ class TerminalReporter:
                 self._redraw()
 
 
-def _wrapped(line: str, columns: int) -> list[str]:
+def wrapped(line: str, columns: int) -> list[str]:
     """The line in pieces that fit; a path or command longer than the terminal stays in one, to be copied."""
     if len(line) <= columns:
         return [line]
@@ -167,6 +172,11 @@ def _wrapped(line: str, columns: int) -> list[str]:
         line, columns, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False,
         replace_whitespace=False, drop_whitespace=True,
     )  # fmt: skip
+
+
+def fitting(text: str) -> str:
+    """A line for stdout: in pieces that fit where it is a terminal, else as it is."""
+    return "\n".join(wrapped(text, room(sys.stdout)[0])) if sys.stdout.isatty() else text
 
 
 def _can_write(out: IO[str], text: str) -> bool:

@@ -54,11 +54,12 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
 def report_end(summary: dict[str, Any], as_json: bool) -> int:
     """Print how a run ended, on stdout; returns the exit code."""
     from stream.summary import closing_hint, summary_text
+    from stream.terminal import fitting
 
     click.echo(json.dumps({"event": "done", **summary}) if as_json else summary_text(summary))
     hint = closing_hint(Path(summary["run"]))
     if hint is not None:
-        click.echo(hint, err=as_json)
+        click.echo(hint if as_json else fitting(hint), err=as_json)
     return 1 if summary["gate"] == "failed" else 0
 
 
