@@ -70,7 +70,8 @@ class Journal:
     """The journal open for appending. Each `append` is durable when it returns."""
 
     def __init__(self, path: Path) -> None:
-        self.records, self._intact = read_records(path)
+        self._read, self._intact = read_records(path)
+        self._count = len(self._read)
         self.dropped_bytes = path.stat().st_size - self._intact if path.exists() else 0
         # Unbuffered: after a failed write nothing is left that a later call could write by surprise.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
@@ -79,13 +80,18 @@ class Journal:
         os.fsync(self._file.fileno())
         fsync_folder(path.parent)
 
+    def take_records(self) -> list[Record]:
+        """The records that were there when it was opened. They are given once: who needs them keeps them."""
+        records, self._read = self._read, []
+        return records
+
     def append(self, record: Mapping[str, Any]) -> Record:
         """Write one record; it is on the disk when this returns. Returns it as it will be read back.
 
         Raises:
             OSError: when it cannot be written; what was written of it is cut off again.
         """
-        line = encode_line({"n": len(self.records), **record})
+        line = encode_line({"n": self._count, **record})
         fault_point("journal.before")
         try:
             self._write(line)
@@ -98,7 +104,7 @@ class Journal:
         self._intact += len(line)
         stored: Record = json.loads(line)
         stored.pop("crc")
-        self.records.append(stored)
+        self._count += 1
         return stored
 
     def _write(self, line: bytes) -> None:

@@ -3,6 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
+from storage.digests import Digests
 from storage.journal import read_records
 from storage.metadata import Lengths
 from storage.records import Record
@@ -54,7 +55,7 @@ class CommitLog:
         if kind in ("commit", "revoke"):
             self.finished = None
         if kind == "commit":
-            self.commits[record["stage"], record["window"]] = record
+            self.commits[record["stage"], record["window"]] = {**record, "digests": Digests(record["digests"])}
             self.chunk_frames = int(record["chunk_frames"])
             self._count(record["stage"])
         elif kind == "revoke":

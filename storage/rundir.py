@@ -119,7 +119,7 @@ class RunDirectory:
             make_folder(self.segments)
             self.journal = Journal(path / "journal.jsonl")
             try:
-                self.log = CommitLog(self.journal.records)
+                self.log = CommitLog(self.journal.take_records())
                 zarr, specs = path / "run.zarr", run_arrays(height, width)
                 self.arrays = RunArrays(zarr, specs, chunk_frames, lengths=self.log.lengths())
                 self.mended = [f"run.zarr/{name}" for name in self.arrays.mended] if self.log.commits else []
@@ -230,7 +230,7 @@ class RunDirectory:
 
     def adopt(self, record: Record) -> None:
         """Take over a commit record of another run whose arrays are copied here."""
-        self._append({key: value for key, value in record.items() if key not in ("n", "crc")})
+        self._append({key: value for key, value in record.items() if key != "n"} | {"digests": dict(record["digests"])})
 
     def rewrite_manifest(self, manifest: Manifest) -> None:
         """Replace `run.json`; the journal notes the config's digest: a lost `run.json` can be told from another."""

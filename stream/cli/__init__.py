@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from storage.errors import Interrupted, SkateError
+from stream.arenas import limit_arenas
 
 _COMMANDS = {
     "run": ("stream.cli.run:run_command", "Reskin a clip: decode, pose, track, generate, blend, encode, score."),
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script `skate`: runs a command and ends with its exit code."""
     # Spinning OpenMP threads made tracking 20 to 40 times slower on 2 cores; read when torch loads, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    limit_arenas()
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run(given, as_json="--json" in given))
 
