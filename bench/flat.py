@@ -2,13 +2,11 @@
 
     python -m bench.flat [--short 402] [--long 2010] [--record bench/records/flat.json] [demo options ...]
 
-Each length runs in a process of its own. Working disk is everything in the run directory but what is kept on purpose:
-masks, keypoints and the other arrays of small values, segments, journal, output, report, and the input clip.
+Each length runs in a process of its own. Working disk is what a run drops again (`bench.disk`).
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,26 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bench._common import new_record, run_main, write_record
+from bench.disk import working_bytes
 
 MOST_RATIO = 1.10
-KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
-KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "iou")
 POLL_SECONDS = 0.02  # a raw window lies on the disk only until it is blended, a fraction of a second
-
-
-def working_bytes(run: Path) -> int:
-    """Bytes on disk of what a run is meant to drop again: frames, generated frames, states, leftovers."""
-    kept = [run / name for name in KEPT] + [run / "run.zarr" / name for name in KEPT_ARRAYS]
-    total = 0
-    for folder, folders, names in os.walk(run):
-        folders[:] = [name for name in folders if Path(folder) / name not in kept]
-        for name in names:
-            path = Path(folder) / name
-            try:
-                total += 0 if path in kept else path.stat().st_size
-            except FileNotFoundError:
-                continue  # dropped between listing and looking
-    return total
 
 
 def measure(frames: int, folder: Path, options: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.clocks import Clock
-from bench.flat import working_bytes
+from bench.disk import working_bytes
 from bench.machine import machine
 from bench.plots import write_plots
 from bench.probe import Probe, Sampler

@@ -17,6 +17,7 @@ from fake_comfy import FakeComfy
 from bench.clocks import SECTIONS, Clock, Section, compute_seconds, difference
 from bench.command import bench_command
 from bench.compare import Change, compare, read_ratios
+from bench.disk import working_bytes
 from bench.measure import cut_clip
 from bench.plots import write_plots
 from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes
@@ -129,6 +130,26 @@ def test_slope_leaves_warm_windows_and_gaps_out() -> None:
 
 def row(stage: str, window: int, rss: int, seconds: float) -> Row:
     return Row(stage, window, 60, seconds, seconds + 0.1, seconds / 2, 0.0, Peaks(rss), 10, 20, 1000)
+
+
+def test_working_disk_is_what_is_dropped_again(tmp_path: Path) -> None:
+    sizes = {
+        "run.zarr/frames/c.0.0.0.0": 100,
+        "run.zarr/generated/c.0.0.0.0": 20,
+        "run.zarr/masks/object/c.0.0.0": 1000,
+        "run.zarr/state/track/9/features/c.0": 3,  # one of the latest two
+        "run.zarr/state/track/10/features/c.0": 5000,  # kept for repairs
+        "run.zarr/state/blend/10/held/c.0": 4,  # whole frames: not kept
+        "segments/00000.mp4": 700,
+        "segments/00001.mp4.partial": 900,
+        "journal.jsonl": 50,
+        "input/clip.mp4": 10**6,
+    }
+    for name, size in sizes.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    assert working_bytes(tmp_path) == 127
 
 
 def test_slopes_tell_a_leak() -> None:

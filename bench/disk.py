@@ -1,0 +1,35 @@
+"""What of a run directory is there only while the run goes on."""
+
+import os
+from pathlib import Path
+
+from storage.log import is_landmark
+
+KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
+KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "iou")
+
+
+def working_bytes(run: Path) -> int:
+    """Bytes on disk of what a run is meant to drop again: frames, generated frames, states, leftovers.
+
+    What is kept on purpose is left out: masks and the other arrays of small values, segments, journal, output, report,
+    the input, and the carried states of every 10th window, from which a repair can begin.
+    """
+    states = run / "run.zarr" / "state"
+    kept = {run / name for name in KEPT} | {run / "run.zarr" / name for name in KEPT_ARRAYS}
+    total = 0
+    for folder, folders, names in os.walk(run):
+        here = Path(folder)
+        folders[:] = [
+            name
+            for name in folders
+            if here / name not in kept
+            and not (here.parent == states and name.isdigit() and is_landmark(here.name, int(name)))
+        ]
+        for name in names:
+            path = here / name
+            try:
+                total += 0 if path in kept else path.stat().st_size
+            except FileNotFoundError:
+                continue  # dropped between listing and looking
+    return total
