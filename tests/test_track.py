@@ -280,7 +280,6 @@ def test_lost_frames_are_reported_and_empty(model: SamModel, clip: np.ndarray[An
 MINI = Path(__file__).parents[1] / "stages" / "models" / "mini"
 
 
-@pytest.mark.skipif(not (MINI / "sam.safetensors").exists(), reason="the mini SAM's weights are not in this checkout")
 @pytest.mark.parametrize("length", [11, pytest.param(150, marks=pytest.mark.slow)])
 def test_mini_weights_equal_stock(clip: np.ndarray[Any, Any], length: int) -> None:
     mini = SamModel(SamConfig(MINI / "sam.safetensors", MINI / "sam.yaml"))
