@@ -163,5 +163,5 @@ class Progress:
         lines = [stage.line(name, columns, glyphs) for name, stage in self.stages.items()]
         lines.append(f"run      {clock_text(seconds)} so far{told}; {memory}"[:columns])
         if self.iou.frames:
-            lines.append(f"IoU      {self.iou}, over the {self.iou.frames} frames scored in this process"[:columns])
+            lines.append(f"IoU      {self.iou}, over {self.iou.frames} frames of this process"[:columns])
         return lines

@@ -165,7 +165,7 @@ def test_limits_of_this_machine_are_found(tmp_path: Path) -> None:
 def journal(windows: int) -> CommitLog:
     """Windows of 60 frames, each stage a second a window."""
     names = ("decode", "pose", "track", "generate", "blend", "sink", "score")
-    record = {"kind": "commit", "chunk_frames": 3, "seconds": 1.0}
+    record = {"kind": "commit", "chunk_frames": 3, "seconds": 1.0, "digests": {}}
     return CommitLog(
         [
             {**record, "stage": name, "window": index, "span": [60 * index, 60 * index + 60]}

@@ -43,7 +43,7 @@ def test_a_line_a_stage_that_fits() -> None:
     lines = progress().lines(125, "RSS 1.0 GB, VRAM peak 2.0 GB", 79)
     assert lines[2] == "track    window 2 of 5    2.00 frames/s      0:06 left  RSS 915.3 MB"
     assert lines[-2] == "run      2:05 so far, about 0:36 left; RSS 1.0 GB, VRAM peak 2.0 GB"
-    assert lines[-1] == "IoU      mean 0.817, min 0.500 at frame 62, over the 3 frames scored in this process"
+    assert lines[-1] == "IoU      mean 0.817, min 0.500 at frame 62, over 3 frames of this process"
     assert "window 2 of 5  ############..................    2.00 frames/s" in progress().lines(1, "", 119)[0]
     for columns in (0, 1, 20, 40, 60, 79, 119, 200):
         assert max(map(len, progress().lines(1, "RSS 1.0 GB", columns))) <= columns
