@@ -2,12 +2,15 @@
 
     python bench/chaos.py                   every point, 50 random times, 60 damaged files: about 10 minutes of one core
     python bench/chaos.py --damage 0 --random 5
+    python bench/chaos.py --scenario comfyui --frames 15 --trials 54    the server is killed too: about 5 minutes
 
-Prints a line a trial and writes bench/records/chaos.json: runs, kills, mismatches. Exits 1 at any mismatch. What must
-be the same: all arrays decoded, every file of run.zarr with the carried states, all segments, output.mp4, iou.csv.
+Prints a line a trial and writes bench/records/chaos.json (chaos_comfyui.json): runs, kills, mismatches. Exits 1 at any
+mismatch. What must be the same: all arrays decoded, every file of run.zarr with the carried states, all segments,
+output.mp4, iou.csv.
 
-Another way to run (a generator over a server that dies) is one more entry of `SCENARIOS`: a context manager that gives
-a `Case`, the clip and the options of `skate run`.
+With `--scenario comfyui` the tests' fake ComfyUI server is a process that is killed at random times and started again,
+on the same port or another, with all it had in memory lost; meanwhile the run goes on, or ends with exit code 5 and is
+continued, or is killed as well. A dead server is waited for 0.3 or 4 s in place of 120.
 """
 
 import argparse
@@ -18,8 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,11 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, differing, make_case, results  # noqa: E402
+from _server_chaos import comfy_case, disturbances, disturbed, start  # noqa: E402
 from _zygote import Zygote  # noqa: E402
+from fake_comfy.process import ServerProcess  # noqa: E402
 
 from stream.versions import versions  # noqa: E402
 
-RECORD = ROOT / "bench" / "records" / "chaos.json"
+RECORDS = ROOT / "bench" / "records"
 WAYS = ("deleted", "truncated", "flipped")
 
 
@@ -51,8 +55,10 @@ class Trial:
     """One run that was disturbed.
 
     Attributes:
-        kind: "point", "time" or "damage". what: the fault point, the seconds, or the file and what was done to it.
+        kind: "point", "time", "damage" or "server". what: the fault point, the seconds, or the file and what was done
+            to it, or when the server died.
         killed: whether the process died of it. code: of the run that finished it. differing: what is not the same.
+        server_kills: how often the server was killed. codes: of all runs of a trial with a server, in order.
     """
 
     kind: str
@@ -60,20 +66,13 @@ class Trial:
     killed: bool
     code: int
     differing: list[str]
+    server_kills: int = 0
+    codes: tuple[int, ...] = ()
 
     @property
     def good(self) -> bool:
         """Whether it ended well and everything is the same."""
         return self.code in (0, 1) and not self.differing
-
-
-@contextmanager
-def preview(folder: Path, clip: Clip) -> Iterator[Case]:
-    """The embedded generator, a small random SAM 2.1, the mini pose models."""
-    yield make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap)
-
-
-SCENARIOS: dict[str, Callable[[Path, Clip], AbstractContextManager[Case]]] = {"preview": preview}
 
 
 class Chaos:
@@ -142,54 +141,94 @@ class Chaos:
         shutil.rmtree(self._run)
 
 
+def preview(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip) -> list[Trial]:
+    """The embedded generator, a small random SAM 2.1, the mini pose models: the process dies, files are damaged."""
+    rng = random.Random(given.seed)
+    case = make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap)
+    chaos = Chaos(zygote, case, folder)
+    for point in (*POINTS, *OTHER_POINTS):
+        chaos.kill_at_point(f"{point}#{rng.randint(1, 5)}")
+    for point in FINISH_POINTS:
+        chaos.kill_at_point(point)
+    for _ in range(given.random):
+        chaos.kill_at_time(rng.random())
+    files = chaos.files()
+    chosen = files if given.damage < 0 else sorted(rng.sample(files, min(given.damage, len(files))))
+    for index, file in enumerate(chosen):
+        chaos.damage(file, WAYS[index % len(WAYS)])
+    return chaos.trials
+
+
+def comfyui(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip) -> list[Trial]:
+    """The real generator, on the tests' fake ComfyUI server in a process of its own: it dies, the run as well."""
+    case = comfy_case(make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap))
+    trials: list[Trial] = []
+    with ServerProcess(step_seconds=0.02) as server:
+        ended = start(zygote, case, folder / "reference", [server.address])
+        if ended.code not in (0, 1):
+            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
+        wanted, windows = results(folder / "reference"), len(list((folder / "reference" / "segments").iterdir()))
+        for what in disturbances(given.trials, random.Random(given.seed), windows):
+            run = folder / "run"
+            outcome = disturbed(zygote, case, server, run, what, ended.seconds)
+            found = differing(results(run), wanted) if outcome.codes[-1] in (0, 1) else ["not finished"]
+            found += [] if outcome.good else [f"exit codes {outcome.codes}"]
+            code, kills = outcome.codes[-1], outcome.server_kills
+            trials.append(Trial("server", str(what), outcome.killed, code, found, kills, outcome.codes))
+            verdict = "same" if trials[-1].good else f"DIFFERS {found[:4]} {outcome.last.output[-400:]}"
+            codes = " ".join(map(str, outcome.codes))
+            print(f"{len(trials):4} {what!s:<64} server killed {kills}, exits {codes:<8} {verdict}", flush=True)
+            shutil.rmtree(run)
+    return trials
+
+
+SCENARIOS: dict[str, Callable[[argparse.Namespace, Zygote, Path, Clip], list[Trial]]] = {
+    "preview": preview,
+    "comfyui": comfyui,
+}
+
+
 def main() -> int:
     """Run the trials, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="preview")
     parser.add_argument("--random", type=int, default=50, help="kills at random times")
     parser.add_argument("--damage", type=int, default=60, help="damaged files (negative: all)")
+    parser.add_argument("--trials", type=int, default=54, help="runs with a server that dies (comfyui)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--frames", type=int, default=21)
     parser.add_argument("--size", default="96x64")
     parser.add_argument("--window", type=int, default=5)
     parser.add_argument("--overlap", type=int, default=2)
-    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--record", type=Path, help="where the record goes")
     given = parser.parse_args()
+    given.record = given.record or RECORDS / ("chaos.json" if given.scenario == "preview" else "chaos_comfyui.json")
     width, height = (int(side) for side in given.size.split("x"))
     clip = Clip(given.frames, width, height, given.window, given.overlap)
-    rng = random.Random(given.seed)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="skate-chaos-") as name, Zygote() as zygote:
-        folder = Path(name)
-        with SCENARIOS[given.scenario](folder, clip) as case:
-            chaos = Chaos(zygote, case, folder)
-            for point in (*POINTS, *OTHER_POINTS):
-                chaos.kill_at_point(f"{point}#{rng.randint(1, 5)}")
-            for point in FINISH_POINTS:
-                chaos.kill_at_point(point)
-            for _ in range(given.random):
-                chaos.kill_at_time(rng.random())
-            files = chaos.files()
-            chosen = files if given.damage < 0 else sorted(rng.sample(files, min(given.damage, len(files))))
-            for index, file in enumerate(chosen):
-                chaos.damage(file, WAYS[index % len(WAYS)])
-    bad = [trial for trial in chaos.trials if not trial.good]
+        trials = SCENARIOS[given.scenario](given, zygote, Path(name), clip)
+    bad = [trial for trial in trials if not trial.good]
     record = {
         "scenario": given.scenario,
+        "command": " ".join(["python bench/chaos.py", *sys.argv[1:]]),
         "clip": asdict(clip),
         "seed": given.seed,
-        "runs": len(chaos.trials),
-        "kills": sum(trial.killed for trial in chaos.trials),
-        "damaged_files": sum(trial.kind == "damage" for trial in chaos.trials),
+        "runs": len(trials),
+        "kills": sum(trial.killed for trial in trials),
+        "server_kills": sum(trial.server_kills for trial in trials),
+        "damaged_files": sum(trial.kind == "damage" for trial in trials),
         "mismatches": len(bad),
         "seconds": round(time.monotonic() - started, 1),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "versions": versions(),
-        "trials": [asdict(trial) for trial in chaos.trials],
+        "trials": [asdict(trial) for trial in trials],
     }
     given.record.parent.mkdir(parents=True, exist_ok=True)
     given.record.write_text(json.dumps(record, indent=1) + "\n")
-    print(", ".join(f"{key}: {record[key]}" for key in ("runs", "kills", "damaged_files", "mismatches")))
+    print(
+        ", ".join(f"{key}: {record[key]}" for key in ("runs", "kills", "server_kills", "damaged_files", "mismatches"))
+    )
     return 1 if bad else 0
 
 

@@ -19,7 +19,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FakeComfy:
-    """A server on a free port of the loopback; use it as a context manager.
+    """A server on the loopback; use it as a context manager.
 
     Args:
         generator: what stands in for the sampler.
@@ -29,6 +29,7 @@ class FakeComfy:
         features: whether /features tells the limit.
         step_seconds: what a sampler step takes.
         newer: choices in the schema's newer form, /api/jobs, and one more value in each item of /queue.
+        port: to listen on; 0: a free one.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class FakeComfy:
         features: bool = True,
         step_seconds: float = 0.0,
         newer: bool = False,
+        port: int = 0,
     ) -> None:
         self.faults = faults or Faults()
         self.info = object_info(without, newer)
-        self.upload_limit, self.features, self.newer = upload_limit, features, newer
+        self.upload_limit, self.features, self.newer, self._port = upload_limit, features, newer, port
         self.executor = Executor(self, generator or Paint(), step_seconds)
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.seen: list[str] = []  # "METHOD path" of every request
@@ -134,7 +136,7 @@ class FakeComfy:
             app.router.add_route(method, path, handler)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", self._port)
         await site.start()
         port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         self.address = f"127.0.0.1:{port}"
