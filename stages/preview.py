@@ -82,7 +82,7 @@ class PreviewStage(Stage):
         self._seed = config.seed
 
     def repeat(self, info: Mapping[str, Json]) -> None:
-        """Take the seed that `skate redo` gave the window."""
+        """Take the seed that `skate redo` gave the next window."""
         self._seed = int(info.get("redo", {}).get("seed", self.config.seed))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -93,20 +93,26 @@ class PreviewStage(Stage):
         anchors = np.full((len(frames), ROW_VALUES), np.nan)
         before = self._state.row(window.read.start - 1)
         last = None if before is None else Anchor.from_row(before)
-        palette = Palette.from_array(self._state.palette) if self._state.seed == self._seed else None
+        seed, self._seed = self._seed, self.config.seed
+        carried = Palette.from_array(self._state.palette) if self._state.seed == self.config.seed else None
+        redone = None  # what `skate redo` made again has colours of its own, and hands on those of the run
         for index in range(len(frames)):
             known = self._state.row(window.read.start + index)
             last = anchor_of(objects[index], last) if known is None else Anchor.from_row(known)
             if last is not None:
                 anchors[index] = last.to_row()
-            if palette is None and np.count_nonzero(objects[index]) >= _PALETTE_PIXELS:
-                palette = choose_palette(frames[index], objects[index], self._seed)
+            seen = np.count_nonzero(objects[index]) >= _PALETTE_PIXELS
+            if carried is None and seen:
+                carried = choose_palette(frames[index], objects[index], self.config.seed)
+            if redone is None and seen and seed != self.config.seed:
+                redone = choose_palette(frames[index], objects[index], seed)
+            palette = carried if seed == self.config.seed else redone
             raw[index] = self._restyle(frames[index], keypoints[index], objects[index], persons[index], last, palette)
         self._state = PreviewState(
             anchors=anchors,
             start=window.read.start,
-            palette=PreviewState().palette if palette is None else palette.to_array(),
-            seed=self._seed,
+            palette=PreviewState().palette if carried is None else carried.to_array(),
+            seed=None if carried is None else self.config.seed,
         )
         return Output(arrays={"raw": raw})
 

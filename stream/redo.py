@@ -53,17 +53,16 @@ def preparation(windows: Sequence[int], seed: int, text: str) -> Prepare:
     """Generates the windows again in a run that is about to go on; what depends on them is left to do."""
 
     def prepare(run: RunDirectory, session: Session, reporter: Reporter) -> None:
-        changed = dataclasses.replace(session.config, seed=seed, text=text)
-        known = committed_windows(run.log, changed.plan)
+        known = committed_windows(run.log, session.config.plan)
         _check(run, windows, len(known))
         first = min(*windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
         run.note_redo(windows, seed, text)
         run.revoke(("blend", "sink", "score"), first)
-        with Steps(run, session.stages(reporter, changed), session.source(run)) as steps:
+        with Steps(run, session.stages(reporter), session.source(run)) as steps:
             for window in known[first : max(windows) + 1]:
                 fresh: dict[str, Array] = {}
                 if window.index in windows:
-                    _generate(session, run, steps, window, seed, text, fresh)
+                    _generate(session, run, steps, window, {"seed": seed, "text": text}, fresh)
                 blend = steps.stages["blend"]
                 done = steps.work(blend, window, fresh)
                 with session.interrupts.shield():
@@ -91,13 +90,14 @@ def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
 
 
 def _generate(
-    session: Session, run: RunDirectory, steps: Steps, window: Window, seed: int, text: str, fresh: dict[str, Array]
+    session: Session, run: RunDirectory, steps: Steps, window: Window, given: dict[str, Any], fresh: dict[str, Array]
 ) -> None:
     """Generate one window from the state before it, and commit it in place of what stood."""
     generator = steps.stages["generate"]
     steps.rewind(generator, window.index)
+    generator.repeat({"redo": given})  # as a repair will do it: a stage of the run's config, told what this window gets
     done = steps.work(generator, window, fresh, anew=True)
-    info = {**done.output.info, "redo": {"seed": seed, "text": text}}
+    info = {**done.output.info, "redo": given}
     done = dataclasses.replace(done, output=Output(done.output.arrays, info))
     with session.interrupts.shield():
         run.commit(steps.commit_of(generator, window.index, done, generator.get_state()))

@@ -162,6 +162,12 @@ def _redo(steps: Steps, stage: Stage, window: Window, fresh: dict[str, Array], d
     found = store(scratch, steps.commit_of(stage, window.index, done, stage.get_state()))
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong and _follows_redo(run.log, stage.name, window.index):
+        raise RunDirectoryError(
+            f"{run.path}: window {window.index} (counted from 0) is damaged and cannot be made again: it was generated "
+            f"after a window {window.index - 1} that `skate redo` has replaced since ({wrong[0]}): "
+            f"`skate generate {run.path} --out RUN2` generates all windows anew and keeps masks and poses"
+        )
     if wrong or done.output.info.get("sha256") != record["info"].get("sha256"):
         raise _mismatch(run.path, stage.name, window.index, wrong or [f"segments/{segment_of(record)}"])
     task = (stage.name, window.index)
@@ -169,6 +175,12 @@ def _redo(steps: Steps, stage: Stage, window: Window, fresh: dict[str, Array], d
     run.arrays.adopt(scratch, missing)
     for key in found:
         (scratch.path / key).unlink(missing_ok=True)
+
+
+def _follows_redo(log: CommitLog, stage: str, index: int) -> bool:
+    """Whether the window before was replaced: with ComfyUI this one continues the tail and colour of what it was."""
+    before = log.get(stage, index - 1) if stage == "generate" else None
+    return before is not None and "redo" in before["info"]
 
 
 def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDirectoryError:
