@@ -19,7 +19,9 @@ from stages.given import read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
 from storage.errors import InputError, RunDirectoryError
+from storage.records import Record, segment_of
 from storage.rundir import RunReader
+from storage.verify import same_file
 from stream.assembly import resolve_models, sam_config
 from stream.config import RunConfig
 
@@ -49,7 +51,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     """Score the segments of a run again, window by window, as the run did.
 
     Raises:
-        RunDirectoryError: when nothing was generated, or a segment is damaged.
+        RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
     """
     run = RunReader(path)
     config, log = RunConfig.from_json(run.manifest["config"]), run.log
@@ -58,6 +60,8 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if windows == 0:
         raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
+    for record in log.of("sink"):
+        _check_segment(path, record)
     limit = config.iou_threshold if threshold is None else threshold
     model = SamModel(sam_config(config, resolve_models(config)))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
@@ -73,6 +77,15 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             scores = stage.process(window, inputs).arrays["iou"]
             for offset, value in enumerate(scores.tolist()):
                 yield FrameIou(window.final.start + offset, value, passes(value, limit))
+
+
+def _check_segment(path: Path, record: Record) -> None:
+    """A segment that is damaged may still decode, and its IoU would be wrong without a word."""
+    name = f"segments/{segment_of(record)}"
+    if not same_file(path / name, record["info"]["sha256"]):
+        raise RunDirectoryError(
+            f"{path / name}: is missing or damaged (not the bytes in the journal): `skate resume {path}` makes it again"
+        )
 
 
 @dataclass(frozen=True)

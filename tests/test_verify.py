@@ -210,3 +210,17 @@ def test_readers_refuse_what_is_altered(tmp_path: Path) -> None:
     damage(run / "run.zarr" / "masks" / "object" / "zarr.json", "flipped")
     with pytest.raises(RunDirectoryError, match=r"masks/object/zarr.json is missing or damaged"):
         _ = RunReader(run).arrays
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_evaluate_refuses_a_damaged_segment(tmp_path: Path, way: str) -> None:
+    """Also one that would still decode: its IoU would be wrong."""
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    damage(run / "segments" / "00004.mp4", way)
+    ended = shared_zygote().run(["evaluate", str(run)])
+    lines = ended.output.strip().splitlines()
+    assert ended.code == 6 and len(lines) == 1, ended.output
+    assert "segments/00004.mp4" in lines[0] and "skate resume" in lines[0]
+    assert resumed(run).code in (0, 1)
+    assert shared_zygote().run(["evaluate", str(run)]).code in (0, 1)
