@@ -170,7 +170,8 @@ def test_points_and_mask_prompts(model: SamModel, clip: np.ndarray[Any, Any], tm
 def test_long_clips_equal_stock(
     model: SamModel, clip: np.ndarray[Any, Any], window: int, overlap: int, length: int
 ) -> None:
-    corrections = (Correction(window, OTHER_BOX), Correction(70, BOX)) if window != 70 else ()
+    given = (Correction(window, OTHER_BOX), Correction(70, BOX))
+    corrections = tuple(correction for correction in given if correction.frame < length)
     config = TrackConfig(ObjectPrompt(box=BOX), corrections)
     spans = new_spans(length, window, overlap)
     outputs, logits = run_streamed(model, config, clip[:length], spans, (2, OTHER_BOX))
