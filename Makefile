@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-$(EXTRA)
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-slow lint lock clean
+.PHONY: setup demo test test-slow test-long lint lock clean
 
 setup: $(STAMP)
 
@@ -28,7 +28,10 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m "slow and not long" --timeout 3600
+
+test-long: setup
+	$(BIN)/python -m pytest -m long --timeout 14400
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """`skate bench`, its clock and its slopes, and the comparison of records."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -261,6 +263,18 @@ def test_bench_always_measures_anew_and_speaks_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert sum(line["event"] == "window" for line in lines) == 7 * 2
     assert lines[-1]["event"] == "done" and lines[-1]["bench"] == str(tmp_path / "bench.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [3000, pytest.param(6000, marks=pytest.mark.long)])
+def test_long_demo_stays_flat(tmp_path: Path, frames: int) -> None:
+    """In a process of its own, as people run it: 3,000 frames take 8 minutes of two cores. On a GPU, bench.gpu."""
+    command = [sys.executable, "-m", "stream.cli", "bench", "demo", "--frames", str(frames), "--out", str(tmp_path)]
+    done = subprocess.run([*command, "--device", "cpu", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert found["run"]["frames"] == frames
+    assert found["slopes"]["peak_rss_bytes"]["flat"] and found["slopes"]["working_disk_bytes"]["flat"]
 
 
 def record_of(path: Path, **values: tuple[float, float, str]) -> Path:
