@@ -14,6 +14,7 @@ import psutil
 
 from bench.machine import machine
 from storage.errors import EnvironmentFault, InputError, SkateError
+from stream import events
 from stream.tables import text_table
 from stream.versions import versions
 
@@ -69,8 +70,9 @@ def _watch(child: "subprocess.Popen[str]", memory_limit: int) -> int | None:
 
 def peak_rss_bytes(children: bool = False) -> int:
     """Peak resident memory of this process, or the largest of its children's that ended."""
-    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
-    return resource.getrusage(who).ru_maxrss * 1024
+    if children:
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return events.peak_rss_bytes()
 
 
 def timed(work: Callable[[], Any]) -> float:

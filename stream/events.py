@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 import psutil
@@ -24,6 +25,9 @@ def peak_rss_bytes() -> int:
     peak = getattr(info, "peak_wset", None)  # Windows
     if peak is not None:
         return int(peak)
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss starts from what the process had that started this one
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
     import resource
 
     scale = 1 if sys.platform == "darwin" else 1024

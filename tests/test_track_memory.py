@@ -14,7 +14,7 @@ SMALL_YAML = ROOT / "stages" / "models" / "sam" / "small.yaml"
 
 # Tracks `frames` frames of noise one window a frame, two objects, and prints projection and peak resident size.
 MEASURE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import numpy as np
 from stages._sam.model import SamConfig, SamModel
@@ -22,6 +22,7 @@ from stages.base import Inputs, Window
 from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.spans import Span
+from stream.events import peak_rss_bytes
 
 checkpoint, config, frames = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 prompt = ObjectPrompt(box=(100, 100, 300, 200))
@@ -34,7 +35,7 @@ with stage:
         span = Span(start, start + 12)
         stage.process(Window(0, span, span, span, False, 12), Inputs({"frames": picture}))
         stage.get_state().to_parts()
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        peaks.append(peak_rss_bytes())
 print(json.dumps({"projected": projected, "peaks": peaks}))
 """
 
