@@ -18,6 +18,12 @@ from typing import Any
 COMPUTE = ("ONNX Runtime", "SAM 2.1", "generator")
 """Sections that are the models' own work; the rest of the run is overhead."""
 
+ONCE = ("starting", "loading models", "join and report")
+"""Sections that a run has once, however long it is."""
+
+ENGINE = ("waiting for decode", "store: read", "store: compress and write", "store: journal and fsync", "store: drop")
+"""Sections that exist because the run is windowed, stored and can be resumed; with what is in no section."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -39,7 +45,10 @@ SECTIONS = (
     Section("stages._sam.session:ObjectSession.step", "SAM 2.1"),
     Section("stages.preview:PreviewStage.process", "generator"),
     Section("stages._comfy.job:_execute", "generator"),
-    Section("stages._pose.session:open_session", "loading models"),
+    Section("stream.session:resolve_models", "starting"),
+    Section("stream.session:make_manifest", "starting", whole=True),
+    Section("stream.session:announce_plan", "starting"),
+    Section("stages.pose:PoseStage.open", "loading models"),
     Section("stages._sam.model:SamModel.load", "loading models"),
     Section("stream.ahead:DecodeAhead.take", "waiting for decode"),
     Section("stream.ahead:DecodeAhead.hand_over", "decode waiting for the stages"),

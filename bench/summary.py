@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.clocks import COMPUTE, compute_seconds
+from bench.clocks import COMPUTE, ENGINE, ONCE, compute_seconds
 from bench.plots import highest
 from bench.probe import Row
 from bench.slopes import slope_of
@@ -72,6 +72,9 @@ def slopes(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str, float], frames: int) -> dict[str, Any]:
     """Everything that is not model compute: its share of the run, seconds a frame, and where it goes.
 
+    `share_while_running` leaves out what a run has once; `engine_share_while_running` is the part of it that windows,
+    store and commits cost, without the work around the models (resizing, drawing, blending, encoding, measuring).
+
     Args:
         wall_seconds: of the whole run, models' loading and the report included.
         own, others: exclusive seconds by section of the thread that runs the pipeline, and of the others.
@@ -79,13 +82,15 @@ def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str,
     known = dict(sorted(own.items(), key=lambda item: -item[1]))
     rest = wall_seconds - sum(own.values())
     spent = wall_seconds - compute_seconds(own)
-    once = known.get("loading models", 0.0) + known.get("join and report", 0.0)
+    once = sum(known.get(name, 0.0) for name in ONCE)
+    engine = rest + sum(known.get(name, 0.0) for name in ENGINE)
     running = wall_seconds - once
     return {
         "wall_seconds": round(wall_seconds, 4),
         "compute_seconds": round(compute_seconds(own), 4),
         "share": round(spent / wall_seconds, 4),
         "share_while_running": round((spent - once) / running, 4),
+        "engine_share_while_running": round(engine / running, 4),
         "seconds_per_frame": round((spent - once) / frames, 6),
         "sections": {name: round(seconds, 4) for name, seconds in known.items()} | {"elsewhere": round(rest, 4)},
         "background_sections": {name: round(seconds, 4) for name, seconds in others.items()},
@@ -170,6 +175,8 @@ def _overhead_table(found: Mapping[str, Any]) -> str:
     ]
     table = text_table(["where the time goes", "s", "share", ""], lines)
     return (
-        f"{table}\n\noverhead (all that is no model): {found['share']:.1%} of the run; without loading and report "
-        f"{found['share_while_running']:.1%}, {found['seconds_per_frame'] * 1000:.1f} ms a frame"
+        f"{table}\n\noverhead (all that is no model): {found['share']:.1%} of the run; without starting, loading and "
+        f"report {found['share_while_running']:.1%}, {found['seconds_per_frame'] * 1000:.1f} ms a frame\n"
+        f"of it the engine (waiting, store, commits): {found['engine_share_while_running']:.1%}; the rest is work "
+        "around the models (resizing, encoding, measuring)"
     )

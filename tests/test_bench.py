@@ -163,9 +163,11 @@ def test_slopes_tell_a_leak() -> None:
 
 
 def test_overhead_adds_up() -> None:
-    found = overhead(10.0, {"SAM 2.1": 6.0, "encode": 1.0, "loading models": 2.0}, {"decode": 3.0}, 100)
+    sections = {"SAM 2.1": 6.0, "encode": 0.5, "store: read": 0.5, "loading models": 2.0}
+    found = overhead(10.0, sections, {"decode": 3.0}, 100)
     assert found["share"] == pytest.approx(0.4)
     assert found["share_while_running"] == pytest.approx(2 / 8)
+    assert found["engine_share_while_running"] == pytest.approx(1.5 / 8)
     assert found["seconds_per_frame"] == pytest.approx(0.02)
     assert found["sections"]["elsewhere"] == pytest.approx(1.0)
 
