@@ -27,6 +27,7 @@ def _run_options() -> list[Any]:
 @stack(
     [
         option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
+        option("bench", "--record", type=click.Path(dir_okay=False), help="Also bench.json without its rows, there."),
         option("bench", "--frames", type=click.IntRange(1), help="Of the clip's start.  [default: all; demo: 201]"),
         option("bench", "--clip-size", type=SIZE, default="640x360", help="Of the demo clip."),
         option("bench", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
@@ -35,6 +36,7 @@ def _run_options() -> list[Any]:
 def bench_command(
     video: str,
     out: str,
+    record: str | None,
     frames: int | None,
     clip_size: tuple[int, int],
     clip_seed: int,
@@ -45,6 +47,7 @@ def bench_command(
     Prints a table, the slopes over the windows and where the time went; leaves bench.json, memory.png and time.png in
     --out, and the run itself in its folder run/. Takes the options of `skate run`; the demo uses the mini models.
     """
+    from bench._common import write_record
     from bench.measure import BenchClip, run_bench
     from bench.summary import text
 
@@ -55,9 +58,11 @@ def bench_command(
                 options[name] = value
         frames = frames or DEMO_FRAMES
     clip = BenchClip(video, frames, clip_size, clip_seed)
-    record = run_bench(clip, Path(out), options, as_json, "skate " + " ".join(sys.argv[1:]))
-    done = {"event": "done", **record["run"], "bench": str(Path(out) / "bench.json")}
-    click.echo(json.dumps(done) if as_json else text(record))
+    found = run_bench(clip, Path(out), options, as_json, "skate " + " ".join(sys.argv[1:]))
+    if record is not None:
+        write_record({name: value for name, value in found.items() if name != "rows"}, Path(record))
+    done = {"event": "done", **found["run"], "run": str(Path(out) / "run"), "bench": str(Path(out) / "bench.json")}
+    click.echo(json.dumps(done) if as_json else text(found))
     return 0
 
 

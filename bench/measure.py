@@ -1,8 +1,9 @@
 """One measured run: the clip, the probe around the pipeline, the record."""
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -72,9 +73,9 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool
         "command": command,
         "machine": machine() | {"gpu": sampler.gpu.name, "gpu_bytes": sampler.gpu.total},
         "versions": versions(),
-        "clip": asdict(clip),
-        "config": config.to_json(),
-        "run": summary,
+        "clip": without_folders(asdict(clip)),
+        "config": without_folders(config.to_json()),
+        "run": without_folders({name: value for name, value in summary.items() if name != "failed_frames"}),
         "stages": stage_rows(probe.rows, wall),
         "slopes": slopes(probe.rows),
         "overhead": spent,
@@ -87,6 +88,12 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool
     write_plots(probe.rows, out)
     write_atomic(out / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
     return record
+
+
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with paths of this machine cut down to their names: a record is shown to others."""
+    paths = {name: Path(value).name for name, value in values.items() if isinstance(value, str) and os.sep in value}
+    return {**values, **paths}
 
 
 def _config(clip: BenchClip, run: Path, options: dict[str, Any]) -> RunConfig:

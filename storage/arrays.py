@@ -32,6 +32,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # with 4, measured on 2 cores with 720p frames (`bench.decode_vs_raw`, side `read`).
 zarr.config.set({"async.concurrency": 4})
 
+STATE_CHUNK_BYTES = 4 << 20  # the blend's state is whole frames: in pieces, several cores compress it
 MAX_BLOCK_BYTES = 1 << 36  # a block's size is read from the disk: more than any window takes is damage or malice
 
 
@@ -188,7 +189,7 @@ class RunArrays:
 
     def write_block(self, name: str, window: int, values: Array) -> None:
         """Keep an array of its own for one window, e.g. a raw generated window until it is blended."""
-        chunks = (self.chunk_frames, *values.shape[1:]) if values.ndim > 1 else values.shape
+        chunks = (self.chunk_frames, *values.shape[1:]) if values.ndim > 1 else (min(len(values), STATE_CHUNK_BYTES),)
         block = self._group.create_array(
             self._block_path(name, window),
             shape=values.shape,
