@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from bench.machine import machine
+from bench.machine import command_line, machine
 from storage.errors import EnvironmentFault, InputError, SkateError
 from stream import events
 from stream.tables import text_table
@@ -126,10 +126,9 @@ def ratio_table(ratios: Mapping[str, Mapping[str, Any]], absent: Mapping[str, st
 
 def new_record(bench: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The head of a record: which bench, how it was called, on what, with which versions."""
-    command = f"python -m bench.{bench} {' '.join(sys.argv[1:])}".rstrip()
     return {
         "bench": bench,
-        "command": command,
+        "command": command_line(f"python -m bench.{bench}"),
         "machine": machine(),
         "versions": versions(),
         "settings": dict(settings),

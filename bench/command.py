@@ -1,7 +1,6 @@
 """`skate bench`: a run with every step measured."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,7 @@ def bench_command(
     --out, and the run itself in its folder run/. Takes the options of `skate run`; the demo uses the mini models.
     """
     from bench._common import write_record
+    from bench.machine import command_line
     from bench.measure import BenchClip, run_bench
     from bench.summary import text
 
@@ -58,7 +58,7 @@ def bench_command(
                 options[name] = value
         frames = frames or DEMO_FRAMES
     clip = BenchClip(video, frames, clip_size, clip_seed)
-    found = run_bench(clip, Path(out), options, as_json, "skate " + " ".join(sys.argv[1:]))
+    found = run_bench(clip, Path(out), options, as_json, command_line("skate"))
     if record is not None:
         write_record({name: value for name, value in found.items() if name != "rows"}, Path(record))
     done = {"event": "done", **found["run"], "run": str(Path(out) / "run"), "bench": str(Path(out) / "bench.json")}

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine
+from bench.machine import command_line, machine
 from bench.random_pose_models import write_detector, write_pose
 from stages._sam.checkpoint import read_config
 from stages._sam.model import build_predictor
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace, device: str) -> dict[str, Any]:
         for name, run in runs.items()
         for row in run.get("lengths", [])
     }
-    head = {"bench": "gpu", "command": "python -m bench.gpu " + " ".join(sys.argv[1:])}
+    head = {"bench": "gpu", "command": command_line("python -m bench.gpu")}
     return head | {"machine": machine(), "versions": versions(), "runs": runs, "ratios": ratios}
 
 

@@ -2,11 +2,24 @@
 
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+
+def command_line(program: str) -> str:
+    """How this bench was called, `program` and its arguments; files outside the project by their names alone."""
+    root = Path(__file__).resolve().parents[1]
+
+    def shown(argument: str) -> str:
+        path = Path(argument)
+        outside = os.sep in argument and path.exists() and root not in path.resolve().parents
+        return path.name if outside else argument
+
+    return " ".join([program, *map(shown, sys.argv[1:])])
 
 
 def machine() -> dict[str, Any]:
