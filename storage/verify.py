@@ -20,7 +20,7 @@ class Damage:
     Attributes:
         keys: chunks, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
         metadata: `zarr.json` files, relative to `run.zarr`. files: finished files, relative to the run directory.
-        journal: whether the journal's last record is torn.
+        journal: whether the journal's last record is torn, or all its commits are gone while segments are there.
     """
 
     keys: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ def find_damage(path: Path, manifest: Manifest, log: CommitLog) -> Damage:
         segments=frozenset(segments),
         metadata=tuple(_metadata(path, manifest, log)) if log.commits else (),
         files=tuple(name for name, wanted in finished.items() if not same_file(path / name, wanted)),
-        journal=_torn(path / "journal.jsonl"),
+        journal=_torn(path / "journal.jsonl") or (not log.commits and any((path / "segments").glob("*.mp4"))),
     )
 
 

@@ -24,7 +24,6 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
 
     Raises:
         RunDirectoryError: when nothing is decoded yet.
-        InputError: when frames have to be decoded again for the pictures and the input is not what it was.
     """
     run = RunReader(path)
     config = config or RunConfig.from_json(run.manifest["config"])

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from stages.base import Array
+from storage.errors import InputError
 from storage.spans import Span
 from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans
 from stream.report.figures import cost_plot, iou_plot
@@ -300,3 +301,13 @@ def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
     values = write_report(tmp_path, unscored, Facts(), 0.9, refuse, "run", {})
     assert values["gate"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "iou.csv", "iou.png", "summary.json"]
+
+
+def test_report_folder_of_a_clip_that_was_moved(tmp_path: Path) -> None:
+    def gone(frame: int) -> FramePictures:
+        raise InputError("clip.mp4: cannot be read (No such file or directory): bring it back, then go on")
+
+    values = write_report(tmp_path, table(), facts(all_records(), FINALS), 0.9, gone, "run", {})
+    assert values["gate"] == "failed"
+    assert not (tmp_path / "frames.png").exists() and (tmp_path / "iou.png").exists()
+    assert "left out: clip.mp4: cannot be read" in (tmp_path / "index.html").read_text()

@@ -166,6 +166,20 @@ def test_other_bytes_than_recorded_are_refused(tmp_path: Path) -> None:
     assert (run / "run.zarr" / keys[0]).read_bytes() == before, "what is there is not replaced by something else"
 
 
+@pytest.mark.parametrize("way", ["deleted", "emptied"])
+def test_a_journal_that_is_gone_is_seen_and_everything_done_again(tmp_path: Path, way: str) -> None:
+    _, finished, wanted = shared_case()
+    run = copied(finished, tmp_path)
+    if way == "deleted":
+        (run / "journal.jsonl").unlink()
+    else:
+        (run / "journal.jsonl").write_bytes(b"")
+    assert "journal.jsonl" in verified(run)
+    assert resumed(run).code in (0, 1)
+    assert differing(results(run), wanted) == []
+    assert verified(run) == []
+
+
 def test_a_torn_journal_line_is_seen_and_cut_off(tmp_path: Path) -> None:
     _, finished, wanted = shared_case()
     run = copied(finished, tmp_path)

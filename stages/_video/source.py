@@ -143,7 +143,7 @@ class VideoSource:
 
     @property
     def careful(self) -> bool:
-        """Whether damage was met, so that one thread decodes."""
+        """Whether damage was met, and is counted and concealed."""
         return self._reader is not None and self._reader.careful
 
     @property
@@ -219,7 +219,7 @@ class VideoSource:
         return self._mended(self._checked(self._open(careful)))
 
     def _mended(self, frames: Iterator[SourceFrame]) -> Iterator[SourceFrame]:
-        """The frames; when damage shows, decoded again with one thread, passing over those already given."""
+        """The frames; when damage shows, decoded again from the start, carefully, passing over those already given."""
         try:
             for frame in frames:
                 self._given_seconds = frame.seconds

@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.base import Array
 from storage.durable import write_atomic
+from storage.errors import InputError
 from stream.report.collect import Facts, FrameTable
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
@@ -43,7 +44,8 @@ def write_report(
         folder: made where it is missing; files of an earlier report are replaced.
         table, known: from `stream.report.collect`.
         threshold: of the gate.
-        pictures_of: gives a frame by its number; asked for at most three, and for none where nothing was scored.
+        pictures_of: gives a frame by its number; asked for at most three, and for none where nothing was scored. Where
+            it raises InputError, the source's frames being gone, the page says so in place of the film strip.
         title: of the page.
         about: what the run was made with, by name; shown on the page, not written into the summary.
     """
@@ -51,7 +53,10 @@ def write_report(
     values = summary(table, known, threshold)
     edges = [row.final.start for row in known.windows if row.final.start > 0]
     pictures = {"iou.png": ("IoU over time", iou_plot(table.iou, table.visible, threshold, edges, known.cuts))}
-    rows = strip_rows(table, threshold, pictures_of)
+    try:
+        rows = strip_rows(table, threshold, pictures_of)
+    except InputError as error:  # the clip was moved since: all but its pictures is still known
+        rows, about = [], {**about, "film strip": f"left out: {error}"}
     if rows:
         pictures["frames.png"] = ("Worst, median and best frame", png_bytes(film_strip(rows)))
     if known.windows:
