@@ -1,7 +1,7 @@
 """Sink: the blended frames of each window become one encoded segment; at the end segments are joined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from stages._video.join import join_segments
 from stages._video.segment import read_segment
 from stages.base import Inputs, Output, Stage, Window
 from storage.durable import file_sha256
-from storage.errors import UsageError
 
 __all__ = ["ColourTags", "EncoderSettings", "SinkConfig", "SinkStage", "join_segments", "read_segment"]
 __all__ += ["segment_name", "write_segment"]
@@ -23,45 +22,11 @@ class SinkConfig:
 
     Attributes:
         segments_dir: folder of the segments; made when missing.
-        width: of the upright frames in pixels.
-        height: of the upright frames in pixels.
-        colour: the source's tags; the output carries them and is coded by them.
-        fps: nominal rate, for the header and for a clip of one frame.
-        sample_aspect_ratio: width to height of a pixel, as the source's.
-        crf: x264's constant rate factor, 0 to 51; 16 looks like the source.
-        preset: x264's preset.
-        threads: of the encoder; part of what the bytes depend on.
+        encoder: decides the bytes.
     """
 
     segments_dir: Path
-    width: int
-    height: int
-    colour: ColourTags = field(default_factory=ColourTags)
-    fps: float = 25.0
-    sample_aspect_ratio: tuple[int, int] = (1, 1)
-    crf: int = 16
-    preset: str = "faster"
-    threads: int = 4
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise UsageError(f"crf {self.crf} is outside x264's 0..51")
-        if not 0 < self.fps <= 1000:
-            raise UsageError(f"a nominal rate of {self.fps} frames a second is outside 0..1000")
-
-    @property
-    def encoder(self) -> EncoderSettings:
-        """The part that decides the bytes."""
-        return EncoderSettings(
-            width=self.width,
-            height=self.height,
-            colour=self.colour,
-            fps=self.fps,
-            sample_aspect_ratio=self.sample_aspect_ratio,
-            crf=self.crf,
-            preset=self.preset,
-            threads=self.threads,
-        )
+    encoder: EncoderSettings
 
 
 def segment_name(index: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.models.registry import Kind, Resolved, resolve
-from stages.sink import ColourTags, SinkConfig
+from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault
 from storage.rundir import Manifest
@@ -92,10 +92,9 @@ def sam_config(config: RunConfig, models: Models) -> Any:
     )
 
 
-def sink_config(segments: Path, video: dict[str, Any], fps: float | None = None) -> SinkConfig:
+def encoder_settings(video: dict[str, Any], fps: float | None = None) -> EncoderSettings:
     """The encoder's settings for a video's properties (`run.json`): its size, pixel shape and colour tags."""
-    return SinkConfig(
-        segments_dir=segments,
+    return EncoderSettings(
         width=video["width"],
         height=video["height"],
         colour=ColourTags(
@@ -189,10 +188,10 @@ def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam:
     """Blend, sink and score, closed; segments are written to and read from that folder."""
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreConfig, ScoreStage
-    from stages.sink import SinkStage
+    from stages.sink import SinkConfig, SinkStage
 
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
-        SinkStage(sink_config(segments, manifest["video"], config.fps)),
+        SinkStage(SinkConfig(segments, encoder_settings(manifest["video"], config.fps))),
         ScoreStage(ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold), sam),
     ]

@@ -13,7 +13,7 @@ from stages.sink import read_segment, write_segment
 from storage.errors import RunDirectoryError
 from storage.rundir import RunReader
 from storage.spans import Span
-from stream.assembly import decode_config, sink_config
+from stream.assembly import decode_config, encoder_settings
 from stream.config import RunConfig
 from stream.report.strips import COLUMNS, StripRow, fitted, overlay
 from stream.source import FrameSource
@@ -45,7 +45,7 @@ def write_comparison(run: RunReader, config: RunConfig, target: Path) -> int:
     video = run.manifest["video"]
     cell_height = fitted(np.zeros((video["height"], video["width"], 3), np.uint8), CELL_WIDTH).shape[0]
     encoder = dataclasses.replace(
-        sink_config(Path(), video, config.fps).encoder,
+        encoder_settings(video, config.fps),
         width=3 * min(CELL_WIDTH, video["width"]),
         height=BAND + cell_height,
         crf=CRF,

@@ -24,6 +24,7 @@ from storage.rundir import RunReader
 from storage.verify import same_file
 from stream.assembly import resolve_models, sam_config
 from stream.config import RunConfig
+from stream.recorded import read_run
 
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
 
@@ -53,8 +54,9 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
     """
+    _, config = read_run(path)
     run = RunReader(path)
-    config, log = RunConfig.from_json(run.manifest["config"]), run.log
+    log = run.log
     windows = log.done("sink")
     if windows == 0 and not config.generates:
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")

@@ -17,8 +17,9 @@ from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import CommitLog, Manifest, RunReader
-from stream.assembly import sink_config
+from stream.assembly import encoder_settings
 from stream.config import RunConfig
+from stream.recorded import read_run
 
 FORMAT = 1
 _IDENTITIES = (" weights", " config")  # of models, among what decides a run's results
@@ -36,17 +37,18 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
         InputError: when the mask that the object was given by is gone.
         EnvironmentFault: when it cannot be written.
     """
+    _, config = read_run(path)
     run = RunReader(path)
     tracked = run.log.of("track")
     if not tracked:
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
-    mask = RunConfig.from_json(run.manifest["config"]).prompt.mask_png
+    mask = config.prompt.mask_png
     if mask is not None and not Path(mask).is_file():
         raise InputError(f"--object-mask {mask} of {path} is not there any more: put it back, it belongs to an export")
     try:
         _make_room(target)
-        _write_all(run, frames, pose_style, target)
+        _write_all(run, config, frames, pose_style, target)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
@@ -69,8 +71,8 @@ def _make_room(target: Path) -> None:
             stale.unlink()
 
 
-def _write_all(run: RunReader, frames: int, pose_style: str | None, target: Path) -> None:
-    config, video = RunConfig.from_json(run.manifest["config"]), run.manifest["video"]
+def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str | None, target: Path) -> None:
+    video = run.manifest["video"]
     style = pose_style or config.pose_style
     times = run.arrays.read("times", 0, frames)
     settings = video_settings(video, config.fps)
@@ -87,7 +89,7 @@ def _write_all(run: RunReader, frames: int, pose_style: str | None, target: Path
 
 def video_settings(video: dict[str, Any], fps: float | None) -> EncoderSettings:
     """How `mask.mp4` and `pose.mp4` are coded: as the output is, a little finer."""
-    return dataclasses.replace(sink_config(Path(), video, fps).encoder, crf=CRF)
+    return dataclasses.replace(encoder_settings(video, fps), crf=CRF)
 
 
 def _each(run: RunReader, name: str, frames: int) -> Iterator[Array]:

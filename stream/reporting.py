@@ -14,6 +14,7 @@ from storage.rundir import RunReader
 from storage.spans import Span
 from stream.assembly import decode_config
 from stream.config import RunConfig
+from stream.recorded import read_run
 from stream.report.collect import facts, frame_table
 from stream.report.write import FramePictures, write_report
 from stream.source import FrameSource
@@ -25,8 +26,8 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     Raises:
         RunDirectoryError: when nothing is decoded yet.
     """
+    config = config or read_run(path)[1]
     run = RunReader(path)
-    config = config or RunConfig.from_json(run.manifest["config"])
     log = run.log
     decoded, tracked = log.of("decode"), log.of("track")
     if not decoded:

@@ -9,6 +9,7 @@ from typing import Any
 from storage.errors import RunDirectoryError
 from storage.rundir import Manifest, RunDirectory, RunReader
 from stream.config import CHAIN, RunConfig, differences
+from stream.recorded import read_run
 from stream.session import continue_or_begin
 from stream.settings import resolve_generator
 
@@ -30,8 +31,8 @@ def generate_from_run(
     Raises:
         RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
     """
+    _, tracked = read_run(source)
     reader = RunReader(source)
-    tracked = RunConfig.from_json(reader.manifest["config"])
     chain = "run" if tracked.chain == "extract" else tracked.chain
     config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
 

@@ -13,9 +13,9 @@ from stages._metrics import iou
 from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule, SamPrompt
 from stages._sam.reverse import ReverseTracker
+from stages._video.segment import read_segment
 from stages.base import Inputs, Output, Window
 from stages.prompts import Correction, ObjectPrompt
-from stages._video.segment import read_segment
 from stages.score import ScoreConfig, ScoreStage
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span

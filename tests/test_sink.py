@@ -11,7 +11,7 @@ from _clips import Clip, make, picture_rgb
 from stages._video.encode import TICKS_PER_SECOND, ticks
 from stages.base import Array, Inputs, Window
 from stages.decode import DecodeConfig, DecodeStage
-from stages.sink import ColourTags, SinkConfig, SinkStage, join_segments, read_segment, segment_name
+from stages.sink import ColourTags, EncoderSettings, SinkConfig, SinkStage, join_segments, read_segment, segment_name
 from storage.durable import file_sha256
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
@@ -25,7 +25,7 @@ def sink(folder: Path, images: Array, times: Array, cuts: list[int], **options: 
     """Encode `images` cut at `cuts`; gives the segments."""
     height, width = images.shape[1:3]
     paths = []
-    with SinkStage(SinkConfig(folder, width, height, **options)) as stage:  # type: ignore[arg-type]
+    with SinkStage(SinkConfig(folder, EncoderSettings(width, height, **options))) as stage:  # type: ignore[arg-type]
         for index, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(images)], strict=True)):
             span = Span(start, stop)
             window = Window(index, span, span, span, last=stop == len(images), padded_frames=span.frames)
@@ -212,7 +212,7 @@ def test_times_must_rise_by_a_tick() -> None:
         ticks(np.array([0.0, 0.5, 0.5]))
 
 
-def test_impossible_settings_are_refused(tmp_path: Path) -> None:
+def test_impossible_settings_are_refused() -> None:
     for wrong in ({"crf": 52}, {"fps": 0.0}):
         with pytest.raises(UsageError):
-            SinkConfig(tmp_path, 64, 48, **wrong)  # type: ignore[arg-type]
+            EncoderSettings(64, 48, **wrong)  # type: ignore[arg-type]

@@ -19,10 +19,10 @@ from stages.pose import PoseConfig, PoseStage
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
-from stages.sink import SinkStage
+from stages.sink import SinkConfig, SinkStage
 from stages.track import TrackConfig, TrackStage
 from storage.arrays import run_arrays
-from stream.assembly import sink_config
+from stream.assembly import encoder_settings
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.job import mask_box
@@ -60,7 +60,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
         "track": lambda _: TrackStage(TrackConfig(prompt), sam),
         "generate": lambda _: PreviewStage(PreviewConfig()),
         "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
-        "sink": lambda out: SinkStage(sink_config(out, dataclasses.asdict(properties))),
+        "sink": lambda out: SinkStage(SinkConfig(out, encoder_settings(dataclasses.asdict(properties)))),
         "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),
     }
     (folder / "segments").mkdir()

@@ -49,8 +49,10 @@ def normalisation_table() -> Array:
 class FrameFeed:
     """Hands out frames with a way to their model input.
 
-    One thread is a frame ahead of the model: it takes the next one (which may have to be decoded) and makes its input.
-    On CUDA it does so in pinned memory, and copies it on a stream of its own. At most two frames are held.
+    On the CPU the input is made when it is asked for: a thread that makes it ahead takes more from torch's threads than
+    it gives (measured on 2 cores). On CUDA one thread is a frame ahead of the model: it takes the next one (which may
+    have to be decoded), makes its input in pinned memory, and copies it on a stream of its own. At most two frames are
+    held.
     """
 
     def __init__(self, image_size: int, device: str) -> None:
@@ -60,11 +62,14 @@ class FrameFeed:
 
     def iterate(self, frames: Iterable[Array]) -> Iterator[Prepared]:
         """Yield `(frame, image)` for each frame; `image()` is its `[3, S, S] float32` tensor on the device."""
-        rows = iter(frames)
-        if self._device != "cpu":
-            import torch
+        if self._device == "cpu":
+            for frame in frames:
+                yield frame, partial(prepare_image, frame, self._image_size)
+            return
+        import torch
 
-            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        rows = iter(frames)
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frame-feed") as pool:
             upcoming = pool.submit(self._prepare, rows)
             while (prepared := upcoming.result()) is not None:
@@ -77,20 +82,17 @@ class FrameFeed:
         frame = next(frames, None)
         if frame is None:
             return None
-        image = prepare_image(frame, self._image_size)
-        if self._stream is None:
-            return frame, image, None
         import torch
 
+        image = prepare_image(frame, self._image_size)
         with torch.cuda.stream(self._stream):
             return frame, image.pin_memory().to(self._device, non_blocking=True), self._stream.record_event()
 
 
 def _receive(image: Any, copied: Any) -> Any:
-    if copied is not None:
-        import torch
+    import torch
 
-        current = torch.cuda.current_stream()
-        current.wait_event(copied)
-        image.record_stream(current)  # allocated on the copy stream, read on this one
+    current = torch.cuda.current_stream()
+    current.wait_event(copied)
+    image.record_stream(current)  # allocated on the copy stream, read on this one
     return image

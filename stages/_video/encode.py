@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from stages._video.colour import FULL_RANGE, ColourTags
 from stages.base import Array
+from storage.errors import UsageError
 
 # Ticks a second: exact for 24, 25, 30, 48, 50, 60, 100, 120, 240, for 1000/1001 of 24 to 120, and for milliseconds.
 TICKS_PER_SECOND = 120_000
@@ -53,6 +54,12 @@ class EncoderSettings:
     crf: int = 16
     preset: str = "faster"
     threads: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise UsageError(f"crf {self.crf} is outside x264's 0..51")
+        if not 0 < self.fps <= 1000:
+            raise UsageError(f"a nominal rate of {self.fps} frames a second is outside 0..1000")
 
     @property
     def coded_size(self) -> tuple[int, int]:
