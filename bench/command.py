@@ -43,8 +43,7 @@ def bench_command(
 ) -> int:
     """Run VIDEO, or `demo`, and measure every stage of every window: seconds, RSS, VRAM, bytes, waits.
 
-    Prints a table, the slopes over the windows and where the time went; leaves bench.json, memory.png and time.png in
-    --out, and the run itself in its folder run/. Takes the options of `skate run`; the demo uses the mini models.
+    Leaves bench.json, memory.png, time.png and the run (run/) in --out. The demo uses the mini models.
     """
     from bench._common import write_record
     from bench.machine import command_line

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from stages._video.colour import FULL_RANGE, ColourTags
 from stages.base import Array
-from storage.errors import UsageError
+from storage.errors import EnvironmentFault, UsageError
 
 # Ticks a second: exact for 24, 25, 30, 48, 50, 60, 100, 120, 240, for 1000/1001 of 24 to 120, and for milliseconds.
 TICKS_PER_SECOND = 120_000
@@ -119,6 +119,7 @@ def write_segment(path: Path, images: Iterable[Array], times: Array, settings: E
 
     Raises:
         OSError: when the disk is full or the folder cannot be written.
+        EnvironmentFault: when x264 fails, for want of memory.
     """
     stamps = ticks(times)
     lengths = [after - before for before, after in pairwise(stamps)]
@@ -158,7 +159,14 @@ def _mux(
     picture: av.VideoFrame | None,
     durations: dict[int, int],
 ) -> None:
-    for packet in stream.encode(picture):
+    try:
+        packets = stream.encode(picture)
+    except av.error.ExternalError as error:  # x264 says no more than that, and its settings are ours
+        raise EnvironmentFault(
+            f"x264 failed ({error.strerror}): memory has most likely run out: close other programs, or take a smaller "
+            "--window; what is committed is kept, `skate resume` continues"
+        ) from error
+    for packet in packets:
         assert packet.pts is not None  # libx264 stamps every packet
         packet.dts = packet.pts
         packet.duration = durations[packet.pts]
