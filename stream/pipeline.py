@@ -13,6 +13,7 @@ from stages.base import Array, Stage, State, Window
 from storage.rundir import RunDirectory
 from storage.spans import Span
 from stream.ahead import DecodeAhead
+from stream.arenas import give_back_free_memory
 from stream.events import Reporter
 from stream.signals import InterruptShield
 from stream.source import FrameSource, InputGuard
@@ -22,6 +23,7 @@ from stream.windows import WindowPlan
 __all__ = ["DROPPABLE", "Pipeline", "span_of"]
 
 TRACKING = ("pose", "track")
+GIVE_BACK_EVERY = 10  # windows: pages given back are touched anew, which each window would cost 1 to 2 % on a slow host
 Retry = Callable[[Window, Callable[[Stage, int, Done, State], None]], None]
 DROPPABLE = {"none": ("frames", "generated"), "frames": ("generated",), "all": ()}
 
@@ -78,6 +80,8 @@ class Pipeline:
                 if self.retry is not None and self.making:
                     self.retry(window, self._commit)
                 self._release(window)
+                if (window.index + 1) % GIVE_BACK_EVERY == 0:
+                    give_back_free_memory()
             assert window is not None  # decode refuses a clip without frames
             self.steps.finish()
             return window.read.stop
