@@ -22,7 +22,7 @@ from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
 from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
-from storage.errors import EnvironmentFault, InputError
+from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import clear_run
 from storage.spans import Span
 from stream.config import RunConfig
@@ -35,6 +35,7 @@ from stream.versions import versions
 
 CUT_FRAMES = 60  # in memory at once while a clip is cut
 CUT_CRF = 12
+MARK = ".bench"  # in --out: the run beside it is a bench's own
 SHARE_NOISE = 0.15  # of the overhead's share, from run to run on 2 cores
 
 
@@ -52,11 +53,14 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool
     """Run the clip in `out`/run, measured, always anew; returns what it wrote to `out`/bench.json.
 
     Raises:
+        RunDirectoryError: when `out`/run holds a run that no bench made.
         SkateError: as the run does. Nothing is measured then.
     """
     run = out / "run"
+    refuse_others_run(out)
+    config = _config(clip, run, options)  # before any folder is made: the video may not be there
     run.mkdir(parents=True, exist_ok=True)
-    config = _config(clip, run, options)
+    (out / MARK).touch()
     if (run / "run.json").exists():
         clear_run(run)
     _cap_vram(config)
@@ -90,6 +94,17 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool
     return record
 
 
+def refuse_others_run(out: Path) -> None:
+    """A bench deletes the run of the bench before it, and no other.
+
+    Raises:
+        RunDirectoryError: when there is a run that a bench did not make.
+    """
+    run = out / "run"
+    if (run / "run.json").exists() and not (out / MARK).exists() and not (out / "bench.json").exists():
+        raise RunDirectoryError(f"{run} holds a run that no bench made: choose another --out")
+
+
 def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with paths of this machine cut down to their names: a record is shown to others."""
     paths = {name: Path(value).name for name, value in values.items() if isinstance(value, str) and os.sep in value}
@@ -113,12 +128,12 @@ def cut_clip(video: Path, frames: int, path: Path) -> Path:
     Raises:
         InputError: when the video has fewer frames.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with DecodeStage(DecodeConfig(video)) as decode:
         properties = decode.properties
         times = np.concatenate([found for _, found in _pieces(decode, frames)])
     if len(times) < frames:
         raise InputError(f"{video}: has {len(times)} frames, --frames {frames} asks for more: leave --frames out")
+    path.parent.mkdir(parents=True, exist_ok=True)
     settings = EncoderSettings(
         properties.width, properties.height, properties.colour, properties.claimed_fps, crf=CUT_CRF
     )

@@ -20,13 +20,13 @@ from bench.clocks import SECTIONS, Clock, Section, compute_seconds, difference
 from bench.command import bench_command
 from bench.compare import Change, compare, read_ratios
 from bench.disk import working_bytes
-from bench.measure import cut_clip
+from bench.measure import MARK, cut_clip, refuse_others_run
 from bench.plots import write_plots
 from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes
 from bench.slopes import slope_of
 from bench.summary import overhead, slopes, text
 from stages.decode import DecodeConfig, DecodeStage
-from storage.errors import InputError
+from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
 
 
@@ -222,7 +222,7 @@ def test_cut_clip_keeps_frames_and_times(tmp_path: Path) -> None:
 
 def bench(out: Path, *more: str) -> Any:
     options = ["--clip-size", "160x90", "--window", "5", "--overlap", "1", "--device", "cpu", *more]
-    return CliRunner().invoke(bench_command, ["demo", "--out", str(out), *options])
+    return CliRunner().invoke(bench_command, ["demo", "--out", str(out), *options], catch_exceptions=False)
 
 
 def random_sam() -> list[str]:
@@ -265,6 +265,27 @@ def test_bench_always_measures_anew_and_speaks_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert sum(line["event"] == "window" for line in lines) == 7 * 2
     assert lines[-1]["event"] == "done" and lines[-1]["bench"] == str(tmp_path / "bench.json")
+
+
+def test_bench_deletes_no_run_but_its_own(tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "run.json"
+    mine.parent.mkdir()
+    mine.write_text("{}")
+    with pytest.raises(RunDirectoryError, match=r"run holds a run that no bench made: choose another --out"):
+        bench(tmp_path, "--frames", "9", *random_sam())
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "run.json"]
+    for mark in (MARK, "bench.json"):
+        (tmp_path / mark).touch()
+        refuse_others_run(tmp_path)
+        (tmp_path / mark).unlink()
+
+
+@pytest.mark.parametrize("more", [[], ["--frames", "9"]])
+def test_bench_of_a_missing_video_leaves_nothing(tmp_path: Path, more: list[str]) -> None:
+    options = [str(tmp_path / "none.mp4"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    with pytest.raises(InputError, match="no such video file"):
+        CliRunner().invoke(bench_command, [*options, "--box", "1,1,9,9", *more], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
