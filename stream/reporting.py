@@ -15,7 +15,7 @@ from storage.spans import Span
 from stream.assembly import decode_config
 from stream.config import RunConfig
 from stream.recorded import read_run
-from stream.report.collect import facts, frame_table
+from stream.report.collect import facts, frame_table, shortfall
 from stream.report.write import FramePictures, write_report
 from stream.source import FrameSource
 
@@ -42,6 +42,8 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in config.stages),
         generates=config.generates,
+        claimed_frames=run.manifest["video"].get("claimed_frames"),
+        cut_short=_shortfall(run, config, decoded[-1]),
     )
     table = frame_table(times, visible, log.of("score"))
     pictures = _Pictures(run, config)
@@ -55,6 +57,15 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         **run.manifest["versions"],
     }
     return write_report(path / "report", table, known, config.iou_threshold, pictures.of, path.name, about)
+
+
+def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:
+    """What the source lacks, from the last decoded window; None before its end is reached."""
+    if not last["info"]["last"]:
+        return None
+    frames = int(last["span"][1])
+    shown = float(run.arrays.read("times", frames - 1, frames)[0])
+    return shortfall(run.manifest["video"], frames, shown, config.fps, last["info"].get("read_error"))
 
 
 def _attempt(record: Record) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 from stages.base import Array
 from storage.errors import InputError
 from storage.spans import Span
-from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans
+from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans, shortfall
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
@@ -113,6 +113,44 @@ def test_summary() -> None:
         "iou_min": 0.8,
         "failed_frames": [[8, 9]],
     }
+
+
+CLAIMS: dict[str, float | None] = {"claimed_frames": 30, "claimed_seconds": 1.25, "claimed_fps": 24.0}
+
+
+def test_a_source_that_ends_early() -> None:
+    assert shortfall(CLAIMS, 17, 16 / 24, None, None) == (
+        "the header claims 30 frames, 17 could be decoded: the file may be cut off, fetch it again"
+    )
+    assert "claims 1.25 s, 0.75 s could" in (shortfall(CLAIMS, 9, 8 / 12, 12.0, None) or "")
+    uncounted = {**CLAIMS, "claimed_frames": None}
+    assert "claims 1.25 s, 0.71 s could" in (shortfall(uncounted, 17, 16 / 24, None, None) or "")
+    assert "claims 30 frames" in (shortfall({**CLAIMS, "claimed_seconds": None}, 17, 16 / 24, None, None) or "")
+    nothing = {**uncounted, "claimed_seconds": None}
+    assert "after frame 16 with an error (broken)" in (shortfall(nothing, 17, 16 / 24, None, "broken") or "")
+    page = report_page("x", summary(table(), Facts(cut_short="a < b"), 0.4), [], {}, {})
+    assert "The source is short: a &lt; b" in page and "is short" not in report_page(
+        "x", summary(table(), Facts(), 0.4), [], {}, {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("claims", "frames", "last", "fps", "error"),
+    [
+        ({}, 30, 29 / 24, None, None),
+        ({}, 29, 28 / 24, None, "garbage at the end"),  # a header that claims one more
+        ({"claimed_frames": 1}, 30, 29 / 24, None, None),
+        ({}, 15, 14 / 12, 12.0, None),  # resampled
+        ({}, 60, 59 / 48, 48.0, None),
+        ({"claimed_seconds": 0.799}, 20, 19 / 24, None, None),  # trimmed by an edit list: the packets are still there
+        ({"claimed_seconds": 4.0}, 30, 29 / 24, None, None),  # the last frame stands for long
+        ({"claimed_frames": None, "claimed_seconds": None}, 17, 16 / 24, None, None),
+    ],
+)
+def test_a_source_that_does_not_end_early(
+    claims: dict[str, float | None], frames: int, last: float, fps: float | None, error: str | None
+) -> None:
+    assert shortfall({**CLAIMS, **claims}, frames, last, fps, error) is None
 
 
 def with_memory() -> list[WindowRow]:

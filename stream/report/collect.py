@@ -83,6 +83,8 @@ class Facts:
         untracked, lost: half-open spans by object ("object", "person"): not looked for yet, and looked for in vain.
         cuts: first frames after a hard scene cut.
         bad_frames: how many damaged source frames were concealed.
+        claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
+        cut_short: a sentence where the source ended before the end that its header claims (see `shortfall`).
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
         seams: the score stage's `info["seam"]` by window.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
@@ -94,6 +96,8 @@ class Facts:
     lost: Mapping[str, Spans] = field(default_factory=dict)
     cuts: Sequence[int] = ()
     bad_frames: int = 0
+    claimed_frames: int | None = None
+    cut_short: str | None = None
     person: Mapping[str, Any] | None = None
     seams: Sequence[Mapping[str, Any]] = ()
     attempts: Sequence[Mapping[str, Any]] = ()
@@ -141,6 +145,35 @@ def join_spans(windows: Sequence[Sequence[Sequence[int]]]) -> Spans:
         else:
             joined.append((start, stop))
     return joined
+
+
+def shortfall(
+    video: Mapping[str, Any], frames: int, last_seconds: float, fps: float | None, read_error: str | None
+) -> str | None:
+    """A sentence where the source ended clearly before the end that its header claims, else None.
+
+    A header may be wrong by a frame, and counts frames that an edit list hides (a file trimmed by its index alone);
+    a last frame may last longer than its neighbours. So it takes both a count and a duration that fall short by more
+    than one frame, as far as both are claimed. Resampled frames cannot be counted against the header's.
+
+    Args:
+        video: the source's properties: `claimed_frames`, `claimed_seconds` (each may be None), `claimed_fps`.
+        frames: that were decoded. last_seconds: when the last of them is shown, from the first on.
+        fps: that the source was resampled to, None: it was not.
+        read_error: with which reading the file ended, None: with its end.
+    """
+    count, seconds = video.get("claimed_frames"), video.get("claimed_seconds")
+    period = max(1 / float(video["claimed_fps"]), 1 / fps if fps else 0.0)
+    lacks_frames = None if fps or not count else frames < count - 1
+    lacks_seconds = None if not seconds or seconds <= 0 else last_seconds + 2.5 * period < seconds
+    advice = "the file may be cut off, fetch it again"
+    if lacks_frames is None and lacks_seconds is None:
+        return f"reading ended after frame {frames - 1} with an error ({read_error}): {advice}" if read_error else None
+    if lacks_frames is False or lacks_seconds is False:
+        return None
+    if lacks_frames:
+        return f"the header claims {count} frames, {frames} could be decoded: {advice}"
+    return f"the header claims {seconds:.2f} s, {last_seconds + period:.2f} s could be decoded: {advice}"
 
 
 def _window_row(index: int, final: Span, records: Mapping[str, Sequence[Record]]) -> WindowRow:

@@ -85,7 +85,8 @@ def _verdict(values: Mapping[str, Any]) -> str:
     facts = f"{values['frames']} frames in {values['windows']} windows"
     if not values["complete"]:
         facts += ". The run is not finished: this is what is there so far"
-    return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>'
+    short = f'\n<p class="bad">The source is short: {escape(values["cut_short"])}</p>' if values["cut_short"] else ""
+    return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>{short}'
 
 
 def _numbers(values: Mapping[str, Any]) -> str:

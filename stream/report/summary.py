@@ -43,6 +43,8 @@ def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]
         **{name: _presence(table, known, column) for column, name in enumerate(OBJECTS)},
         "person_found": known.person,
         "bad_frames": known.bad_frames,
+        "claimed_frames": known.claimed_frames,
+        "cut_short": known.cut_short,
         "cuts": list(known.cuts),
         "attempts": [dict(attempt) for attempt in known.attempts],
         "by_window": [_window(table, final.final, threshold) for final in known.windows],
