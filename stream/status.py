@@ -1,5 +1,6 @@
 """How far a run is, read from its journal while another process may be writing it."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ class Status:
     """A run's progress.
 
     Attributes:
-        frames: decoded so far. windows: known so far, the claimed total where the end is not reached.
+        path: of the run. frames: decoded so far. windows: known so far, the claimed total where the end is not reached.
         done: windows committed by stage. state: "running", "interrupted" or "done".
         damaged: what does not match its commit record (only looked for with `verify`).
         iou_mean, iou_min: over the frames scored so far, None before.
         frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
     """
 
+    path: Path
     frames: int
     windows: int
     done: dict[str, int]
@@ -63,6 +65,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
     iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
     speed, left = _speed(log, config.stages, windows)
     return Status(
+        path=path,
         frames=frames,
         windows=windows,
         done=done,
@@ -115,4 +118,7 @@ def status_text(status: Status) -> str:
         left = f", about {status.seconds_left:.0f} s left" if status.seconds_left and status.state != "done" else ""
         lines.append(f"speed     {status.frames_per_second:.2f} frames/s{left}")
     lines += [f"damaged   {name}" for name in status.damaged]
+    if status.damaged:
+        when = " once the process at work in it has ended" if status.state == "running" else ""
+        lines.append(f"next      `skate resume {shlex.quote(str(status.path))}` repairs it{when}")
     return "\n".join(lines)
