@@ -1,5 +1,6 @@
 """After the last window: join the segments, judge, write the report, and declare the run finished."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,18 @@ from stages.sink import join_segments
 from storage.durable import file_sha256
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
-from storage.rundir import RunDirectory
+from storage.rundir import RunDirectory, RunReader
 from storage.verify import same_file
+from stream.comparison import write_comparison
 from stream.config import RunConfig
 from stream.events import peak_rss_bytes, peak_vram_bytes
 from stream.reporting import report_run
 
+OUTPUT, COMPARISON, SCORES = "output.mp4", "comparison.mp4", "report/iou.csv"
+
 
 def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float) -> dict[str, Any]:
-    """Write `output.mp4` and `report/`; returns the last line of the JSON contract (without its event).
+    """Write the videos and `report/`; returns the last line of the JSON contract (without its event).
 
     A run that is finished already is only reported again; what is damaged of its finished files is made again, and must
     come out as it was.
@@ -23,23 +27,18 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     Raises:
         RunDirectoryError: when a file made again is not what the run was finished with.
     """
-    output = run.path / "output.mp4"
     recorded = run.log.finished["files"] if run.log.finished is not None else None
-    if config.generates and (recorded is None or not same_file(output, recorded["output.mp4"])):
-        segments = [run.segments / record["info"]["segment"] for record in run.log.of("sink")]
-        join_segments(segments, output, run.arrays.read("times", 0, frames))
-        fault_point("finish.joined")
+    videos = _videos(config, recorded)
+    if recorded is None:
+        _remove_leftovers(run.path, videos)
+    _write_videos(run, config, frames, [name for name in videos if not _stands(run.path / name, recorded)])
     report = report_run(run.path, config)
     fault_point("finish.report")
-    found = _digests(run.path, config)
-    if recorded is None:
+    found = {name: file_sha256(run.path / name) for name in (*videos, SCORES)}
+    if recorded is not None:
+        _check_results(run.path, found, recorded)
+    if found != recorded:
         run.finish(found)
-    elif found != recorded:
-        wrong = next(name for name in sorted(found.keys() | recorded.keys()) if found.get(name) != recorded.get(name))
-        raise RunDirectoryError(
-            f"{run.path / wrong} made again is not what the run was finished with: the packages changed "
-            "(versions in run.json); use those it was made with, or start anew with --overwrite"
-        )
     return {
         "run": str(run.path),
         "frames": frames,
@@ -51,14 +50,52 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         "iou_min_frame": report["iou"]["min_frame"],
         "failed_frames": report["failed_frames"],
         "object_frames": report["object"]["visible_frames"],
+        "bad_frames": report["bad_frames"],
+        "claimed_frames": report["claimed_frames"],
+        "cut_short": report["cut_short"],
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss_bytes(),
         "peak_vram_bytes": peak_vram_bytes(),
-        "output": str(output) if config.generates else None,
+        "output": str(run.path / OUTPUT) if config.generates else None,
     }
 
 
-def _digests(path: Path, config: RunConfig) -> dict[str, str]:
-    """sha256 of the finished files that hold results (the report's other files can be made again from these)."""
-    names = ("output.mp4", "report/iou.csv") if config.generates else ("report/iou.csv",)
-    return {name: file_sha256(path / name) for name in names}
+def _videos(config: RunConfig, recorded: Mapping[str, str] | None) -> list[str]:
+    """Names of the videos that the finished run has; a comparison that it was finished with stays."""
+    if not config.generates:
+        return []
+    return [OUTPUT, COMPARISON] if config.comparison or COMPARISON in (recorded or {}) else [OUTPUT]
+
+
+def _remove_leftovers(path: Path, videos: Sequence[str]) -> None:
+    """Delete the videos of a run with other options that was in this directory before."""
+    for name in {OUTPUT, COMPARISON} - set(videos):
+        (path / name).unlink(missing_ok=True)
+
+
+def _stands(path: Path, recorded: Mapping[str, str] | None) -> bool:
+    """Whether the file is what the run was finished with."""
+    return recorded is not None and path.name in recorded and same_file(path, recorded[path.name])
+
+
+def _write_videos(run: RunDirectory, config: RunConfig, frames: int, names: Sequence[str]) -> None:
+    if OUTPUT in names:
+        segments = [run.segments / record["info"]["segment"] for record in run.log.of("sink")]
+        join_segments(segments, run.path / OUTPUT, run.arrays.read("times", 0, frames))
+        fault_point("finish.joined")
+    if COMPARISON in names:
+        write_comparison(RunReader(run.path), config, run.path / COMPARISON)
+
+
+def _check_results(path: Path, found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+    """Refuse results made again that are not what they were.
+
+    The comparison shows results and is none: another version of the package that draws its captions may draw them
+    otherwise.
+    """
+    for name in sorted((found.keys() | recorded.keys()) - {COMPARISON}):
+        if found.get(name) != recorded.get(name):
+            raise RunDirectoryError(
+                f"{path / name} made again is not what the run was finished with: the packages changed "
+                "(versions in run.json); use those it was made with, or start anew with --overwrite"
+            )

@@ -17,7 +17,6 @@ from storage.rundir import (
     Manifest,
     ManifestDamaged,
     RunDirectory,
-    RunReader,
     clear_run,
     read_log,
     read_manifest,
@@ -26,7 +25,6 @@ from storage.rundir import (
 from stream.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
 from stream.attempts import ClosedLoop
 from stream.calibration import record_calibration
-from stream.comparison import write_comparison
 from stream.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
 from stream.events import Reporter, Stopwatch, make_reporter
 from stream.finish import finish_run
@@ -266,7 +264,7 @@ def _drive(session: Session, reporter: Reporter, prepare: Prepare | None = None)
             pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
             frames = pipeline.process()
             summary = finish_run(run, config, frames, watch.seconds)
-            _afterwards(session, run, reporter)
+            _keep_times(session, run, reporter)
             return summary
     finally:
         reporter.close()
@@ -281,11 +279,8 @@ def unfinished_redo(run: RunDirectory) -> Prepare | None:
     return unfinished(run.log)
 
 
-def _afterwards(session: Session, run: RunDirectory, reporter: Reporter) -> None:
-    """What a finished run leaves beside its results: the comparison, and its times for later plans."""
-    comparison = session.out / "comparison.mp4"
-    if session.config.comparison and session.config.generates and not comparison.exists():
-        write_comparison(RunReader(session.out), session.config, comparison)
+def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None:
+    """Keep a finished run's times for later plans."""
     try:
         record_calibration(run.log, session.config, session.manifest)
     except OSError as error:

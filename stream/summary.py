@@ -1,6 +1,6 @@
 """The verdict in numbers, and the lines that a command prints at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def summary_text(summary: dict[str, Any]) -> str:
             count = sum(b - a for a, b in summary["failed_frames"])
             lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
     lines.append(f"object   seen in {summary['object_frames']} of {summary['frames']} frames")
+    lines += source_lines(summary)
     if summary["output"]:
         lines.append(f"output   {summary['output']}")
     run = Path(summary["run"])
@@ -43,6 +44,17 @@ def summary_text(summary: dict[str, Any]) -> str:
         lines.append(f"compare  {run / 'comparison.mp4'}")
     lines.append(f"report   {run / 'report' / 'index.html'}")
     return "\n".join(lines)
+
+
+def source_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What was amiss with the source; nothing where it was whole."""
+    lines = []
+    count = summary["bad_frames"]
+    if count:
+        lines.append(f"damaged  {count} source frame{'s' if count > 1 else ''} concealed by the last good one")
+    if summary["cut_short"]:
+        lines.append(f"short    {summary['cut_short']}")
+    return lines
 
 
 def closing_hint(run: Path) -> str | None:
