@@ -76,6 +76,8 @@ class CommitLog:
         elif kind == "config":
             self.config_digest = record["digest"]
             self.attempts.clear()  # made under another config: they say nothing about this one
+            if not self.done("generate"):
+                self.redo = None  # what it replaced is generated anew, as this config says
 
     def _void(self, record: Record) -> None:
         """What a revoked commit wrote is written again, so it is no longer dropped."""

@@ -20,7 +20,7 @@ class Damage:
     Attributes:
         keys: chunks, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
         metadata: `zarr.json` files, relative to `run.zarr`. files: finished files, relative to the run directory.
-        journal: whether the journal's last record is torn, or all its commits are gone while segments are there.
+        journal: whether the journal's last record is torn, or all its commits are gone while their work is there.
     """
 
     keys: frozenset[str] = frozenset()
@@ -52,8 +52,14 @@ def find_damage(path: Path, manifest: Manifest, log: CommitLog) -> Damage:
         segments=frozenset(segments),
         metadata=tuple(_metadata(path, manifest, log)) if log.commits else (),
         files=tuple(name for name, wanted in finished.items() if not same_file(path / name, wanted)),
-        journal=_torn(path / "journal.jsonl") or (not log.commits and any((path / "segments").glob("*.mp4"))),
+        journal=_torn(path / "journal.jsonl") or (not log.commits and _holds_work(path, log)),
     )
+
+
+def _holds_work(path: Path, log: CommitLog) -> bool:
+    """Whether something was written that no commit names; where the config is noted, a kill may have left chunks."""
+    segments = any((path / "segments").glob("*.mp4"))
+    return segments or (log.config_digest is None and any((path / "run.zarr" / "times").glob("c.*")))
 
 
 def _metadata(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.base import Array, Inputs, Output, Stage, State, Window
+from storage.durable import fsync_folder
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
@@ -160,6 +161,7 @@ class ClosedLoop:
             if name == "sink":
                 segment = str(done.output.info["segment"])
                 (self._run.path / SCRATCH / "attempt" / segment).replace(self._run.segments / segment)
+                fsync_folder(self._run.segments)
             commit(self._steps.stages[name], index, done, trial.states[name])
 
     def _try(self, window: Window, attempt: int) -> Trial:

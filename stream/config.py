@@ -26,8 +26,13 @@ def since(stage: str, **given: Any) -> Any:
 
 
 def free(**given: Any) -> Any:
-    """A field that can change no result: servers, time limits, what is kept."""
+    """A field that can change no result: servers, limits, what is kept."""
     return field(metadata={"since": None}, **given)
+
+
+def named(stage: str, *identities: str, **given: Any) -> Any:
+    """The name or path of a file that the digests `identities`, beside the config, stand for: they count, not it."""
+    return field(metadata={"since": stage, "identities": identities}, **given)
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class RunConfig:
     pose_file: str | None = free(default=None)
 
     fps: float | None = since("decode", default=None)
-    max_bad_frames: int = since("decode", default=100)
-    max_pixels: int = since("decode", default=8192 * 4320)
+    max_bad_frames: int = free(default=100)  # bounds: what is within both of two is decoded alike
+    max_pixels: int = free(default=8192 * 4320)
     window: int = since("decode", default=81)
     overlap: int = since("decode", default=21)
     correct: tuple[Correction, ...] = since("track", default=())
@@ -52,10 +57,10 @@ class RunConfig:
 
     text: str = since("generate", default="")
     negative: str = since("generate", default="")
-    reference: str | None = since("generate", default=None)
+    reference: str | None = named("generate", "reference", default=None)
     generator: str = since("generate", default="preview")
     server: tuple[str, ...] = free(default=())
-    workflow: str | None = since("generate", default=None)
+    workflow: str | None = named("generate", "workflow", default=None)
     seed: int = since("generate", default=0)
     steps: int | None = since("generate", default=None)
     cfg: float | None = since("generate", default=None)
@@ -68,10 +73,10 @@ class RunConfig:
     continuity: str = since("generate", default="tail")
     timeout: float = free(default=3600.0)
 
-    sam: str = since("track", default="small")
-    sam_config: str | None = since("track", default=None)
-    pose: str = since("pose", default="dwpose-l-384")
-    detector: str = since("pose", default="yolox-m")
+    sam: str = named("track", "sam weights", "sam config", default="small")
+    sam_config: str | None = named("track", "sam config", default=None)
+    pose: str = named("pose", "pose weights", default="dwpose-l-384")
+    detector: str = named("pose", "detector weights", default="yolox-m")
     pose_style: str = since("generate", default="vace")
     detect_every: int = since("pose", default=3)
     smooth: str = since("pose", default="one-euro")
@@ -176,9 +181,27 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
     found = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name, ("decode", None)), new.get(name, ("decode", None))
-        if before[1] != after[1]:
+        if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
             found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
     return found
+
+
+def _content(value: Any) -> Any:
+    """The value without the path of the prompt's mask, whose digest stands beside it."""
+    if isinstance(value, dict) and value.get("mask_digest") is not None:
+        return {key: inner for key, inner in value.items() if key != "mask_png"}
+    return value
+
+
+def _counts(name: str, old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> bool:
+    """Whether another value of this option can change a result: not where the files that it names are the same."""
+    found = {item.name: item.metadata for item in dataclasses.fields(RunConfig)}.get(name)
+    if found is None:
+        return True  # an identity itself
+    known = [key for key in found.get("identities", ()) if key in old or key in new]
+    # list(): read back from run.json an entry is a list, just made it is a tuple.
+    same = bool(known) and all(list(old.get(key, ())) == list(new.get(key, ())) for key in known)
+    return found["since"] is not None and not same
 
 
 def config_digest(decisive: dict[str, tuple[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
     """
-    _, config = read_run(path)
+    manifest, config = read_run(path)
     run = RunReader(path)
     log = run.log
     windows = log.done("sink")
@@ -65,7 +66,14 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     for record in log.of("sink"):
         _check_segment(path, record)
     limit = config.iou_threshold if threshold is None else threshold
-    model = SamModel(sam_config(config, resolve_models(config)))
+    models = resolve_models(config, only=("sam",))
+    for name, (_, digest) in models.decisive().items():
+        if digest != manifest["decisive"].get(name, (None, None))[1]:
+            raise RunDirectoryError(
+                f"{path}: the {name} ({config.sam}) are not those that it was tracked with: their sha256 is "
+                f"{digest[:12]}..: put the file back that the run was begun with"
+            )
+    model = SamModel(sam_config(config, models))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
     with closing(model), stage:
         for index in range(windows):
@@ -79,6 +87,16 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             scores = stage.process(window, inputs).arrays["iou"]
             for offset, value in enumerate(scores.tolist()):
                 yield FrameIou(window.final.start + offset, value, passes(value, limit))
+
+
+def left_to_encode(path: Path) -> str | None:
+    """What a verdict on this run leaves out, None where all of it is encoded."""
+    log = RunReader(path).log
+    decoded, encoded = log.of("decode"), log.done("sink")
+    if decoded and decoded[-1]["info"]["last"] and encoded == len(decoded):
+        return None
+    total = str(len(decoded)) if decoded and decoded[-1]["info"]["last"] else f"{len(decoded)} or more"
+    return f"{encoded} of {total} windows are encoded so far: `skate resume {shlex.quote(str(path))}` goes on"
 
 
 def _check_segment(path: Path, record: Record) -> None:

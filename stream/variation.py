@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from storage.durable import fsync_below, fsync_folder
 from storage.errors import RunDirectoryError
 from storage.rundir import Manifest, RunDirectory, RunReader
 from stream.config import CHAIN, RunConfig, differences
@@ -90,6 +91,7 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
         if out.exists():
             out.rmdir()
         building.replace(out)
+        fsync_folder(out.absolute().parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -113,3 +115,5 @@ def _build(reader: RunReader, building: Path, manifest: Manifest) -> None:
     for name in (*_COPIED, *(f"state/{stage}" for stage in TRACKING)):
         shutil.rmtree(building / "run.zarr" / name, ignore_errors=True)
         shutil.copytree(reader.path / "run.zarr" / name, building / "run.zarr" / name)
+    copied = building / "run.zarr"
+    fsync_below(copied, (path for path in copied.rglob("*") if path.is_file()))

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,62 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
         lock.release()
     assert ended.code == 6
     assert "in use by another skate process" in ended.output
+
+
+def test_limits_and_other_names_of_the_same_files_do_not_count(tmp_path: Path) -> None:
+    case, finished, wanted = shared_case()
+    run = copied(finished, tmp_path)
+    options = list(case.options)
+    for option in ("--sam", "--sam-config"):
+        place = options.index(option) + 1
+        moved = tmp_path / f"renamed-{Path(options[place]).name}"
+        moved.write_bytes(Path(options[place]).read_bytes())
+        options[place] = str(moved)
+    renamed = Case(case.video, tuple(options))
+    ended = skate(renamed.run(run, "--max-bad-frames", "7", "--max-pixels", "1000000"))
+    assert ended.code in (0, 1), ended.output
+    assert differing(results(run), wanted) == []
+    weights = Path(options[options.index("--sam") + 1])
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    ended = skate(renamed.run(run))
+    assert ended.code == 6 and "sam weights: was" in ended.output, "the content counts"
+
+
+def test_evaluate_takes_the_model_that_tracked_and_says_what_is_left(tmp_path: Path) -> None:
+    case, _, _ = shared_case()
+    run = tmp_path / "run"
+    options = list(case.options)
+    place = options.index("--sam") + 1
+    weights = tmp_path / Path(options[place]).name
+    weights.write_bytes(Path(options[place]).read_bytes())
+    options[place] = str(weights)
+    case = Case(case.video, tuple(options))
+    assert skate(case.run(run), fault="sink.journal#3").code == -9
+    ended = skate(["evaluate", str(run), "--quiet"])
+    assert ended.code in (0, 1), ended.output
+    assert "3 of " in ended.output and "windows are encoded so far: `skate resume" in ended.output
+    ended = skate(["evaluate", str(run), "--box", "1,2,3,4"])
+    assert ended.code == 2 and "--box does not go with RUN" in ended.output
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    ended = skate(["evaluate", str(run)])
+    assert ended.code == 6 and "are not those that it was tracked with" in ended.output
+
+
+def test_a_deleted_journal_of_an_extracted_run_is_named(tmp_path: Path) -> None:
+    case, _, _ = shared_case()
+    run = tmp_path / "run"
+    assert skate(["extract", *case.run(run)[1:]]).code == 0
+    (run / "journal.jsonl").unlink()
+    ended = skate(["status", str(run), "--verify"])
+    assert ended.code == 6 and "journal.jsonl" in ended.output
+
+
+def test_sigterm_outside_a_run_is_an_interruption_too(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, stream.cli, stream.cli.frame as frame\n"
+        "frame.frame_command.callback = lambda **given: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"stream.cli.main(['frame', 'clip.mp4', '--to', {str(tmp_path / 'frame.png')!r}])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.strip().startswith("skate: interrupted")

@@ -181,3 +181,23 @@ def test_keeping_everything_from_now_on_finds_nothing_missing(clip: Path, models
     assert invoke(options).code in (0, 1)
     again = invoke([*options, "--keep", "all"])
     assert again.code in (0, 1) and "damaged" not in again.err and "repairing" not in again.err
+
+
+@pytest.mark.parametrize("fault", [None, "generate.journal#2"])
+def test_overwriting_a_run_forgets_what_redo_replaced(
+    kept: Path, clip: Path, models: list[str], tmp_path: Path, fault: str | None
+) -> None:
+    fresh, run = tmp_path / "fresh", Path(shutil.copytree(kept, tmp_path / "run"))
+    assert invoke(["redo", str(run), "--windows", "1", "--seed", "9"]).code in (0, 1)
+    options = [str(clip), *BOX, *models, *CLIP_OPTIONS, "--keep", "all", "--prompt", "x", "--seed", "20"]
+    assert invoke(["run", *options, "--out", str(fresh)]).code in (0, 1)
+    overwrite = ["run", *options, "--out", str(run), "--overwrite"]
+    if fault is None:
+        assert invoke(overwrite).code in (0, 1)
+    else:
+        environment = {**os.environ, "SKATE_FAULT": fault, "OMP_NUM_THREADS": "1"}
+        killed = subprocess.run([sys.executable, "-m", "stream.cli", *overwrite], env=environment, check=False)
+        assert killed.returncode == -signal.SIGKILL
+    resumed = invoke(["resume", str(run)])
+    assert resumed.code in (0, 1), resumed.err
+    assert (run / "output.mp4").read_bytes() == (fresh / "output.mp4").read_bytes()

@@ -4,7 +4,9 @@ import difflib
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Spinning OpenMP threads made tracking 20 to 40 times slower on 2 cores; read when torch loads, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     limit_arenas()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: exit code 130, whatever is going on
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run(given, as_json="--json" in given))
 

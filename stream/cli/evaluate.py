@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stream.evaluate import FrameIou
 
 _SAM_OPTIONS = MODEL_OPTIONS[:2]
+_FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
 
 
 @click.command("evaluate", cls=GroupedCommand)
@@ -44,12 +45,30 @@ def evaluate_command(run: str | None, **options: Any) -> int:
     """
     quiet, as_json = options["quiet"], options["as_json"]
     frames = _scored(run, options)
-    collected = []
+    collected: list[FrameIou] = []
     for row in frames:
         collected.append(row)
         if not quiet and not as_json:
             click.echo(str(row))
-    return _verdict(collected, as_json)
+    return _verdict(collected, as_json, _left(run))
+
+
+def _left(run: str | None) -> str | None:
+    from stream import evaluate
+
+    return None if run is None else evaluate.left_to_encode(Path(run))
+
+
+def _refuse_choices() -> None:
+    """A run is judged as it was made: what says otherwise is not passed over without a word."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source == click.core.ParameterSource.COMMANDLINE and parameter.name not in _FOR_RUNS:
+            raise UsageError(
+                f"{parameter.opts[0]} does not go with RUN, judged with the prompt and model it was made with: "
+                "leave it out, or use --original with --generated"
+            )
 
 
 def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
@@ -61,6 +80,7 @@ def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
     from stream import evaluate
 
     if run is not None:
+        _refuse_choices()
         yield from evaluate.evaluate_run(Path(run), options["iou_threshold"])
         return
     if options["generated"] is None:
@@ -97,7 +117,7 @@ def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
     return {"sam": options["sam"], "sam_config": options["sam_config"]}
 
 
-def _verdict(rows: list["FrameIou"], as_json: bool) -> int:
+def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None) -> int:
     scored = [row for row in rows if not math.isnan(row.iou)]
     failed = [row.frame for row in scored if not row.passed]
     spans: list[list[int]] = []
@@ -116,6 +136,7 @@ def _verdict(rows: list["FrameIou"], as_json: bool) -> int:
                     "event": "done",
                     "frames": len(rows),
                     "gate": gate,
+                    "left": left,
                     "iou_mean": mean,
                     "iou_min": worst.iou if worst else None,
                     "iou_min_frame": worst.frame if worst else None,
@@ -131,5 +152,5 @@ def _verdict(rows: list["FrameIou"], as_json: bool) -> int:
     click.echo(f"minimum: IoU {worst.iou:.4f} at frame {worst.frame}, mean {mean:.4f} over {len(scored)} frames")
     if spans:
         click.echo(f"failed: {len(failed)} frames in {', '.join(f'[{a}, {b})' for a, b in spans)}")
-    click.echo(f"gate {gate}")
+    click.echo(f"gate {gate}" + (f"; {left}" if left else ""))
     return 1 if failed else 0
