@@ -49,7 +49,8 @@ class PoseConfig:
             is not in sight. Between detections the box moves on at the person's speed and widens.
         smooth: "none" or "one-euro".
         on_cut: with "reset" a hard scene cut ends smoothing and following, and the person is chosen anew behind it: the
-            largest one, for nothing is known yet of where the object is. Else cuts are not looked for.
+            largest one, for nothing is known yet of where the object is; up to and on the prompt frame the prompt says
+            it. Else cuts are not looked for.
         score_threshold: detections at or below it are dropped.
         pose_input, detector_input: (width, height) where a model leaves its input size open.
         batch: crops a run; None = by device.
@@ -101,8 +102,10 @@ class PoseState(State):
         feet, foot_speeds, contacts: the foot contact's (`stages._pose.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
         signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, where cuts are looked for.
-        cut: whether one was met.
+        cut: whether one was met behind the prompt frame.
     """
+
+    version: ClassVar[int] = 2
 
     tracks: Array = field(default_factory=no_tracks)
     points: Array = field(default_factory=lambda: no_filter(JOINTS).points)
@@ -188,7 +191,7 @@ class PoseStage(Stage):
         chosen: list[Json] = []
         cuts: set[int] = set()
         for index, image in enumerate(frames):
-            if self.config.on_cut == "reset" and self._meets_cut(image):
+            if self.config.on_cut == "reset" and self._meets_cut(window.new.start + index, image):
                 cuts.add(index)
             followed_before = bool(self._tracks[0, AGE] >= 0)
             sights.append(self._look(window.new.start + index, image))
@@ -249,12 +252,14 @@ class PoseStage(Stage):
             return frames + RUNTIME_BYTES + weights + 2 * inputs, models + CUDA_BYTES
         return frames + RUNTIME_BYTES + models, 0
 
-    def _meets_cut(self, image: Array) -> bool:
+    def _meets_cut(self, frame: int, image: Array) -> bool:
         """Whether a hard cut lies before this frame; then nobody is followed any more."""
         before, self._signature = self._signature, frame_signature(image)
         if not is_cut(before, self._signature):
             return False
-        self._tracks, self._cut = no_tracks(), True
+        self._tracks = no_tracks()
+        # Up to the prompt frame the prompt still says where the object is.
+        self._cut = self._cut or frame > self.config.prompt.frame
         return True
 
     def _look(self, frame: int, image: Array) -> Sight:

@@ -185,6 +185,51 @@ def test_behind_a_cut_the_person_is_chosen_anew(tints: dict[str, str], detect_ev
     assert ignoring[0].info["again"] == []
 
 
+@pytest.mark.parametrize("detect_every", [1, 3])
+@pytest.mark.parametrize("given", ["object", "person_box"])
+@pytest.mark.parametrize("cut", [5, 10])
+def test_up_to_the_prompt_frame_the_prompt_chooses_whatever_cuts_there_are(
+    tints: dict[str, str], cut: int, given: str, detect_every: int
+) -> None:
+    """A cut before the prompt frame, or on it; the object (or the box) is beside the one or the other of two people."""
+    frames, joints = paint_clip(16, [lambda t: (140.0, 330.0), lambda t: (480.0, 330.0)])
+    frames[cut:][frames[cut:] == 70] = 200
+    for who, x in enumerate((140.0, 480.0)):
+        board = (x - 30, 325.0, x + 30, 345.0)
+        config = pose_config(
+            detector_path=tints["boxes"],
+            prompt=ObjectPrompt(frame=10, box=board if given == "object" else (300.0, 325.0, 320.0, 345.0)),
+            person_box=(x - 60, 120.0, x + 60, 340.0) if given == "person_box" else None,
+            detect_every=detect_every,
+            on_cut="reset",
+        )
+        (whole,) = run_clip(config, frames)
+        (ignoring,) = run_clip(replace(config, on_cut="ignore"), frames)
+        assert whole.info == ignoring.info and whole.info["person"]["frame"] == 10 and whole.info["again"] == []
+        assert (errors(whole.arrays["keypoints"], joints[:, who])[10:] < 2.0).all()
+        for edges in ((cut,), (10,), (cut + 1, 11), tuple(range(1, 16))):
+            parts = run_clip(config, frames, edges)
+            assert np.array_equal(joined(parts), joined([whole]))
+            assert [o.info["person"] for o in parts if o.info["person"]] == [whole.info["person"]]
+
+
+def test_cuts_before_and_behind_the_prompt_frame(tints: dict[str, str]) -> None:
+    """The prompt chooses at its frame, nobody knows better than the size behind the second cut; in every splitting."""
+    frames, _ = paint_clip(16, [lambda t: (140.0, 330.0), lambda t: (480.0, 330.0)])
+    far, _ = paint_clip(16, [lambda t: None, lambda t: (480.0, 330.0)], tall=110.0)
+    frames[:, :, 320:] = far[:, :, 320:]  # the right one is the smaller, and the prompt's
+    frames[3:12][frames[3:12] == 70] = 200
+    config = pose_config(prompt=ObjectPrompt(frame=7, box=(450.0, 325.0, 510.0, 345.0)), on_cut="reset")
+    config = replace(config, detector_path=tints["boxes"])
+    (whole,) = run_clip(config, frames)
+    first, (second,) = whole.info["person"], whole.info["again"]
+    assert (first["frame"], second["frame"]) == (7, 12) and second["box"][2] < 320 < first["box"][0]
+    for edges in ((7,), (12,), (5, 13), tuple(range(1, 16))):
+        parts = run_clip(config, frames, edges)
+        assert np.array_equal(joined(parts), joined([whole]))
+        assert [f for o in parts for f in (o.info["person"], *o.info["again"]) if f] == [first, second]
+
+
 def test_leaving_between_detections_leaves_no_skeleton(tints: dict[str, str]) -> None:
     frames, _ = paint_clip(8, [lambda t: (140.0, 330.0) if t < 4 else None])
     keypoints = joined(run_clip(pose_config(detector_path=tints["boxes"], detect_every=6), frames))
