@@ -217,7 +217,7 @@ def check_memory() -> Row:
 
     memory = psutil.virtual_memory()
     detail = f"{format_size(memory.available)} of {format_size(memory.total)} available, {os.cpu_count()} cores"
-    return Row("RAM", memory.available > 2 * 10**9, detail, "close other programs, or lower --ram and --size", False)
+    return Row("RAM", memory.available > 2 * 10**9, detail, "close other programs, or take a smaller --window", False)
 
 
 def check_disk(folders: Sequence[Path]) -> Iterator[Row]:
