@@ -85,6 +85,15 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--generator", "comfyui"], 2, "needs --server"),
         (["run", "VIDEO", "--out", "OUT", "--point", "5,5,7"], 2, "the label is 1"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--sam", "huge"], 2, "huge"),
+        *[
+            (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--correct", given], 2, "not of the form FRAME:x1,")
+            for given in ("²:1,2,3,4", "x:1,2,3,4", "-1:1,2,3,4", "3", f"{'9' * 10}:1,2,3,4")
+        ],
+        *[
+            (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--size", given], 2, "not of the form WxH")
+            for given in ("8³2x480", "832x4⁸0", "0x480", "832", f"{'9' * 10}x480")
+        ],
+        (["redo", "OUT", "--windows", "²"], 2, "--windows ²: give numbers"),
         (["run", "nowhere.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "nowhere.mp4: no such video file"),
         (["run", "VIDEO", "--out", "OUT", "--object-mask", "no.png"], 3, "--object-mask no.png: no such file"),
         (["run", "ftp://host/a.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "http"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from stages.models import fetch as fetching
 from stages.models.fetch import address, fetch, verify
@@ -376,3 +377,15 @@ def test_no_room(server: tuple[Behaviour, str], tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(EnvironmentFault, match="10 B free"):
         fetch(plain(base), tmp_path, pause_seconds=0)
+
+
+@pytest.mark.parametrize("given", ["²", "-1", "ten"])
+def test_headers_that_hold_no_number_count_as_missing(given: str) -> None:
+    """Headers are latin-1, whose superscripts `isdigit` takes for digits."""
+    response = requests.Response()
+    response.headers["Content-Length"] = given
+    response.headers["Content-Range"] = f"bytes {given}/10"
+    assert fetching._content_length(response) is None
+    assert fetching._content_range(response) == (-1, None)
+    response.headers["Content-Range"] = f"bytes 5-9/{given}"
+    assert fetching._content_range(response) == (5, None)

@@ -301,14 +301,14 @@ def _content_range(response: requests.Response) -> tuple[int, int | None]:
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, whole = rest.partition("/")
     start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdigit():
+    if unit != "bytes" or not start.isdecimal():
         return -1, None
-    return int(start), int(whole) if whole.isdigit() else None
+    return int(start), int(whole) if whole.isdecimal() else None
 
 
 def _content_length(response: requests.Response) -> int | None:
     given = response.headers.get("Content-Length", "")
-    return int(given) if given.isdigit() else None
+    return int(given) if given.isdecimal() else None
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -98,6 +98,14 @@ class _Numbers(click.ParamType[Any]):
         return numbers
 
 
+MOST_DIGITS = 9  # of a frame's index or a side: far above what there is, below what `int` refuses
+
+
+def _whole_number(text: str) -> int | None:
+    """The number a text of decimal digits stands for, None where it is none (`isdigit` takes a superscript for one)."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
+
+
 class _CorrectionType(click.ParamType[Any]):
     """FRAME:x1,y1,x2,y2."""
 
@@ -109,10 +117,11 @@ class _CorrectionType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        frame, colon, box = value.partition(":")
-        if not colon or not frame.isdigit():
+        first, colon, box = value.partition(":")
+        frame = _whole_number(first)
+        if not colon or frame is None:
             self.fail(f"'{value}' is not of the form {self.name}", param, ctx)
-        return int(frame), BOX.convert(box, param, ctx)
+        return frame, BOX.convert(box, param, ctx)
 
 
 class _SizeType(click.ParamType[Any]):
@@ -126,10 +135,11 @@ class _SizeType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        width, _, height = value.lower().partition("x")
-        if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+        first, _, second = value.lower().partition("x")
+        width, height = _whole_number(first), _whole_number(second)
+        if not width or not height:
             self.fail(f"'{value}' is not of the form WxH, e.g. 832x480", param, ctx)
-        return int(width), int(height)
+        return width, height
 
 
 class _BytesType(click.ParamType[Any]):

@@ -27,6 +27,6 @@ def redo_command(run: str, windows: str, seed: int | None, text: str | None, as_
     from stream.redo import redo
 
     numbers = windows.split(",")
-    if not all(number.strip().isdigit() for number in numbers):
+    if not all(number.strip().isdecimal() for number in numbers):
         raise UsageError(f"--windows {windows}: give numbers with commas between, e.g. 3 or 3,4")
     return report_end(redo(Path(run), sorted({int(number) for number in numbers}), seed, text, as_json), as_json)
