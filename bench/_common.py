@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from typing import Any
 import psutil
 
 from bench.machine import command_line, machine
+from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, SkateError
 from stream import events
 from stream.tables import text_table
 from stream.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
+NUMBERS = re.compile(r"\[\n\s*((?:null|-?\d[-+.\de]*)(?:,\n\s*(?:null|-?\d[-+.\de]*))*)\n\s*\]")  # indented JSON
 WATCH_SECONDS = 0.05  # between looks at a child's memory
 
 Side = dict[str, Any]
@@ -136,10 +139,11 @@ def new_record(bench: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_record(record: Mapping[str, Any], path: Path | None) -> None:
-    """Write the record as JSON, where a path is given."""
+    """Write the record as JSON, where a path is given; a list of numbers takes one line."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(record, indent=1))
+        write_atomic(path, (text + "\n").encode())
 
 
 def must_exist(video: Path) -> None:

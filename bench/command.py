@@ -26,7 +26,12 @@ def _run_options() -> list[Any]:
 @stack(
     [
         option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
-        option("bench", "--record", type=click.Path(dir_okay=False), help="Also bench.json without its rows, there."),
+        option(
+            "bench",
+            "--record",
+            type=click.Path(dir_okay=False),
+            help="Also a record: bench.json with series for its rows.",
+        ),
         option("bench", "--frames", type=click.IntRange(1), help="Of the clip's start.  [default: all; demo: 201]"),
         option("bench", "--clip-size", type=SIZE, default="640x360", help="Of the demo clip."),
         option("bench", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
@@ -48,7 +53,7 @@ def bench_command(
     from bench._common import write_record
     from bench.machine import command_line
     from bench.measure import BenchClip, run_bench
-    from bench.summary import text
+    from bench.summary import record_of, text
 
     as_json, ctx = options.pop("as_json"), click.get_current_context()
     if video == "demo":
@@ -59,7 +64,7 @@ def bench_command(
     clip = BenchClip(video, frames, clip_size, clip_seed)
     found = run_bench(clip, Path(out), options, as_json, command_line("skate"))
     if record is not None:
-        write_record({name: value for name, value in found.items() if name != "rows"}, Path(record))
+        write_record(record_of(found), Path(record))
     done = {"event": "done", **found["run"], "run": str(Path(out) / "run"), "bench": str(Path(out) / "bench.json")}
     click.echo(json.dumps(done) if as_json else text(found))
     return 0

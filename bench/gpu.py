@@ -19,6 +19,7 @@ from typing import Any
 
 from bench.machine import command_line, machine
 from bench.random_pose_models import write_detector, write_pose
+from bench.summary import record_of
 from stages._sam.checkpoint import read_config
 from stages._sam.model import build_predictor
 from storage.durable import write_atomic
@@ -29,7 +30,7 @@ from stream.versions import versions
 ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = 30
 FRAMES = 81 + (WINDOWS - 1) * 60
-KEPT = ("run", "stages", "slopes", "overhead", "machine")  # of bench.json; its rows are many
+KEPT = ("run", "stages", "slopes", "overhead", "machine", "windows")  # of a run's record
 
 
 def main() -> None:
@@ -131,7 +132,7 @@ def run_demo(
     if done.returncode != 0:
         found = {"failed": last.get("message", f"exit {done.returncode}"), "exit_code": done.returncode}
     else:
-        record = json.loads((out / "bench.json").read_text())
+        record = record_of(json.loads((out / "bench.json").read_text()))
         found = {name: record[name] for name in KEPT}
     print(f"{Path(models['sam']).stem} {' '.join(more)}: {found.get('failed') or found['run']['seconds']}", flush=True)
     return found

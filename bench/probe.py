@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import psutil
@@ -71,6 +71,13 @@ class Row:
         memory = values.pop("peaks")
         rounded = {name: round(value, 5) if isinstance(value, float) else value for name, value in values.items()}
         return rounded | {f"peak_{name}_bytes": value for name, value in memory.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Row":
+        """Of what `to_json` gave."""
+        memory = {item.name: values[f"peak_{item.name}_bytes"] for item in fields(Peaks)}
+        own = {item.name: values[item.name] for item in fields(cls) if item.name != "peaks"}
+        return cls(**own, peaks=Peaks(**memory))
 
 
 class GpuMeter:

@@ -54,19 +54,40 @@ def slopes(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
     The last window is left out: it is shifted back or short, so its time is another.
     """
-    windows = sorted({row.window for row in rows})[:-1]
-    series: dict[str, list[float | None]] = {}
-    for name in MEMORY:
-        series[f"peak_{name}_bytes"] = [highest(rows, window, name) for window in windows]
+    found = {name: slope_of(values[:-1]) for name, values in series(rows).items()}
+    return {name: slope.to_json() for name, slope in found.items() if slope is not None}
+
+
+def series(rows: Sequence[Row]) -> dict[str, list[float | None]]:
+    """By quantity, a value a window, in order; None where it was not measured.
+
+    Highest memory of each kind, working disk, bytes; seconds from step to step of each stage, and of the whole window.
+    """
+    windows = sorted({row.window for row in rows})
+    found: dict[str, list[float | None]] = {
+        f"peak_{name}_bytes": [highest(rows, window, name) for window in windows] for name in MEMORY
+    }
     disk = {row.window: row.working_disk_bytes for row in rows if row.working_disk_bytes is not None}
-    series["working_disk_bytes"] = [disk.get(window) for window in windows]
+    found["working_disk_bytes"] = [disk.get(window) for window in windows]
     for stage in dict.fromkeys(row.stage for row in rows):
         by_window = {row.window: row.wall_seconds for row in rows if row.stage == stage}
-        series[f"{stage}_seconds"] = [by_window.get(window) for window in windows]
-    every = {window: sum(row.wall_seconds for row in rows if row.window == window) for window in windows}
-    series["window_seconds"] = [every[window] for window in windows]
-    found = {name: slope_of(values) for name, values in series.items()}
-    return {name: slope.to_json() for name, slope in found.items() if slope is not None}
+        found[f"{stage}_seconds"] = [by_window.get(window) for window in windows]
+    found["window_seconds"] = [sum(row.wall_seconds for row in rows if row.window == window) for window in windows]
+    return found
+
+
+def record_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is recorded of a bench.json: in place of its rows, `windows`, the `series` of them.
+
+    Bytes are whole numbers, seconds have 4 digits.
+    """
+    rows = [Row.from_json(values) for values in found["rows"]]
+    windows = {name: [_rounded(value) for value in values] for name, values in series(rows).items()}
+    return {name: value for name, value in found.items() if name != "rows"} | {"windows": windows}
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str, float], frames: int) -> dict[str, Any]:

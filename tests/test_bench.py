@@ -18,7 +18,6 @@ from fake_comfy import FakeComfy
 
 from bench.clocks import SECTIONS, Clock, Section, compute_seconds, difference
 from bench.command import bench_command
-from bench.compare import Change, compare, read_ratios
 from bench.disk import working_bytes
 from bench.measure import MARK, cut_clip, refuse_others_run
 from bench.plots import write_plots
@@ -298,35 +297,3 @@ def test_long_demo_stays_flat(tmp_path: Path, frames: int) -> None:
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["run"]["frames"] == frames
     assert found["slopes"]["peak_rss_bytes"]["flat"] and found["slopes"]["working_disk_bytes"]["flat"]
-
-
-def record_of(path: Path, **values: tuple[float, float, str]) -> Path:
-    ratios = {name: {"value": v, "noise": n, "better": b} for name, (v, n, b) in values.items()}
-    path.write_text(json.dumps({"ratios": ratios}))
-    return path
-
-
-def test_compare_fails_beyond_the_noise_alone(tmp_path: Path) -> None:
-    old = record_of(tmp_path / "old.json", speed=(1.00, 0.03, "higher"), memory=(1.00, 0.0, "lower"))
-    near = record_of(tmp_path / "near.json", speed=(0.96, 0.03, "higher"), memory=(1.015, 0.0, "lower"))
-    far = record_of(tmp_path / "far.json", speed=(0.90, 0.03, "higher"), memory=(1.05, 0.0, "lower"))
-    good = record_of(tmp_path / "good.json", speed=(2.00, 0.03, "higher"), memory=(0.5, 0.0, "lower"))
-    assert [change.worse for change in compare(old, near)] == [False, False]
-    assert [change.worse for change in compare(old, far)] == [True, True]
-    assert [change.worse for change in compare(old, good)] == [False, False]
-    assert "WORSE" in str(compare(old, far)[0])
-
-
-def test_compare_refuses_what_is_no_record(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.json"
-    for content in ("not json", json.dumps({"ratios": {"speed": 1.0}})):
-        bad.write_text(content)
-        with pytest.raises(SystemExit, match=r"bad\.json"):
-            read_ratios(bad)
-    assert Change("x", 0.0, 1.0, 0.0, "higher").loss == 0.0
-
-
-def test_committed_records_can_be_compared() -> None:
-    folder = Path(__file__).parents[1] / "bench" / "records"
-    found = {path.name: compare(path, path) for path in folder.glob("*.json")}
-    assert not any(change.worse for changes in found.values() for change in changes)
