@@ -4,7 +4,8 @@
 
 A record states its ratios as `"ratios": {NAME: {"value": x, "noise": r, "better": "higher"|"lower"}}`; `noise` is the
 relative spread of its repeats (0.05 = 5 %). Worse means: past the old value by more than both noises together, and by
-more than 2 %. Prints a line a ratio; exit 1 where one is worse, 2 where nothing can be compared.
+more than 2 %. Prints a line a ratio, and one for each ratio or record of OLD that NEW lacks; exit 1 where one is worse
+or missing, 2 where there is nothing to compare.
 """
 
 import argparse
@@ -82,33 +83,44 @@ def compare(old: Path, new: Path) -> list[Change]:
     ]
 
 
+def missing(old: Path, new: Path) -> list[str]:
+    """The ratios that the new record lacks; of no record at all, its name."""
+    if not new.exists():
+        return [old.name]
+    after = read_ratios(new)
+    return [f"{old.stem}: {name}" for name in read_ratios(old) if name not in after]
+
+
 def pairs(old: Path, new: Path) -> Iterator[tuple[Path, Path]]:
-    """The records to compare: the two files, or those of the same name in the two folders."""
+    """The records to compare: the two files, or each of the old folder with that of its name, which may be missing."""
     if old.is_dir() != new.is_dir():
         raise SystemExit(f"{old} and {new}: give two records, or two folders")
     if not old.is_dir():
         yield old, new
         return
     for path in sorted(old.glob("*.json")):
-        if (new / path.name).exists():
-            yield path, new / path.name
+        yield path, new / path.name
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Compare and tell."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    given = parser.parse_args()
-    changes = [change for before, after in pairs(given.old, given.new) for change in compare(before, after)]
+    given = parser.parse_args(arguments)
+    found = list(pairs(given.old, given.new))
+    changes = [change for before, after in found if after.exists() for change in compare(before, after)]
+    lost = [name for before, after in found for name in missing(before, after)]
     for change in changes:
         print(change)
-    if not changes:
+    for name in lost:
+        print(f"MISSING {name}")
+    if not changes and not lost:
         print(f"{given.old} and {given.new} have no ratio in common", file=sys.stderr)
         return 2
-    return 1 if any(change.worse for change in changes) else 0
+    return 1 if lost or any(change.worse for change in changes) else 0
 
 
 if __name__ == "__main__":
