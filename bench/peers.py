@@ -19,6 +19,7 @@ from bench import decode_vs_raw, png_vs_zarr, pose_vs_rtmlib, track_vs_stock
 from bench._common import must_exist, new_record, ratio_table, run_main, write_record
 from bench.clips import prepare_clip
 
+LEAST_REPEATS = 2  # of a single turn nothing can be said about noise
 PARTS = ("decode", "handover", "track", "pose")
 
 
@@ -53,6 +54,7 @@ def _track_options(options: argparse.Namespace) -> argparse.Namespace:
 
 def _pose_options(options: argparse.Namespace) -> argparse.Namespace:
     arguments = ["--frames", str(options.pose_frames), "--detect-every", *map(str, options.detect_every)]
+    arguments += ["--repeats", str(max(LEAST_REPEATS, options.repeats))]
     for name in ("pose", "detector"):
         if (path := getattr(options, name)) is not None:
             arguments += [f"--{name}", str(path)]
@@ -67,7 +69,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=1200, help="to decode; a shorter clip is repeated")
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="of the demo clip: width height")
     parser.add_argument("--handover-frames", type=int, default=60, help="to write and read as PNG and Zarr")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of every side of decode and hand-over")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of every side of decode, hand-over and pose")
     parser.add_argument("--track-frames", type=int, nargs="+", default=[200, 800], help="clip lengths, rising")
     parser.add_argument("--track-repeats", type=int, default=1)
     parser.add_argument("--memory-limit", help="end a tracker that takes more memory, e.g. 8GB")
@@ -92,7 +94,7 @@ def main() -> None:
     settings = {key: value.name if isinstance(value, Path) else value for key, value in settings.items()}
     settings["video"] = options.video.name if options.video else "demo"
     write_record(new_record("peers", settings) | found, options.record)
-    unequal = [row for row in found.get("track", {}).get("lengths", []) if not row.get("equal", True)]
+    unequal = [row for row in found.get("track", {}).get("lengths", []) if row["equal"] is False]
     if unequal or not all(ratio.get("holds", True) for ratio in found["ratios"].values()):
         sys.exit(1)
 

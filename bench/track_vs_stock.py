@@ -5,9 +5,10 @@
 Two objects are prompted by boxes on frame 0. Stock loads the folder with its own `init_state` and propagates through
 the clip; the streamed side reads the same files window by window, as the pipeline does, and saves its state after each.
 Both hash every logit of every frame. Printed and recorded, a length a line: whether all logits are equal, frames per
-second of both (reading frames included; loading the model is not), their ratio, and the peak resident size of both.
-A side that needs more than `--memory-limit` is ended there, and longer clips are not tried. With two lengths or more,
-the bytes that each side takes for a further frame are fitted.
+second of both (reading frames included; loading the model is not), their ratio, and the peak resident size of both
+(on CUDA, of what torch gave out as well). A side that needs more than `--memory-limit` is ended there; the other one
+still runs at that length, on its own (`"ended": "stock"`, nothing to compare), and longer clips are not tried. With two
+lengths or more, the bytes that each side takes for a further frame are fitted.
 """
 
 import argparse
@@ -36,6 +37,8 @@ from storage.spans import Span
 
 Take = Callable[[str, Any], None]
 SIDES = ("stock", "streamed")
+PEAKS = ("peak_rss_bytes", "peak_vram_bytes")
+DIFFER = "logits differ"
 LEAST_SPEED = 0.95
 LEAST_SPEED_FRAMES = 200  # in shorter clips warming up counts
 
@@ -48,8 +51,8 @@ def main() -> None:
         return
     record = new_record("track_vs_stock", settings_of(options)) | {"torch": torch_facts()} | measure(options)
     write_record(record, options.record)
-    if not all(row["equal"] for row in record["lengths"] if "equal" in row):
-        sys.exit("logits differ")
+    if any(row["equal"] is False for row in record["lengths"]):
+        sys.exit(DIFFER)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -75,12 +78,18 @@ def speed(row: dict[str, Any]) -> Side:
 
 
 def growth(rows: list[dict[str, Any]]) -> dict[str, int] | None:
-    """Bytes of peak memory that one more frame takes, by side: a least-squares line over the lengths; None of one."""
-    done = [row for row in rows if "ended" not in row]
-    if len(done) < 2:
-        return None
-    frames = [row["frames"] for row in done]
-    return {side: round(np.polyfit(frames, [row[f"{side}_peak_rss_bytes"] for row in done], 1)[0]) for side in SIDES}
+    """Bytes of peak memory that one more frame takes, by side: a least-squares line over the lengths that it finished.
+
+    None where a side finished fewer than two.
+    """
+    found = {}
+    for side in SIDES:
+        done = [row for row in rows if row.get("ended") not in (side, "both")]
+        if len(done) < 2:
+            return None
+        peaks = [row[f"{side}_peak_rss_bytes"] for row in done]
+        found[side] = round(np.polyfit([row["frames"] for row in done], peaks, 1)[0])
+    return found
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -138,23 +147,19 @@ def prepare_model(options: argparse.Namespace, folder: Path) -> SamConfig:
 
 
 def compare(options: argparse.Namespace, config: SamConfig, folder: Path, frames: int) -> dict[str, Any]:
-    """One length: draw the clip, run both sides, print a line."""
+    """One length: draw the clip, run both sides, print a line; a side that was ended does not run again."""
     width, height = (int(side) for side in options.size.split("x"))
     clip = folder / f"frames_{frames}"
     draw_clip(clip, frames, height, width)
     runs: dict[str, list[Side]] = {side: [] for side in SIDES}
-    ended: str | None = None
     for side in SIDES * options.repeats:
-        found = call_side(options, config, clip, side)
-        runs[side].append(found)
-        if "ended" in found:
-            ended = side
-            break
-    row: dict[str, Any] = {"frames": frames}
-    row |= {"ended": f"{ended}: more memory than allowed"} if ended else compared(frames, runs)
-    row |= {
-        f"{side}_peak_rss_bytes": max(run["peak_rss_bytes"] for run in found) for side, found in runs.items() if found
-    }
+        if not (runs[side] and "ended" in runs[side][-1]):
+            runs[side].append(call_side(options, config, clip, side))
+    row = {"frames": frames} | compared(frames, runs)
+    for measure in PEAKS:
+        for side, found in runs.items():
+            known = [run[measure] for run in found if run.get(measure) is not None]
+            row[f"{side}_{measure}"] = max(known, default=None)
     print(json.dumps(row), flush=True)
     for path in clip.iterdir():
         path.unlink()
@@ -162,17 +167,22 @@ def compare(options: argparse.Namespace, config: SamConfig, folder: Path, frames
 
 
 def compared(frames: int, runs: dict[str, list[Side]]) -> dict[str, Any]:
-    """What both sides' results say about each other."""
-    found = ratio(runs["streamed"], runs["stock"])
-    row = {
-        "equal": len({json.dumps(run["digest"]) for runs_of in runs.values() for run in runs_of}) == 1,
-        "visible_frames": runs["stock"][0]["visible_frames"],
-        "speed_ratio": found["value"],
-        "speed_noise": found["noise"],
-    }
-    return row | {
-        f"{side}_fps": round(frames / min(run["seconds"] for run in found), 2) for side, found in runs.items()
-    }
+    """What both sides' results say about each other; where memory `ended` a side ("both": each), nothing (None)."""
+    ended = [side for side, found in runs.items() if "ended" in found[-1]]
+    row: dict[str, Any] = {"equal": None, "visible_frames": None, "speed_ratio": None, "speed_noise": None}
+    if ended:
+        row["ended"] = "both" if len(ended) == len(SIDES) else ended[0]
+    else:
+        found = ratio(runs["streamed"], runs["stock"])
+        row["equal"] = len({json.dumps(run["digest"]) for runs_of in runs.values() for run in runs_of}) == 1
+        row |= {"speed_ratio": found["value"], "speed_noise": found["noise"]}
+    for side, done in runs.items():
+        if side in ended:
+            row[f"{side}_fps"] = None
+        else:
+            row[f"{side}_fps"] = round(frames / min(run["seconds"] for run in done), 2)
+            row["visible_frames"] = done[0]["visible_frames"]
+    return row
 
 
 def draw_clip(folder: Path, frames: int, height: int, width: int) -> None:
@@ -227,7 +237,16 @@ def run_side(options: argparse.Namespace) -> None:
     seconds = time.perf_counter() - begun
     digest = {name: found.hexdigest() for name, found in hashes.items()}
     found = {"digest": digest, "seconds": seconds, "visible_frames": visible[0]}
-    print(json.dumps(found | {"peak_rss_bytes": peak_rss_bytes()}))
+    print(json.dumps(found | {"peak_rss_bytes": peak_rss_bytes(), "peak_vram_bytes": peak_vram_bytes(options.device)}))
+
+
+def peak_vram_bytes(device: str) -> int | None:
+    """The most that torch's allocator gave out in this process, bytes; None on a CPU."""
+    if device != "cuda":
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
 
 
 def follow_stock(options: argparse.Namespace, model: SamModel, prompts: dict[str, Box], take: Take) -> None:

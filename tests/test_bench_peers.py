@@ -12,7 +12,7 @@ import av
 import pytest
 from _clips import Clip, make
 
-from bench import track_vs_stock
+from bench import peers, track_vs_stock
 from bench._common import fastest, ratio, run_child
 from bench.clips import prepare_clip
 from bench.compare import read_ratios
@@ -148,6 +148,54 @@ def test_growth_is_bytes_a_frame() -> None:
     ]
     assert track_vs_stock.growth(rows) == {"stock": 30, "streamed": 0}
     assert track_vs_stock.growth(rows[:1]) is None
+    ended = [*rows[:2], rows[2] | {"ended": "stock", "stock_peak_rss_bytes": 1}]
+    assert track_vs_stock.growth(ended) == {"stock": 30, "streamed": 0}
+    assert track_vs_stock.growth(ended[1:]) is None
+
+
+def test_where_memory_ends_stock_the_streamed_side_still_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[tuple[str, str]] = []
+
+    def call_side(options: Any, config: Any, clip: Path, side: str) -> dict[str, Any]:
+        called.append((clip.name, side))
+        if side == "stock" and clip.name == "frames_4":
+            return {"ended": "memory", "peak_rss_bytes": 900}
+        done = {"digest": {"object": "a"}, "seconds": 2.0, "visible_frames": 2}
+        return done | {"peak_rss_bytes": 100, "peak_vram_bytes": 7}
+
+    monkeypatch.setattr(track_vs_stock, "call_side", call_side)
+    monkeypatch.setattr(track_vs_stock, "prepare_model", lambda options, folder: None)
+    arguments = ["--frames", "2", "4", "8", "--size", "64x48", "--repeats", "2", "--memory-limit", "800"]
+    found = track_vs_stock.measure(track_vs_stock.parse_options(arguments))
+    assert called == [("frames_2", "stock"), ("frames_2", "streamed")] * 2 + [
+        ("frames_4", side) for side in ("stock", "streamed", "streamed")
+    ]
+    first, last = found["lengths"]
+    assert first["equal"] and first["speed_ratio"] == 1.0 and "ended" not in first
+    assert last == {
+        "frames": 4,
+        "equal": None,
+        "visible_frames": 2,
+        "speed_ratio": None,
+        "speed_noise": None,
+        "ended": "stock",
+        "stock_fps": None,
+        "streamed_fps": 2.0,
+        "stock_peak_rss_bytes": 900,
+        "streamed_peak_rss_bytes": 100,
+        "stock_peak_vram_bytes": None,
+        "streamed_peak_vram_bytes": 7,
+    }
+    assert list(found["ratios"]) == ["streamed / stock, 2 frames"] and found["bytes_per_frame"] is None
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == last
+
+
+def test_peers_measures_the_noise_of_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, wanted in (("1", 2), ("3", 3)):
+        monkeypatch.setattr(sys, "argv", ["peers", "--repeats", given])
+        assert peers._pose_options(peers.parse_options()).repeats == wanted
 
 
 def test_a_child_over_its_memory_is_ended() -> None:
