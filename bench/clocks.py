@@ -93,17 +93,27 @@ class Clock:
             return
         self._local.whole = whole
         stack.append(0.0)
-        _synchronise()
+        self._synchronise()
         begun = time.perf_counter()
         try:
             yield
         finally:
-            _synchronise()
+            self._synchronise()
             spent = time.perf_counter() - begun
             own = spent - stack.pop()
             stack[-1] += spent
             self._local.whole = False
             self._seconds[threading.get_ident() == self._main][name] += own
+
+    def _synchronise(self) -> None:
+        """CUDA kernels run on after the call that started them: wait, so that they count where they belong.
+
+        Only in the own thread: in another one it would wait for what the own thread started meanwhile, and undo the
+        overlap that is to be measured.
+        """
+        torch = sys.modules.get("torch")
+        if threading.get_ident() == self._main and torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
 
     def _new_stack(self) -> list[float]:
         self._local.stack = [0.0]
@@ -136,13 +146,6 @@ class Clock:
                 return function(*args, **kwargs)
 
         return timed
-
-
-def _synchronise() -> None:
-    """CUDA kernels run on after the call that started them: wait, so that they count where they belong."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 def compute_seconds(seconds: Mapping[str, float]) -> float:

@@ -80,6 +80,28 @@ class Row:
         return cls(**own, peaks=Peaks(**memory))
 
 
+def visible_gpu(visible: str | None) -> int | str | None:
+    """The GPU that torch calls `cuda:0`: its index or its UUID; None where CUDA sees none.
+
+    CUDA's indices are NVML's where all GPUs are alike or `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
+
+    Args:
+        visible: the value of `CUDA_VISIBLE_DEVICES`; None: it is not set.
+    """
+    if visible is None:
+        return 0
+    first = visible.split(",")[0].strip()
+    if first.removeprefix("-").isdecimal():
+        return int(first) if int(first) >= 0 else None
+    return first or None
+
+
+def _handle(nvml: Any, gpu: int | str | None) -> Any:
+    if isinstance(gpu, int):
+        return nvml.nvmlDeviceGetHandleByIndex(gpu)
+    return None if gpu is None else nvml.nvmlDeviceGetHandleByUUID(gpu)
+
+
 class GpuMeter:
     """VRAM by torch's allocator and by NVML; None everywhere where there is no NVIDIA GPU."""
 
@@ -91,8 +113,8 @@ class GpuMeter:
 
             try:
                 pynvml.nvmlInit()
-                self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-                self._nvml = pynvml
+                self._handle = _handle(pynvml, visible_gpu(os.environ.get("CUDA_VISIBLE_DEVICES")))
+                self._nvml = None if self._handle is None else pynvml
             except pynvml.NVMLError:
                 self._nvml = None  # no driver: nothing to measure
 

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from bench.command import bench_command
 from bench.disk import working_bytes
 from bench.measure import MARK, cut_clip, refuse_others_run
 from bench.plots import write_plots
-from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes
+from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes, visible_gpu
 from bench.slopes import slope_of
 from bench.summary import overhead, slopes, text
 from stages.decode import DecodeConfig, DecodeStage
@@ -91,6 +92,19 @@ def test_clock_puts_functions_back_and_counts_failures(clock: Clock) -> None:
         globals()["work"]("no number")
     assert globals()["work"] is before
     assert clock.seconds() == {"inner": 0.0}
+
+
+def test_clock_waits_for_the_gpu_in_its_own_thread_alone(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=lambda: waits.append(threading.get_ident()))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with clock.watching((INNER,)):
+        thread = threading.Thread(target=globals()["work"], args=(3.0,))
+        thread.start()
+        thread.join()
+        assert waits == []
+        globals()["work"](1.0)
+    assert waits == [threading.get_ident()] * 2
 
 
 def test_every_section_names_a_function() -> None:
@@ -192,6 +206,27 @@ def test_without_a_gpu_nothing_is_invented() -> None:
     meter = GpuMeter()
     if meter.name is None:
         assert meter.used() == (None, None) and meter.total is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted"),
+    [(None, 0), ("3,1", 3), (" 2", 2), ("GPU-5ab,GPU-7", "GPU-5ab"), ("", None), ("-1", None)],
+)
+def test_the_gpu_is_the_one_that_cuda_shows(visible: str | None, wanted: int | str | None) -> None:
+    assert visible_gpu(visible) == wanted
+
+
+def test_a_gpu_that_is_hidden_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    handles = {
+        "nvmlDeviceGetHandleByIndex": lambda index: f"index {index}",
+        "nvmlDeviceGetHandleByUUID": lambda uuid: f"uuid {uuid}",
+        "nvmlDeviceGetName": lambda handle: handle,
+    }
+    fake = SimpleNamespace(nvmlInit=lambda: None, NVMLError=RuntimeError, **handles)
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    for visible, name in (("1", "index 1"), ("GPU-5ab", "uuid GPU-5ab"), ("-1", None)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert GpuMeter().name == name
 
 
 def test_server_memory() -> None:
