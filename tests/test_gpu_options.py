@@ -1,0 +1,182 @@
+"""What matters on a GPU alone, as far as it shows without one: leaving it to the generator, and `--sam-compile`."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from _runs import small_models
+from _sam_fixture import moving_clip, small_settings, write_small_sam
+
+from stages._sam.model import SamConfig, SamModel, build_predictor
+from stages.base import Array, Inputs, Output, Stage, Window
+from stages.prompts import ObjectPrompt
+from stages.track import TrackConfig, TrackStage
+from storage.rundir import RunDirectory
+from storage.spans import Span
+from stream.assembly import resolve_models, sam_config
+from stream.config import RunConfig
+from stream.events import JsonReporter
+from stream.pipeline import Pipeline
+from stream.windows import WindowPlan
+
+HEIGHT, WIDTH, FRAMES = 8, 12, 14
+PLAN = WindowPlan(5, 2)
+WINDOWS = PLAN.count(FRAMES)
+
+
+class Spy(Stage):
+    """Comes to the GPU when it works, and leaves it when it is told; both are noted in a list shared by all."""
+
+    def __init__(self, name: str, noted: list[tuple[str, str]]) -> None:
+        self.name = name  # type: ignore[misc]
+        self.noted = noted
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        self.noted.append(("works", self.name))
+        return Output(info={"iou": []})
+
+    def leave_gpu(self) -> None:
+        self.noted.append(("leaves", self.name))
+
+
+class Decode(Spy):
+    """Black frames; not noted, for it works ahead in a thread of its own."""
+
+    writes: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        stop = min(window.new.stop, FRAMES)
+        frames = np.zeros((stop - window.new.start, HEIGHT, WIDTH, 3), np.uint8)
+        info = {"frames": len(frames), "last": stop == FRAMES}
+        return Output({"frames": frames, "times": np.arange(window.new.start, stop) / 24.0}, info)
+
+
+def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
+    """What a chain of spies did, in order."""
+    noted: list[tuple[str, str]] = []
+    stages = [Decode("decode", noted), *(Spy(name, noted) for name in ("pose", "track", "generate", "score"))]
+    manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
+    source: Any = SimpleNamespace(close=lambda: None)
+    with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
+        Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy).process()
+    return noted
+
+
+def test_with_courtesy_every_model_leaves_the_gpu_right_before_a_window_is_generated(tmp_path: Path) -> None:
+    on_gpu: set[str] = set()
+    generated, last = 0, ("", "")
+    for what, name in noted_by(tmp_path, courtesy=True):
+        if (what, name) == ("works", "generate"):
+            assert last[0] == "leaves" and not on_gpu, f"window {generated}: {sorted(on_gpu)} still there"
+            generated += 1
+        elif what == "works":
+            on_gpu.add(name)
+        else:
+            on_gpu.discard(name)
+        last = (what, name)
+    assert generated == WINDOWS > 2 and on_gpu == {"score"}
+
+
+def test_with_courtesy_models_that_left_work_again(tmp_path: Path) -> None:
+    noted = noted_by(tmp_path, courtesy=True)
+    left = {name: noted.count(("leaves", name)) for name in ("pose", "track", "score")}
+    assert left == dict.fromkeys(left, WINDOWS)
+    first = noted.index(("leaves", "track"))
+    assert noted[first:].count(("works", "track")) == WINDOWS - 1
+
+
+def test_without_courtesy_nobody_leaves(tmp_path: Path) -> None:
+    noted = noted_by(tmp_path, courtesy=False)
+    assert {what for what, _ in noted} == {"works"}
+    assert [name for _, name in noted] == ["pose", "track", "generate", "score"] * WINDOWS
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"generator": "comfyui", "device": "cuda", "vram": 8 * 10**9}, True),
+        ({"generator": "comfyui", "device": "cuda"}, False),
+        ({"generator": "comfyui", "device": "cpu", "vram": 8 * 10**9}, False),
+        ({"generator": "preview", "device": "cuda", "vram": 8 * 10**9}, False),
+    ],
+)
+def test_courtesy_is_for_a_shared_gpu_under_a_budget(options: dict[str, Any], expected: bool) -> None:
+    server = ("127.0.0.1:8188",) if options["generator"] == "comfyui" else ()
+    config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), video="clip.mp4", server=server, **options)
+    assert config.shares_gpu is expected
+
+
+def test_the_shared_model_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    class Predictor:
+        """Only where it is."""
+
+        device = torch.device("cuda")
+        moves: ClassVar[list[str]] = []
+
+        def to(self, device: str) -> "Predictor":
+            self.device = torch.device(device)
+            self.moves.append(device)
+            return self
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    model = SamModel(SamConfig(tmp_path / "none", tmp_path / "none", device="cuda"))
+    model.to_cpu()  # not loaded: nothing to move
+    model._predictor = Predictor()
+    model.to_device()
+    assert Predictor.moves == []
+    TrackStage(TrackConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0))), model).leave_gpu()
+    model.to_device()
+    model.to_device()
+    assert Predictor.moves == ["cpu", "cuda"]
+
+
+def test_tracking_goes_on_unchanged_after_it_left(tmp_path: Path) -> None:
+    model = SamModel(write_small_sam(tmp_path))
+    clip = moving_clip(12)
+
+    def masks(leaving: bool) -> Array:
+        found = []
+        with TrackStage(TrackConfig(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
+            for index in range(3):
+                span = Span(4 * index, 4 * index + 4)
+                window = Window(index, span, span, span, index == 2, 4)
+                info = {"decode": {"clip_frames_min16": 12}}
+                output = stage.process(window, Inputs({"frames": clip[span.start : span.stop]}, info))
+                found.append(output.arrays["masks/object"])
+                if leaving:
+                    stage.leave_gpu()
+        return np.concatenate(found)
+
+    stayed = masks(leaving=False)
+    assert stayed.any() and np.array_equal(stayed, masks(leaving=True))
+
+
+def test_sam_compile_builds_the_packages_own_compiled_predictor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is compiled here: that happens at the first frame."""
+    from sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
+
+    plain = build_predictor(small_settings(), tmp_path)
+    compiled = build_predictor(small_settings(), tmp_path, compiled=True)
+    assert type(plain) is SAM2VideoPredictor and type(compiled) is SAM2VideoPredictorVOS
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    parts = ("image_encoder", "memory_encoder", "memory_attention", "sam_prompt_encoder", "sam_mask_decoder")
+    for name in parts:  # a compiled part has a `forward` of its own, in place of its class's
+        assert "forward" in vars(getattr(compiled, name)) and "forward" not in vars(getattr(plain, name))
+    assert capsys.readouterr().out == "", "stdout belongs to results"
+
+
+def test_sam_compile_reaches_the_model(tmp_path: Path) -> None:
+    _, checkpoint, _, yaml, *_ = small_models(tmp_path)
+    given = {"sam": checkpoint, "sam_config": yaml, "pose": "mini", "detector": "mini"}
+    for chosen in (False, True):
+        config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), video="clip.mp4", sam_compile=chosen, **given)
+        found: SamConfig = sam_config(config, resolve_models(config))
+        assert found.compile is chosen
