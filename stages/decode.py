@@ -24,6 +24,7 @@ from storage.spans import Span
 __all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "VideoProperties", "fetch_video", "read_span"]
 
 LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
+HELD_PICTURES = 32  # in the decoder and before conversion, at most
 KNOWN_FRAMES = 8
 MAX_FPS = 1000.0
 SourceStamp = tuple[int | None, float]  # pts in ticks of the stream, seconds since the first frame
@@ -240,8 +241,12 @@ class DecodeStage(Stage):
         self._state = state
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Two windows of RGB frames, and 48 frames of at most 4 bytes a pixel in decoder threads and look-ahead."""
-        return height * width * (3 * 2 * window_frames + 4 * (LOOK_AHEAD_FRAMES + 32)), 0
+        """Two windows of RGB frames, and 48 decoded pictures, taken at 4 bytes a pixel (8-bit 4:2:0 has 1.5).
+
+        16 are looked at ahead; 32 bound what the decoder holds to refer to and to reorder (16 in H.264 and HEVC, in one
+        thread) and what waits to be converted (`MAX_PENDING` of `stages/_video/convert.py`).
+        """
+        return height * width * (3 * 2 * window_frames + 4 * (LOOK_AHEAD_FRAMES + HELD_PICTURES)), 0
 
     def _opened(self) -> VideoSource:
         if self._source is None:
