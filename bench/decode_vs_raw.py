@@ -2,11 +2,13 @@
 
     python -m bench.decode_vs_raw --video clip.mp4 --frames 1200 --repeats 3 --record decode.json
 
-Sides: `pyav` iterates over the file and converts each frame by `to_ndarray(format="rgb24")`, the decoder's threads
-chosen by libav as ours are; `pyav one thread` converts with one thread; `ffmpeg` and `ffmpeg rgb24` are the program's
-null decodes. `decode` is `DecodeStage`, window by window; `store` also commits each window to a run directory, durable,
-while the next one is decoded, and drops what a run drops; `read` also reads every frame back. Seconds are from opening
-the file on; steady ones leave the first two windows out, in which memory is touched for the first time.
+Sides: `pyav` iterates over the file and converts each frame by `to_ndarray(format="rgb24")`, with as many threads as
+libav and PyAV choose; `pyav one thread` converts with one thread, and libav chooses the decoder's; `pyav, our threads`
+decodes with one thread and converts with one, in turns, by the calls of `DecodeStage`, whose conversion runs beside its
+decoding. `ffmpeg` and `ffmpeg rgb24` are the program's null decodes. `decode` is `DecodeStage`, window by window;
+`store` also commits each window to a run directory, durable, while the next one is decoded, and drops what a run drops;
+`read` also reads every frame back. Seconds are from opening the file on; steady ones leave the first two windows out,
+in which memory is touched for the first time.
 """
 
 import argparse
@@ -50,11 +52,12 @@ WARM_BLOCKS = 2  # both buffers of the decode stage are new in them
 PLAN = WindowPlan(81, 21)
 REAL_TIME_FPS = 30.0
 LEAST_DECODE, LEAST_REAL_TIME = 0.9, 2.5
-PEERS = ("pyav", "pyav one thread", "ffmpeg", "ffmpeg rgb24")
+PEERS = ("pyav", "pyav one thread", "pyav, our threads", "ffmpeg", "ffmpeg rgb24")
 OURS = ("decode", "store", "read")
 COMPARED = (
     ("decode", "pyav", LEAST_DECODE),
     ("decode", "pyav one thread", None),
+    ("decode", "pyav, our threads", None),
     ("decode", "ffmpeg", None),
     ("decode", "ffmpeg rgb24", None),
     ("store", "pyav", None),
@@ -64,13 +67,16 @@ COMPARED = (
 Blocks = list[tuple[int, float]]  # frames and seconds, in order
 
 
-def raw_pyav(video: Path, threads: int | None = None) -> Blocks:
-    """The plain loop; `threads` of the conversion, None: PyAV's default."""
+def raw_pyav(video: Path, threads: int | None = None, one_decodes: bool = False) -> Blocks:
+    """The plain loop; `threads` of the conversion, None: PyAV's default. `one_decodes`: one thread, as in our stage."""
     blocks: Blocks = []
     begun, count = time.perf_counter(), 0
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        if one_decodes:
+            stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+        else:
+            stream.thread_type = "AUTO"
         for picture in container.decode(stream):
             picture.to_ndarray(format="rgb24", threads=threads)
             count += 1
@@ -147,6 +153,7 @@ def run_side(name: str, video: Path) -> Side:
         work: dict[str, Callable[[], Blocks]] = {
             "pyav": partial(raw_pyav, video),
             "pyav one thread": partial(raw_pyav, video, 1),
+            "pyav, our threads": partial(raw_pyav, video, 1, one_decodes=True),
             "decode": partial(our_decode, video),
             "store": partial(our_store, video, Path(folder), False),
             "read": partial(our_store, video, Path(folder), True),

@@ -21,7 +21,8 @@ class Slope:
     Attributes:
         windows: how many were looked at. mean: of the quantity. slope: its growth a window, least squares.
         low, high: the slope's 95 % confidence interval, by resampling windows with replacement (Efron's percentile
-            bootstrap: no assumption about the noise, which for memory is anything but normal).
+            bootstrap: the noise, for memory anything but normal, may have any shape; windows are taken as independent,
+            so where neighbours wander together the true interval is wider).
     """
 
     windows: int
