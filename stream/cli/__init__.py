@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script `skate`: runs a command and ends with its exit code."""
     # Spinning OpenMP threads made tracking 20 to 40 times slower on 2 cores; read when torch loads, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # numpy asks for huge pages; the kernel fills them up behind its back, and the resident size creeps up for an hour.
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     limit_arenas()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: exit code 130, whatever is going on
