@@ -23,7 +23,11 @@ def file_sha256(path: Path) -> str:
 
 def fsync_file(path: Path) -> None:
     """Flush one file to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    _fsync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes no handle that is only for reading
+
+
+def _fsync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -33,7 +37,7 @@ def fsync_file(path: Path) -> None:
 def fsync_folder(path: Path) -> None:
     """Flush a folder's entries, so that renames in it are durable (a no-op on Windows, which has no such call)."""
     if os.name == "posix":
-        fsync_file(path)
+        _fsync(path, os.O_RDONLY)
 
 
 def fsync_below(root: Path, paths: Iterable[Path]) -> None:

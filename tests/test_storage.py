@@ -1,11 +1,14 @@
 """The journal, the arrays and the commit protocol."""
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from stages._video.encode import written_whole
 from storage.arrays import RunArrays, run_arrays
 from storage.durable import remove_partials, write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
@@ -178,3 +181,20 @@ def test_sizes_that_are_none(text: str) -> None:
 def test_sizes_are_written_as_they_are_read() -> None:
     assert format_size(8 * 10**9) == "8.0 GB"
     assert format_size(1500) == "2 kB"
+
+
+def test_on_windows_files_are_flushed_through_a_writable_handle_and_folders_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[Path, int]] = []
+
+    def record(path: Path, flags: int) -> int:
+        opened.append((path, flags))
+        return os.open(path, flags)
+
+    windows = SimpleNamespace(**{name: getattr(os, name) for name in ("fsync", "close", "O_RDONLY", "O_RDWR")})
+    monkeypatch.setattr("storage.durable.os", SimpleNamespace(**vars(windows), name="nt", open=record))
+    with written_whole(tmp_path / "video.mp4") as partial:
+        partial.write_bytes(b"video")
+    assert opened == [(tmp_path / "video.mp4.partial", os.O_RDWR)]
+    assert (tmp_path / "video.mp4").read_bytes() == b"video"

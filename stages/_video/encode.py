@@ -1,6 +1,5 @@
 """Encoding one segment: H.264 without B-frames, closed GOP, exact times, the same bytes on every run."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from av.video.stream import VideoStream
 
 from stages._video.colour import FULL_RANGE, ColourTags
 from stages.base import Array
+from storage.durable import fsync_file, fsync_folder
 from storage.errors import EnvironmentFault, UsageError
 
 # Ticks a second: exact for 24, 25, 30, 48, 50, 60, 100, 120, 240, for 1000/1001 of 24 to 120, and for milliseconds.
@@ -143,14 +143,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    fsync_file(partial)
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    fsync_folder(path.parent)
 
 
 def _mux(
