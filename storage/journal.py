@@ -33,7 +33,7 @@ def decode_line(line: bytes) -> Record | None:
         if not mark or tail != f'{zlib.crc32(body.encode()):08x}"}}':
             return None
         record = json.loads(body + "}")
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):  # the last: nested too deeply for the parser
         return None
     return record if isinstance(record, dict) else None
 

@@ -33,12 +33,13 @@ def read_manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
+        intact = isinstance(manifest, dict) and manifest.get(_DIGEST) == _digest(manifest)
     except FileNotFoundError as error:
         raise ManifestDamaged(f"{path} is no run directory: it has no run.json") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # nested too deeply for the parser
         raise ManifestDamaged(f"{file} cannot be read ({error}): {_REMEDY}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
-    if isinstance(manifest, dict) and manifest.get(_DIGEST) == _digest(manifest):
+    if intact:
         if found == FORMAT_VERSION:
             _check_video(file, manifest.get("video"))
             return dict(manifest)

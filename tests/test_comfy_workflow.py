@@ -1,17 +1,23 @@
 """ComfyUI workflows: the packaged ones against the schema, injection, refusal of what cannot run."""
 
 import copy
+import io
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from fake_comfy.schema import MODELS, object_info, validate
 
+from stages._comfy.address import parse_server
+from stages._comfy.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Timeouts
 from stages._comfy.inject import Files, Values, inject
 from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
-from storage.errors import InputError
+from storage.errors import GeneratorError, InputError
 
 VALUES = Values(
     width=64,
@@ -182,3 +188,37 @@ def test_text_that_cannot_be_set() -> None:
     data["14"]["inputs"]["text"] = ["12", 0]
     with pytest.raises(InputError, match="--prompt: workflow mine has no CLIPTextEncode"):
         inject(parse_workflow(data, "mine"), VALUES, FILES)
+
+
+@pytest.mark.parametrize("levels", [101, 980, 200_000])
+def test_files_nested_too_deeply_are_refused(tmp_path: Path, levels: int) -> None:
+    path = tmp_path / "workflow.json"
+    path.write_text("[" * levels + "]" * levels)
+    with pytest.raises(InputError, match=r"workflow\.json: is no JSON .*: use Workflow > Export") as caught:
+        load_workflow(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        ComfyClient.object_info,
+        ComfyClient.upload_limit,
+        lambda client: client.history("job"),
+        lambda client: client.submit({}, "client", "job"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_answers_nested_too_deeply(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[ComfyClient], object], status: int
+) -> None:
+    answer = requests.Response()
+    answer.status_code, answer.raw = status, io.BytesIO(b"[" * 200_000)
+    monkeypatch.setattr(ComfyClient, "_once", lambda *_, **__: answer)
+    client = ComfyClient(parse_server("127.0.0.1:9"), Timeouts(), threading.Event())
+    if status == 400 and ask is ComfyClient.upload_limit:
+        assert ask(client) == DEFAULT_UPLOAD_LIMIT_BYTES
+        return
+    with pytest.raises(GeneratorError, match=r"not JSON|refuses") as caught:
+        ask(client)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700

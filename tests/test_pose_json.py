@@ -1,12 +1,15 @@
 """JSON of keypoints: every index, joint by joint, on the demo puppet, and the rules of the readers."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages._pose.openpose_json import cmu_frame, pose_keypoint, pose_keypoint_chunks, raw_frame
+from stages._pose.openpose_read import read_poses
 from stages.base import Array
+from storage.errors import InputError
 from stream.demo import DemoConfig, Scene
 
 # OpenPose's names in OpenPose's order (doc/02_output.md), and COCO-WholeBody's number of each (None: made of two).
@@ -96,3 +99,11 @@ def test_a_clip_is_written_in_pieces(puppet: Array, frames: int) -> None:
     clip = json.loads("".join(pieces))
     assert len(clip) == frames and len(pieces) == frames + 1
     assert all(frame == json.loads(json.dumps(pose_keypoint(puppet, 360, 640))) for frame in clip)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '[{"people": [' + "[" * 900 + "]" * 900 + "]}]"])
+def test_poses_nested_too_deeply_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pose.json").write_text(text)
+    with pytest.raises(InputError, match=r"--pose .*pose\.json: (is no JSON|an entry is neither)") as caught:
+        list(read_poses(tmp_path / "pose.json"))
+    assert "\n" not in str(caught.value)

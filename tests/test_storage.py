@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from stages._video.encode import written_whole
 from storage.arrays import RunArrays, run_arrays
 from storage.durable import remove_partials, write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
-from storage.journal import Journal, read_records
+from storage.journal import Journal, decode_line, read_records
 from storage.rundir import Commit, RunDirectory, clear_run, read_log, read_manifest
 from storage.sizes import format_size, parse_size
 from storage.spans import Span
@@ -198,3 +199,13 @@ def test_on_windows_files_are_flushed_through_a_writable_handle_and_folders_not(
         partial.write_bytes(b"video")
     assert opened == [(tmp_path / "video.mp4.partial", os.O_RDWR)]
     assert (tmp_path / "video.mp4").read_bytes() == b"video"
+
+
+def test_json_nested_too_deeply_is_damage(tmp_path: Path) -> None:
+    deep = '{"a": ' + "[" * 200_000 + "]" * 200_000
+    assert decode_line(f'{deep}, "crc": "{zlib.crc32(deep.encode()):08x}"}}'.encode()) is None
+    for text in (deep + "}", "[" * 200_000, '{"a": ' + "[" * 980 + "]" * 980 + "}"):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(RunDirectoryError, match=r"run\.json (cannot be read|is damaged)") as caught:
+            read_manifest(tmp_path)
+        assert "\n" not in str(caught.value)

@@ -117,11 +117,14 @@ class ComfyClient:
         answer = self.request(method, path, **options)
         if answer.status_code != 200:
             raise refused(self.address.host, f"{method} {path}", answer)
+        return self._parsed(answer, f"{method} {path}")
+
+    def _parsed(self, answer: requests.Response, what: str) -> Json:
         try:
             return answer.json()
-        except requests.exceptions.JSONDecodeError as error:
+        except (requests.exceptions.JSONDecodeError, RecursionError) as error:  # the latter: nested too deeply
             raise GeneratorError(
-                f"{self.address.host} answers {method} {path} with something that is not JSON: {words(answer)}: "
+                f"{self.address.host} answers {what} with something that is not JSON: {words(answer)}: "
                 "is this a ComfyUI server?"
             ) from error
 
@@ -141,7 +144,7 @@ class ComfyClient:
         """Largest upload in bytes: `max_upload_size` of /features, or ComfyUI's default where the server has none."""
         if self._upload_limit is None:
             answer = self.request("GET", "/features")
-            features = answer.json() if answer.status_code == 200 else {}
+            features = self._parsed(answer, "GET /features") if answer.status_code == 200 else {}
             value = features.get("max_upload_size") if isinstance(features, dict) else None
             self._upload_limit = int(value) if value else DEFAULT_UPLOAD_LIMIT_BYTES
         return self._upload_limit
@@ -161,7 +164,7 @@ class ComfyClient:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
         if answer.status_code != 200:
             raise refused(self.address.host, f"the upload of {name}", answer)
-        stored = answer.json()
+        stored = self._parsed(answer, "POST /upload/image")
         return f"{stored['subfolder']}/{stored['name']}" if stored.get("subfolder") else str(stored["name"])
 
     def _too_large(self, name: str, size: int, limit: int) -> str:
@@ -189,7 +192,7 @@ class ComfyClient:
             answer = self._post_prompt(body)
         if answer.status_code != 200:
             raise refused(self.address.host, "the workflow", answer)
-        errors = answer.json().get("node_errors")
+        errors = self._parsed(answer, "POST /prompt").get("node_errors")
         if errors:  # one good and one bad output is answered 200
             self.cancel(prompt_id)
             raise GeneratorError(f"{self.address.host} refuses a part of the workflow: {node_errors(errors)}")
@@ -278,7 +281,7 @@ def refused(host: str, what: str, answer: requests.Response) -> GeneratorError:
     """The error for an answer that is not 200, with the server's own words."""
     try:
         body = answer.json()
-    except requests.exceptions.JSONDecodeError:
+    except (requests.exceptions.JSONDecodeError, RecursionError):  # the latter: nested too deeply
         body = None
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         error = body["error"]

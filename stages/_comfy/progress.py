@@ -56,7 +56,7 @@ class ProgressSocket:
             return {}  # a preview picture: big-endian event number, then an image
         try:
             message = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: nested too deeply for the parser
             return {}
         return message if isinstance(message, dict) else {}
 

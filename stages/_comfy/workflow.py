@@ -24,6 +24,8 @@ LOADERS = {"LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
 """Classes that read an uploaded file, and the input that takes its name."""
 SAMPLERS = ("KSampler", "KSamplerAdvanced")
 OUTPUTS = ("SaveImage", "PreviewImage")
+MAX_DEPTH = 100
+"""Levels of a workflow file; real ones have about 8."""
 PACKAGED = ("vace_template", "vace_gguf", "vace_reference", "vace_vhs", "vace_two_contexts")
 
 
@@ -72,11 +74,23 @@ def load_workflow(path: Path) -> Workflow:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        _check_depth(data)
     except OSError as error:
         raise InputError(f"--workflow {path}: cannot be read ({error.strerror}): give a workflow's JSON") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested too deeply for the parser
         raise InputError(f"--workflow {path}: is no JSON ({error}): use Workflow > Export (API)") from error
     return parse_workflow(data, str(path))
+
+
+def _check_depth(data: Json) -> None:
+    """Refuse, as the parser does at about 1000 levels, what copying and sending would be too deep for."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        if not inner:
+            return
+        level = [value for values in inner for value in values]
+    raise RecursionError(f"nested more than {MAX_DEPTH} levels deep")
 
 
 def parse_workflow(data: Json, name: str) -> Workflow:

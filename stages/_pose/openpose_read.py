@@ -41,7 +41,7 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--pose {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested too deeply for the parser
         raise InputError(f"--pose {path}: is no JSON ({error})") from error
 
 
@@ -65,7 +65,7 @@ def frame_keypoints(frame: Any, origin: Path) -> Array:
         for name, span in _PARTS:
             points = _points(person, name)
             keypoints[span][: len(points)] = points[: span.stop - span.start]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"--pose {origin}: an entry is neither CMU OpenPose nor POSE_KEYPOINT ({error!r})") from error
     keypoints[:, 2] = keypoints[:, 2].clip(0, 1)
     return keypoints
