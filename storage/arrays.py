@@ -159,7 +159,7 @@ class RunArrays:
         for entry in os.scandir(self.path / name):
             kind, _, rest = entry.name.partition(".")
             index = rest.partition(".")[0]
-            if kind == "c" and index.isdigit() and (int(index) + 1) * self.chunk_frames <= stop:
+            if kind == "c" and index.isdecimal() and (int(index) + 1) * self.chunk_frames <= stop:
                 freed += entry.stat().st_size
                 Path(entry.path).unlink()
         return freed
@@ -220,7 +220,7 @@ class RunArrays:
     def blocks(self, name: str) -> list[int]:
         """The windows for which a block of this name is kept."""
         folder = self.path / "state" / name
-        return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit()) if folder.is_dir() else []
+        return sorted(int(child.name) for child in folder.iterdir() if child.name.isdecimal()) if folder.is_dir() else []
 
     def block_names(self) -> list[str]:
         """Names under which blocks and states are kept."""
@@ -253,7 +253,7 @@ class RunArrays:
             header = json.loads(blob[8 : 8 + length])
             values = json.loads(header["__metadata__"]["values"])
             return values, dict(safetensors.numpy.load(blob))
-        except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        except (ValueError, KeyError, RecursionError, safetensors.SafetensorError) as error:
             raise RunDirectoryError(f"{self.path}/state/{stage}/{window} is damaged ({error!r})") from error
 
 

@@ -132,7 +132,7 @@ class MetadataFiles:
     def _read(self, name: str) -> Any:
         try:
             return json.loads((self.root / name).read_bytes())
-        except (OSError, ValueError):  # missing or damaged: the caller says so
+        except (OSError, ValueError, RecursionError):  # missing or damaged: the caller says so
             return None
 
     def _write(self, name: str, metadata: Mapping[str, Any]) -> None:

@@ -88,7 +88,7 @@ def read_calibration(path: Path | None = None) -> Calibration:
         if values["format"] != FORMAT:
             return Calibration()
         return Calibration({str(key): float(value) for key, value in values["seconds"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Calibration()  # it is only a cache: the next run writes it anew
 
 

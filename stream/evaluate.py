@@ -146,7 +146,7 @@ def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
         raise InputError(
             f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"--metadata {metadata}: is not what `skate export` wrote: give its tracking_metadata.json"
         ) from error
