@@ -98,12 +98,16 @@ class ComfyStage(Stage):
             raise UsageError("the ComfyUI generator needs --server HOST:PORT")
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
         self._workflow = self._load_workflow()
-        self._reference = read_reference(self.config.reference) if self.config.reference else None
+        self._reference = self._read_reference()
         timeouts = self.config.timeouts()
         self._stop.clear()
         self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
         self._pool.each_alive(self._check)
         self._threads = ThreadPoolExecutor(max_workers=len(addresses), thread_name_prefix="comfyui")
+
+    def _read_reference(self) -> Array | None:
+        config = self.config
+        return read_reference(config.reference, config.max_pixels) if config.reference else None
 
     def _load_workflow(self) -> Workflow:
         config = self.config

@@ -5,13 +5,16 @@ Both read a folder or a file in step with the video, so memory stays flat and a 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from stages._picture import decode_picture
 from stages._pose.openpose_read import read_poses
+from stages._video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.plain import plain_frames
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from stages.prompts import Box, ObjectPrompt
@@ -20,21 +23,25 @@ from storage.errors import InputError
 WHITE = 128  # from here on a pixel of a mask picture is the object
 
 
-def read_masks(path: Path) -> Iterator[Array]:
+def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Array]:
     """Masks `[H, W]` bool in order of frames: from a folder of PNGs in order of their names, or from a video.
 
     Raises:
-        InputError: when there is nothing readable.
+        InputError: when there is nothing readable, or a mask of more than `max_pixels`.
     """
     if not path.is_dir():
-        for frame in plain_frames(path):
+        for frame in plain_frames(path, VideoLimits(max_pixels)):
             yield frame[..., 0] >= WHITE
         return
     files = sorted(path.glob("*.png"))
     if not files:
         raise InputError(f"{path}: has no PNG in it")
     for file in files:
-        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+        mask = decode_picture(data, cv2.IMREAD_GRAYSCALE, str(file), max_pixels, "give masks of the video's size")
         if mask is None:
             raise InputError(f"{file}: cannot be read as a PNG")
         yield mask >= WHITE
@@ -137,8 +144,8 @@ class GivenMasksStage(_Given):
     reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
     writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
 
-    def __init__(self, path: Path, prompt: ObjectPrompt) -> None:
-        super().__init__(path, "--masks", read_masks)
+    def __init__(self, path: Path, prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        super().__init__(path, "--masks", partial(read_masks, max_pixels=max_pixels))
         self._prompt = prompt
 
     def process(self, window: Window, inputs: Inputs) -> Output:

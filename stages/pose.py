@@ -14,6 +14,7 @@ from stages._pose.place import prompt_box
 from stages._pose.session import SessionOptions, open_session
 from stages._pose.skeleton import BODY, JOINTS
 from stages._pose.smooth import Filter, no_filter, one_euro
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside
 from storage.errors import UsageError
@@ -55,6 +56,7 @@ class PoseConfig:
         pose_input, detector_input: (width, height) where a model leaves its input size open.
         batch: crops a run; None = by device.
         threads: threads inside one operator; 0 = one a core.
+        max_pixels: width times height of the largest mask that is read.
     """
 
     pose_path: str
@@ -70,6 +72,7 @@ class PoseConfig:
     detector_input: tuple[int, int] | None = None
     batch: int | None = None
     threads: int = 0
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
         if self.smooth not in SMOOTH:
@@ -176,7 +179,7 @@ class PoseStage(Stage):
         from stages._pose.detector import PersonDetector
         from stages._pose.estimator import PoseEstimator
 
-        self._object = prompt_box(config.prompt)
+        self._object = prompt_box(config.prompt, config.max_pixels)
         self._detector = PersonDetector(
             sessions[0], config.detector_path, config.score_threshold, config.detector_input
         )

@@ -133,6 +133,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
         pose_style=config.pose_style,
         timeout_s=config.timeout,
         free_after=config.shares_gpu,
+        max_pixels=config.max_pixels,
     )
 
 
@@ -152,7 +153,7 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
         tracking: list[Stage] = [
             decode,
             GivenPoseStage(Path(config.pose_file)),
-            GivenMasksStage(Path(config.masks), config.prompt),
+            GivenMasksStage(Path(config.masks), config.prompt, config.max_pixels),
         ]
         return [*tracking, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
     pose = PoseConfig(
@@ -166,6 +167,7 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
         device=config.device,
         pose_input=models["pose"].input_size,
         detector_input=models["detector"].input_size,
+        max_pixels=config.max_pixels,
     )
     track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
     stages: list[Stage] = [decode, PoseStage(pose), TrackStage(track, sam)]

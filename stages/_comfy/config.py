@@ -8,6 +8,7 @@ from stages._comfy.colour import Correction
 from stages._comfy.condition import Guides
 from stages._comfy.sizes import check_size
 from stages._region import check_region
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import State
 from storage.errors import UsageError
 
@@ -40,6 +41,7 @@ class ComfyConfig:
         patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
         connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
         free_after: ask the server to unload its models after each window (tracking needs the room).
+        max_pixels: width times height of the largest reference that is read.
     """
 
     servers: tuple[str, ...] = free(default=())
@@ -67,6 +69,7 @@ class ComfyConfig:
     request_s: float = free(default=120.0)
     poll_s: float = free(default=1.0)
     free_after: bool = free(default=False)
+    max_pixels: int = free(default=DEFAULT_MAX_PIXELS)
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate)

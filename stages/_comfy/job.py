@@ -15,6 +15,7 @@ from stages._comfy.inject import Files, Values, inject
 from stages._comfy.progress import ProgressSocket, read_message
 from stages._comfy.transport import decode_png, encode_video
 from stages._comfy.workflow import Graph, Workflow
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array, Json
 from storage.errors import GeneratorError
 
@@ -206,7 +207,7 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: dict[str, Json]) -> Array
         )
     frames = np.empty((values.length, values.height, values.width, 3), dtype=np.uint8)
     for target, image in zip(frames, found, strict=True):
-        picture = _picture(client, image)
+        picture = _picture(client, image, max(values.width * values.height, DEFAULT_MAX_PIXELS))
         if picture.shape != target.shape:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             raise GeneratorError(
@@ -217,14 +218,14 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: dict[str, Json]) -> Array
     return frames
 
 
-def _picture(client: ComfyClient, image: ImageRef) -> Array:
+def _picture(client: ComfyClient, image: ImageRef, max_pixels: int) -> Array:
     data = client.view(image)
     if data is None:
         raise StaleOutput(
             f"ComfyUI at {client.address.host} names {image.filename} but has it no more: "
             "leave its output folder alone while a run goes on"
         )
-    return decode_png(data, image.filename)
+    return decode_png(data, image.filename, max_pixels)
 
 
 def devices(stats: dict[str, Json]) -> list[dict[str, Json]]:

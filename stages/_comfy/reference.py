@@ -7,21 +7,23 @@ import numpy as np
 
 from stages._comfy.sizes import Size
 from stages._comfy.transport import encode_png
+from stages._picture import decode_picture
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array
 from storage.errors import InputError
 
 
-def read_reference(path: str) -> Array:
+def read_reference(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Array:
     """`[H, W, 3]` uint8 RGB; what is transparent becomes white.
 
     Raises:
-        InputError: when the file is no picture.
+        InputError: when the file is no picture, or one of more than `max_pixels`.
     """
     try:
-        data = np.frombuffer(Path(path).read_bytes(), dtype=np.uint8)
+        data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"--reference {path}: cannot be read ({error.strerror})") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    picture = decode_picture(data, cv2.IMREAD_UNCHANGED, f"--reference {path}", max_pixels)
     if picture is None or picture.dtype != np.uint8:
         raise InputError(f"--reference {path}: is no 8-bit picture: give a PNG or JPEG")
     if picture.ndim == 2:

@@ -11,6 +11,8 @@ import av
 import cv2
 import numpy as np
 
+from stages._picture import decode_picture
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array
 from storage.errors import GeneratorError
 
@@ -49,15 +51,17 @@ def encode_png(image: Array) -> bytes:
     return data.tobytes()
 
 
-def decode_png(data: bytes, name: str) -> Array:
+def decode_png(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Array:
     """`[H, W, 3]` uint8 RGB of PNG bytes; an alpha channel is dropped.
 
     Raises:
-        GeneratorError: when the bytes are no 8-bit picture.
+        GeneratorError: when the bytes are no 8-bit picture, or one of more than `max_pixels`.
     """
-    picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    remedy = "remove what scales the output in the workflow"
+    what = f"output {name} of the server"
+    picture = decode_picture(data, cv2.IMREAD_UNCHANGED, what, max_pixels, remedy, GeneratorError)
     if picture is None or picture.dtype != np.uint8:
-        raise GeneratorError(f"output {name} of the server is no 8-bit PNG ({len(data)} bytes): use a SaveImage node")
+        raise GeneratorError(f"{what} is no 8-bit PNG ({len(data)} bytes): use a SaveImage node")
     if picture.ndim == 2:
         return np.repeat(picture[..., None], 3, axis=2)
     rgb: Array = np.ascontiguousarray(picture[..., 2::-1])

@@ -5,17 +5,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stages._picture import decode_picture
+from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.prompts import Box, ObjectPrompt
 from storage.errors import InputError
 
 WHITE = 128  # from this grey value on, a pixel of the mask belongs to the object
 
 
-def prompt_box(prompt: ObjectPrompt) -> Box:
+def prompt_box(prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> Box:
     """The box itself, or the bounding box of the points on the object, or of the mask.
 
     Raises:
-        InputError: no point lies on the object; the mask is missing, unreadable or black.
+        InputError: no point lies on the object; the mask is missing, unreadable, black, or of more than `max_pixels`.
     """
     if prompt.box is not None:
         return prompt.box
@@ -28,7 +30,11 @@ def prompt_box(prompt: ObjectPrompt) -> Box:
         return float(left), float(top), float(right), float(bottom)
     if not Path(prompt.mask_png).is_file():
         raise InputError(f"--object-mask {prompt.mask_png} does not exist: give a PNG of the frame's size")
-    mask = cv2.imread(prompt.mask_png, cv2.IMREAD_GRAYSCALE)
+    try:
+        data = Path(prompt.mask_png).read_bytes()
+    except OSError as error:
+        raise InputError(f"--object-mask {prompt.mask_png} cannot be read: {error.strerror}") from error
+    mask = decode_picture(data, cv2.IMREAD_GRAYSCALE, f"--object-mask {prompt.mask_png}", max_pixels)
     if mask is None:
         raise InputError(f"--object-mask {prompt.mask_png} cannot be read: give an 8-bit PNG of the frame's size")
     ys, xs = np.nonzero(mask >= WHITE)

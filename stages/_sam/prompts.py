@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stages._picture import decode_picture
 from stages.base import Array
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
 from storage.errors import InputError, UsageError
@@ -125,7 +126,8 @@ def load_mask(path: str, digest: str | None, height: int, width: int) -> Array:
         raise InputError(
             f"--object-mask {path} has sha256 {found}, the run was begun with {digest}: put the old file back"
         )
-    grey = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
+    needed = f"give a mask of the upright frame's size, {width}x{height}"
+    grey = decode_picture(content, cv2.IMREAD_GRAYSCALE, f"--object-mask {path}", height * width, needed)
     if grey is None:
         raise InputError(f"--object-mask {path} is not a picture: give a PNG, white on the object, black elsewhere")
     if grey.shape != (height, width):
