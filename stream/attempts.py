@@ -174,6 +174,7 @@ class ClosedLoop:
         self._steps.rewind(generator, window.index)
         fresh: dict[str, Array] = {}
         inputs = self._steps.inputs(generator, window, fresh)
+        self._steps.make_way()
         output = generator.generate(window, inputs, settings.attempt, settings.dilate, settings.strength)
         info = {**output.info, **vars(settings)}
         done = {"generate": Done(written_span(generator, window), Output(output.arrays, info), 0.0)}

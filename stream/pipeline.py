@@ -60,12 +60,11 @@ class Pipeline:
         self.tracking = [stage for stage in stages[1:] if stage.name in TRACKING]
         self.making = [stage for stage in stages[1:] if stage.name not in TRACKING]
         self.plan = plan
-        self.steps = Steps(run, stages, source)
+        self.steps = Steps(run, stages, source, courtesy)
         self.reporter = reporter
         self.droppable = DROPPABLE[keep]
         self.interrupts = interrupts or InterruptShield()
         self.guard = guard
-        self.courtesy = courtesy
         self.retry: Retry | None = None
 
     def process(self) -> int:
@@ -104,9 +103,6 @@ class Pipeline:
         fresh: dict[str, Array] = {}  # what this window's stages hand on in memory
         for stage in stages:
             if self.run.log.get(stage.name, window.index) is None:
-                if self.courtesy and stage.name == "generate":
-                    for other in self.steps.stages.values():
-                        other.leave_gpu()
                 done = self.steps.work(stage, window, fresh)
                 self._commit(stage, window.index, done, stage.get_state())
                 self.steps.hold(stage, window, done.output)

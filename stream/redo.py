@@ -58,7 +58,7 @@ def preparation(windows: Sequence[int], seed: int, text: str) -> Prepare:
         first = min(*windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
         run.note_redo(windows, seed, text)
         run.revoke(("blend", "sink", "score"), first)
-        with Steps(run, session.stages(reporter), session.source(run)) as steps:
+        with Steps(run, *session.parts(run, reporter), session.config.shares_gpu) as steps:
             for window in known[first : max(windows) + 1]:
                 fresh: dict[str, Array] = {}
                 if window.index in windows:

@@ -32,6 +32,7 @@ def repair_run(
     plan: WindowPlan,
     build: Callable[[], tuple[Sequence[Stage], FrameSource]],
     note: Callable[[str], None],
+    courtesy: bool = False,
 ) -> Damage:
     """Verify everything that is committed, and make again what is damaged; returns what was.
 
@@ -39,6 +40,7 @@ def repair_run(
         run: locked. plan: of the clip.
         build: makes the stages, closed, and the source of dropped frames; only called when something is damaged.
         note: takes a line for the person who watches.
+        courtesy: as for `Steps`.
 
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
@@ -55,7 +57,7 @@ def repair_run(
     needed = Needed(run.log, stages, windows, damage).all(tasks)
     note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, stages)}")
     order = {stage.name: position for position, stage in enumerate(stages)}
-    with Steps(run, stages, source) as steps:
+    with Steps(run, stages, source, courtesy) as steps:
         fresh: dict[str, Array] = {}
         before = -1
         for name, index in sorted(needed, key=lambda task: (task[1], order[task[0]])):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,10 @@ class Session:
         """The stages, closed; of another config of generation where one is given."""
         return build_stages(config or self.config, self.models, self.manifest, self.out, reporter)
 
+    def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[list[Stage], FrameSource]:
+        """The stages, closed, and the source."""
+        return self.stages(reporter), self.source(run)
+
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
         return FrameSource(run.arrays, run.log, decode_config(self.config))
@@ -245,7 +250,8 @@ def _drive(session: Session, reporter: Reporter, prepare: Prepare | None = None)
         with open_run(config, session.manifest, session.out) as run:
             if config.keep == "all":
                 run.keep_all()
-            repair_run(run, config.plan, lambda: (session.stages(reporter), session.source(run)), reporter.note)
+            build = partial(session.parts, run, reporter)
+            repair_run(run, config.plan, build, reporter.note, config.shares_gpu)
             prepare = prepare or unfinished_redo(run)
             if prepare is not None:
                 prepare(run, session, reporter)

@@ -32,10 +32,16 @@ class Steps:
     Used as a context manager: every stage that was opened is closed on the way out.
     """
 
-    def __init__(self, run: RunDirectory, stages: Sequence[Stage], source: FrameSource) -> None:
+    def __init__(self, run: RunDirectory, stages: Sequence[Stage], source: FrameSource, courtesy: bool = False) -> None:
+        """
+        Args:
+            run: the locked run directory. stages: in order, closed. source: of frames dropped from the store.
+            courtesy: whether the other models leave the GPU before a window is generated on it.
+        """
         self.run = run
         self.stages = {stage.name: stage for stage in stages}
         self.source = source
+        self._courtesy = courtesy
         self._recent = RecentArrays()
         self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
         self._first: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {}  # the states before the first window
@@ -63,6 +69,8 @@ class Steps:
         if committed is not None and not anew:  # a repair: the same once more
             stage.repeat(committed["info"])
         inputs = self.inputs(stage, window, fresh)
+        if stage.name == "generate":
+            self.make_way()
         started = time.perf_counter()
         output = stage.process(window, inputs)
         seconds = time.perf_counter() - started
@@ -71,6 +79,12 @@ class Steps:
             if name not in self.run.arrays.specs or stage.writes.get(name) == "final":
                 fresh[name] = values
         return Done(written_span(stage, window), output, seconds)
+
+    def make_way(self) -> None:
+        """A window is about to be generated: under `courtesy` the models leave the GPU."""
+        if self._courtesy:
+            for stage in self.stages.values():
+                stage.leave_gpu()
 
     def hold(self, stage: Stage, window: Window, output: Output) -> None:
         """Keep what the stage wrote and committed of the window's new frames in memory, for the stages behind it."""

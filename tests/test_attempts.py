@@ -61,6 +61,10 @@ class Generate(Stage):
         self.shifts = shifts
         self.calls: list[tuple[int, int, int | None, float | None]] = []
         self.state = Count()
+        self.told_to_leave = 0
+
+    def leave_gpu(self) -> None:
+        self.told_to_leave += 1
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         return self.generate(window, inputs)
@@ -70,6 +74,7 @@ class Generate(Stage):
     ) -> Output:
         assert self.state.windows == window.index, "an attempt starts from the state before its window"
         self.calls.append((window.index, attempt, dilate, strength))
+        assert self.told_to_leave in (0, len(self.calls)), "models leave the GPU before every attempt, or never"
         self.state = Count(window.index + 1)
         raw = inputs.arrays["frames"].copy()
         shift = self.shifts[window.index][attempt]
@@ -128,7 +133,13 @@ class Source:
         pass
 
 
-def process(path: Path, shifts: Sequence[Sequence[int]], retries: int, stop_after: int | None = None) -> Generate:
+def process(
+    path: Path,
+    shifts: Sequence[Sequence[int]],
+    retries: int,
+    stop_after: int | None = None,
+    courtesy: bool = False,
+) -> Generate:
     manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
     with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
         generate = Generate(shifts)
@@ -138,7 +149,7 @@ def process(path: Path, shifts: Sequence[Sequence[int]], retries: int, stop_afte
 
         stages = [Decode(), Track(), generate, *judges(run.segments)]
         source: Any = Source(run)
-        pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all")
+        pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
             run, pipeline.steps, judges, retries, 0.9, dilate=8, strength=None, told=lambda *_: None, note=print
         )
@@ -198,6 +209,13 @@ def test_the_best_of_bad_attempts_is_kept(tmp_path: Path) -> None:
     iou, attempts = result(tmp_path)
     assert attempts[2] == 1 and [record["attempt"] for record in RunReader(tmp_path).log.attempts[2]] == [1, 2]
     assert min(iou) == pytest.approx(6 / 10)
+
+
+def test_the_gpu_is_left_to_every_attempt(tmp_path: Path) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[2] = [4, 2, 6]
+    generate = process(tmp_path, shifts, retries=2, courtesy=True)
+    assert generate.told_to_leave == len(generate.calls) > WINDOWS
 
 
 def test_the_first_attempt_stands_where_none_is_better(tmp_path: Path) -> None:
