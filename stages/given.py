@@ -47,15 +47,15 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
         yield mask >= WHITE
 
 
-def first_prompt(masks: Path) -> ObjectPrompt:
+def first_prompt(masks: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ObjectPrompt:
     """A box around the object on the first frame that has one: the prompt for scoring.
 
     Raises:
-        InputError: when no mask has a pixel.
+        InputError: when no mask has a pixel, or one has more than `max_pixels`.
     """
     if not masks.exists():
         raise InputError(f"--masks {masks}: no such folder or video")
-    for index, mask in enumerate(read_masks(masks)):
+    for index, mask in enumerate(read_masks(masks, max_pixels)):
         if mask.any():
             y, x = np.nonzero(mask)
             box: Box = (float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1))

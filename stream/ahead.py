@@ -26,7 +26,6 @@ class DecodeAhead:
     """
 
     def __init__(self, stage: Stage, plan: WindowPlan, first: int, depth: int = 1) -> None:
-        self.peak_depth = 0
         self._stage = stage
         self._plan = plan
         self._next = first
@@ -45,7 +44,6 @@ class DecodeAhead:
     def hand_over(self, decoded: Decoded) -> None:
         """Put a window into the queue, once there is room."""
         self._queue.put(decoded)
-        self.peak_depth = max(self.peak_depth, self._queue.qsize())
 
     def close(self) -> None:
         """Stop the thread and wait for it; may be called twice."""

@@ -81,7 +81,7 @@ def given_config(video: str, masks: Path, pose_file: Path, options: dict[str, An
 
     given = {
         **options,
-        "prompt": first_prompt(masks),
+        "prompt": first_prompt(masks, options["max_pixels"]),
         "masks": str(masks.resolve()),
         "pose_file": str(pose_file.resolve()),
         "device": resolve_device(options["device"]),

@@ -7,6 +7,7 @@ import click
 
 from storage.errors import UsageError
 from stream.cli.options import (
+    DECODE_LIMITS,
     GATE_OPTIONS,
     GENERATION_OPTIONS,
     LIMIT_OPTIONS,
@@ -28,7 +29,7 @@ _SCORING = MODEL_OPTIONS[:2]
 
 @click.command("generate", cls=GroupedCommand)
 @click.argument("source", metavar="RUN|VIDEO")
-@stack([OUT, *_GIVEN, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS])
+@stack([OUT, *_GIVEN, *DECODE_LIMITS, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS])
 def generate_command(source: str, **options: Any) -> int:
     """Generate from tracking that is done.
 

@@ -190,6 +190,11 @@ PROMPT_OPTIONS = [
     ),
 ]
 
+DECODE_LIMITS = [
+    option("input", "--max-bad-frames", type=int, default=100, help="Damaged frames concealed before giving up."),
+    option("input", "--max-pixels", type=int, default=8192 * 4320, help="Pictures with more pixels are refused."),
+]
+
 INPUT_OPTIONS = [
     option("input", "--fps", type=float, help="Resample to this rate, frames/s.  [default: keep the times]"),
     option("input", "--correct", type=CORRECTION, multiple=True, help="Its box on a later frame; repeatable."),
@@ -201,8 +206,7 @@ INPUT_OPTIONS = [
         default="ignore",
         help="What a hard cut in the clip does.",
     ),
-    option("input", "--max-bad-frames", type=int, default=100, help="Damaged frames concealed before giving up."),
-    option("input", "--max-pixels", type=int, default=8192 * 4320, help="Frames with more pixels are refused."),
+    *DECODE_LIMITS,
 ]
 
 GENERATION_OPTIONS = [
