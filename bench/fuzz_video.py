@@ -83,6 +83,7 @@ def main() -> int:
                 print(f"seed {seed} {base.suffix}: {verdict}: {last}", flush=True)
     bad = sum(count for what, count in codes.items() if what not in map(str, GOOD))
     record = {
+        "command": " ".join(["python bench/fuzz_video.py", *sys.argv[1:]]),
         "runs": len(runs),
         "bad": bad,
         "ended": dict(sorted(codes.items())),
