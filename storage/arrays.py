@@ -220,7 +220,8 @@ class RunArrays:
     def blocks(self, name: str) -> list[int]:
         """The windows for which a block of this name is kept."""
         folder = self.path / "state" / name
-        return sorted(int(child.name) for child in folder.iterdir() if child.name.isdecimal()) if folder.is_dir() else []
+        names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def block_names(self) -> list[str]:
         """Names under which blocks and states are kept."""
