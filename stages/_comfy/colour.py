@@ -6,6 +6,7 @@ of their l-alpha-beta, and bounded, so that a change of content cannot turn into
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -137,8 +138,9 @@ def apply(correction: Correction, frame: Array, where: Array) -> Array:
     return result
 
 
+@lru_cache(maxsize=1)
 def dither(height: int, width: int) -> Array:
-    """`[height, width, 3]` float64 in 0..1 whose mean over any small area is close to 0.5.
+    """`[height, width, 3]` float64 in 0..1, read-only, whose mean over any small area is close to 0.5.
 
     Interleaved gradient noise (Jimenez, Next Generation Post Processing in Call of Duty, 2014), each channel in another
     phase.
@@ -146,6 +148,7 @@ def dither(height: int, width: int) -> Array:
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     phases = [0.06711056 * (columns + 5.588238 * channel) + 0.00583715 * rows for channel in range(3)]
     noise: Array = np.mod(52.9829189 * np.mod(np.stack(phases, axis=2), 1.0), 1.0)
+    noise.flags.writeable = False  # all frames of a run share it
     return noise
 
 

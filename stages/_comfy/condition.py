@@ -96,7 +96,9 @@ def condition(
         if guides.separate_pose:
             pose = skeletons if guides.skeleton else np.zeros_like(skeletons)
         else:
-            drawn = region_small & (skeletons.max(axis=3) >= INK)
+            red, green, blue = (skeletons[..., channel] for channel in range(3))
+            brightest = np.maximum(np.maximum(red, green), blue)  # several times as fast as .max(axis=3)
+            drawn = region_small & (brightest >= INK)
             control[drawn] = skeletons[drawn]
     mask = np.where(region_small, np.uint8(255), np.uint8(0))
     kept = kept_frames(len(tail), length)
