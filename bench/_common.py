@@ -16,9 +16,9 @@ import psutil
 from bench.machine import command_line, machine
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, SkateError
-from stream import events
-from stream.tables import text_table
-from stream.versions import versions
+from stream.options.versions import versions
+from stream.progress import events
+from stream.report.tables import text_table
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = re.compile(r"\[\n\s*((?:null|-?\d[-+.\de]*)(?:,\n\s*(?:null|-?\d[-+.\de]*))*)\n\s*\]")  # indented JSON

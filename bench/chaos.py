@@ -33,7 +33,7 @@ from _server_chaos import comfy_case, disturbances, disturbed, start  # noqa: E4
 from _zygote import Zygote  # noqa: E402
 from fake_comfy.process import ServerProcess  # noqa: E402
 
-from stream.versions import versions  # noqa: E402
+from stream.options.versions import versions  # noqa: E402
 
 RECORDS = ROOT / "bench" / "records"
 WAYS = ("deleted", "truncated", "flipped")

@@ -43,9 +43,9 @@ from stages.base import Inputs, Window
 from stages.decode import DecodeConfig, DecodeStage
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
-from stream.ahead import DecodeAhead
-from stream.tables import text_table
-from stream.windows import WindowPlan
+from stream.engine.ahead import DecodeAhead
+from stream.engine.windows import WindowPlan
+from stream.report.tables import text_table
 
 BLOCK_FRAMES = 60
 WARM_BLOCKS = 2  # both buffers of the decode stage are new in them

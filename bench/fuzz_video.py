@@ -24,7 +24,7 @@ from _crash import Case, make_case  # noqa: E402
 from _fuzz import mutate, write_bases  # noqa: E402
 from _zygote import Ended, Zygote  # noqa: E402
 
-from stream.versions import versions  # noqa: E402
+from stream.options.versions import versions  # noqa: E402
 
 RECORD = ROOT / "bench" / "records" / "fuzz_video.json"
 LIMIT_SECONDS = 90.0

@@ -25,8 +25,8 @@ from bench.random_pose_models import write_detector, write_pose
 from bench.summary import record_of
 from stages._sam.checkpoint import read_config
 from stages._sam.model import build_predictor
-from stream.settings import resolve_device
-from stream.versions import versions
+from stream.options.settings import resolve_device
+from stream.options.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = 30

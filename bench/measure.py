@@ -25,13 +25,13 @@ from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import clear_run
 from storage.spans import Span
-from stream.config import RunConfig
 from stream.demo import DemoConfig
 from stream.demo.job import demo_config
-from stream.events import make_reporter
-from stream.session import start
-from stream.settings import config_from_options, local_video
-from stream.versions import versions
+from stream.options.config import RunConfig
+from stream.options.settings import config_from_options, local_video
+from stream.options.versions import versions
+from stream.progress.events import make_reporter
+from stream.run.lifecycle import start
 
 CUT_FRAMES = 60  # in memory at once while a clip is cut
 CUT_CRF = 12

@@ -38,8 +38,8 @@ from stages._video.plain import plain_frames
 from stages.base import Array
 from storage.arrays import RunArrays, run_arrays
 from stream.demo import DemoConfig, Scene
-from stream.tables import text_table
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
+from stream.report.tables import text_table
 
 CHUNK_FRAMES = WindowPlan(81, 21).chunk_frames
 WHATS = ("frames", "masks")

@@ -14,7 +14,7 @@ import requests
 
 from bench.clocks import Clock, compute_seconds, difference
 from storage.spans import Span
-from stream.events import Reporter, rss_bytes
+from stream.progress.events import Reporter, rss_bytes
 
 SAMPLE_SECONDS = 0.02
 SERVER_SECONDS = 1.0  # between looks at a ComfyUI server's /system_stats

@@ -27,8 +27,8 @@ from stages.base import Array
 from storage.errors import InputError
 from storage.metadata import CODEC
 from stream.demo import DemoConfig, Scene
-from stream.tables import text_table
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
+from stream.report.tables import text_table
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
 CHUNKS = (1, 3, 9, 27)

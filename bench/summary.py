@@ -9,7 +9,7 @@ from bench.plots import highest
 from bench.probe import Row
 from bench.slopes import slope_of
 from storage.sizes import format_size
-from stream.tables import text_table
+from stream.report.tables import text_table
 
 MEMORY = ("rss", "vram_torch", "vram_process", "gpu_used", "vram_comfyui")
 LEAST_SHARE = 0.002  # of the run: smaller sections are left out of the text

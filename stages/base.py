@@ -24,7 +24,7 @@ Json = Any  # what json.dumps takes; numbers, strings, lists and dicts
 
 @dataclass(frozen=True)
 class Window:
-    """One step of the chain (see the picture in `stream/windows.py`).
+    """One step of the chain (see the picture in `stream/engine/windows.py`).
 
     Attributes:
         index: k, counted from 0.

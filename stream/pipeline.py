@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from stages.base import Array, Stage, State, Window
 from storage.rundir import RunDirectory
 from storage.spans import Span
-from stream.ahead import DecodeAhead
-from stream.arenas import give_back_free_memory
-from stream.events import Reporter
-from stream.signals import InterruptShield
-from stream.source import FrameSource, InputGuard
-from stream.steps import Done, Steps, span_of
-from stream.windows import WindowPlan
+from stream.engine.ahead import DecodeAhead
+from stream.engine.arenas import give_back_free_memory
+from stream.engine.signals import InterruptShield
+from stream.engine.source import FrameSource, InputGuard
+from stream.engine.steps import Done, Steps, span_of
+from stream.engine.windows import WindowPlan
+from stream.progress.events import Reporter
 
 __all__ = ["DROPPABLE", "Pipeline", "span_of"]
 

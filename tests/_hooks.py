@@ -41,7 +41,7 @@ def at_decode_commit(window: int, action: str, path: str, other: str = "") -> No
         action: "delete", "truncate" or "replace" (by `other`).
         path: the file.
     """
-    from stream import ahead
+    from stream.engine import ahead
 
     original = ahead.DecodeAhead.take
 
@@ -89,6 +89,6 @@ def no_space(writes: int) -> None:
 
 def unplanned() -> None:
     """The plan takes every run to fit: what happens when the disk fills up all the same."""
-    from stream.plan import Plan
+    from stream.plan.projection import Plan
 
     Plan.check = lambda self: None  # type: ignore[method-assign]

@@ -12,10 +12,10 @@ import numpy as np
 from _sam_fixture import write_small_sam
 
 from stages.prompts import ObjectPrompt
-from stream.config import RunConfig
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.session import start
+from stream.options.config import RunConfig
+from stream.run.lifecycle import start
 
 WIDTH, HEIGHT, FRAMES = 160, 90, 21
 

@@ -35,12 +35,12 @@ PRELOADED = (
     "stages.score",
     "stages.sink",
     "stages.blend",
-    "stream.session",
-    "stream.settings",
-    "stream.status",
+    "stream.run.lifecycle",
+    "stream.options.settings",
+    "stream.run.status",
     "stream.cli.run",
     "stream.cli.status",
-    "stream.summary",
+    "stream.report.closing",
 )
 
 

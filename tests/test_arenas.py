@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from stream.arenas import give_back_free_memory
-from stream.events import rss_bytes
+from stream.engine.arenas import give_back_free_memory
+from stream.progress.events import rss_bytes
 
 BLOCK, BLOCKS, PIN = 3000, 30_000, 100
 

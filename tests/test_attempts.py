@@ -13,10 +13,10 @@ import pytest
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from stages.blend import BlendConfig, BlendStage
 from storage.rundir import RunDirectory, RunReader
-from stream.attempts import ClosedLoop, settings_of
-from stream.events import JsonReporter
+from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
-from stream.windows import WindowPlan
+from stream.progress.events import JsonReporter
+from stream.run.attempts import ClosedLoop, settings_of
 
 PLAN = WindowPlan(5, 2)
 FRAMES, HEIGHT, WIDTH = 14, 8, 24

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stages.base import Array, Inputs, Window
 from stages.blend import BlendConfig, BlendStage, crossfade
 from storage.errors import GeneratorError, RunDirectoryError, UsageError
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 SHAPE = (2, 3, 3)  # a small frame
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from storage.errors import EnvironmentFault, UsageError
-from stream import checks
-from stream.check_comfy import check_server, check_workflow_file
-from stream.check_rows import Row
+from stream.check import checks
+from stream.check.comfy import check_server, check_workflow_file
+from stream.check.rows import Row
 from stream.cli import main
 
 SYSTEM_STATS = {

@@ -16,7 +16,7 @@ from stages.base import Array
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 CLIP = DemoConfig(frames=41, width=96, height=64, seed=2)
 PLAN = WindowPlan(17, 5)

@@ -7,7 +7,7 @@ import pytest
 
 from stages.prompts import Correction, ObjectPrompt
 from storage.errors import UsageError
-from stream.config import CHAIN, RunConfig, config_digest, differences, first_affected
+from stream.options.config import CHAIN, RunConfig, config_digest, differences, first_affected
 
 PROMPT = ObjectPrompt(frame=3, box=(1.0, 2.0, 30.0, 40.0))
 FULL = RunConfig(

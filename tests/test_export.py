@@ -17,11 +17,11 @@ from stages._pose.draw import draw
 from stages._video.plain import plain_frames
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader, write_manifest
-from stream import evaluate
-from stream.assembly import resolve_models, sam_config
-from stream.comparison import BAND, caption, write_comparison
-from stream.config import RunConfig
-from stream.export import export_run
+from stream.options.assembly import resolve_models, sam_config
+from stream.options.config import RunConfig
+from stream.report import evaluate
+from stream.report.comparison import BAND, caption, write_comparison
+from stream.report.export import export_run
 
 
 @pytest.fixture(scope="module")

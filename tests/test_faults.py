@@ -12,7 +12,7 @@ from _crash import Case, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 
 from storage.errors import InputError
-from stream.source import InputGuard
+from stream.engine.source import InputGuard
 
 
 def skate(arguments: list[str], **given: object) -> Ended:

@@ -11,9 +11,9 @@ from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
 from _zygote import Ended, shared_zygote
 
 from storage.rundir import RunReader, read_log
-from stream.comparison import write_comparison
-from stream.recorded import read_run
-from stream.status import Status, read_status, status_text
+from stream.options.recorded import read_run
+from stream.report.comparison import write_comparison
+from stream.run.status import Status, read_status, status_text
 
 OTHER = ("--seed", "11", "--prompt", "brushed steel")
 
@@ -77,7 +77,7 @@ def test_a_comparison_drawn_otherwise_replaces_a_lost_one(
 ) -> None:
     run = copied(made[1], tmp_path)
     (run / "comparison.mp4").unlink()
-    monkeypatch.setattr("stream.comparison.PAPER", (90, 0, 0))  # as another version of Pillow might
+    monkeypatch.setattr("stream.report.comparison.PAPER", (90, 0, 0))  # as another version of Pillow might
     assert invoke(["resume", str(run)]).code in (0, 1)
     assert compared(run) != compared(made[1]) and damaged(run) == []
 

@@ -17,11 +17,11 @@ from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.rundir import RunDirectory
 from storage.spans import Span
-from stream.assembly import resolve_models, sam_config
-from stream.config import RunConfig
-from stream.events import JsonReporter
+from stream.engine.windows import WindowPlan
+from stream.options.assembly import resolve_models, sam_config
+from stream.options.config import RunConfig
 from stream.pipeline import Pipeline
-from stream.windows import WindowPlan
+from stream.progress.events import JsonReporter
 
 HEIGHT, WIDTH, FRAMES = 8, 12, 14
 PLAN = WindowPlan(5, 2)

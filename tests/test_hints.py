@@ -8,9 +8,9 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from _small_run import small_run
 
 from stages.prompts import Correction, ObjectPrompt
-from stream.config import RunConfig
-from stream.hints import mini_hint, past_end_hints
-from stream.summary import closing_hint
+from stream.options.config import RunConfig
+from stream.plan.hints import mini_hint, past_end_hints
+from stream.report.closing import closing_hint
 
 MINI = RunConfig(ObjectPrompt(box=(1, 2, 3, 4)), video="/a/clip.mp4", sam="mini", pose="mini", detector="mini")
 

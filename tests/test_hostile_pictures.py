@@ -23,7 +23,7 @@ from stages.comfyui import ComfyStage
 from stages.given import first_prompt, read_masks
 from stages.prompts import ObjectPrompt
 from storage.errors import GeneratorError, InputError, SkateError
-from stream.evaluate import read_reference as read_metadata
+from stream.report.evaluate import read_reference as read_metadata
 
 HUGE = 40_000
 

@@ -13,10 +13,11 @@ from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest
-from stream import calibration
-from stream import plan as plan_module
-from stream.assembly import Models
-from stream.calibration import (
+from stream.options.assembly import Models
+from stream.options.config import RunConfig
+from stream.plan import calibration
+from stream.plan import projection as plan_module
+from stream.plan.calibration import (
     Calibration,
     calibration_keys,
     duration_text,
@@ -26,8 +27,7 @@ from stream.calibration import (
     read_calibration,
     record_calibration,
 )
-from stream.config import RunConfig
-from stream.plan import Plan, announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
+from stream.plan.projection import Plan, announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
 
 MB = 1_000_000
 MANIFEST: Manifest = {"video": {"width": 1280, "height": 720, "claimed_frames": 201, "claimed_fps": 24.0}}

@@ -15,7 +15,7 @@ from stages.base import Array, Inputs, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.preview import PreviewConfig, PreviewStage
 from storage.errors import UsageError
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 HEIGHT, WIDTH = 72, 96
 Clip = dict[str, Array]

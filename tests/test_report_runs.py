@@ -13,8 +13,8 @@ from _small_run import FRAMES, small_config, small_run
 from storage.errors import RunDirectoryError
 from storage.spans import Span
 from stream.report.collect import Facts
-from stream.reporting import report_run
-from stream.session import start
+from stream.report.of_run import report_run
+from stream.run.lifecycle import start
 
 
 class Asks:

@@ -22,12 +22,12 @@ from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkConfig, SinkStage
 from stages.track import TrackConfig, TrackStage
 from storage.arrays import run_arrays
-from stream.assembly import encoder_settings
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.job import mask_box
+from stream.engine.windows import WindowPlan
+from stream.options.assembly import encoder_settings
 from stream.pipeline import span_of
-from stream.windows import WindowPlan
 
 PLAN = WindowPlan(9, 3)
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)

@@ -12,9 +12,9 @@ from _runs import BOX, small_clip, small_models
 from _screen import Screen, on_terminal
 
 from storage.spans import Span
-from stream.events import PlainReporter, make_reporter
-from stream.progress import IouSoFar, Progress, StageProgress, clock_text, memory_text
-from stream.terminal import Board, TerminalReporter
+from stream.progress.counts import IouSoFar, Progress, StageProgress, clock_text, memory_text
+from stream.progress.events import PlainReporter, make_reporter
+from stream.progress.terminal import Board, TerminalReporter
 
 STAGES = ("decode", "pose", "track", "generate", "blend", "sink", "score")
 needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storage.errors import UsageError
 from storage.spans import Span
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 
 @st.composite

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from storage.errors import Interrupted, SkateError
-from stream.arenas import limit_arenas
+from stream.engine.arenas import limit_arenas
 
 _COMMANDS = {
     "run": ("stream.cli.run:run_command", "Reskin a clip: decode, pose, track, generate, blend, encode, score."),

@@ -35,8 +35,8 @@ def check(
     Everything is really tried. Exit 4 if something is missing that the given options need; what is only missing for
     other options is shown as absent.
     """
-    from stream.check_rows import Row
-    from stream.checks import Wanted, all_rows, verdict
+    from stream.check.checks import Wanted, all_rows, verdict
+    from stream.check.rows import Row
 
     rows: list[Row] = []
     models = {"sam": sam, "pose": pose, "detector": detector}

@@ -44,7 +44,7 @@ def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: i
     clip = DemoConfig(frames=frames, width=clip_size[0], height=clip_size[1], seed=clip_seed)
     summary, truth = run_demo(clip, Path(out), options, as_json)
     if not as_json:
-        from stream.summary import summary_text
+        from stream.report.closing import summary_text
 
         click.echo(summary_text(summary))
         click.echo(truth_text(truth))

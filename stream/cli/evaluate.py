@@ -13,7 +13,7 @@ from storage.errors import UsageError
 from stream.cli.options import INPUT_OPTIONS, JSON, MODEL_OPTIONS, PROMPT_OPTIONS, GroupedCommand, option, stack
 
 if TYPE_CHECKING:
-    from stream.evaluate import FrameIou
+    from stream.report.evaluate import FrameIou
 
 _SAM_OPTIONS = MODEL_OPTIONS[:2]
 _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
@@ -54,7 +54,7 @@ def evaluate_command(run: str | None, **options: Any) -> int:
 
 
 def _left(run: str | None) -> str | None:
-    from stream import evaluate
+    from stream.report import evaluate
 
     return None if run is None else evaluate.left_to_encode(Path(run))
 
@@ -77,7 +77,7 @@ def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
         raise UsageError(
             "evaluate takes one of: RUN; --metadata FILE --generated VIDEO; --original MASKS --generated VIDEO"
         )
-    from stream import evaluate
+    from stream.report import evaluate
 
     if run is not None:
         _refuse_choices()
@@ -90,10 +90,10 @@ def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
 
 def _elsewhere(options: dict[str, Any]) -> Iterator["FrameIou"]:
     from stages._sam.model import SamModel
-    from stream import evaluate
-    from stream.assembly import resolve_models, sam_config
-    from stream.config import RunConfig
-    from stream.settings import corrections_from_options, prompt_from_options, resolve_device
+    from stream.options.assembly import resolve_models, sam_config
+    from stream.options.config import RunConfig
+    from stream.options.settings import corrections_from_options, prompt_from_options, resolve_device
+    from stream.report import evaluate
 
     device = resolve_device(options["device"])
     threshold = 0.90 if options["iou_threshold"] is None else options["iou_threshold"]

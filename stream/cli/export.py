@@ -28,7 +28,7 @@ def export_command(run: str, to: str, pose_style: str | None) -> int:
     """
     from pathlib import Path
 
-    from stream.export import export_run
+    from stream.report.export import export_run
 
     click.echo(export_run(Path(run), Path(to), pose_style))
     return 0

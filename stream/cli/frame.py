@@ -17,7 +17,7 @@ def frame_command(video: str, at: int, to: str) -> int:
     """Write one upright frame of VIDEO with rulers at its edges, to read a box or a point from."""
     from pathlib import Path
 
-    from stream.frames import write_ruled_frame
+    from stream.check.ruler import write_ruled_frame
 
     click.echo(write_ruled_frame(Path(video), at, Path(to)))
     return 0

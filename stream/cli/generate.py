@@ -50,15 +50,15 @@ def generate_command(source: str, **options: Any) -> int:
         )
     if masks is None:
         return _from_run(source, out, options, overwrite, as_json)
-    from stream.session import start
-    from stream.settings import given_config
+    from stream.options.settings import given_config
+    from stream.run.lifecycle import start
 
     config = given_config(source, Path(masks), Path(pose_file), options, out)
     return report_end(start(config, out, overwrite, as_json), as_json)
 
 
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
-    from stream.variation import generate_from_run
+    from stream.run.variation import generate_from_run
 
     context = click.get_current_context()
     chosen = {

@@ -27,7 +27,7 @@ def list_command(long: bool, as_json: bool) -> int:
     """
     from stages.models.registry import DEFAULTS, MODELS, models_folder, state_of
     from storage.sizes import format_size
-    from stream.tables import text_table
+    from stream.report.tables import text_table
 
     if as_json:
         for model in MODELS:

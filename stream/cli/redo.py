@@ -24,7 +24,7 @@ def redo_command(run: str, windows: str, seed: int | None, text: str | None, as_
 
     The run must have been made with --keep all. The window after keeps its generation unless it is named too.
     """
-    from stream.redo import redo
+    from stream.run.redo import redo
 
     numbers = windows.split(",")
     if not all(number.strip().isdecimal() for number in numbers):

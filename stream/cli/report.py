@@ -11,7 +11,7 @@ def report_command(run: str) -> int:
     """Write RUN/report from what is there: summary.json, iou.csv, pictures and index.html."""
     from pathlib import Path
 
-    from stream.reporting import report_run
+    from stream.report.of_run import report_run
 
     report_run(Path(run))
     click.echo(f"{run}/report/index.html")

@@ -42,8 +42,8 @@ EXTRACT_OPTIONS = [
 
 
 def _begin(video: str, options: dict[str, Any], chain: str) -> int:
-    from stream.session import start
-    from stream.settings import config_from_options
+    from stream.options.settings import config_from_options
+    from stream.run.lifecycle import start
 
     out = Path(options.pop("out"))
     as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
@@ -53,8 +53,8 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
 
 def report_end(summary: dict[str, Any], as_json: bool) -> int:
     """Print how a run ended, on stdout; returns the exit code."""
-    from stream.summary import closing_hint, summary_text
-    from stream.terminal import fitting
+    from stream.progress.terminal import fitting
+    from stream.report.closing import closing_hint, summary_text
 
     click.echo(json.dumps({"event": "done", **summary}) if as_json else summary_text(summary))
     hint = closing_hint(Path(summary["run"]))
@@ -86,6 +86,6 @@ def extract_command(video: str, **options: Any) -> int:
 @stack([option("limits", "--timeout", type=float, help="Seconds for one generated window."), JSON])
 def resume_command(run: str, timeout: float | None, as_json: bool) -> int:
     """Continue the interrupted run in RUN; on a finished one, print its result again."""
-    from stream.session import resume
+    from stream.run.lifecycle import resume
 
     return report_end(resume(Path(run), as_json, {} if timeout is None else {"timeout": timeout}), as_json)

@@ -13,7 +13,7 @@ from stream.cli.options import JSON, GroupedCommand, option, stack
 @stack([option("options", "--verify", is_flag=True, help="Check every committed chunk against its digest."), JSON])
 def status_command(run: str, verify: bool, as_json: bool) -> int:
     """How far RUN is: windows done by stage, IoU so far, speed. May be asked while it is being written."""
-    from stream.status import read_status, status_text
+    from stream.run.status import read_status, status_text
 
     status = read_status(Path(run), verify)
     click.echo(json.dumps(status.to_json()) if as_json else status_text(status))

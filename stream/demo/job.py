@@ -10,11 +10,11 @@ from stages.base import Array
 from stages.prompts import Box
 from storage.errors import UsageError
 from storage.rundir import RunReader
-from stream.config import RunConfig
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.session import start
-from stream.settings import config_from_options
+from stream.options.config import RunConfig
+from stream.options.settings import config_from_options
+from stream.run.lifecycle import start
 
 VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
 KEYPOINT_SCORE = 0.3  # the threshold of the annotators; below it a joint counts as not seen

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.base import Inputs, Window
 from stages.comfyui import ComfyConfig
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 Array = np.ndarray[Any, np.dtype[Any]]
 QUICK: dict[str, Any] = {

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from stages.base import Inputs, Output, Stage, State
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.errors import GeneratorError, InputError
 from storage.sizes import format_size
-from stream.check_rows import Row, line_of
+from stream.check.rows import Row, line_of
 
 
 def check_server(server: str, workflow: str | None) -> Iterator[Row]:

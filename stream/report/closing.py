@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.sizes import format_size
-from stream.hints import mini_hint
-from stream.recorded import read_run
+from stream.options.recorded import read_run
+from stream.plan.hints import mini_hint
 
 
 def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:

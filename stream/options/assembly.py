@@ -13,8 +13,8 @@ from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault
 from storage.rundir import Manifest
-from stream.config import RunConfig
-from stream.events import Reporter
+from stream.options.config import RunConfig
+from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
     from stages.comfyui import ComfyConfig

@@ -13,10 +13,10 @@ from stages.sink import read_segment, write_segment
 from storage.errors import RunDirectoryError
 from storage.rundir import RunReader
 from storage.spans import Span
-from stream.assembly import decode_config, encoder_settings
-from stream.config import RunConfig
+from stream.engine.source import FrameSource
+from stream.options.assembly import decode_config, encoder_settings
+from stream.options.config import RunConfig
 from stream.report.strips import COLUMNS, StripRow, fitted, overlay
-from stream.source import FrameSource
 
 CELL_WIDTH = 960  # pixels; three of them stay within what every player decodes
 BAND = 28  # pixels of caption above the pictures

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.rundir import CommitLog, Manifest, is_locked, read_log
 from storage.verify import find_damage
-from stream.recorded import read_run
+from stream.options.recorded import read_run
 
 
 @dataclass(frozen=True)

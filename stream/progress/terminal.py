@@ -12,8 +12,8 @@ from io import TextIOBase
 from typing import IO, Any
 
 from storage.spans import Span
-from stream.events import peak_vram_bytes, rss_bytes
-from stream.progress import Progress, memory_text
+from stream.progress.counts import Progress, memory_text
+from stream.progress.events import peak_vram_bytes, rss_bytes
 
 TICK_SECONDS = 1.0  # between drawings while nothing is committed: a sign of life
 FALLBACK_SIZE = 80, 24  # where the terminal tells none, as that of `script` or a serial line

@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from storage.errors import UsageError
-from stream.windows import WindowPlan
+from stream.engine.windows import WindowPlan
 
 CHAIN = ("decode", "pose", "track", "generate", "blend", "sink", "score")
 """The stages in order. What changes one changes all that follow."""

@@ -17,9 +17,9 @@ from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import CommitLog, Manifest, RunReader
-from stream.assembly import encoder_settings
-from stream.config import RunConfig
-from stream.recorded import read_run
+from stream.options.assembly import encoder_settings
+from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 
 FORMAT = 1
 _IDENTITIES = (" weights", " config")  # of models, among what decides a run's results

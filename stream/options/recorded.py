@@ -5,7 +5,7 @@ from typing import Any
 
 from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import Manifest, read_manifest
-from stream.config import CHAIN, FINISH, RunConfig
+from stream.options.config import CHAIN, FINISH, RunConfig
 
 _MANIFEST_KEYS = {"config_digest": str, "video": dict, "versions": dict}
 

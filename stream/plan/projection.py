@@ -14,11 +14,11 @@ from stages.base import Stage
 from storage.errors import EnvironmentFault
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from storage.sizes import format_size
-from stream.assembly import Models
-from stream.calibration import Calibration, duration_text, expected_seconds, read_calibration
-from stream.config import RunConfig
-from stream.events import rss_bytes
-from stream.hints import mini_hint, past_end_hints
+from stream.options.assembly import Models
+from stream.options.config import RunConfig
+from stream.plan.calibration import Calibration, duration_text, expected_seconds, read_calibration
+from stream.plan.hints import mini_hint, past_end_hints
+from stream.progress.events import rss_bytes
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
 LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers

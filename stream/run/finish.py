@@ -10,10 +10,10 @@ from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.rundir import RunDirectory, RunReader
 from storage.verify import same_file
-from stream.comparison import write_comparison
-from stream.config import RunConfig
-from stream.events import peak_rss_bytes, peak_vram_bytes
-from stream.reporting import report_run
+from stream.options.config import RunConfig
+from stream.progress.events import peak_rss_bytes, peak_vram_bytes
+from stream.report.comparison import write_comparison
+from stream.report.of_run import report_run
 
 OUTPUT, COMPARISON, SCORES = "output.mp4", "comparison.mp4", "report/iou.csv"
 

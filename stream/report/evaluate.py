@@ -23,9 +23,9 @@ from storage.errors import InputError, RunDirectoryError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.verify import same_file
-from stream.assembly import resolve_models, sam_config
-from stream.config import RunConfig
-from stream.recorded import read_run
+from stream.options.assembly import resolve_models, sam_config
+from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
 

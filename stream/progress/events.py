@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 import psutil
 
 from storage.spans import Span
-from stream.progress import Progress, memory_text
+from stream.progress.counts import Progress, memory_text
 
 
 def rss_bytes() -> int:
@@ -133,7 +133,7 @@ def make_reporter(json_lines: bool) -> Reporter:
         return JsonReporter()
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return PlainReporter()
-    from stream.terminal import TerminalReporter  # it builds on this module
+    from stream.progress.terminal import TerminalReporter  # it builds on this module
 
     return TerminalReporter()
 

@@ -9,10 +9,10 @@ from typing import Any
 from storage.durable import fsync_below, fsync_folder
 from storage.errors import RunDirectoryError
 from storage.rundir import Manifest, RunDirectory, RunReader
-from stream.config import CHAIN, RunConfig, differences
-from stream.recorded import read_run
-from stream.session import continue_or_begin
-from stream.settings import resolve_generator
+from stream.options.config import CHAIN, RunConfig, differences
+from stream.options.recorded import read_run
+from stream.options.settings import resolve_generator
+from stream.run.lifecycle import continue_or_begin
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
 _COPIED = ("times", "keypoints", "contacts", "masks", "visible")

@@ -7,7 +7,7 @@ from typing import Any
 from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
-from stream.config import RunConfig
+from stream.options.config import RunConfig
 
 
 def resolve_device(wanted: str) -> str:

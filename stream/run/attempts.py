@@ -20,7 +20,7 @@ from storage.durable import fsync_folder
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
-from stream.steps import Done, Steps, written_span
+from stream.engine.steps import Done, Steps, written_span
 
 WIDER_PIXELS = 4
 STRONGER = 0.25

@@ -23,21 +23,21 @@ from storage.rundir import (
     read_manifest,
     write_manifest,
 )
-from stream.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
-from stream.attempts import ClosedLoop
-from stream.calibration import record_calibration
-from stream.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
-from stream.events import Reporter, Stopwatch, make_reporter
-from stream.finish import finish_run
+from stream.engine.signals import InterruptShield
+from stream.engine.source import FrameSource, InputGuard
+from stream.engine.steps import Steps
+from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
+from stream.options.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
+from stream.options.recorded import read_run
+from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
-from stream.plan import announce_plan
-from stream.recorded import read_run
-from stream.repair import repair_run
-from stream.signals import InterruptShield
-from stream.source import FrameSource, InputGuard
-from stream.steps import Steps
-from stream.trouble import clear_lines
-from stream.versions import versions
+from stream.plan.calibration import record_calibration
+from stream.plan.projection import announce_plan
+from stream.progress.events import Reporter, Stopwatch, make_reporter
+from stream.run.attempts import ClosedLoop
+from stream.run.finish import finish_run
+from stream.run.repair import repair_run
+from stream.run.trouble import clear_lines
 
 Decisive = dict[str, tuple[str, Any]]
 
@@ -280,7 +280,7 @@ def unfinished_redo(run: RunDirectory) -> Prepare | None:
     """What is left to do of a `skate redo` that was interrupted."""
     if run.log.redo is None:
         return None
-    from stream.redo import unfinished  # it builds on this module
+    from stream.run.redo import unfinished  # it builds on this module
 
     return unfinished(run.log)
 

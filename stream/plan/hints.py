@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stream.config import RunConfig
+from stream.options.config import RunConfig
 
 MINI = "mini"
 _DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+\.mp4")  # as `skate demo` names the clip that it renders

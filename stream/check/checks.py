@@ -24,8 +24,8 @@ from stages.models.registry import (
 )
 from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
-from stream.check_comfy import check_server, check_workflow_file
-from stream.check_rows import Row, line_of
+from stream.check.comfy import check_server, check_workflow_file
+from stream.check.rows import Row, line_of
 
 PYTHON = (3, 11)
 LOW_DISK_BYTES = 5 * 10**9  # the default weights are 0.4 GB; a minute of 720p keeps about 2 GB at hand while it runs

@@ -8,7 +8,7 @@ from typing import Any
 
 from storage.durable import write_atomic
 from storage.rundir import CommitLog, Manifest
-from stream.config import RunConfig
+from stream.options.config import RunConfig
 
 FORMAT = 1
 LEAST_WINDOWS = 2  # a single window is mostly warming up

@@ -12,9 +12,9 @@ from stages.base import Array, Inputs, Output, Stage, State, Window
 from storage.errors import RunDirectoryError
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
-from stream.events import peak_vram_bytes, rss_bytes
-from stream.recent import RecentArrays
-from stream.source import FrameSource
+from stream.engine.recent import RecentArrays
+from stream.engine.source import FrameSource
+from stream.progress.events import peak_vram_bytes, rss_bytes
 
 
 @dataclass(frozen=True)

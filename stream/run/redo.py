@@ -13,11 +13,11 @@ from stages.base import Array, Output, Window
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import CommitLog
 from storage.rundir import RunDirectory
-from stream.events import Reporter
-from stream.recorded import read_run
-from stream.repair import committed_windows
-from stream.session import Prepare, Session, resume
-from stream.steps import Steps
+from stream.engine.steps import Steps
+from stream.options.recorded import read_run
+from stream.progress.events import Reporter
+from stream.run.lifecycle import Prepare, Session, resume
+from stream.run.repair import committed_windows
 
 
 def redo(

@@ -12,12 +12,12 @@ from storage.errors import RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
-from stream.assembly import decode_config
-from stream.config import RunConfig
-from stream.recorded import read_run
+from stream.engine.source import FrameSource
+from stream.options.assembly import decode_config
+from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 from stream.report.collect import facts, frame_table, shortfall
 from stream.report.write import FramePictures, write_report
-from stream.source import FrameSource
 
 
 def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:

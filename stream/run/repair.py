@@ -22,9 +22,9 @@ from storage.records import segment_of
 from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
-from stream.source import FrameSource
-from stream.steps import Done, Steps, carries_state, span_of
-from stream.windows import WindowPlan
+from stream.engine.source import FrameSource
+from stream.engine.steps import Done, Steps, carries_state, span_of
+from stream.engine.windows import WindowPlan
 
 
 def repair_run(

@@ -1,0 +1,1 @@
+"""What `skate check` and `skate frame` look at."""

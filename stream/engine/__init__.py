@@ -1,0 +1,1 @@
+"""Windows through the chain: spans, frames, states, memory."""

@@ -1,0 +1,1 @@
+"""From options to a resolved config and the stages it asks for."""

@@ -1,0 +1,1 @@
+"""What happens to a run directory: begun, continued, redone, repaired, finished."""
