@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_comfy import FakeComfy, Faults
+from fake_comfy import ERAS, FakeComfy, Faults
 from fake_comfy.scene import Array, config, make_scene, windows
 
 from stages._comfy.errors import ServerUnreachable
@@ -28,6 +28,13 @@ def generate(server: FakeComfy, **given: Any) -> Array:
         return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["raw"]
 
 
+@pytest.fixture(autouse=True, params=ERAS)
+def era(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for an old server, the one measured, and a newer one."""
+    monkeypatch.setattr("fake_comfy.server.DEFAULT_ERA", request.param)
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
 def clean() -> Iterator[Array]:
     """The window without any fault."""
@@ -41,7 +48,8 @@ def test_progress_and_record() -> None:
         output = stage.process(WINDOW, SCENE.inputs(WINDOW))
     assert [(item.step, item.steps, item.window) for item in steps] == [(1, 4, 0), (2, 4, 0), (3, 4, 0), (4, 4, 0)]
     info = output.info
-    assert info["server"] == server.address and len(info["prompt_id"]) == 32 and info["seconds"] > 0
+    assert info["server"] == server.address and info["seconds"] > 0
+    assert [info["prompt_id"]] == list(server.executor.history), "the id that the server gave it"
     assert info["attempt"] == 0 and info["kept_frames"] == 0
     assert info["system_stats"]["before"][0]["vram_free"] == info["system_stats"]["after"][0]["vram_free"] == 6 * 2**30
     json.dumps(info)
@@ -184,13 +192,10 @@ def test_unreachable_server() -> None:
     assert time.monotonic() - started < 3
 
 
-def test_a_newer_server_works_through_the_same_calls(clean: Array) -> None:
-    with FakeComfy(newer=True) as server:
-        assert np.array_equal(generate(server), clean)
-        assert not any("/api/jobs" in path for path in server.seen)
-    lacking = FakeComfy(newer=True, without=frozenset(["wan_2.1_vae.safetensors"]))
-    with lacking as server, pytest.raises(InputError, match=r"wan_2.1_vae.safetensors is missing"):
-        generate(server)
+def test_no_server_is_asked_for_more_than_all_have(clean: Array) -> None:
+    with FakeComfy() as server:
+        assert np.array_equal(generate(server), clean) and len(server.prompts) == 1
+        assert not any("/api/" in path for path in server.seen)
 
 
 def test_no_server_is_a_usage_error() -> None:
@@ -223,15 +228,69 @@ def test_interrupt_from_another_thread() -> None:
         wait_idle(server)
 
 
+def put_other(server: FakeComfy, steps: int) -> None:
+    """Queue somebody else's job: the last one again, with another seed."""
+    busy = copy.deepcopy(server.prompts[-1])
+    busy["21"]["inputs"].update(seed=99, steps=steps)
+    server.executor.put("other", busy, "somebody", ["30"])
+
+
+def status_of(server: FakeComfy, prompt_id: str) -> str:
+    """How a job ended, once nothing is queued any more."""
+    wait_idle(server)
+    return str(server.executor.history[prompt_id]["status"]["status_str"])
+
+
 def test_a_job_behind_others_waits() -> None:
-    with FakeComfy(step_seconds=0.3) as server:
-        other = json.loads(packaged_workflow("vace_template").read_text())
-        server.executor.files.input.update({"a": b"", "b": b""})
-        other["1"]["inputs"]["file"] = other["3"]["inputs"]["file"] = "a"
-        with ComfyStage(config(server.address)) as stage:
-            stage.process(WINDOW, SCENE.inputs(WINDOW))  # leaves uploads that the other job can use
-            busy = copy.deepcopy(server.prompts[0])
-            busy["21"]["inputs"].update(seed=99, steps=4)
-            server.executor.put("other", busy, None, ["30"])
-            stage.process(WINDOW, SCENE.inputs(WINDOW))
+    with FakeComfy(step_seconds=0.05) as server, ComfyStage(config(server.address)) as stage:
+        stage.process(WINDOW, SCENE.inputs(WINDOW))  # leaves uploads that the other job can use
+        put_other(server, 6)
+        stage.process(WINDOW, SCENE.inputs(WINDOW))
         assert list(server.executor.history)[1] == "other"
+
+
+def test_giving_up_behind_somebody_elses_job_leaves_that_alone() -> None:
+    with FakeComfy(faults=Faults().on_runs(None, "hang")) as server, ComfyStage(config(server.address)) as stage:
+        stage.process(WINDOW, SCENE.inputs(WINDOW))
+        put_other(server, 2)
+
+        def give_up_once_queued() -> None:
+            while len(server.prompts) < 2:
+                time.sleep(0.01)
+            stage.interrupt()
+
+        threading.Thread(target=give_up_once_queued).start()
+        with pytest.raises(Interrupted):
+            stage.process(WINDOW, SCENE.inputs(WINDOW))
+        time.sleep(0.1)  # in which an interrupted job would end
+        running, pending = server.executor.queue()
+        assert [item[1] for item in running] == ["other"] and not pending
+        server.executor.interrupt("other")
+        wait_idle(server)
+
+
+def test_giving_up_before_somebody_elses_job_leaves_that_alone(era: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that cannot stop one job alone goes on with ours rather than stop another's."""
+    with FakeComfy(step_seconds=0.05) as server:
+
+        def begun(step: StepProgress) -> None:
+            if step.steps == 12:
+                put_other(server, 2)
+                raise KeyboardInterrupt
+
+        with ComfyStage(config(server.address, steps=12), begun) as stage, pytest.raises(KeyboardInterrupt):
+            stage.process(WINDOW, SCENE.inputs(WINDOW))
+        assert status_of(server, "other") == "success"
+        ours = next(name for name in server.executor.history if name != "other")
+        assert status_of(server, ours) == ("success" if era == "old" else "error")
+        assert ("it cannot stop one job alone" in caplog.text) == (era == "old")
+
+
+def test_a_job_whose_answer_never_came_is_taken_back() -> None:
+    """The stop comes while the client looks for what became of its submission."""
+    faults = Faults().on_runs("hang").on_requests("/prompt", ["lost"]).on_requests("/queue", [503] * 9)
+    with FakeComfy(faults=faults) as server, ComfyStage(config(server.address)) as stage:
+        threading.Timer(0.4, lambda: (server.faults.requests.clear(), stage.interrupt())).start()
+        with pytest.raises(Interrupted):
+            stage.process(WINDOW, SCENE.inputs(WINDOW))
+        wait_idle(server)

@@ -4,11 +4,12 @@ Redirects and proxies are off: only the host given by `--server` is ever contact
 are only ever sent back to the same server, never used as local paths.
 """
 
+import re
 import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import requests
@@ -16,11 +17,15 @@ import requests
 from stages._comfy.address import Address
 from stages._comfy.errors import ServerUnreachable, UploadTooLarge
 from stages._comfy.history import ImageRef
+from stages._comfy.words import connection_words, node_errors, refused, words
 from storage.errors import GeneratorError, Interrupted
 
 Json = Any
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 PERSISTENT_500_TRIES = 3  # 500 is also what ComfyUI answers when its own code fails on a request: waiting cures nothing
+# /interrupt looks at the body's prompt_id since pull request 9607 (September 2025, 0.3.57): surely from this one on.
+TARGETED_INTERRUPT = (0, 3, 58)
+RECENT_JOBS = 16  # of the history, looked through for a job whose submission got no answer
 DEFAULT_UPLOAD_LIMIT_BYTES = 100 * 2**20  # ComfyUI --max-upload-size, default 100 MB
 
 
@@ -58,6 +63,38 @@ class Place:
     others_running: bool
 
 
+@dataclass(frozen=True)
+class Job:
+    """A job's names.
+
+    Attributes:
+        prompt_id: a UUID in its canonical form, which newer servers demand. Before 0.3.45 a server passes it over and
+            chooses one itself: the one in its answer is the job's.
+        client_id: of the websocket that listens for this job alone; whatever the server calls the job, this stays.
+    """
+
+    prompt_id: str
+    client_id: str
+
+    def is_listed(self, item: Json) -> bool:
+        """Whether an item of /queue, `[number, prompt_id, graph, extra_data, ...]`, is this job."""
+        extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
+        return item[1] == self.prompt_id or extra.get("client_id") == self.client_id
+
+
+def new_job() -> Job:
+    """Names that nobody used yet."""
+    return Job(str(uuid.uuid4()), uuid.uuid4().hex)
+
+
+def version_of(stats: Mapping[str, Json]) -> tuple[int, ...]:
+    """ComfyUI's version as /system_stats tells it, e.g. (0, 3, 64); () where it does not."""
+    system = stats.get("system")
+    text = str(system.get("comfyui_version", "")) if isinstance(system, dict) else ""
+    found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
 class ComfyClient:
     """Speaks to one server. `stop` set by anybody makes every wait end with `Interrupted`."""
 
@@ -70,6 +107,7 @@ class ComfyClient:
         self._session = requests.Session()
         self._session.trust_env = False
         self._upload_limit: int | None = None
+        self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known
 
     def close(self) -> None:
         """Close kept connections."""
@@ -138,7 +176,10 @@ class ComfyClient:
     def system_stats(self) -> dict[str, Json]:
         """`system` and `devices[]` with name, vram_total, vram_free, torch_vram_total, torch_vram_free (bytes)."""
         stats = self._json("GET", "/system_stats")
-        return stats if isinstance(stats, dict) else {}
+        if not isinstance(stats, dict):
+            return {}
+        self._version = version_of(stats)
+        return stats
 
     def upload_limit(self) -> int:
         """Largest upload in bytes: `max_upload_size` of /features, or ComfyUI's default where the server has none."""
@@ -173,18 +214,23 @@ class ComfyClient:
             "start ComfyUI with --max-upload-size 500, or give a smaller --size"
         )
 
-    def submit(self, graph: Mapping[str, Json], client_id: str, prompt_id: str) -> None:
-        """Queue a graph under `prompt_id`. When the answer got lost, looks before it submits again.
+    def submit(self, graph: Mapping[str, Json], job: Job) -> Job:
+        """Queue a graph, under the job's id where the server takes one. When the answer got lost, looks before it
+        submits again.
+
+        Returns:
+            the job under the id that the server gave it.
 
         Raises:
             GeneratorError: with the server's own words, when it refuses the graph or a part of it.
         """
-        body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
+        body = {"prompt": graph, "client_id": job.client_id, "prompt_id": job.prompt_id}
         deadline = time.monotonic() + self.patience
         answer = self._post_prompt(body)
         while answer is None or answer.status_code >= 500:
-            if self.place(prompt_id) is not None or self.history(prompt_id) is not None:
-                return
+            found = self._find(job)
+            if found is not None:
+                return found
             if time.monotonic() > deadline or (answer is not None and answer.status_code == 500):
                 said = "no answer" if answer is None else f"HTTP {answer.status_code}: {words(answer)}"
                 raise ServerUnreachable(f"ComfyUI at {self.address.host} fails on POST /prompt ({said}): see its log")
@@ -192,10 +238,13 @@ class ComfyClient:
             answer = self._post_prompt(body)
         if answer.status_code != 200:
             raise refused(self.address.host, "the workflow", answer)
-        errors = self._parsed(answer, "POST /prompt").get("node_errors")
+        taken = self._parsed(answer, "POST /prompt")
+        queued = replace(job, prompt_id=str(taken["prompt_id"])) if taken.get("prompt_id") else job
+        errors = taken.get("node_errors")
         if errors:  # one good and one bad output is answered 200
-            self.cancel(prompt_id)
+            self.cancel(queued)
             raise GeneratorError(f"{self.address.host} refuses a part of the workflow: {node_errors(errors)}")
+        return queued
 
     def _post_prompt(self, body: Json) -> requests.Response | None:
         """The answer, or None when it got lost: whether the server took the job is not known then."""
@@ -204,6 +253,16 @@ class ComfyClient:
             return self._once("POST", "/prompt", json=body)
         except TRANSIENT:
             return None
+
+    def _find(self, job: Job) -> Job | None:
+        """The job as the server has it, whatever id it goes by there; None when it has none."""
+        queue = self._json("GET", "/queue")
+        if self.history(job.prompt_id) is not None:
+            return job
+        recent = self._json("GET", "/history", params={"max_items": RECENT_JOBS})
+        listed = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
+        listed += [entry["prompt"] for entry in recent.values()]
+        return next((replace(job, prompt_id=item[1]) for item in listed if job.is_listed(item)), None)
 
     def place(self, prompt_id: str) -> Place | None:
         """Where the job stands in the queue; None when it is not in it (any more)."""
@@ -230,67 +289,50 @@ class ComfyClient:
             raise refused(self.address.host, f"GET /view of {image.filename}", answer)
         return answer.content
 
-    def free(self) -> None:
-        """Ask the server to unload its models and drop its cache (it does so between jobs)."""
-        answer = self.request("POST", "/free", json={"unload_models": True, "free_memory": True})
+    def free(self, drop_cache: bool = False) -> None:
+        """Ask the server to unload its models, which it does between jobs.
+
+        Args:
+            drop_cache: what its nodes computed too: a text encoding, say, which is kept otherwise.
+        """
+        answer = self.request("POST", "/free", json={"unload_models": True, "free_memory": drop_cache})
         if answer.status_code != 200:
             raise refused(self.address.host, "POST /free", answer)
 
-    def cancel(self, prompt_id: str) -> bool:
+    def cancel(self, job: Job) -> str | None:
         """Take the job out of the queue, or interrupt it. One try each, also after `stop` was set.
 
+        A server without targeted interrupt stops whatever runs when its request comes: it is asked only where that is
+        ours, and where nobody's job waits that could have begun meanwhile.
+
         Returns:
-            Whether the server took both requests.
+            why it was not done, None where the server was told.
         """
-        wait = (min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request))
         try:
-            self._once("POST", "/queue", json={"delete": [prompt_id]}, timeout=wait)
-            self._once("POST", "/interrupt", json={"prompt_id": prompt_id}, timeout=wait)
-        except TRANSIENT:
-            return False
-        return True
+            if self._version >= TARGETED_INTERRUPT:
+                self._tell("POST", "/queue", {"delete": [job.prompt_id]})
+                self._tell("POST", "/interrupt", {"prompt_id": job.prompt_id})
+                return None
+            running, pending = self._own_queue()
+            own = [str(item[1]) for item in (*running, *pending) if job.is_listed(item)]
+            if not own:
+                return None
+            self._tell("POST", "/queue", {"delete": own})
+            running, pending = self._own_queue()
+            if not any(job.is_listed(item) for item in running):
+                return None
+            if pending:
+                return "it cannot stop one job alone and others' wait: stop it in ComfyUI's own page, or update ComfyUI"
+            self._tell("POST", "/interrupt", {"prompt_id": own[0]})
+        except (*TRANSIENT, ValueError) as error:
+            return connection_words(error)
+        return None
 
+    def _tell(self, method: str, path: str, body: Json = None) -> requests.Response:
+        """One request that is not repeated and not held up by `stop`."""
+        wait = (min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request))
+        return self._once(method, path, json=body, timeout=wait)
 
-def words(answer: requests.Response) -> str:
-    """The server's own words, on one line; of a web page only the reason that stands beside the status."""
-    page = answer.text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
-    return (answer.reason if page else " ".join(answer.text.split())[:400]) or answer.reason
-
-
-def connection_words(error: Exception) -> str:
-    """Why there is no answer, on one line: the system's words, where requests and urllib3 wrap them."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
-        inner = inner.__cause__ or inner.__context__
-    return f"{type(error).__name__}: {error}"
-
-
-def node_errors(errors: Mapping[str, Json]) -> str:
-    """`node_errors` of /prompt as one line: node, class, message and details."""
-    lines = []
-    for node_id, item in errors.items():
-        for error in item.get("errors", []):
-            told = f"{error.get('message', '')}: {error.get('details', '')}".strip(": ")
-            lines.append(f"node {node_id} ({item.get('class_type', '?')}): {told}")
-    return "; ".join(lines) or "no details given"
-
-
-def refused(host: str, what: str, answer: requests.Response) -> GeneratorError:
-    """The error for an answer that is not 200, with the server's own words."""
-    try:
-        body = answer.json()
-    except (requests.exceptions.JSONDecodeError, RecursionError):  # the latter: nested too deeply
-        body = None
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        error = body["error"]
-        text = f"{error.get('message', '')}: {error.get('details', '')}".strip(": ")
-        details = node_errors(body.get("node_errors") or {}) if body.get("node_errors") else ""
-        text = f"{text} [{details}]" if details else text
-    else:
-        text = f"HTTP {answer.status_code}: {words(answer)}"
-    hint = {400: "install what it names, or correct the workflow", 404: "is this a ComfyUI server?"}.get(
-        answer.status_code, "see the server's log"
-    )
-    return GeneratorError(f"ComfyUI at {host} refuses {what}: {' '.join(text.split())}: {hint}")
+    def _own_queue(self) -> tuple[list[Json], list[Json]]:
+        queue = self._tell("GET", "/queue").json()
+        return queue.get("queue_running", []), queue.get("queue_pending", [])

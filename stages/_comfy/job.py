@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stages._comfy.client import ComfyClient
+from stages._comfy.client import ComfyClient, Job, new_job
 from stages._comfy.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
 from stages._comfy.history import ImageRef, Verdict, images, judge
 from stages._comfy.inject import Files, Values, inject
@@ -87,21 +87,21 @@ def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
                 raise
             logger.warning("%s; freeing the server's memory and trying once more", error)
             freed = True
-            client.free()
+            client.free(drop_cache=True)
 
 
 def _attempt(client: ComfyClient, job: WindowJob, parts: int, steps: Steps) -> JobResult:
     started = time.monotonic()
-    token = uuid.uuid4().hex  # of names alone: no pixel depends on it
     before = client.system_stats()
     files = _upload(client, job, parts, client.slot)
-    values = replace(job.values, prefix=f"{SUBFOLDER}/{token[:12]}_{job.values.prefix}")
+    token = uuid.uuid4().hex[:12]  # of the files' names alone: no pixel depends on it
+    values = replace(job.values, prefix=f"{SUBFOLDER}/{token}_{job.values.prefix}")
     graph = inject(job.workflow, values, files)
-    entry = _execute(client, graph, job, token, steps)
+    prompt_id, entry = _execute(client, graph, job, steps)
     frames = _fetch(client, job, entry)
     info = {
         "server": client.address.host,
-        "prompt_id": token,
+        "prompt_id": prompt_id,
         "seconds": round(time.monotonic() - started, 3),
         "system_stats": {"before": devices(before), "after": devices(client.system_stats())},
     }
@@ -129,25 +129,30 @@ def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files
     return Files(control, mask[0], pose, reference)
 
 
-def _execute(client: ComfyClient, graph: Graph, job: WindowJob, token: str, steps: Steps) -> dict[str, Json]:
-    """Submit the graph and return its history entry once it succeeded; whatever else happens, the job is cancelled."""
-    progress = ProgressSocket(client.address, uuid.uuid4().hex, client.timeouts.connect)
+def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, dict[str, Json]]:
+    """Submit the graph; once it succeeded, the id that the server gave it and its history entry.
+
+    Whatever else happens, the job is cancelled.
+    """
+    job = new_job()
+    progress = ProgressSocket(client.address, job.client_id, client.timeouts.connect)
     progress.connect()
     ended = False
     try:
-        client.submit(graph, progress.client_id, token)
-        entry = _watch(client, progress, token, frozenset([job.workflow.points.sampler]), steps)
+        job = client.submit(graph, job)
+        entry = _watch(client, progress, job, frozenset([window.workflow.points.sampler]), steps)
         ended = True
     finally:
         progress.close()
-        if not ended and not client.cancel(token):
-            logger.warning("ComfyUI at %s could not be told to stop job %s", client.address.host, token)
+        refusal = None if ended else client.cancel(job)
+        if refusal is not None:
+            logger.warning("ComfyUI at %s goes on with job %s: %s", client.address.host, job.prompt_id, refusal)
     _raise_for(client, judge(entry))
-    return entry
+    return job.prompt_id, entry
 
 
 def _watch(
-    client: ComfyClient, progress: ProgressSocket, token: str, samplers: frozenset[str], steps: Steps
+    client: ComfyClient, progress: ProgressSocket, job: Job, samplers: frozenset[str], steps: Steps
 ) -> dict[str, Json]:
     """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
     began = time.monotonic()
@@ -156,17 +161,19 @@ def _watch(
         message = progress.receive(pause)
         client.sleep(0 if progress.connected else min(pause, client.timeouts.poll))
         now = time.monotonic()
-        if message and read_message(message, token, samplers, steps):
+        if message and read_message(message, job.prompt_id, samplers, steps):
             pause = HASTE_SECONDS  # the history may lag behind the message
             next_look = now
         if now < next_look:
             continue
-        place = client.place(token)
+        place = client.place(job.prompt_id)
         if place is None:
-            entry = client.history(token)
+            entry = client.history(job.prompt_id)
             if entry is not None:
                 return entry
-            raise JobLost(f"ComfyUI at {client.address.host} knows job {token} no more: it was restarted; see its log")
+            raise JobLost(
+                f"ComfyUI at {client.address.host} knows job {job.prompt_id} no more: it was restarted; see its log"
+            )
         if place.state == "pending" and place.others_running:
             began = now  # somebody else's job: our time has not begun
         if now - began > client.timeouts.job:

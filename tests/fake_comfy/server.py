@@ -4,6 +4,7 @@ import asyncio
 import copy
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,10 @@ from fake_comfy.schema import object_info, validate
 Json = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+VERSIONS = {"old": "0.3.40", "measured": "0.3.64", "newer": "0.45.2"}
+ERAS = tuple(VERSIONS)
+DEFAULT_ERA = "measured"
+
 
 class FakeComfy:
     """A server on the loopback; use it as a context manager.
@@ -28,7 +33,9 @@ class FakeComfy:
         upload_limit: bytes.
         features: whether /features tells the limit.
         step_seconds: what a sampler step takes.
-        newer: choices in the schema's newer form, /api/jobs, and one more value in each item of /queue.
+        era: which ComfyUI it is like. "old": chooses the prompt's id itself, stops whatever runs when it is told to
+            stop one job, has no /features. "measured": 0.3.64, as read and measured. "newer": takes only a prompt id in
+            UUID's canonical form, writes choices in the schema's newer form, has /api/jobs.
         port: to listen on; 0: a free one.
     """
 
@@ -40,12 +47,13 @@ class FakeComfy:
         upload_limit: int = 100 * 2**20,
         features: bool = True,
         step_seconds: float = 0.0,
-        newer: bool = False,
+        era: str | None = None,
         port: int = 0,
     ) -> None:
         self.faults = faults or Faults()
-        self.info = object_info(without, newer)
-        self.upload_limit, self.features, self.newer, self._port = upload_limit, features, newer, port
+        self.era = era or DEFAULT_ERA
+        self.info = object_info(without, self.era == "newer")
+        self.upload_limit, self.features, self._port = upload_limit, features and self.era != "old", port
         self.executor = Executor(self, generator or Paint(), step_seconds)
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.seen: list[str] = []  # "METHOD path" of every request
@@ -127,11 +135,12 @@ class FakeComfy:
             ("POST", "/prompt", self._prompt),
             ("GET", "/queue", self._queue),
             ("POST", "/queue", self._queue_delete),
+            ("GET", "/history", self._recent_history),
             ("GET", "/history/{prompt_id}", self._history),
             ("GET", "/view", self._view),
             ("POST", "/interrupt", self._interrupt),
             ("POST", "/free", self._free),
-            *([("GET", "/api/jobs", self._jobs)] if self.newer else []),
+            *([("GET", "/api/jobs", self._jobs)] if self.era == "newer" else []),
         ):
             app.router.add_route(method, path, handler)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -191,7 +200,7 @@ class FakeComfy:
     async def _system_stats(self, request: web.Request) -> web.Response:
         device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 * 2**30, "vram_free": 6 * 2**30}
         device |= {"torch_vram_total": 2**30, "torch_vram_free": 2**28}
-        return web.json_response({"system": {"comfyui_version": "0.3.64"}, "devices": [device]})
+        return web.json_response({"system": {"comfyui_version": VERSIONS[self.era]}, "devices": [device]})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -212,19 +221,25 @@ class FakeComfy:
 
     async def _prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
+        prompt_id = str(body.get("prompt_id") or uuid.uuid4())
+        if self.era == "old":
+            prompt_id = str(uuid.uuid4())
+        elif self.era == "newer" and str(uuid.UUID(prompt_id)) != prompt_id:
+            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": "canonical"}
+            return web.json_response({"error": error, "node_errors": {}}, status=400)
         error, node_errors, good = validate(body["prompt"], self.info, set(self.executor.files.input))
         if error is not None:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
         self.prompts.append(copy.deepcopy(body["prompt"]))
-        number = self.executor.put(body["prompt_id"], body["prompt"], body.get("client_id"), good)
-        return web.json_response({"prompt_id": body["prompt_id"], "number": number, "node_errors": node_errors})
+        number = self.executor.put(prompt_id, body["prompt"], body.get("client_id"), good)
+        return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": node_errors})
 
     async def _jobs(self, request: web.Request) -> web.Response:
         return web.json_response({"jobs": [], "pagination": {}})
 
     async def _queue(self, request: web.Request) -> web.Response:
         running, pending = self.executor.queue()
-        more: list[Json] = [{}] if self.newer else []
+        more: list[Json] = [{}] if self.era == "newer" else []
         listed = [[[*item, *more] for item in items] for items in (running, pending)]
         return web.json_response({"queue_running": listed[0], "queue_pending": listed[1]})
 
@@ -237,13 +252,18 @@ class FakeComfy:
         entry = self.executor.history.get(prompt_id)
         return web.json_response({prompt_id: entry} if entry is not None else {})
 
+    async def _recent_history(self, request: web.Request) -> web.Response:
+        most = int(request.query.get("max_items", 10_000))
+        return web.json_response(dict(list(self.executor.history.items())[-most:]))
+
     async def _view(self, request: web.Request) -> web.Response:
         query = request.query
         data = self.executor.files.output.get(f"{query.get('subfolder', '')}/{query['filename']}")
         return web.Response(status=404) if data is None else web.Response(body=data, content_type="image/png")
 
     async def _interrupt(self, request: web.Request) -> web.Response:
-        self.executor.interrupt((await request.json()).get("prompt_id"))
+        named = (await request.json()).get("prompt_id")
+        self.executor.interrupt(None if self.era == "old" else named)
         return web.Response()
 
     async def _free(self, request: web.Request) -> web.Response:
