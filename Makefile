@@ -1,20 +1,23 @@
 # make demo   sets everything up in .venv/ and runs the main job on a synthetic clip (no network, GPU or weights needed then)
 # make test   sets everything up and runs the tests
 # make lint   ruff, mypy, import-linter
-# EXTRA=cpu or EXTRA=gpu overrides the choice; by default gpu where an NVIDIA driver is present.
+# PYTHON=path and EXTRA=cpu|gpu|gpu-cuda12 override what requirements/choose.sh finds here.
 
-PYTHON ?= python3
-EXTRA ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
+CHOOSE := sh requirements/choose.sh
+ifndef EXTRA
+EXTRA := $(shell $(CHOOSE) extra)
+endif
 BIN := .venv/bin
 STAMP := .venv/.setup-$(EXTRA)
+SETS := cpu gpu gpu-cuda12
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo test test-slow test-long lint lock clean
 
 setup: $(STAMP)
 
-$(STAMP): requirements/cpu.txt requirements/gpu.txt requirements/dev.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(STAMP): $(SETS:%=requirements/%.txt) requirements/dev.txt pyproject.toml
+	$(CHOOSE) fits $(BIN)/python || { python=$$(PYTHON='$(PYTHON)' $(CHOOSE) python) && "$$python" -m venv --clear .venv; }
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==0.13.8
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/$(EXTRA).txt requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
@@ -42,8 +45,9 @@ lint: setup
 # uv.lock names the index it was resolved from, so it stays out of git; what is committed names none.
 lock:
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --no-header --extra cpu --extra url --no-dev --no-emit-project -o requirements/cpu.txt
-	$(BIN)/uv export --quiet --no-header --extra gpu --extra url --no-dev --no-emit-project -o requirements/gpu.txt
+	for set in $(SETS); do \
+		$(BIN)/uv export --quiet --no-header --extra $$set --extra url --no-dev --no-emit-project -o requirements/$$set.txt || exit 1; \
+	done
 	$(BIN)/uv export --quiet --no-header --only-group dev -o requirements/dev.txt
 
 clean:

@@ -52,7 +52,7 @@ OTHER_PROGRAMS = {
     "mkdir",
     "ssh",
 }
-BY_HAND = ("source", "python3.11", ".venv/bin/uv", ".venv/bin/python")  # the steps of installing
+BY_HAND = ("source", "python3", ".venv/bin/uv", ".venv/bin/python")  # the steps of installing
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,10 @@ from stages.models.registry import (
 from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
 from stream.check.comfy import check_server, check_workflow_file
+from stream.check.driver import check_driver
 from stream.check.rows import Row, line_of
 
-PYTHON = (3, 11)
+PYTHONS = ((3, 11), (3, 13))  # oldest and newest, as pyproject.toml has them
 LOW_DISK_BYTES = 5 * 10**9  # the default weights are 0.4 GB; a minute of 720p keeps about 2 GB at hand while it runs
 CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python-headless", "opencv-python", "opencv-contrib-python"))
 DECODERS = ("h264", "hevc", "vp9", "av1", "ffv1")
@@ -56,6 +57,7 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
         parse_server(server)
     yield check_python()
     yield from check_clashes()
+    yield check_driver(wanted.device)
     yield from check_torch(wanted.device)
     yield from check_onnxruntime(wanted.device)
     yield check_av()
@@ -73,7 +75,10 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
     """The interpreter."""
-    return Row("Python", version[:2] == PYTHON, ".".join(map(str, version)), "make the environment with Python 3.11")
+    oldest, newest = (".".join(map(str, each)) for each in PYTHONS)
+    fits = PYTHONS[0] <= version[:2] <= PYTHONS[1]
+    remedy = f"make the environment with Python {oldest} to {newest}"
+    return Row("Python", fits, ".".join(map(str, version)), remedy)
 
 
 def _installed(name: str) -> str | None:
@@ -93,7 +98,7 @@ def check_clashes() -> Iterator[Row]:
                 group[0],
                 False,
                 f"{' and '.join(found)} overwrite each other",
-                f"uninstall {others}, then install this project again with one of its extras, cpu or gpu",
+                f"uninstall {others}, then install this project again with one of its extras",
             )
 
 
@@ -105,7 +110,7 @@ def check_torch(device: str) -> Iterator[Row]:
         yield Row("torch", False, line_of(error), "install this project's requirements again")
         return
     yield Row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
-    remedy = "install an NVIDIA driver for this CUDA version, or use --device cpu"
+    remedy = "see NVIDIA driver above, or use --device cpu"
     needed = device == "cuda"
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
@@ -129,7 +134,7 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
     try:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
-        remedy = "install this project with one of its extras, cpu or gpu"
+        remedy = "install this project with one of its extras: cpu, gpu, gpu-cuda12"
         yield Row("ONNX Runtime", False, line_of(error), remedy)
         return
     providers = ort.get_available_providers()
@@ -138,7 +143,7 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
     if "CUDAExecutionProvider" in providers:
         yield _provider("CUDAExecutionProvider", "cuda", device == "cuda")
     else:
-        remedy = "install the gpu extra instead of cpu"
+        remedy = "for a GPU install the extra gpu or gpu-cuda12 instead of cpu"
         yield Row("CUDAExecutionProvider", False, "not in this build of ONNX Runtime", remedy, device == "cuda")
 
 
