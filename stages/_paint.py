@@ -111,7 +111,7 @@ def paint_object(picture: Array, mask: Array, anchor: Anchor, palette: Palette) 
     picture[box][inside] = _to_uint8(colour[inside])
 
 
-def shade_ring(picture: Array, mask: Array, painted: Array, dilate: int, palette: Palette) -> None:
+def shade_ring(picture: Array, mask: Array, painted: Array, dilate: float, palette: Palette) -> None:
     """Darken the ring around a bright object and lighten it around a dark one, slightly: the boundary does not move.
 
     Args:

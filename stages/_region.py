@@ -1,11 +1,12 @@
 """The regenerated region: which pixels a generator may change, how it fades into the source, and the composite.
 
     source | ring: alpha falls from 1 to 0 | mask: alpha = 1 | ring | source
-           ^ region's edge, `dilate` px out                         ^ alpha exactly 0 from here on
+           ^ region's edge, `--dilate` px out                       ^ alpha exactly 0 from here on
 
 Every function works frame by frame on `[n, H, W]` arrays; `n` may be cut as memory asks for (`values[t : t + 1]`).
 """
 
+import math
 from typing import Any
 
 import cv2
@@ -17,9 +18,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Box = tuple[slice, slice]
 
 RESKIN_CHOICES = ("both", "object", "person")
+DILATE = (8, 8)  # pixels at the generator's size, around the object and around the person
 
 
-def check_region(reskin: str, dilate: int) -> None:
+def check_region(reskin: str, dilate: tuple[int, int]) -> None:
     """Refuse an unknown choice or a negative width.
 
     Raises:
@@ -27,8 +29,19 @@ def check_region(reskin: str, dilate: int) -> None:
     """
     if reskin not in RESKIN_CHOICES:
         raise UsageError(f"--reskin {reskin} is none of {', '.join(RESKIN_CHOICES)}")
-    if dilate < 0:
-        raise UsageError(f"--dilate {dilate} is below 0: give a width in pixels")
+    if min(dilate) < 0:
+        raise UsageError(f"--dilate {dilate[0]},{dilate[1]} is below 0: give widths in pixels")
+
+
+def source_pixels(dilate: tuple[int, int], source: tuple[int, int], generated: tuple[int, int]) -> tuple[float, float]:
+    """`--dilate`, given in pixels at the generator's size, in pixels of the source.
+
+    Args:
+        dilate: around the object, around the person.
+        source, generated: (width, height). Where their shapes differ, the scale is the mean of both sides'.
+    """
+    scale = math.sqrt(math.prod(source) / math.prod(generated))
+    return dilate[0] * scale, dilate[1] * scale
 
 
 def chosen_mask(object_mask: Array, person_mask: Array, reskin: str) -> Array:
@@ -46,8 +59,8 @@ def chosen_mask(object_mask: Array, person_mask: Array, reskin: str) -> Array:
     return (object_mask if reskin == "object" else person_mask).copy()
 
 
-def region(object_mask: Array, person_mask: Array, reskin: str, dilate: int) -> Array:
-    """Pixels that a generator may change: the chosen masks dilated by a disc of radius `dilate` pixels.
+def region(object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[float, float]) -> Array:
+    """Pixels that a generator may change: each chosen mask dilated by a disc of its own radius.
 
     What was not chosen stays whole: with "object" the ring leaves out the person's mask, with "person" the object's.
     (A pixel in both masks belongs to what was chosen.)
@@ -55,28 +68,26 @@ def region(object_mask: Array, person_mask: Array, reskin: str, dilate: int) -> 
     Args:
         object_mask, person_mask: `[n, H, W]` bool.
         reskin: "both", "object" or "person".
-        dilate: pixels, >= 0.
+        dilate: radii around the object and around the person, pixels of the masks, >= 0.
 
     Returns:
         `[n, H, W]` bool.
-
-    Raises:
-        UsageError: for an unknown `reskin` or a negative `dilate`.
     """
-    check_region(reskin, dilate)
     found: Array = np.zeros(object_mask.shape, dtype=np.bool_)
     for frame, thing, person in zip(found, object_mask, person_mask, strict=True):
-        chosen = chosen_mask(thing, person, reskin)
-        frame[:] = dilate_mask(chosen, dilate)
+        if reskin != "person":
+            frame |= dilate_mask(thing, dilate[0])
+        if reskin != "object":
+            frame |= dilate_mask(person, dilate[1])
         if reskin != "both":
-            kept = person if reskin == "object" else thing
+            chosen, kept = (thing, person) if reskin == "object" else (person, thing)
             frame &= chosen | ~kept
     return found
 
 
-def dilate_mask(mask: Array, radius: int) -> Array:
+def dilate_mask(mask: Array, radius: float) -> Array:
     """`[H, W]` bool: every pixel whose centre lies within `radius` pixels (Euclidean) of a pixel of `mask`."""
-    box = bounding_box(mask, margin=radius)
+    box = bounding_box(mask, margin=math.ceil(radius))
     if box is None or radius == 0:
         return mask.copy()
     grown = np.zeros(mask.shape, dtype=np.bool_)

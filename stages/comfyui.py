@@ -27,7 +27,7 @@ from stages._comfy.reference import read_reference, reference_png
 from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
 from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import REFERENCE, Workflow, by_title, load_workflow, packaged_workflow
-from stages._region import chosen_mask, region
+from stages._region import chosen_mask, region, source_pixels
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from storage.errors import InputError, UsageError
 
@@ -36,11 +36,11 @@ __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """What makes one try at a window differ from another: number, dilation (pixels), VACE strength, seed, prompt."""
+    """What makes one try at a window differ from another: number, dilation, VACE strength, seed, prompt."""
 
     window: int
     number: int
-    dilate: int
+    dilate: tuple[int, int]
     strength: float | None
     seed: int
     text: str
@@ -135,8 +135,9 @@ class ComfyStage(Stage):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Generate a window, its first attempt or the one to be repeated; see `generate`."""
         info, self._repeated = self._repeated, {}
+        dilate = tuple(info["dilate"]) if "dilate" in info else None
         return self.generate(
-            window, inputs, int(info.get("attempt", 0)), info.get("dilate"), info.get("strength"), info.get("redo")
+            window, inputs, int(info.get("attempt", 0)), dilate, info.get("strength"), info.get("redo")
         )
 
     def generate(
@@ -144,7 +145,7 @@ class ComfyStage(Stage):
         window: Window,
         inputs: Inputs,
         attempt: int = 0,
-        dilate: int | None = None,
+        dilate: tuple[int, int] | None = None,
         strength: float | None = None,
         redo: Mapping[str, Json] | None = None,
     ) -> Output:
@@ -168,11 +169,11 @@ class ComfyStage(Stage):
         key = self._key(window, attempt, dilate, strength, redo)
         frames = inputs.arrays["frames"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        allowed = region(objects, persons, self.config.reskin, key.dilate)
+        size = self._size(frames)
+        allowed = self._allowed(inputs, key, size)
         facts: dict[str, Json] = {"attempt": attempt, "seed": window_seed(key.seed, window.index, attempt)}
         if not allowed.any():  # nothing to regenerate: no server is asked
             return Output(arrays={"raw": frames.copy()}, info=facts | {"kept_frames": 0, "skipped": True})
-        size = self._size(frames)
         begun = self._begun.pop(key, None)
         if begun is None:
             given = self._condition(window, inputs, allowed, size)
@@ -188,7 +189,12 @@ class ComfyStage(Stage):
         return Output(arrays={"raw": raw}, info=facts | {"colour": _record(found)} | result.info)
 
     def prefetch(
-        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+        self,
+        window: Window,
+        inputs: Inputs,
+        attempt: int = 0,
+        dilate: tuple[int, int] | None = None,
+        strength: float | None = None,
     ) -> None:
         """Begin a window on an idle server; `generate` with the same arguments takes the result. `tail` is not read.
 
@@ -198,11 +204,10 @@ class ComfyStage(Stage):
         if self.config.continuity != "blend" or self._threads is None:
             raise UsageError("windows can be begun early with --continuity blend alone")
         key = self._key(window, attempt, dilate, strength)
-        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        allowed = region(objects, persons, self.config.reskin, key.dilate)
+        size = self._size(inputs.arrays["frames"])
+        allowed = self._allowed(inputs, key, size)
         if key in self._begun or not allowed.any():
             return
-        size = self._size(inputs.arrays["frames"])
         given = self._condition(window, inputs, allowed, size)
         self._begun[key] = self._threads.submit(self._run, key, given, size)
 
@@ -210,7 +215,7 @@ class ComfyStage(Stage):
         self,
         window: Window,
         attempt: int,
-        dilate: int | None,
+        dilate: tuple[int, int] | None,
         strength: float | None,
         redo: Mapping[str, Json] | None = None,
     ) -> Attempt:
@@ -226,6 +231,12 @@ class ComfyStage(Stage):
 
     def _size(self, frames: Array) -> Size:
         return self.config.size or fit_size(frames.shape[2], frames.shape[1])
+
+    def _allowed(self, inputs: Inputs, key: Attempt, size: Size) -> Array:
+        """`[n, H, W]` bool: the pixels of the source that this try may change."""
+        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        radii = source_pixels(key.dilate, (objects.shape[2], objects.shape[1]), size)
+        return region(objects, persons, self.config.reskin, radii)
 
     def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
         assert self._workflow is not None, "open() comes first"

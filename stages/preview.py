@@ -17,7 +17,7 @@ import numpy as np
 
 from stages._anchor import ROW_VALUES, Anchor, anchor_of
 from stages._paint import Palette, choose_palette, paint_object, paint_person, shade_ring
-from stages._region import check_region, composite, feather, region
+from stages._region import DILATE, check_region, composite, feather, region
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
@@ -29,12 +29,13 @@ class PreviewConfig:
 
     Attributes:
         reskin: "both", "object" or "person".
-        dilate: width in pixels of the ring around the masks; the preview only shades it faintly around the object.
+        dilate: widths in pixels of the rings around object and person (what is generated has the source's size); the
+            preview only shades the object's faintly.
         seed: another seed is another pattern and another colour of equal contrast.
     """
 
     reskin: str = "both"
-    dilate: int = 8
+    dilate: tuple[int, int] = DILATE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -132,7 +133,7 @@ class PreviewStage(Stage):
             paint_person(painted, frame, person_mask, keypoints)
             inner |= person_mask
         if self.config.reskin != "person" and anchor is not None and palette is not None:
-            shade_ring(painted, object_mask, inner, self.config.dilate, palette)
+            shade_ring(painted, object_mask, inner, self.config.dilate[0], palette)
             paint_object(painted, object_mask, anchor, palette)
             inner |= object_mask
         allowed = region(object_mask[None], person_mask[None], self.config.reskin, self.config.dilate)

@@ -59,7 +59,7 @@ class Generate(Stage):
 
     def __init__(self, shifts: Sequence[Sequence[int]]) -> None:
         self.shifts = shifts
-        self.calls: list[tuple[int, int, int | None, float | None]] = []
+        self.calls: list[tuple[int, int, tuple[int, int] | None, float | None]] = []
         self.state = Count()
         self.told_to_leave = 0
 
@@ -70,7 +70,7 @@ class Generate(Stage):
         return self.generate(window, inputs)
 
     def generate(
-        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: Any = None, strength: float | None = None
     ) -> Output:
         assert self.state.windows == window.index, "an attempt starts from the state before its window"
         self.calls.append((window.index, attempt, dilate, strength))
@@ -151,7 +151,7 @@ def process(
         source: Any = Source(run)
         pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
-            run, pipeline.steps, judges, retries, 0.9, dilate=8, strength=None, told=lambda *_: None, note=print
+            run, pipeline.steps, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
         )
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
@@ -193,7 +193,7 @@ def test_the_second_attempt_stands_and_the_rest_is_as_if_it_had_been_the_first(t
     shifts = [list(row) for row in GOOD]
     shifts[1] = [3, 0, 5]
     generate = process(tmp_path / "retried", shifts, retries=2)
-    assert (1, 1, 8, None) in generate.calls and not any(call[:2] == (1, 2) for call in generate.calls)
+    assert (1, 1, (8, 2), None) in generate.calls and not any(call[:2] == (1, 2) for call in generate.calls)
     iou, attempts = result(tmp_path / "retried")
     assert attempts == [0, 1, *[0] * (WINDOWS - 2)] and min(iou) == 1.0
     process(tmp_path / "straight", GOOD, retries=0)
@@ -247,11 +247,11 @@ def test_no_attempt_where_the_object_was_lost_before(tmp_path: Path) -> None:
 
 
 def test_later_attempts_are_wider_and_stronger() -> None:
-    assert [vars(settings_of(attempt, 8, None)) for attempt in (0, 1, 2, 3)] == [
-        {"attempt": 0, "dilate": 8, "strength": None},
-        {"attempt": 1, "dilate": 8, "strength": None},
-        {"attempt": 2, "dilate": 12, "strength": 1.25},
-        {"attempt": 3, "dilate": 16, "strength": 1.5},
+    assert [vars(settings_of(attempt, (8, 2), None)) for attempt in (0, 1, 2, 3)] == [
+        {"attempt": 0, "dilate": (8, 2), "strength": None},
+        {"attempt": 1, "dilate": (8, 2), "strength": None},
+        {"attempt": 2, "dilate": (12, 6), "strength": 1.25},
+        {"attempt": 3, "dilate": (16, 10), "strength": 1.5},
     ]
 
 

@@ -168,7 +168,7 @@ def test_a_run_speaks_json_and_another_config_is_refused(clip: Path, models: lis
     digest = read_manifest(out)["config_digest"]
     refused = invoke([*arguments, "--dilate", "3", "--seed", "4"])
     assert refused.code == 6
-    assert "dilate: was 8, now 3" in refused.err and "seed: was 0, now 4" in refused.err
+    assert "dilate: was [8, 8], now [3, 3]" in refused.err and "seed: was 0, now 4" in refused.err
     assert read_manifest(out)["config_digest"] == digest
 
     status = json.loads(invoke(["status", str(out), "--json", "--verify"]).out)

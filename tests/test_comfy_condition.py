@@ -16,7 +16,7 @@ from storage.errors import InputError
 
 SCENE = make_scene(17)
 SIZE = (64, 48)
-REGION = region(SCENE.objects, SCENE.persons, "both", 4)
+REGION = region(SCENE.objects, SCENE.persons, "both", (4, 4))
 NO_TAIL = SCENE.frames[:0]
 
 

@@ -225,7 +225,7 @@ def test_images_of_the_output_node_alone() -> None:
     [
         ({"size": (70, 48)}, "--size"), ({"continuity": "x"}, "--continuity"), ({"fill": "red"}, "--fill"),
         ({"object_guide": "x"}, "--object-guide"), ({"seed": -1}, "--seed"), ({"steps": 0}, "--steps"),
-        ({"cfg": 101.0}, "--cfg"), ({"strength": -1.0}, "--strength"), ({"dilate": -1}, "--dilate"),
+        ({"cfg": 101.0}, "--cfg"), ({"strength": -1.0}, "--strength"), ({"dilate": (8, -1)}, "--dilate"),
         ({"timeout_s": 0.0}, "--timeout"), ({"reskin": "x"}, "--reskin"),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from stages._comfy.colour import Correction
 from stages._comfy.continuity import window_seed
 from stages._comfy.transport import encode_png
 from stages._comfy.workflow import packaged_workflow
+from stages._region import region
 from stages.base import Inputs
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyConfig, ComfyStage
@@ -85,10 +86,27 @@ def test_attempts_differ_and_repeat() -> None:
     window = windows(17)[0]
     with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
         first, again, other = (stage.generate(window, SCENE.inputs(window), attempt=n).arrays["raw"] for n in (0, 0, 1))
-        wider = stage.generate(window, SCENE.inputs(window), attempt=1, dilate=12).arrays["raw"]
+        wider = stage.generate(window, SCENE.inputs(window), attempt=1, dilate=(12, 12)).arrays["raw"]
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     source = SCENE.frames[:17]
     assert (wider != source).any(axis=3).sum() > (other != source).any(axis=3).sum()
+
+
+def test_dilation_is_in_pixels_of_the_generated_size() -> None:
+    """Twice the source's size: 8 pixels there are 4 of the source, 4 are 2; the mask that is sent shows 8 and 4."""
+    window = windows(17)[0]
+    with FakeComfy() as server, ComfyStage(config(server.address, size=(128, 96), dilate=(8, 4))) as stage:
+        raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
+        load = server.executor.interpreter._load
+        sent = load(server.prompts[0]["3"]["inputs"]["file"])[..., 0] > 0.5
+    inputs = SCENE.inputs(window).arrays
+    allowed = region(inputs["masks/object"], inputs["masks/person"], "both", (4.0, 2.0))
+    assert ((raw != inputs["frames"]).any(axis=3) <= allowed).all()
+    board, skater = (inputs[name][0] for name in ("masks/object", "masks/person"))
+    left = 2 * np.flatnonzero(board.any(axis=0))[0]  # of the board, and of the skater's middle, at the generated size
+    assert np.flatnonzero(sent[0, 2 * np.flatnonzero(board.any(axis=1))[-1]])[0] in range(left - 9, left - 6)
+    left, row = 2 * np.flatnonzero(skater.any(axis=0))[0], 2 * int(np.flatnonzero(skater.any(axis=1)).mean())
+    assert np.flatnonzero(sent[0, row])[0] in range(left - 5, left - 2)
 
 
 def test_nothing_to_regenerate_asks_no_server() -> None:
@@ -124,7 +142,7 @@ def drift(generator: Generator, scene: Scene) -> Array:
         levels.append(raw[scene.objects[slice(*window.read)]].mean(axis=0))
 
     with FakeComfy(generator) as server:
-        run(scene, config(server.address, reskin="object", object_guide="none", dilate=0), inspect)
+        run(scene, config(server.address, reskin="object", object_guide="none", dilate=(0, 0)), inspect)
     return np.array(levels)
 
 

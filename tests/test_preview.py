@@ -84,7 +84,7 @@ def test_a_clip_shorter_than_a_window_comes_back_unpadded() -> None:
 @pytest.mark.parametrize("reskin", ["both", "object", "person"])
 def test_it_changes_the_masks_and_hardly_anything_else(reskin: str) -> None:
     clip = make_clip(20)
-    result = whole(clip, PreviewConfig(reskin=reskin, dilate=5)).astype(int)
+    result = whole(clip, PreviewConfig(reskin=reskin, dilate=(5, 5))).astype(int)
     change = np.abs(result - clip["frames"].astype(int)).max(axis=-1)
     thing, person = clip["masks/object"], clip["masks/person"]
     inner = {"both": thing | person, "object": thing, "person": person}[reskin]

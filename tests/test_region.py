@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._region import Array, bounding_box, composite, dilate_mask, feather, region
+from stages._region import (
+    Array,
+    bounding_box,
+    check_region,
+    composite,
+    dilate_mask,
+    feather,
+    region,
+    source_pixels,
+)
 from storage.errors import UsageError
 
 
@@ -19,7 +28,7 @@ def masks(seed: int, frames: int = 2, height: int = 24, width: int = 31) -> Arra
     return found
 
 
-def brute_dilate(mask: Array, radius: int) -> Array:
+def brute_dilate(mask: Array, radius: float) -> Array:
     """Distance to every true pixel, one by one."""
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     grown = np.zeros_like(mask)
@@ -28,9 +37,9 @@ def brute_dilate(mask: Array, radius: int) -> Array:
     return grown
 
 
-@given(st.integers(0, 10_000), st.integers(0, 9))
+@given(st.integers(0, 10_000), st.integers(0, 36).map(lambda quarters: quarters / 4))
 @settings(max_examples=40, deadline=None)
-def test_dilation_is_the_exact_disc(seed: int, radius: int) -> None:
+def test_dilation_is_the_exact_disc(seed: int, radius: float) -> None:
     mask = masks(seed)[0] | masks(seed + 1)[0]
     assert np.array_equal(dilate_mask(mask, radius), brute_dilate(mask, radius))
 
@@ -39,20 +48,28 @@ def test_region_leaves_out_what_is_not_chosen() -> None:
     thing, person = np.zeros((2, 1, 20, 20), dtype=np.bool_)
     thing[0, 10:12, 4:16] = True
     person[0, 4:11, 8:12] = True
-    both = region(thing, person, "both", 3)
-    only_thing, only_person = region(thing, person, "object", 3), region(thing, person, "person", 3)
+    both = region(thing, person, "both", (3, 3))
+    only_thing, only_person = region(thing, person, "object", (3, 9)), region(thing, person, "person", (0, 3))
     assert np.array_equal(both[0], brute_dilate((thing | person)[0], 3))
+    wide = region(thing, person, "both", (1, 5.5))  # each its own
+    assert np.array_equal(wide[0], brute_dilate(thing[0], 1) | brute_dilate(person[0], 5.5))
     assert not (only_thing & person & ~thing).any() and (only_thing & thing).sum() == thing.sum()
     assert not (only_person & thing & ~person).any() and (only_person & person).sum() == person.sum()
     assert only_thing[0, 14, 4] and not only_thing[0, 15, 4]
 
 
 def test_region_refuses_what_cannot_be() -> None:
-    empty = np.zeros((1, 4, 4), dtype=np.bool_)
     with pytest.raises(UsageError, match="--reskin all"):
-        region(empty, empty, "all", 3)
-    with pytest.raises(UsageError, match="--dilate -1"):
-        region(empty, empty, "both", -1)
+        check_region("all", (3, 3))
+    with pytest.raises(UsageError, match="--dilate 3,-1"):
+        check_region("both", (3, -1))
+
+
+def test_widths_are_measured_where_it_is_generated() -> None:
+    assert source_pixels((8, 12), (3840, 2160), (960, 540)) == (32, 48)  # a large source
+    assert source_pixels((8, 12), (160, 96), (800, 480)) == pytest.approx((1.6, 2.4))  # and a small one
+    assert source_pixels((8, 8), (640, 360), (640, 360)) == (8, 8)
+    assert source_pixels((8, 8), (400, 100), (100, 100)) == (16, 16)  # another shape: the mean of 4 and 1
 
 
 @given(st.integers(0, 10_000), st.integers(0, 9), st.sampled_from(["both", "object", "person"]))
@@ -60,7 +77,7 @@ def test_region_refuses_what_cannot_be() -> None:
 def test_alpha_is_one_in_the_masks_and_zero_outside_the_region(seed: int, dilate: int, reskin: str) -> None:
     thing, person = masks(seed), masks(seed + 1)
     inner = {"both": thing | person, "object": thing, "person": person}[reskin]
-    allowed = region(thing, person, reskin, dilate)
+    allowed = region(thing, person, reskin, (dilate, dilate))
     alpha = feather(allowed, inner)
     assert alpha.dtype == np.float32 and alpha.shape == thing.shape
     assert (alpha[~allowed] == 0).all() and (alpha[inner] == 1).all()
@@ -71,7 +88,7 @@ def test_alpha_is_one_in_the_masks_and_zero_outside_the_region(seed: int, dilate
 def test_alpha_falls_steadily_over_the_ring() -> None:
     inner = np.zeros((1, 21, 40), dtype=np.bool_)
     inner[0, :, :10] = True
-    alpha = feather(region(inner, np.zeros_like(inner), "object", 8), inner)
+    alpha = feather(region(inner, np.zeros_like(inner), "object", (8, 8)), inner)
     assert np.allclose(alpha[0, 10, 9:19], [1, *(np.arange(8, 0, -1) / 9), 0])
 
 

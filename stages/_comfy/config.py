@@ -7,7 +7,7 @@ from stages._comfy.client import Timeouts
 from stages._comfy.colour import Correction
 from stages._comfy.condition import Guides
 from stages._comfy.sizes import check_size
-from stages._region import check_region
+from stages._region import DILATE, check_region
 from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import State
 from storage.errors import UsageError
@@ -33,7 +33,7 @@ class ComfyConfig:
         seed: 0 <= seed < 2**64.
         steps, cfg, strength: None leaves the workflow's own.
         size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
-        reskin: "both", "object" or "person"; dilate: pixels.
+        reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
         fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
         window, overlap: frames.
@@ -55,7 +55,7 @@ class ComfyConfig:
     strength: float | None = None
     size: tuple[int, int] | None = None
     reskin: str = "both"
-    dilate: int = 8
+    dilate: tuple[int, int] = DILATE
     fill: str = "grey"
     object_guide: str = "scribble"
     continuity: str = "tail"

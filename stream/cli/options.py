@@ -156,11 +156,30 @@ class _BytesType(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+class _DilateType(click.ParamType[Any]):
+    """OBJECT[,PERSON] in pixels."""
+
+    name = "OBJECT[,PERSON]"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        first, comma, second = value.partition(",")
+        widths = (_whole_number(first), _whole_number(second if comma else first))
+        if None in widths:
+            self.fail(f"'{value}' is not of the form {self.name}: give one or two whole numbers", param, ctx)
+        return widths
+
+
 BOX = _Numbers("x1,y1,x2,y2", (4,))
 POINT = _Numbers("x,y[,label]", (2, 3))
 CORRECTION = _CorrectionType()
 SIZE = _SizeType()
 BYTES = _BytesType()
+DILATE = _DilateType()
 
 
 def stack(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
@@ -245,7 +264,7 @@ GENERATION_OPTIONS = [
         default="both",
         help="What is regenerated.",
     ),
-    option("generation", "--dilate", type=int, default=8, help="Pixels that the region grows by."),
+    option("generation", "--dilate", type=DILATE, default="8", help="Region beyond the masks, generator's pixels."),
     option(
         "generation",
         "--fill",

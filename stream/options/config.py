@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages._region import DILATE, check_region
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from storage.errors import UsageError
 from stream.engine.windows import WindowPlan
@@ -68,7 +69,7 @@ class RunConfig:
     object_guide: str = since("generate", default="scribble")
     size: tuple[int, int] | None = since("generate", default=None)
     reskin: str = since("generate", default="both")
-    dilate: int = since("generate", default=8)
+    dilate: tuple[int, int] = since("generate", default=DILATE)  # object, person; pixels at the generator's size
     fill: str = since("generate", default="grey")
     continuity: str = since("generate", default="tail")
     timeout: float = free(default=3600.0)
@@ -97,9 +98,10 @@ class RunConfig:
             check_box("--person-box", self.person_box)
         for correction in self.correct:
             check_box(f"--correct {correction.frame}:", correction.box)
-        for name, low in (("max_bad_frames", 0), ("dilate", 0), ("retries", 0), ("detect_every", 1)):
+        for name, low in (("max_bad_frames", 0), ("retries", 0), ("detect_every", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is below {low}")
+        check_region(self.reskin, self.dilate)
         if not 0.0 < self.iou_threshold < 1.0:
             raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1: give for example 0.9")
         if self.size is not None and (self.size[0] % 16 or self.size[1] % 16):
@@ -143,6 +145,8 @@ class RunConfig:
         given["correct"] = tuple(Correction(item["frame"], tuple(item["box"])) for item in given["correct"])
         given["person_box"] = _box(given["person_box"])
         given["server"] = tuple(given["server"])
+        dilate = given["dilate"]  # one number, of the source's pixels, in runs of before: another value, so they differ
+        given["dilate"] = tuple(dilate) if isinstance(dilate, list) else (dilate, dilate)
         given["size"] = tuple(given["size"]) if given["size"] else None
         return cls(**given)
 

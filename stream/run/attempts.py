@@ -2,7 +2,7 @@
 
     attempt 0   as configured
     attempt 1   another seed
-    attempt n   another seed, and a region wider by 4 (n - 1) pixels, and a strength higher by 0.25 (n - 1)
+    attempt n   another seed, and a region wider by 4 (n - 1) pixels (as --dilate), a strength higher by 0.25 (n - 1)
 
 An attempt is judged on the window's final span from the states that stood before the window: tracker, tail and colour.
 It is made beside the run, in its scratch folder; a rejected one leaves no trace but its record. The best one by worst
@@ -32,26 +32,31 @@ class Generator(Protocol):
     """A generate stage that can make another attempt at a window."""
 
     def generate(
-        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: int | None = None, strength: float | None = None
+        self,
+        window: Window,
+        inputs: Inputs,
+        attempt: int = 0,
+        dilate: tuple[int, int] | None = None,
+        strength: float | None = None,
     ) -> Output:
         """One attempt; see `ComfyStage.generate`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one attempt changes: its number, the region's width in pixels, VACE's strength (None: the workflow's)."""
+    """What one attempt changes: its number, `--dilate`, VACE's strength (None: the workflow's)."""
 
     attempt: int
-    dilate: int
+    dilate: tuple[int, int]
     strength: float | None
 
 
-def settings_of(attempt: int, dilate: int, strength: float | None) -> Settings:
+def settings_of(attempt: int, dilate: tuple[int, int], strength: float | None) -> Settings:
     """The settings of an attempt, from those of the run."""
     more = max(0, attempt - 1)
     return Settings(
         attempt,
-        dilate + WIDER_PIXELS * more,
+        (dilate[0] + WIDER_PIXELS * more, dilate[1] + WIDER_PIXELS * more),
         strength if more == 0 else (1.0 if strength is None else strength) + STRONGER * more,
     )
 
@@ -96,7 +101,7 @@ class ClosedLoop:
         judges: Callable[[Path], Sequence[Stage]],
         retries: int,
         threshold: float,
-        dilate: int,
+        dilate: tuple[int, int],
         strength: float | None,
         told: Retried,
         note: Callable[[str], None],
