@@ -1,4 +1,4 @@
-"""For all tests: the user's own cache folder is left alone."""
+"""For all tests: the user's own cache folder is left alone, and a GPU hidden by one test is there for the next."""
 
 import os
 from collections.abc import Iterator
@@ -16,3 +16,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(autouse=True)
+def own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--device cpu` hides comes back after the test."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ["CUDA_VISIBLE_DEVICES"])
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")

@@ -75,7 +75,7 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         assert row.ok or not row.needed, row
     rows = {row.name: row for row in checks.check_onnxruntime("cpu")}
     assert rows["ONNX Runtime"].ok and rows["CPUExecutionProvider"].ok
-    assert not rows["CUDAExecutionProvider"].needed
+    assert "CUDAExecutionProvider" not in rows, "--device cpu leaves the GPU alone"
     assert list(checks.check_clashes()) == []
 
 
@@ -95,9 +95,13 @@ def test_cuda_is_needed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for device, needed in (("auto", False), ("cpu", False), ("cuda", True)):
+    for device, needed in (("auto", False), ("cuda", True)):
         row = next(row for row in checks.check_torch(device) if row.name == "CUDA")
         assert not row.ok and row.needed is needed
+        provider = next(row for row in checks.check_onnxruntime(device) if row.name == "CUDAExecutionProvider")
+        assert provider.needed is needed
+    left = next(row for row in checks.check_torch("cpu") if row.name == "CUDA")
+    assert left.ok and not left.needed and "left alone" in left.detail
 
 
 def test_weights() -> None:

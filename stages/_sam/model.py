@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages._sam.checkpoint import COMPILED_PREDICTOR, check_sha256, load_strict, read_checkpoint, read_config
+from stages.device import without_cuda
 from storage.errors import EnvironmentFault, UsageError
 
 # Pointer memory reaches this far in SAM 2 and 2.1 (`max_obj_ptrs_in_encoder`); a clip shorter than this is tracked
@@ -70,7 +71,10 @@ class SamModel:
         if config.sha256 is not None and config.checkpoint.is_file():
             check_sha256(config.checkpoint, config.sha256)
         tensors = read_checkpoint(config.checkpoint)
-        predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
+        # On the CPU sam2 1.1.0 still computes its positions on any GPU that torch sees (position_encoding.py:46,
+        # transformer.py:270): their last bits would tell whether there was one.
+        with without_cuda() if config.device == "cpu" else contextlib.nullcontext():
+            predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
         self._predictor = predictor.to(config.device).eval()
         self._autocast = config.device == "cuda" and torch.cuda.get_device_capability()[0] >= 8

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.device import use_device
 from stages.models.fetch import verify
 from stages.models.registry import (
     DEFAULTS,
@@ -55,6 +56,7 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
 
     for server in wanted.servers:
         parse_server(server)
+    use_device(wanted.device)
     yield check_python()
     yield from check_clashes()
     yield check_driver(wanted.device)
@@ -110,6 +112,9 @@ def check_torch(device: str) -> Iterator[Row]:
         yield Row("torch", False, line_of(error), "install this project's requirements again")
         return
     yield Row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    if device == "cpu":
+        yield Row("CUDA", True, "left alone: --device cpu", needed=False)
+        return
     remedy = "see NVIDIA driver above, or use --device cpu"
     needed = device == "cuda"
     if not torch.cuda.is_available():
@@ -140,6 +145,8 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
     providers = ort.get_available_providers()
     yield Row("ONNX Runtime", True, f"{ort.__version__}, built with {', '.join(providers)}")
     yield _provider("CPUExecutionProvider", "cpu", True)
+    if device == "cpu":
+        return
     if "CUDAExecutionProvider" in providers:
         yield _provider("CUDAExecutionProvider", "cuda", device == "cuda")
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.base import Stage
 from stages.decode import DecodeConfig
+from stages.device import use_device
 from stages.models.registry import Kind, Resolved, resolve
 from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
@@ -144,6 +145,7 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
     from stages.pose import PoseConfig, PoseStage
     from stages.track import TrackConfig, TrackStage
 
+    use_device(config.device)
     sam = SamModel(sam_config(config, models))
     decode = DecodeStage(decode_config(config))
     if config.chain == "given":

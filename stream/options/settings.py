@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from stages.device import use_device
 from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
@@ -17,6 +18,7 @@ def resolve_device(wanted: str) -> str:
         EnvironmentFault: when CUDA is asked for and torch finds none.
     """
     if wanted == "cpu":
+        use_device("cpu")
         return "cpu"
     import torch
 

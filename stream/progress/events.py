@@ -37,7 +37,7 @@ def peak_rss_bytes() -> int:
 def peak_vram_bytes() -> int | None:
     """Highest memory that torch has taken on the GPU so far, bytes; None without CUDA (or before torch is loaded)."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if torch is None or not torch.cuda.is_initialized():
         return None
     return int(torch.cuda.max_memory_allocated())
 

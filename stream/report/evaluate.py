@@ -16,6 +16,7 @@ from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseTracker
 from stages._video.plain import plain_frames
 from stages.base import Array, Inputs
+from stages.device import use_device
 from stages.given import read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
@@ -73,6 +74,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
                 f"{path}: the {name} ({config.sam}) are not those that it was tracked with: their sha256 is "
                 f"{digest[:12]}..: put the file back that the run was begun with"
             )
+    use_device(config.device)
     model = SamModel(sam_config(config, models))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
     with closing(model), stage:
