@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import zarr
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from storage.durable import digest, fsync_below, make_folder
@@ -53,12 +54,45 @@ def run_arrays(height: int, width: int) -> dict[str, ArraySpec]:
     }
 
 
-class _DigestingStore(LocalStore):
-    """A LocalStore that remembers the digest of everything written since the last `take_written`."""
+Recorded = Callable[[str, bool], str | None]  # key, whether to read the journal anew -> the digest it has in a commit
 
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+
+class _DigestingStore(LocalStore):
+    """A LocalStore that remembers the digest of everything written since the last `take_written`.
+
+    Given `recorded`, it hands out a chunk only when its bytes are those that the journal names: two chunks that are
+    exchanged carry checksums that are right.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False, recorded: Recorded | None = None) -> None:
         super().__init__(root, read_only=read_only)
         self._written: dict[str, str] = {}
+        self._recorded = recorded
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = await super().get(key, prototype, byte_range)
+        await asyncio.to_thread(self._compare, key, value)
+        return value
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        self._compare(key, value)
+        return value
+
+    def _compare(self, key: str, value: Buffer | None) -> None:
+        if self._recorded is None or value is None or key.endswith(FILE_NAME):
+            return
+        found = digest(memoryview(value.as_buffer_like()))
+        # Not what was committed when the journal was read: damage, or a window that was made again since.
+        if found != self._recorded(key, False) and found != self._recorded(key, True):
+            raise RunDirectoryError(
+                f"{self.root / key} is not what was committed (its digest is not the journal's): "
+                "`skate status --verify` tells what else, `skate resume` repairs it"
+            )
 
     async def set(self, key: str, value: Buffer) -> None:
         data = memoryview(value.as_buffer_like())
@@ -85,8 +119,12 @@ class RunArrays:
         chunk_frames: int,
         read_only: bool = False,
         lengths: Lengths | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         """Open the group; unless `read_only`, create what is missing in it and mend its metadata (`mended` says what).
+
+        Args:
+            recorded: the journal's digest of a key; what is read is compared with it. None: the caller has verified it.
 
         Raises:
             RunDirectoryError: when it is in another Zarr format, or, for reading, when metadata is damaged.
@@ -104,7 +142,7 @@ class RunArrays:
                 f"{path}/{damaged[0]} is missing or damaged: `skate status --verify` tells what else, "
                 "`skate resume` repairs it"
             )
-        self._store = _DigestingStore(path, read_only=read_only)
+        self._store = _DigestingStore(path, read_only=read_only, recorded=recorded)
         self._group = zarr.open_group(self._store, mode="r" if read_only else "r+", zarr_format=3)
         self._arrays = {name: self._open_array(name) for name in self.specs}
 
@@ -129,7 +167,7 @@ class RunArrays:
         """Frames `[start, stop)`, frames first.
 
         Raises:
-            RunDirectoryError: when a chunk of the span is missing or cannot be decoded.
+            RunDirectoryError: when a chunk of the span is missing, cannot be decoded, or is not what was committed.
         """
         array = self._arrays[name]
         if stop > array.shape[0]:

@@ -42,7 +42,8 @@ def read_records(path: Path) -> tuple[list[Record], int]:
     """All records, and the length in bytes of the intact part of the file.
 
     Raises:
-        RunDirectoryError: when a record before the last one is damaged, or is none that this program writes.
+        RunDirectoryError: when a record before the last one is damaged, is none that this program writes, or a whole
+            line is lost (a record's `n` is the number of its line).
     """
     data = path.read_bytes() if path.exists() else b""
     records: list[Record] = []
@@ -61,6 +62,11 @@ def read_records(path: Path) -> tuple[list[Record], int]:
                 )
             break
         check_record(record, f"{path}: line {number + 1}")
+        if record.get("n") != number:
+            raise RunDirectoryError(
+                f"{path}: line {number + 1} of the journal is record {record.get('n')}, it must be {number}: a line is "
+                "lost or doubled, and what follows it cannot be trusted; start anew with --overwrite"
+            )
         records.append(record)
         intact += len(line) + 1
     return records, intact

@@ -51,7 +51,8 @@ class CommitLog:
     def apply(self, record: Record) -> None:
         """Take in one more record."""
         kind = record["kind"]
-        self.__dict__.pop("writers", None)
+        for derived in ("writers", "digests"):
+            self.__dict__.pop(derived, None)
         if kind in ("commit", "revoke"):
             self.finished = None
         if kind == "commit":
@@ -107,17 +108,24 @@ class CommitLog:
         """Which stage and window wrote each key of `run.zarr`."""
         return {key: task for task, record in self.commits.items() for key in record["digests"]}
 
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of each key of `run.zarr`."""
+        return {key: value for record in self.commits.values() for key, value in record["digests"].items()}
+
     def lengths(self) -> Lengths:
-        """How long the arrays are."""
+        """How long the arrays are, and which blocks there are."""
         frames: dict[str, int] = {}
+        blocks: set[str] = set()
         longest = 0
         for record in self.commits.values():
             start, stop = record["span"]
             longest = max(longest, stop - start)
+            blocks |= {key.split("/")[1] for key in record["digests"] if is_block(key)}
             for name in {array_of(key) for key in record["digests"] if not is_block(key)}:
                 frames[name] = max(frames.get(name, 0), stop)
         most = None if self.finished is not None else max(frames.values(), default=0) + longest
-        return Lengths(frames, most)
+        return Lengths(frames, most, frozenset(blocks))
 
     def is_kept(self, task: Task) -> bool:
         """Whether this commit was made with `--keep all`, so that its state and raw window stay."""

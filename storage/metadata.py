@@ -43,10 +43,12 @@ class Lengths:
     Attributes:
         frames: committed frames by array; the others hold none.
         most: no array can be longer, a commit under way included; None: the run is finished, lengths are exact.
+        blocks: names of states and blocks; their groups are there also when every block in them is deleted.
     """
 
     frames: Mapping[str, int]
     most: int | None
+    blocks: frozenset[str] = frozenset()
 
 
 def expected_metadata(spec: ArraySpec, chunk_frames: int, frames: int) -> dict[str, Any]:
@@ -124,6 +126,8 @@ class MetadataFiles:
 
     def _groups(self) -> list[str]:
         groups = {"", *(name.rpartition("/")[0] for name in self._arrays)}
+        if self._lengths is not None and self._lengths.blocks:
+            groups |= {"state", *(f"state/{name}" for name in self._lengths.blocks)}
         state = self.root / "state"
         if state.is_dir():
             groups |= {"state", *(f"state/{child.name}" for child in state.iterdir() if child.is_dir())}

@@ -75,7 +75,10 @@ class Commit:
 
 
 class RunReader:
-    """A run as it stands, for reading; nothing is locked or changed, another process may be writing it."""
+    """A run as it stands, for reading; nothing is locked or changed, another process may be writing it.
+
+    What its arrays give is compared with the journal's digests.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,8 +99,15 @@ class RunReader:
                 raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
             specs = run_arrays(video["height"], video["width"])
             lengths = self.log.lengths()
-            self._arrays = RunArrays(self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths)
+            self._arrays = RunArrays(
+                self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths, self._recorded
+            )
         return self._arrays
+
+    def _recorded(self, key: str, anew: bool) -> str | None:
+        """The digest of a key in the journal; `anew`: as it stands by now, where another process may be writing."""
+        log = read_log(self.path) if anew else self.log
+        return log.digests.get(key)
 
 
 class RunDirectory:

@@ -1,13 +1,14 @@
 """Does the disk still hold what the journal says was written?"""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.arrays import run_arrays
 from storage.durable import digest, file_sha256
 from storage.journal import read_records
-from storage.log import CommitLog
+from storage.log import CommitLog, Task
 from storage.manifest import Manifest
 from storage.metadata import MetadataFiles
 from storage.records import segment_of
@@ -38,22 +39,29 @@ class Damage:
 
 def find_damage(path: Path, manifest: Manifest, log: CommitLog) -> Damage:
     """Check every committed chunk, state, segment and finished file against its digest, and the metadata."""
-    keys, segments = set(), set()
-    for task, record in log.commits.items():
-        for key, wanted in record["digests"].items():
-            if not log.is_forgotten(task, key) and _file_digest(path / "run.zarr" / key) != wanted:
-                keys.add(key)
+    segments = set()
+    for record in log.commits.values():
         segment = segment_of(record)
         if segment is not None and not same_file(path / "segments" / segment, record["info"]["sha256"]):
             segments.add(segment)
     finished = log.finished["files"] if log.finished is not None else {}
     return Damage(
-        keys=frozenset(keys),
+        keys=frozenset(damaged_keys(path / "run.zarr", log, log.commits)),
         segments=frozenset(segments),
         metadata=tuple(_metadata(path, manifest, log)) if log.commits else (),
         files=tuple(name for name, wanted in finished.items() if not same_file(path / name, wanted)),
         journal=_torn(path / "journal.jsonl") or (not log.commits and _holds_work(path, log)),
     )
+
+
+def damaged_keys(root: Path, log: CommitLog, tasks: Iterable[Task]) -> set[str]:
+    """The chunks, blocks and states of these commits below `root` that are missing or altered."""
+    return {
+        key
+        for task in tasks
+        for key, wanted in log.commits[task]["digests"].items()
+        if not log.is_forgotten(task, key) and _file_digest(root / key) != wanted
+    }
 
 
 def _holds_work(path: Path, log: CommitLog) -> bool:

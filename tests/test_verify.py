@@ -10,7 +10,8 @@ from _zygote import Ended, shared_zygote
 
 from storage.errors import RunDirectoryError
 from storage.journal import decode_line, encode_line
-from storage.rundir import RunReader, read_log, read_manifest
+from storage.rundir import Commit, RunDirectory, RunReader, read_log, read_manifest
+from storage.spans import Span
 from storage.verify import find_damage
 
 WAYS = ("deleted", "truncated", "flipped")
@@ -214,12 +215,69 @@ def test_a_damaged_manifest_is_refused_and_written_again_by_run(tmp_path: Path, 
     assert differing(results(run), wanted) == []
 
 
+@pytest.mark.parametrize("gone", ["state", "state/track", "masks", ""])
+def test_whole_folders_come_back_with_every_byte(tmp_path: Path, gone: str) -> None:
+    _, finished, wanted = shared_case()
+    run = copied(finished, tmp_path)
+    shutil.rmtree(run / "run.zarr" / gone)
+    assert resumed(run).code in (0, 1)
+    assert differing(results(run), wanted) == []
+    assert verified(run) == []
+
+
+@pytest.mark.parametrize("kind", ["commit", "drop", "config"])
+def test_a_journal_line_that_is_lost_as_a_whole_is_refused(tmp_path: Path, kind: str) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    lost = next(number for number, line in enumerate(lines) if f'"kind": "{kind}"'.encode() in line)
+    (run / "journal.jsonl").write_bytes(b"".join(lines[:lost] + lines[lost + 1 :]))
+    for command in ("resume", "status", "export"):
+        ended = shared_zygote().run(
+            [command, str(run), *(["--to", str(tmp_path / "to")] if command == "export" else [])]
+        )
+        assert ended.code == 6 and len(ended.output.splitlines()) == 1, ended.output
+        assert f"line {lost + 1} of the journal is record {lost + 1}, it must be {lost}" in ended.output
+
+
+@pytest.mark.parametrize("reader", ["export", "report", "evaluate", "generate"])
+def test_exchanged_chunks_are_never_read(tmp_path: Path, reader: str) -> None:
+    """Each has a checksum that is right: only the journal tells that they are not where they belong."""
+    _, finished, wanted = shared_case()
+    run = copied(finished, tmp_path)
+    for array in ("masks/object", "visible"):
+        one, other = sorted((run / "run.zarr" / array).glob("c.*"))[1:3]
+        one.rename(tmp_path / "kept")
+        other.rename(one)
+        (tmp_path / "kept").rename(other)
+    more = {"export": ["--to", str(tmp_path / "to")], "generate": ["--out", str(tmp_path / "other")]}
+    ended = shared_zygote().run([reader, str(run), *more.get(reader, [])])
+    assert ended.code == 6 and "not what was committed" in ended.output, ended.output
+    assert "Traceback" not in ended.output and not (tmp_path / "other").exists()
+    assert resumed(run).code in (0, 1)
+    assert differing(results(run), wanted) == []
+
+
+def test_a_reader_goes_on_beside_a_process_that_replaces_windows(tmp_path: Path) -> None:
+    """What was made again since the journal was read is in the journal by now: no damage."""
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    reader = RunReader(run)
+    before = reader.arrays.read("keypoints", 0, 21)
+    values = before + 1
+    with RunDirectory(run, reader.log.chunk_frames, 64, 96, reader.manifest) as writer:
+        for record in reader.log.of("pose"):
+            span = Span(*record["span"])
+            writer.commit(Commit("pose", record["window"], span, {"keypoints": values[span.start : span.stop]}))
+    assert (reader.arrays.read("keypoints", 0, 21) == values).all()
+
+
 def test_readers_refuse_what_is_altered(tmp_path: Path) -> None:
     _, finished, _ = shared_case()
     run = copied(finished, tmp_path)
     damage(run / "run.zarr" / "keypoints" / "c.2.0.0", "flipped")
     reader = RunReader(run)
-    with pytest.raises(RunDirectoryError, match=r"keypoints cannot be decoded"):
+    with pytest.raises(RunDirectoryError, match=r"keypoints/c\.2\.0\.0 is not what was committed"):
         reader.arrays.read("keypoints", 0, 21)
     damage(run / "run.zarr" / "masks" / "object" / "zarr.json", "flipped")
     with pytest.raises(RunDirectoryError, match=r"masks/object/zarr.json is missing or damaged"):

@@ -8,7 +8,9 @@ from typing import Any
 
 from storage.durable import fsync_below, fsync_folder
 from storage.errors import RunDirectoryError
+from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
+from storage.verify import damaged_keys
 from stream.options.config import CHAIN, RunConfig, differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
@@ -73,6 +75,14 @@ def _check_tracked(reader: RunReader) -> None:
     complete = bool(decoded) and decoded[-1]["info"]["last"] and reader.log.done("track") == len(decoded)
     if not complete:
         raise RunDirectoryError(f"{reader.path} is not tracked to its end: `skate resume {reader.path}` first")
+    tracked = [task for task in reader.log.commits if task[0] in TRACKING]
+    keys = damaged_keys(reader.path / "run.zarr", reader.log, tracked)
+    wrong = sorted(key for key in keys if array_of(key) != "frames")  # these are decoded again
+    if wrong:
+        raise RunDirectoryError(
+            f"{reader.path / 'run.zarr' / wrong[0]} is missing or is not what was committed"
+            f"{f' ({len(wrong) - 1} more)' if len(wrong) > 1 else ''}: `skate resume {reader.path}` repairs it"
+        )
 
 
 def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
