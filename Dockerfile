@@ -1,32 +1,40 @@
-# The program without weights: they lie in the volume /models. Build: docker build -t skate . (--build-arg EXTRA=cpu)
+# The program without weights: they lie in the volume /models. Build: docker build -t skate .
+# --build-arg EXTRA=gpu-cuda12 for NVIDIA drivers from 525 on, EXTRA=cpu for no GPU.
+# No CUDA image: the wheels of torch and ONNX Runtime bring every CUDA library, the container toolkit brings the driver's.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
-# `base` holds the CUDA runtime; cuDNN, cuBLAS and the rest come with the wheels of torch and ONNX Runtime.
-ARG CUDA_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 FROM ${PYTHON_IMAGE} AS build
 ARG EXTRA=gpu
+ENV UV_LINK_MODE=copy \
+    UV_HTTP_TIMEOUT=300
 WORKDIR /src
 RUN python -m venv /opt/skate && /opt/skate/bin/python -m pip install --no-cache-dir uv==0.13.8
 COPY pyproject.toml README.md LICENSE ./
 COPY requirements requirements
-RUN /opt/skate/bin/uv pip sync --no-cache --python /opt/skate/bin/python "requirements/${EXTRA}.txt"
+# The cache keeps what was downloaded when a build breaks off.
+RUN --mount=type=cache,target=/root/.cache/uv /opt/skate/bin/uv pip sync --python /opt/skate/bin/python "requirements/${EXTRA}.txt"
 COPY storage storage
 COPY stages stages
 COPY stream stream
 COPY bench bench
 COPY workflows workflows
-RUN /opt/skate/bin/uv pip install --no-cache --python /opt/skate/bin/python --no-deps .
+RUN --mount=type=cache,target=/root/.cache/uv /opt/skate/bin/uv pip install --python /opt/skate/bin/python --no-deps .
 
-# hadolint ignore=DL3006
-FROM ${CUDA_IMAGE}
-# The interpreter that the environment was made with, at the same place.
-COPY --from=build /usr/local /usr/local
+FROM ${PYTHON_IMAGE}
+# Triton, behind --sam-compile, builds its launchers with a C compiler.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --home-dir /work --no-create-home skate \
+    && install -d -o 1000 -g 1000 /models /work
 COPY --from=build /opt/skate /opt/skate
-RUN ldconfig && install -d -o 1000 -g 1000 /models /work
 ENV PATH=/opt/skate/bin:$PATH \
     HOME=/work \
     SKATE_MODELS=/models \
     XDG_CACHE_HOME=/models/cache \
+    TRITON_CACHE_DIR=/models/cache/triton \
+    TORCHINDUCTOR_CACHE_DIR=/models/cache/inductor \
     OMP_WAIT_POLICY=passive \
     PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all \

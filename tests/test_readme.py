@@ -192,6 +192,7 @@ def test_options_named_in_prose_exist() -> None:
         "--no-deps",
         "--editable",
         "--extra",
+        "--add-host",
     }
     for name in cli.list_commands(click.Context(cli)):
         stack = [cli.get_command(click.Context(cli), name)]
