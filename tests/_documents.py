@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = re.compile(r"#.*\bneeds (the network|a GPU|Docker|Windows|a ComfyUI server)")
-PROGRAMS = re.compile(r"skate|make|source|docker|wsl|py|python3?[\d.]*|COMFYUI=\S+|\.venv\S+")
+PROGRAMS = re.compile(r"skate|make|source|docker|wsl|py|uv|pre-commit|python3?[\d.]*|COMFYUI=\S+|\.venv\S+")
 NOT_SHELL = ("python", "json")  # languages of blocks that other tests run or read
 
 
@@ -43,10 +43,15 @@ def is_command(line: str) -> bool:
     return PROGRAMS.fullmatch(line.split(" ", 1)[0]) is not None
 
 
-def inline_commands(page: Path) -> list[str]:
-    """Commands of Python that stand in the running text, between backticks."""
+def inline_code(page: Path) -> list[str]:
+    """What stands between backticks in the running text."""
     prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    return [" ".join(found.split()) for found in re.findall(r"`(python3? (?:-m )?(?:bench|training)[^`]*)`", prose)]
+    return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", prose)]
+
+
+def inline_commands(page: Path) -> list[str]:
+    """Commands of Python that stand in the running text."""
+    return [text for text in inline_code(page) if re.match(r"python3? (?:-m )?(?:bench|training)", text)]
 
 
 def commands(page: Path) -> list[Line]:

@@ -8,6 +8,7 @@ benches, minutes long each, are only looked up.
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from _documents import (
     Line,
     blocks,
     commands,
+    inline_code,
     inline_commands,
     is_command,
     shell_lines,
@@ -52,7 +54,7 @@ OTHER_PROGRAMS = {
     "mkdir",
     "ssh",
 }
-BY_HAND = ("source", "python3", ".venv/bin/uv", ".venv/bin/python")  # the steps of installing
+BY_HAND = ("source", "python3", ".venv/bin/uv", ".venv/bin/python", "uv", "pre-commit")  # installing, building
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,9 @@ def other(line: Line) -> None:
         done = subprocess.run(["make", "-n", *line.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         return
+    if line.words[:3] == ("python", "-m", "pytest"):
+        one_test(line)
+        return
     scripts = [ROOT / word for word in line.words[1:] if re.fullmatch(r"(bench|training)/.*\.py", word)]
     assert scripts or line.words[0] in BY_HAND, f"{line}: neither run nor marked with what it needs"
     for script in scripts:  # minutes long each: that it is there and knows its options has to do
@@ -172,13 +177,38 @@ def other(line: Line) -> None:
     for word in line.words[1:]:
         if word.startswith("requirements/"):
             assert (ROOT / word).is_file(), f"{line}: {word} is not there"
+    tool = Path(sys.executable).parent / Path(line.words[0]).name
+    if tool.name in ("uv", "pre-commit") and tool.exists():
+        subcommand = [word for word in line.words[1:3] if re.fullmatch("[a-z]+", word)]
+        done = subprocess.run([tool, *subcommand, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
-def test_commands_named_in_prose_exist() -> None:
-    known = set(cli.list_commands(click.Context(cli)))
-    for page in PAGES:
-        for name in re.findall(r"`skate ([a-z]+)", page.read_text(encoding="utf-8")):
-            assert name in known, f"{page.name}: `skate {name}`"
+def one_test(line: Line) -> None:
+    """The file is there, and holds a test of that name."""
+    path = ROOT / line.words[3]
+    assert path.is_file(), f"{line}: {path.name} is not there"
+    if "-k" in line.words:
+        name = line.words[line.words.index("-k") + 1]
+        assert re.search(rf"def test_\w*{name}", path.read_text(encoding="utf-8")), f"{line}: no test {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_named_in_prose_exist(page: Path) -> None:
+    for text in inline_code(page):
+        words = text.split()
+        if words[0] == "make" and len(words) > 1:
+            done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{page.name}: `{text}`: {done.stderr}"
+        if words[0] == "skate" and len(words) > 1:
+            command = cli.get_command(click.Context(cli), words[1])
+            assert command is not None, f"{page.name}: `{text}`"
+            if isinstance(command, click.Group) and len(words) > 2:
+                command = command.commands.get(words[2])
+                assert command is not None, f"{page.name}: `{text}`"
+            options = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+            unknown = {word for word in words if word.startswith("--")} - options
+            assert not unknown, f"{page.name}: `{text}`: {unknown}"
 
 
 def test_options_named_in_prose_exist() -> None:
@@ -202,7 +232,11 @@ def test_options_named_in_prose_exist() -> None:
                 stack += list(command.commands.values())
             elif command is not None:
                 known |= {flag for parameter in command.params for flag in parameter.opts}
-    for page in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("formats", "install", "python-api"))):
-        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for flag in re.findall(r"`(--[a-z-]+)", prose):
-            assert flag in known, f"{page.name}: {flag}"
+    for page in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("formats", "install", "python-api")),
+    ):
+        for text in inline_code(page):
+            for flag in re.findall(r"^--[a-z-]+", text):
+                assert flag in known, f"{page.name}: {flag}"
