@@ -21,9 +21,9 @@ from stages._comfy.address import parse_server
 from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
 from stages.sink import EncoderSettings, write_segment
+from storage.change import clear_run
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
-from storage.rundir import clear_run
 from storage.spans import Span
 from stream.demo import DemoConfig
 from stream.demo.job import demo_config

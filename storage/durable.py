@@ -21,6 +21,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_digest(path: Path) -> str | None:
+    """The digest of a file's bytes, None when it is missing, unreadable or a symbolic link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with open(handle, "rb") as file:
+            return digest(file.read())
+    except OSError:
+        return None
+
+
 def fsync_file(path: Path) -> None:
     """Flush one file to the disk."""
     _fsync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes no handle that is only for reading

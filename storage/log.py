@@ -30,7 +30,10 @@ class CommitLog:
         finished: the record with the digests of the finished files; None when something was committed since.
         config_digest: of the config under which the last commits were made.
         attempts: by window, what was tried after the first attempt failed the gate.
-        redo: the last `skate redo`: windows, seed, text.
+        redo: the `skate redo` that is under way: windows, seed, text; None: none is.
+        made: by window, what it has generated beside the run so far.
+        redone_at: number of the record that put redone windows in place last; None: none.
+        next_digest: of the config for which the last record made commits void; `run.json` may say so already.
         kept_since: number of the record from which on raw windows and every window's states are kept; None: they
             are not.
     """
@@ -44,6 +47,9 @@ class CommitLog:
         self.attempts: dict[int, list[Record]] = {}
         self.kept_since: int | None = None
         self.redo: Record | None = None
+        self.made: dict[int, Record] = {}
+        self.redone_at: int | None = None
+        self.next_digest: str | None = None
         self._done: dict[str, int] = {}
         for record in records:
             self.apply(record)
@@ -53,23 +59,28 @@ class CommitLog:
         kind = record["kind"]
         for derived in ("writers", "digests"):
             self.__dict__.pop(derived, None)
-        if kind in ("commit", "revoke"):
+        self.next_digest = record.get("digest") if kind == "revoke" else None
+        if kind in ("commit", "revoke", "redone"):
             self.finished = None
         if kind == "commit":
-            self.commits[record["stage"], record["window"]] = {**record, "digests": Digests(record["digests"])}
-            self.chunk_frames = int(record["chunk_frames"])
-            self._count(record["stage"])
+            self._commit(record)
         elif kind == "revoke":
-            for key in sorted(key for key in self.commits if key[0] in record["stages"] and key[1] >= record["window"]):
-                self._void(self.commits.pop(key))
-                self._done[key[0]] = min(self._done[key[0]], key[1])
+            self._revoke(record)
         elif kind == "drop":
             for name in record["arrays"]:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
         elif kind == "finish":
             self.finished = record
         elif kind == "redo":
-            self.redo = record
+            self.redo = record if record["windows"] else None
+            self.made = {}
+        elif kind == "made":
+            self.made[record["window"]] = record
+        elif kind == "redone":
+            for made in self.made.values():
+                self._commit(made)
+            self._revoke(record)
+            self.redo, self.made, self.redone_at = None, {}, int(record["n"])
         elif kind == "keep":
             self.kept_since = int(record["n"])
         elif kind == "attempt":
@@ -78,7 +89,17 @@ class CommitLog:
             self.config_digest = record["digest"]
             self.attempts.clear()  # made under another config: they say nothing about this one
             if not self.done("generate"):
-                self.redo = None  # what it replaced is generated anew, as this config says
+                self.redo, self.made = None, {}  # what it replaces is generated anew, as this config says
+
+    def _commit(self, record: Record) -> None:
+        self.commits[record["stage"], record["window"]] = {**record, "digests": Digests(record["digests"])}
+        self.chunk_frames = int(record["chunk_frames"])
+        self._count(record["stage"])
+
+    def _revoke(self, record: Record) -> None:
+        for key in sorted(key for key in self.commits if key[0] in record["stages"] and key[1] >= record["window"]):
+            self._void(self.commits.pop(key))
+            self._done[key[0]] = min(self._done[key[0]], key[1])
 
     def _void(self, record: Record) -> None:
         """What a revoked commit wrote is written again, so it is no longer dropped."""

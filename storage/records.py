@@ -4,9 +4,11 @@ Kinds:
     config   the digest of the config under which the commits that follow are made
     commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
-    revoke   the stages' commits from a window on are void
+    revoke   the stages' commits from a window on are void; `digest`: for the config that `run.json` says next
     keep     from here on raw windows and every window's states are kept
-    redo     these windows are to be generated again, with this seed and text (written before anything is void)
+    redo     these windows are to be generated again beside the run, with this seed and text; none: no more
+    made     one of them is: as `commit`, but it does not count yet
+    redone   what was made counts from here on, and the stages' commits from a window on are void
     attempt  another attempt at generating a window, and its worst frame's IoU
     finish   sha256 of the finished files by name
 """
@@ -106,6 +108,8 @@ def _revoke(record: Record) -> str | None:
     stages = record.get("stages")
     if not isinstance(stages, list) or not all(_matches(_WORD, name) for name in stages):
         return "stages"
+    if "digest" in record and not _matches(_SHA256, record["digest"]):
+        return "digest"
     return None if _whole(record.get("window"), MAX_WINDOWS) else "window"
 
 
@@ -141,6 +145,8 @@ _CHECKS: dict[str, Callable[[Record], str | None]] = {
     "keep": lambda record: None,
     "attempt": _attempt,
     "redo": _redo,
+    "made": _commit,
+    "redone": _revoke,
     "finish": _finish,
 }
 

@@ -6,72 +6,40 @@ behind without its record is written again with the same bytes, or swept away wh
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
-import numpy as np
-
 from storage.arrays import RunArrays, run_arrays
-from storage.durable import fsync_folder, make_folder, remove_partials
+from storage.change import REDO, SCRATCH, Change, check_identity, delete_run
+from storage.commit import Commit, store
+from storage.durable import file_digest, fsync_folder, make_folder, remove_partials
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import Journal
+from storage.lock import is_locked, lock_run
 from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, is_landmark, read_log
 from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
 from storage.records import Record, segment_of
-from storage.spans import Span
 
 __all__ = [
     "FORMAT_VERSION",
+    "SCRATCH",
     "STATE_KEEP_EVERY",
+    "Change",
     "Commit",
     "CommitLog",
     "Manifest",
     "ManifestDamaged",
     "RunDirectory",
     "RunReader",
-    "clear_run",
     "is_locked",
     "lock_run",
     "read_log",
     "read_manifest",
+    "store",
     "write_manifest",
 ]
-
-LOCK_SECONDS = 0.5  # `skate status` may hold the lock for a moment
-SCRATCH = ".repair"  # where repairing works before it moves what proved right to its place
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What one stage did in one window.
-
-    Attributes:
-        stage, window: who and where.
-        span: the frames that were written.
-        arrays: by name, frames first, all starting at `span.start`.
-        blocks: whole arrays kept by name for this window, e.g. the raw generated window.
-        state: the stage's carried state as `(values, arrays)`, or None when it carries nothing.
-        info: small facts (JSON) for later stages and the report.
-        seconds: how long the stage worked (wall clock; it never influences a result).
-        rss_bytes, vram_bytes: memory when it was done and its peak on the GPU, for the report; None: not measured.
-    """
-
-    stage: str
-    window: int
-    span: Span
-    arrays: Mapping[str, Array] = field(default_factory=dict)
-    blocks: Mapping[str, Array] = field(default_factory=dict)
-    state: tuple[Mapping[str, Any], Mapping[str, Array]] | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    rss_bytes: int | None = None
-    vram_bytes: int | None = None
 
 
 class RunReader:
@@ -82,8 +50,8 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest = read_manifest(path)
-        self.log = read_log(path)
+        self.manifest, self.log = read_manifest(path), read_log(path)
+        check_identity(path, self.manifest, self.log)
         self._arrays: RunArrays | None = None
 
     @property
@@ -117,35 +85,97 @@ class RunDirectory:
         mended: what was damaged and has been mended on opening, relative to the directory.
     """
 
-    def __init__(self, path: Path, chunk_frames: int, height: int, width: int, manifest: Manifest) -> None:
-        """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is."""
+    def __init__(
+        self,
+        path: Path,
+        chunk_frames: int,
+        height: int,
+        width: int,
+        manifest: Manifest,
+        change: Change | None = None,
+    ) -> None:
+        """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is.
+
+        Args:
+            change: what is to be done to what is there right before the next commit. Until then `log` says what will
+                hold, and every byte of what is there stays.
+        """
         self.path = path
         self.manifest = manifest
+        self.mended: list[str] = []
+        self._chunk_frames = chunk_frames
+        self._specs = run_arrays(height, width)
+        self._change = change
+        self._keep_all = False  # asked for while the change is pending
+        self._beside: RunArrays | None = None
         self._lock = lock_run(path)
+        self.journal: Journal | None = None
         try:
             remove_partials(path)
-            if not (path / "run.json").exists():
-                write_manifest(path, manifest)
-            make_folder(self.segments)
-            self.journal = Journal(path / "journal.jsonl")
-            try:
-                self.log = CommitLog(self.journal.take_records())
-                zarr, specs = path / "run.zarr", run_arrays(height, width)
-                self.arrays = RunArrays(zarr, specs, chunk_frames, lengths=self.log.lengths())
-                self.mended = [f"run.zarr/{name}" for name in self.arrays.mended] if self.log.commits else []
-                self._note_config()
-                self.sweep()
-            except BaseException:
-                self.journal.close()
-                raise
+            if change is not None and change.anew:
+                self.log = CommitLog([])
+                self.arrays = RunArrays(path / SCRATCH / "run.zarr", self._specs, chunk_frames)
+            else:
+                self._open()
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
+
+    def _open(self) -> None:
+        """Open what is there; nothing of it is changed but what a crash left."""
+        if not (self.path / "run.json").exists() and self._change is None:
+            write_manifest(self.path, self.manifest)
+        make_folder(self.segments)
+        self.journal = Journal(self.path / "journal.jsonl")
+        self.log = CommitLog(self.journal.take_records())
+        lengths = self.log.lengths()
+        self.arrays = RunArrays(self.path / "run.zarr", self._specs, self._chunk_frames, lengths=lengths)
+        self.mended = [f"run.zarr/{name}" for name in self.arrays.mended] if self.log.commits else []
+        if self._change is None:
+            check_identity(self.path, self.manifest, self.log)
+            self._note_config()
+        self.sweep()
+        if self._change is not None:
+            self.log = self._change.preview(self.log)
 
     @property
     def segments(self) -> Path:
         """The folder of the encoded pieces."""
         return self.path / "segments"
+
+    @property
+    def pending(self) -> bool:
+        """Whether what was there still stands, whatever `log` says; it goes when something new is committed."""
+        return self._change is not None
+
+    def settle(self, work: Commit | None = None) -> None:
+        """Make the pending change, if there is one: what is void by it is gone from here on.
+
+        Args:
+            work: the first new window. It is written beside the run first: a full disk says so while nothing is void.
+        """
+        change = self._change
+        if change is None:
+            return
+        if work is not None:
+            room = self.path / SCRATCH / "room"
+            store(RunArrays(room, self._specs, self._chunk_frames), work)
+            write_manifest(room, change.manifest)
+            shutil.rmtree(room)
+        if change.anew:
+            delete_run(self.path)
+        elif change.void is not None:
+            digest = change.manifest["config_digest"]
+            self._append({"kind": "revoke", "stages": list(change.void), "window": 0, "digest": digest})
+        self._change = None
+        fault_point("settle.void")
+        self.manifest = write_manifest(self.path, change.manifest)
+        fault_point("settle.manifest")
+        if self.journal is not None:
+            self.journal.close()
+        self._open()
+        if self._keep_all:
+            self.keep_all()
 
     def _note_config(self) -> None:
         digest = self.manifest.get("config_digest")
@@ -168,19 +198,26 @@ class RunDirectory:
             if path.name not in named:
                 path.unlink()
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        if self.log.redo is None:
+            self._place_redone()
 
     def commit(self, work: Commit) -> Record:
         """Make one stage's work on one window durable, in the order that resuming relies on."""
         fault_point(f"{work.stage}.begin")
-        digests = store(self.arrays, work, fault=True)
+        self.settle(work)
+        record = self._record("commit", work, store(self.arrays, work, fault=True))
+        self._prune_state(work.stage, work.window - 2)
+        return record
+
+    def _record(self, kind: str, work: Commit, digests: Mapping[str, str]) -> Record:
         record = self._append(
             {
-                "kind": "commit",
+                "kind": kind,
                 "stage": work.stage,
                 "window": work.window,
                 "span": list(work.span),
                 "chunk_frames": self.arrays.chunk_frames,
-                "digests": digests,
+                "digests": dict(digests),
                 "info": dict(work.info),
                 "seconds": round(work.seconds, 6),
                 "rss_bytes": work.rss_bytes,
@@ -188,7 +225,6 @@ class RunDirectory:
             }
         )
         fault_point(f"{work.stage}.journal")
-        self._prune_state(work.stage, work.window - 2)
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
@@ -205,6 +241,7 @@ class RunDirectory:
         """Forget frames before `stop` in these arrays; the journal says so first."""
         if all(self.log.dropped.get(name, 0) >= stop for name in names):
             return
+        self.settle()
         self._append({"kind": "drop", "arrays": list(names), "stop": stop})
         fault_point("drop.journal")
         for name in names:
@@ -212,6 +249,7 @@ class RunDirectory:
 
     def finish(self, files: Mapping[str, str]) -> Record:
         """Declare the run finished; `files` are the sha256 of the finished files by name."""
+        self.settle()
         for folder in {(self.path / name).parent for name in files}:
             fsync_folder(folder)
         fsync_folder(self.path)
@@ -223,31 +261,78 @@ class RunDirectory:
 
         Without any stage it only takes back that the run is finished.
         """
+        self.settle()
         self._append({"kind": "revoke", "stages": list(stages), "window": window})
 
     def keep_all(self) -> None:
         """Keep raw windows and every window's states from here on: `skate redo` needs them."""
-        if self.log.kept_since is None:
+        if self._change is not None:
+            self._keep_all = True
+        elif self.log.kept_since is None:
             self._append({"kind": "keep"})
 
     def note_attempt(self, window: int, attempt: int, iou_min: float) -> None:
         """Note that an attempt at this window was judged, so that a resumed run does not make it again."""
         self._append({"kind": "attempt", "window": window, "attempt": attempt, "iou_min": iou_min})
 
+    # -- windows made again beside the run: `skate redo` --------------------------------------------------------------
+
+    @property
+    def beside(self) -> RunArrays:
+        """The store of windows that are made again and do not count yet; opened when first asked for."""
+        if self._beside is None:
+            self._beside = RunArrays(self.path / REDO, self._specs, self._chunk_frames)
+        return self._beside
+
     def note_redo(self, windows: Iterable[int], seed: int, text: str) -> None:
-        """Note that these windows are to be generated again, so that an interrupted redo is finished."""
+        """Note that these windows are to be generated again, so that an interrupted redo is finished; none: no more."""
+        self.settle()
         self._append({"kind": "redo", "windows": list(windows), "seed": seed, "text": text})
+        if self.log.redo is None:
+            self._drop_redo()
+
+    def commit_beside(self, work: Commit) -> Record:
+        """Make a window of a redo durable beside the run: it counts once `take_over` says so."""
+        return self._record("made", work, store(self.beside, work, fault=True))
+
+    def made_intact(self) -> list[int]:
+        """The windows of the redo under way that are made and are on the disk as they were written."""
+        return [
+            window
+            for window, record in sorted(self.log.made.items())
+            if all(file_digest(self.path / REDO / key) == wanted for key, wanted in record["digests"].items())
+        ]
+
+    def take_over(self, stages: Iterable[str], window: int) -> None:
+        """Put what the redo made in place of what stood; what these stages did from this window on is void.
+
+        One record says both. A crash after it leaves files to be moved: `sweep` moves them.
+        """
+        self._append({"kind": "redone", "stages": list(stages), "window": window})
+        fault_point("redo.journal")
+        self._place_redone()
+
+    def _place_redone(self) -> None:
+        """Move to its place what was made beside the run and counts by now."""
+        if not (self.path / REDO).is_dir():
+            return
+        wanted = {key: self.log.commits[task]["digests"][key] for key, task in self.log.writers.items()}
+        keys = [path.relative_to(self.path / REDO).as_posix() for path in (self.path / REDO / "state").rglob("*")]
+        ready = [key for key in keys if key in wanted and file_digest(self.path / REDO / key) == wanted[key]]
+        self.arrays.adopt(self.beside, ready)
+        fault_point("redo.placed")
+        self._drop_redo()
+
+    def _drop_redo(self) -> None:
+        self._beside = None
+        shutil.rmtree(self.path / REDO, ignore_errors=True)
 
     def adopt(self, record: Record) -> None:
         """Take over a commit record of another run whose arrays are copied here."""
         self._append({key: value for key, value in record.items() if key != "n"} | {"digests": dict(record["digests"])})
 
-    def rewrite_manifest(self, manifest: Manifest) -> None:
-        """Replace `run.json`; the journal notes the config's digest: a lost `run.json` can be told from another."""
-        self.manifest = write_manifest(self.path, manifest)
-        self._note_config()
-
     def _append(self, record: Mapping[str, Any]) -> Record:
+        assert self.journal is not None  # a pending change is settled first
         try:
             stored = self.journal.append(record)
         except OSError as error:
@@ -261,7 +346,10 @@ class RunDirectory:
     def close(self) -> None:
         """Close the journal and give the lock back; may be called twice."""
         try:
-            self.journal.close()
+            if self._change is not None:
+                shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+            if self.journal is not None:
+                self.journal.close()
         finally:
             self._lock.release()
 
@@ -272,91 +360,3 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def store(arrays: RunArrays, work: Commit, fault: bool = False) -> dict[str, str]:
-    """Write arrays and blocks, durable, then the carried state, durable; returns the digests by key.
-
-    Args:
-        fault: whether tests may kill the process at `STAGE.arrays` and `STAGE.state`.
-    """
-    for name, values in work.arrays.items():
-        if len(values):
-            arrays.write(name, work.span.start, values)
-    for name, values in work.blocks.items():
-        arrays.write_block(name, work.window, values)
-    digests = arrays.flush()
-    if fault:
-        fault_point(f"{work.stage}.arrays")
-    if work.state is not None:
-        arrays.write_state(work.stage, work.window, *work.state)
-        digests |= arrays.flush()
-    if fault:
-        fault_point(f"{work.stage}.state")
-    return digests
-
-
-def lock_run(path: Path) -> filelock.BaseFileLock:
-    """Take the directory for this process. The lock belongs to the process: a crash does not leave it behind.
-
-    Raises:
-        RunDirectoryError: when another process holds it.
-        EnvironmentFault: when the folder cannot be written to.
-    """
-    try:
-        make_folder(path)
-        lock = filelock.FileLock(path / ".lock", timeout=LOCK_SECONDS)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise RunDirectoryError(f"{path} is in use by another skate process: wait for it, or stop it") from error
-    except OSError as error:
-        raise EnvironmentFault(f"{path} cannot be written to ({error.strerror}): choose another --out") from error
-    return lock
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process is writing to the run; nothing is changed, also where the folder is read-only."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _is_locked_elsewhere(path)
-    try:
-        with open(path / ".lock", "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def _is_locked_elsewhere(path: Path) -> bool:
-    lock = filelock.FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except (filelock.Timeout, OSError):
-        return True
-    lock.release()
-    return False
-
-
-def clear_run(path: Path) -> None:
-    """Delete what a run wrote into its directory, and nothing else that may lie there.
-
-    Raises:
-        RunDirectoryError: when the folder holds something and has no run.json: it may not be ours.
-    """
-    if path.exists() and any(path.iterdir()) and not (path / "run.json").exists():
-        raise RunDirectoryError(f"{path} is not empty and is no run directory: choose another --out")
-    lock = lock_run(path)
-    try:
-        (path / "journal.jsonl").unlink(missing_ok=True)  # first: without it nothing of the rest counts
-        fsync_folder(path)
-        for name in ("run.zarr", "segments", "report", SCRATCH):
-            if (path / name).is_symlink():
-                raise RunDirectoryError(f"{path / name} is a symbolic link: remove it by hand")
-            shutil.rmtree(path / name, ignore_errors=True)
-        for name in ("output.mp4", "comparison.mp4", "run.json"):
-            (path / name).unlink(missing_ok=True)
-    finally:
-        lock.release()

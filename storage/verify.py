@@ -1,12 +1,11 @@
 """Does the disk still hold what the journal says was written?"""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.arrays import run_arrays
-from storage.durable import digest, file_sha256
+from storage.durable import file_digest, file_sha256
 from storage.journal import read_records
 from storage.log import CommitLog, Task
 from storage.manifest import Manifest
@@ -60,7 +59,7 @@ def damaged_keys(root: Path, log: CommitLog, tasks: Iterable[Task]) -> set[str]:
         key
         for task in tasks
         for key, wanted in log.commits[task]["digests"].items()
-        if not log.is_forgotten(task, key) and _file_digest(root / key) != wanted
+        if not log.is_forgotten(task, key) and file_digest(root / key) != wanted
     }
 
 
@@ -77,16 +76,6 @@ def _metadata(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
 
 def _torn(journal: Path) -> bool:
     return journal.exists() and read_records(journal)[1] != journal.stat().st_size
-
-
-def _file_digest(path: Path) -> str | None:
-    """The digest of a file's bytes, None when it is missing, unreadable or a symbolic link."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with open(handle, "rb") as file:
-            return digest(file.read())
-    except OSError:
-        return None
 
 
 def same_file(path: Path, sha256: str) -> bool:

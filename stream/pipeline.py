@@ -16,7 +16,7 @@ from stream.engine.ahead import DecodeAhead
 from stream.engine.arenas import give_back_free_memory
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
-from stream.engine.steps import Done, Steps, span_of
+from stream.engine.steps import Done, OpenStages, Steps, span_of
 from stream.engine.windows import WindowPlan
 from stream.progress.events import Reporter
 
@@ -41,6 +41,7 @@ class Pipeline:
         interrupts: holds an interruption back while something is committed.
         guard: tells when the input is no longer what it was; None: nobody looks.
         courtesy: whether the other models leave the GPU before a window is generated.
+        opened: the same stages, some of them open already; None: all are closed.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class Pipeline:
         interrupts: InterruptShield | None = None,
         guard: InputGuard | None = None,
         courtesy: bool = False,
+        opened: OpenStages | None = None,
     ) -> None:
         self.run = run
         self.decode = stages[0]
         self.tracking = [stage for stage in stages[1:] if stage.name in TRACKING]
         self.making = [stage for stage in stages[1:] if stage.name not in TRACKING]
         self.plan = plan
-        self.steps = Steps(run, stages, source, courtesy)
+        self.steps = Steps(run, stages, source, courtesy, opened)
         self.reporter = reporter
         self.droppable = DROPPABLE[keep]
         self.interrupts = interrupts or InterruptShield()
@@ -71,8 +73,7 @@ class Pipeline:
         """Work through the clip; returns its length in frames."""
         with self.steps:
             self.run.delete_stale_blocks()
-            if self.making and self.run.log.finished is None:
-                self.steps.open(self.making[0])  # a generator that cannot work says so before anything is tracked
+            self._open_early()
             window = None
             for window in self._tracked_windows():
                 self._work(self.making, window)
@@ -84,6 +85,13 @@ class Pipeline:
             assert window is not None  # decode refuses a clip without frames
             self.steps.finish()
             return window.read.stop
+
+    def _open_early(self) -> None:
+        """A generator that cannot work says so before anything is tracked, and every stage before anything is void."""
+        early = [*self.making[:1], *(self.steps.stages.values() if self.run.pending else ())]
+        for stage in early:
+            if self.steps.left(stage):
+                self.steps.open(stage)
 
     def _tracked_windows(self) -> Iterator[Window]:
         """Windows in which pose and track are done; where the generator works ahead, later ones are begun by then."""

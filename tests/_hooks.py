@@ -92,3 +92,10 @@ def unplanned() -> None:
     from stream.plan.projection import Plan
 
     Plan.check = lambda self: None  # type: ignore[method-assign]
+
+
+def small_disk(free: int) -> None:
+    """The plan sees so few free bytes."""
+    from stream.plan import projection
+
+    projection.free_disk_bytes = lambda out: free

@@ -12,7 +12,7 @@ from stages.base import Inputs, Output, Stage, Window
 from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
-from storage.rundir import CommitLog, Manifest
+from storage.rundir import CommitLog, Manifest, read_log
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan import calibration
@@ -214,11 +214,11 @@ def test_plan_is_told_before_a_run_and_not_after(tmp_path: Path, monkeypatch: py
     out = tmp_path / "RUN"
     asked = config(tmp_path, ram=10**9)
     with pytest.raises(EnvironmentFault, match="over --ram"):
-        announce_plan(asked, models(), MANIFEST, stages(), out, told.append)
+        announce_plan(asked, models(), MANIFEST, stages(), out, CommitLog([]), told.append)
     assert len(told) == 1 and told[0].startswith("plan ")
     assert not out.exists()
     finished = small_run()
-    announce_plan(asked, models(), MANIFEST, stages(), finished, told.append)
+    announce_plan(asked, models(), MANIFEST, stages(), finished, read_log(finished), told.append)
     assert len(told) == 1
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from stages._video.encode import written_whole
 from storage.arrays import RunArrays, run_arrays
+from storage.change import clear_run
 from storage.durable import remove_partials, write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
 from storage.journal import Journal, decode_line, read_records
-from storage.rundir import Commit, RunDirectory, clear_run, read_log, read_manifest
+from storage.rundir import Commit, RunDirectory, read_log, read_manifest
 from storage.sizes import format_size, parse_size
 from storage.spans import Span
 

@@ -9,7 +9,7 @@ import click
 from stream.cli.options import SIZE, GroupedCommand, option, stack
 from stream.cli.run import RUN_OPTIONS
 
-_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--overwrite")
+_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame")
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
 
 
@@ -40,9 +40,9 @@ def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: i
     from stream.demo import DemoConfig
     from stream.demo.job import run_demo, truth_text
 
-    as_json = options.pop("as_json")
+    as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
     clip = DemoConfig(frames=frames, width=clip_size[0], height=clip_size[1], seed=clip_seed)
-    summary, truth = run_demo(clip, Path(out), options, as_json)
+    summary, truth = run_demo(clip, Path(out), options, as_json, overwrite)
     if not as_json:
         from stream.report.closing import summary_text
 

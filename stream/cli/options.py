@@ -322,15 +322,13 @@ LIMIT_OPTIONS = [
     option("limits", "--ram", type=BYTES, help="Refuse to start above it, e.g. 16GB.  [default: what is there]"),
 ]
 
+KEEP = option(
+    "output", "--keep", type=click.Choice(["none", "frames", "all"]), default="none", help="Frames kept in the store."
+)
+OVERWRITE = option("output", "--overwrite", is_flag=True, help="Do again what another config changes.")
 OUTPUT_OPTIONS = [
-    option(
-        "output",
-        "--keep",
-        type=click.Choice(["none", "frames", "all"]),
-        default="none",
-        help="Frames kept in the store.",
-    ),
+    KEEP,
     option("output", "--comparison", is_flag=True, help="Also a side-by-side comparison.mp4."),
     JSON,
-    option("output", "--overwrite", is_flag=True, help="Do again what another config changes."),
+    OVERWRITE,
 ]

@@ -1,5 +1,6 @@
 """`skate redo`."""
 
+import json
 from pathlib import Path
 
 import click
@@ -13,20 +14,37 @@ from stream.cli.run import report_end
 @click.argument("run", type=click.Path(file_okay=False))
 @stack(
     [
-        option("generation", "--windows", required=True, metavar="K[,K]", help="Counted from 0."),
+        option("generation", "--windows", metavar="K[,K]", help="Counted from 0."),
         option("generation", "--seed", type=int, help="Of the new generation.  [default: the run's plus one]"),
         option("generation", "--prompt", "text", help="Of the new generation.  [default: the run's]"),
+        option("generation", "--cancel", is_flag=True, help="Take back a redo whose windows are not all made."),
         JSON,
     ]
 )
-def redo_command(run: str, windows: str, seed: int | None, text: str | None, as_json: bool) -> int:
+def redo_command(run: str, windows: str | None, seed: int | None, text: str | None, cancel: bool, as_json: bool) -> int:
     """Generate single windows of a finished RUN again; what depends on them is blended, encoded and scored again.
 
-    The run must have been made with --keep all. The window after keeps its generation unless it is named too.
+    The run must have been made with --keep all. The window after keeps its generation unless it is named too. Until all
+    windows are made the result stays as it is: --cancel takes the redo back.
     """
+    from stream.run.redo import cancel as cancel_redo
     from stream.run.redo import redo
 
+    if cancel:
+        if windows is not None or seed is not None or text is not None:
+            raise UsageError("--cancel goes with no other option: it takes back the redo that is under way")
+        return _report_cancelled(run, cancel_redo(Path(run)), as_json)
+    if windows is None:
+        raise UsageError("give --windows K[,K], or --cancel")
     numbers = windows.split(",")
     if not all(number.strip().isdecimal() for number in numbers):
         raise UsageError(f"--windows {windows}: give numbers with commas between, e.g. 3 or 3,4")
     return report_end(redo(Path(run), sorted({int(number) for number in numbers}), seed, text, as_json), as_json)
+
+
+def _report_cancelled(run: str, windows: tuple[int, ...], as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps({"event": "cancelled", "run": run, "windows": windows}))
+    else:
+        click.echo(f"redo     taken back: windows {', '.join(map(str, windows))} stay as they were")
+    return 0

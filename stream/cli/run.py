@@ -11,10 +11,12 @@ from stream.cli.options import (
     GENERATION_OPTIONS,
     INPUT_OPTIONS,
     JSON,
+    KEEP,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
     OUT,
     OUTPUT_OPTIONS,
+    OVERWRITE,
     PROMPT_OPTIONS,
     GroupedCommand,
     option,
@@ -37,7 +39,9 @@ EXTRACT_OPTIONS = [
     *INPUT_OPTIONS,
     *MODEL_OPTIONS,
     *LIMIT_OPTIONS,
-    *[item for item in OUTPUT_OPTIONS if "--comparison" not in str(item)],
+    KEEP,
+    JSON,
+    OVERWRITE,
 ]
 
 

@@ -8,12 +8,14 @@ import numpy as np
 
 from stages.base import Array
 from stages.prompts import Box
-from storage.errors import UsageError
+from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 from stream.options.settings import config_from_options
+from stream.plan.hints import is_demo_clip
 from stream.run.lifecycle import start
 
 VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
@@ -90,10 +92,30 @@ def mask_box(mask: Array) -> Box:
     return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
 
 
-def run_demo(clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool) -> tuple[dict[str, Any], Truth]:
-    """Render, run, compare."""
+def run_demo(
+    clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool, overwrite: bool = False
+) -> tuple[dict[str, Any], Truth]:
+    """Render, run, compare.
+
+    Raises:
+        RunDirectoryError: when `out` holds a run that is no demo, and `overwrite` is not given.
+    """
+    if not overwrite:
+        _refuse_others(out)
     summary = start(demo_config(clip, out, options), out, overwrite=True, as_json=as_json)
     return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
+
+
+def _refuse_others(out: Path) -> None:
+    """Refuse a run that is no demo's: one of a clip that was not rendered into its own `input` folder."""
+    if not (out / "run.json").exists():
+        return
+    video = read_run(out)[1].video
+    if not (is_demo_clip(video) and (out / "input" / Path(video).name).is_file()):
+        raise RunDirectoryError(
+            f"{out} holds a run of {Path(video).name}, which is no demo's clip: choose another --out, "
+            "or --overwrite to replace that run by the demo"
+        )
 
 
 def demo_config(clip: DemoConfig, out: Path, options: dict[str, Any]) -> RunConfig:

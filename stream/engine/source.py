@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -62,15 +63,24 @@ class InputGuard:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}): bring it back, then go on") from error
 
 
+class Stored(Protocol):
+    """A run, open for writing or for reading; what it holds may be another one after it was changed."""
+
+    @property
+    def arrays(self) -> RunArrays: ...
+
+    @property
+    def log(self) -> CommitLog: ...
+
+
 class FrameSource:
     """Reads spans of source frames, in order or not.
 
     Frames that are decoded again are checked against the digests of the first time, so that a changed input is noticed.
     """
 
-    def __init__(self, arrays: RunArrays, log: CommitLog, decode: DecodeConfig) -> None:
-        self._arrays = arrays
-        self._log = log
+    def __init__(self, run: Stored, decode: DecodeConfig) -> None:
+        self._run = run
         self._decode = decode
         self._again: Iterator[Array] | None = None  # frames from `_position` on
         self._position = 0
@@ -83,8 +93,8 @@ class FrameSource:
         Raises:
             InputError: when the input no longer gives the frames it gave at first.
         """
-        if span.start >= self._log.dropped.get("frames", 0):
-            return self._arrays.read("frames", *span)
+        if span.start >= self._run.log.dropped.get("frames", 0):
+            return self._run.arrays.read("frames", *span)
         return self._decoded_again(span)
 
     def close(self) -> None:
@@ -114,9 +124,9 @@ class FrameSource:
         return self._held
 
     def _open(self, start: int) -> Iterator[Array]:
-        digests = [value for record in self._log.of("decode") for value in record["info"]["frame_digests"]]
+        digests = [value for record in self._run.log.of("decode") for value in record["info"]["frame_digests"]]
         try:
-            times = self._arrays.read("times", start, len(digests)).tolist()
+            times = self._run.arrays.read("times", start, len(digests)).tolist()
         except RunDirectoryError:  # damaged and not yet repaired: without times the file is decoded from its start
             times = None
         return read_span(self._decode, Span(start, len(digests)), digests[start:], times)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array, Inputs, Output, Stage, State, Window
+from storage.arrays import RunArrays
 from storage.errors import RunDirectoryError
+from storage.log import CommitLog
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
 from stream.engine.recent import RecentArrays
@@ -26,26 +28,67 @@ class Done:
     seconds: float
 
 
+class OpenStages:
+    """Stages by name, each opened when it is first needed; `close` closes those that are. A context manager.
+
+    Attributes:
+        stages: by name, in order.
+        first: of each that is open, the state it stands in before the first window.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = {stage.name: stage for stage in stages}
+        self.first: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {}
+        self._exit = ExitStack()
+
+    def open(self, stage: Stage) -> None:
+        """Open the stage if need be."""
+        if stage.name not in self.first:
+            self._exit.callback(stage.close)
+            stage.open()
+            self.first[stage.name] = stage.get_state().to_parts()
+
+    def close(self) -> None:
+        """Close every stage that was opened, the last one first."""
+        self._exit.close()
+
+    def __enter__(self) -> "OpenStages":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 class Steps:
     """Opens stages when they are first needed, and gives each the state and the inputs it works from.
 
-    Used as a context manager: every stage that was opened is closed on the way out.
+    Used as a context manager: every stage that was opened here is closed on the way out.
     """
 
-    def __init__(self, run: RunDirectory, stages: Sequence[Stage], source: FrameSource, courtesy: bool = False) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        stages: Sequence[Stage],
+        source: FrameSource,
+        courtesy: bool = False,
+        opened: OpenStages | None = None,
+    ) -> None:
         """
         Args:
             run: the locked run directory. stages: in order, closed. source: of frames dropped from the store.
             courtesy: whether the other models leave the GPU before a window is generated on it.
+            opened: the same stages, some of them open; closed by whoever opened them.
         """
         self.run = run
-        self.stages = {stage.name: stage for stage in stages}
+        self._opened = opened or OpenStages(stages)
+        self.stages = self._opened.stages
         self.source = source
         self._courtesy = courtesy
         self._recent = RecentArrays()
         self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
-        self._first: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {}  # the states before the first window
         self._exit = ExitStack()
+        if opened is None:
+            self._exit.enter_context(self._opened)
 
     def make_ready(self, stage: Stage, index: int) -> None:
         """Open the stage if need be, and give it the state it carried into window `index`."""
@@ -108,6 +151,10 @@ class Steps:
             vram_bytes=peak_vram_bytes(),
         )
 
+    def remember(self, name: str, span: Span, values: Array, window: Window) -> None:
+        """Hand frames on in memory that are not committed, to what works on this window and the next."""
+        self._recent.add(name, span.start, values, window.final.start)
+
     def prefetch(self, stage: Stage, window: Window) -> None:
         """Let the stage begin the window early, without what is generated before it."""
         self.open(stage)
@@ -159,11 +206,8 @@ class Steps:
 
     def open(self, stage: Stage) -> None:
         """Open the stage if need be; it stands where it stood."""
-        if stage.name not in self._standing:
-            self._exit.callback(stage.close)
-            stage.open()
-            self._standing[stage.name] = 0
-            self._first[stage.name] = stage.get_state().to_parts()
+        self._opened.open(stage)
+        self._standing.setdefault(stage.name, 0)
 
     def restore(self, stage: Stage, index: int) -> None:
         """Give any stage of this kind (it need not be one of ours) the state that stood before window `index`."""
@@ -182,13 +226,21 @@ class Steps:
             if carries_state(self.stages[name])
         )
 
-    def rewind(self, stage: Stage, index: int) -> None:
-        """Put one of our stages back before window `index`, whatever it did since."""
+    def rewind(self, stage: Stage, index: int, states: RunArrays | None = None) -> None:
+        """Put one of our stages back before window `index`, whatever it did since.
+
+        Args:
+            states: where its state after the window before lies; None: in the run.
+        """
         self.open(stage)
         if carries_state(stage):
-            parts = self._first[stage.name] if index == 0 else self.run.arrays.read_state(stage.name, index - 1)
-            stage.set_state(*parts)
+            read = (states or self.run.arrays).read_state
+            stage.set_state(*(self._opened.first[stage.name] if index == 0 else read(stage.name, index - 1)))
         self._standing[stage.name] = index
+
+    def left(self, stage: Stage) -> bool:
+        """Whether the stage has windows to do: all that are not known to be committed, to the end of the clip."""
+        return has_work(self.run.log, stage.name)
 
     def forget_standing(self, name: str) -> None:
         """Have the stage take its state from the store again before its next window: it stands elsewhere now."""
@@ -201,9 +253,11 @@ class Steps:
             return np.zeros((0, *self.run.arrays.specs["frames"].frame_shape), np.uint8)
         self.make_ready(self.stages["blend"], window.index)
         held: Array = self.stages["blend"].held  # type: ignore[attr-defined]
-        if window.read.start == window.final.start:
+        before = Span(window.read.start, window.final.start)
+        if before.frames == 0:
             return held
-        return np.concatenate([self.run.arrays.read("generated", window.read.start, window.final.start), held])
+        blended = self._recent.get("generated", before)
+        return np.concatenate([self.run.arrays.read("generated", *before) if blended is None else blended, held])
 
     def __enter__(self) -> "Steps":
         return self
@@ -217,6 +271,12 @@ class Steps:
 def carries_state(stage: Stage) -> bool:
     """Whether the stage carries anything from window to window; if not, it can start at any window."""
     return type(stage).get_state is not Stage.get_state
+
+
+def has_work(log: CommitLog, stage: str) -> bool:
+    """Whether a stage has windows to do: it has not committed every window to the end of the clip."""
+    decoded = log.of("decode")
+    return not (decoded and decoded[-1]["info"]["last"] and log.done(stage) == len(decoded))
 
 
 def written_span(stage: Stage, window: Window) -> Span:

@@ -10,13 +10,18 @@ MINI = "mini"
 _DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+\.mp4")  # as `skate demo` names the clip that it renders
 
 
+def is_demo_clip(video: str) -> bool:
+    """Whether a file is named as `skate demo` names the clips that it renders."""
+    return _DEMO_CLIP.fullmatch(Path(video).name) is not None
+
+
 def mini_hint(config: RunConfig) -> str | None:
     """That the packaged models see nothing on a clip of the user's, and what to do; None where that is not so."""
     kinds = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
     if config.chain == "given":
         kinds = {"sam": config.sam}
     used = [f"--{kind}" for kind, name in kinds.items() if name == MINI]
-    if not used or _DEMO_CLIP.fullmatch(Path(config.video).name):
+    if not used or is_demo_clip(config.video):
         return None
     names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
     fetch = " ".join(names[option[2:]] for option in used)

@@ -154,16 +154,20 @@ def announce_plan(
     manifest: Manifest,
     stages: Sequence[Stage],
     out: Path,
+    log: CommitLog,
     note: Callable[[str], None],
 ) -> None:
     """Tell what the run will take, before anything is written; nothing where it is finished already.
 
+    Args:
+        log: what holds of the run in `out`, or will hold once `--overwrite` has made the rest void.
+
     Raises:
         EnvironmentFault: when it does not fit.
     """
-    if (out / "journal.jsonl").exists() and read_log(out).finished is not None:
+    if log.finished is not None:
         return
-    plan = make_plan(config, models, manifest, stages, out, read_calibration())
+    plan = make_plan(config, models, manifest, stages, out, read_calibration(), log)
     note(plan.text())
     for hint in (mini_hint(config), *past_end_hints(config, plan.frames)):
         if hint is not None:
@@ -178,18 +182,20 @@ def make_plan(
     stages: Sequence[Stage],
     out: Path,
     calibration: Calibration | None = None,
+    log: CommitLog | None = None,
 ) -> Plan:
     """Project the run; nothing is loaded, opened or written.
 
     Args:
         config, models, manifest: of the run. stages: built, closed. out: the run directory, there or not.
         calibration: what earlier runs took, None to leave the time out.
+        log: what holds of the run in `out`; None: what its journal says.
     """
     video = manifest["video"]
     width, height = int(video["width"]), int(video["height"])
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
-    log = read_log(out) if (out / "journal.jsonl").exists() else CommitLog([])
+    log = read_log(out) if log is None else log
     working, kept = disk_bytes(config, models, width, height, frames)
     done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
     return Plan(

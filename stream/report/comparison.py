@@ -57,7 +57,7 @@ def write_comparison(run: RunReader, config: RunConfig, target: Path) -> int:
 def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
     """Each frame's sheet, `[BAND + h, 3 * w, 3]` uint8 RGB."""
     results = _results(run)
-    source = FrameSource(run.arrays, run.log, decode_config(config))
+    source = FrameSource(run, decode_config(config))
     for start in range(0, frames, PIECE_FRAMES):
         span = Span(start, min(frames, start + PIECE_FRAMES))
         names = ("masks/object", "masks/person", "keypoints", "times", "iou")

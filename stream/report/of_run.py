@@ -78,7 +78,7 @@ class _Pictures:
     def __init__(self, run: RunReader, config: RunConfig) -> None:
         self._run = run
         self._config = config
-        self._source = FrameSource(run.arrays, run.log, decode_config(config))
+        self._source = FrameSource(run, decode_config(config))
 
     def of(self, frame: int) -> FramePictures:
         """The pictures of one scored frame."""

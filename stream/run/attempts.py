@@ -125,8 +125,9 @@ class ClosedLoop:
         """
         index = window.index
         generated, scored = self._run.log.commits["generate", index], self._run.log.commits["score", index]
-        if "redo" in generated["info"]:
-            return  # somebody chose this one
+        redone_at = self._run.log.redone_at
+        if redone_at is not None and generated["n"] < redone_at:
+            return  # somebody looked at the result and chose what to make again; that needs no server any more
         if not self._steps.can_rewind(index):
             if not self._passes(worst_iou(scored["info"]["iou"])):
                 self._note(

@@ -6,28 +6,19 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stages._sam.prompts import PromptSchedule
 from stages.base import Stage
 from stages.decode import DecodeStage
 from stages.prompts import check_box_inside
-from storage.errors import InputError, RunDirectoryError
-from storage.rundir import (
-    FORMAT_VERSION,
-    Manifest,
-    ManifestDamaged,
-    RunDirectory,
-    clear_run,
-    read_log,
-    read_manifest,
-    write_manifest,
-)
+from storage.errors import InputError
+from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
-from stream.engine.steps import Steps
+from stream.engine.steps import OpenStages, Steps, has_work
 from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
-from stream.options.config import CHAIN, Difference, RunConfig, config_digest, differences, first_affected
+from stream.options.config import RunConfig, config_digest, differences
 from stream.options.recorded import read_run
 from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
@@ -36,6 +27,7 @@ from stream.plan.projection import announce_plan
 from stream.progress.events import Reporter, Stopwatch, make_reporter
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
+from stream.run.reconcile import read_log_of, reconcile, refuse
 from stream.run.repair import repair_run
 from stream.run.trouble import clear_lines
 
@@ -94,128 +86,85 @@ def _tree_digest(option: str, path: str) -> str:
 
 
 def start(
-    config: RunConfig, out: Path, overwrite: bool = False, as_json: bool = False, reporter: Reporter | None = None
+    config: RunConfig,
+    out: Path,
+    overwrite: bool = False,
+    as_json: bool = False,
+    reporter: Reporter | None = None,
+    origin: "Origin | None" = None,
 ) -> dict[str, Any]:
     """Begin a run in `out`, or continue the one that is there with the same config; returns the summary.
 
     Args:
+        overwrite: do again what other options than those of the run in `out` change.
         reporter: told how it goes on, in place of the one that `as_json` and the terminal ask for.
+        origin: whose tracking a run that is not there yet begins with.
 
     Raises:
         RunDirectoryError: when `out` holds a run with another config and `overwrite` is not given.
     """
     with clear_lines(out), InterruptShield().installed() as interrupts:
-        models = resolve_models(config)
-        guard = InputGuard(Path(config.video))
-        manifest = make_manifest(config, models, guard)
-        _check_prompts(config, manifest)
-        _reconcile(out, manifest, overwrite)
-        session = Session(config, models, manifest, guard, out, interrupts)
+        session = prepare(config, out, overwrite, interrupts, origin)
         return _drive(session, reporter or make_reporter(as_json))
 
 
-def continue_or_begin(
-    config: RunConfig, out: Path, overwrite: bool, as_json: bool, prepare: Callable[[Manifest], None]
-) -> dict[str, Any]:
-    """Like `start`, but a new run directory is first made by `prepare(manifest)`, with others' tracking in it."""
-    with clear_lines(out), InterruptShield().installed() as interrupts:
-        models = resolve_models(config)
-        guard = InputGuard(Path(config.video))
-        manifest = make_manifest(config, models, guard)
-        if (out / "run.json").exists():
-            _reconcile(out, manifest, overwrite)
-        else:
-            prepare(manifest)
-        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json))
+def prepare(
+    config: RunConfig, out: Path, overwrite: bool, interrupts: InterruptShield, origin: "Origin | None" = None
+) -> "Session":
+    """Resolve, validate and compare with what is in `out`. Pure: nothing on the disk changes.
+
+    Raises:
+        SkateError: whatever keeps this run from beginning, as far as it can be known without loading anything.
+    """
+    models = resolve_models(config)
+    guard = InputGuard(Path(config.video))
+    manifest = make_manifest(config, models, guard)
+    _check_prompts(config, manifest)
+    begun = (out / "run.json").exists()
+    if origin is not None and not begun:
+        origin.check(manifest)
+    manifest, change = reconcile(out, manifest, overwrite)
+    return Session(config, models, manifest, guard, out, interrupts, change, None if begun else origin)
 
 
 def resume(
-    out: Path, as_json: bool = False, changes: dict[str, Any] | None = None, prepare: "Prepare | None" = None
+    out: Path, as_json: bool = False, changes: dict[str, Any] | None = None, beside: "Beside | None" = None
 ) -> dict[str, Any]:
     """Continue the run in `out` with the config it was begun with.
 
     Args:
         changes: options that change no result, by their `RunConfig` names.
-        prepare: called with the locked, mended run before it goes on (`skate redo`).
+        beside: called with the locked, mended run before it goes on (`skate redo`).
     """
     with clear_lines(out), InterruptShield().installed() as interrupts:
         manifest, begun = read_run(out)
         config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
-        _refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json), prepare)
+        refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
+        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json), beside)
 
 
-def _refuse(out: Path, found: list[Difference]) -> None:
-    if found:
-        raise RunDirectoryError(
-            f"{out} holds a run with another config or input ({'; '.join(map(str, found))}): choose another --out, "
-            "or --overwrite to do again what depends on it"
-        )
-
-
-def _reconcile(out: Path, manifest: Manifest, overwrite: bool) -> None:
-    """Make what is in `out` fit the manifest, or refuse; nothing happens where there is nothing."""
-    try:
-        old, _ = read_run(out)
-    except ManifestDamaged:
-        _restore_manifest(out, manifest, overwrite)
-        return
-    except RunDirectoryError:
-        if not overwrite:
-            raise
-        clear_run(out)
-        return
-    found = differences(old["decisive"], manifest["decisive"])
-    if found and not overwrite:
-        _refuse(out, found)
-    if not found:
-        if old["config"] != manifest["config"]:  # another path of the same input, servers, retries, ...
-            with open_run(RunConfig.from_json(manifest["config"]), old, out) as run:
-                run.rewrite_manifest({**old, "config": manifest["config"]})
-        return
-    since = first_affected(found)
-    if since == CHAIN[0]:
-        clear_run(out)
-        return
-    config = RunConfig.from_json(manifest["config"])
-    with open_run(config, old, out) as run:
-        run.revoke(CHAIN[CHAIN.index(since) :] if since in CHAIN else (), 0)
-        run.rewrite_manifest(manifest)
-
-
-def _restore_manifest(out: Path, manifest: Manifest, overwrite: bool) -> None:
-    """`run.json` is missing or damaged: the journal knows whether it was of this config."""
-    if not (out / "run.json").exists():
-        if not out.exists() or all(child.name in ("input", ".lock") for child in out.iterdir()):
-            return
-        if not (out / "journal.jsonl").exists():
-            raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
-    digest = read_log(out).config_digest if not overwrite else None
-    if digest is not None and digest == manifest["config_digest"]:
-        write_manifest(out, manifest)
-    elif overwrite:
-        write_manifest(out, manifest)
-        clear_run(out)
-    elif digest is not None:
-        raise RunDirectoryError(
-            f"{out / 'run.json'} is missing or damaged, and the run was begun with other options (config digest "
-            f"{digest[:12]}, now {manifest['config_digest'][:12]}): give those, or start anew with --overwrite"
-        )
-    else:
-        read_manifest(out)  # says what is wrong with it
-
-
-def open_run(config: RunConfig, manifest: Manifest, out: Path) -> RunDirectory:
-    """The run directory of this config, locked."""
+def open_run(config: RunConfig, manifest: Manifest, out: Path, change: Change | None = None) -> RunDirectory:
+    """The run directory of this config, locked; `change` happens to it right before its next commit."""
     video = manifest["video"]
-    return RunDirectory(out, config.plan.chunk_frames, video["height"], video["width"], manifest)
+    return RunDirectory(out, config.plan.chunk_frames, video["height"], video["width"], manifest, change)
+
+
+class Origin(Protocol):
+    """Whose tracking a new run begins with (`skate generate RUN`)."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse what cannot be taken over into a run of this manifest; nothing is written."""
+
+    def copy(self, manifest: Manifest) -> None:
+        """Make the run directory, whole or not at all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What a run works with: config, weights, manifest, input, directory, and the handler of interruptions."""
+    """What a run works with: config, weights, manifest, input, directory, and the handler of interruptions; what has to
+    happen to the directory before its next commit, and whose tracking it begins with."""
 
     config: RunConfig
     models: Models
@@ -223,6 +172,8 @@ class Session:
     guard: InputGuard
     out: Path
     interrupts: InterruptShield
+    change: Change | None = None
+    origin: Origin | None = None
 
     def stages(self, reporter: Reporter, config: RunConfig | None = None) -> list[Stage]:
         """The stages, closed; of another config of generation where one is given."""
@@ -234,55 +185,77 @@ class Session:
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
-        return FrameSource(run.arrays, run.log, decode_config(self.config))
+        return FrameSource(run, decode_config(self.config))
 
 
-Prepare = Callable[[RunDirectory, Session, Reporter], None]
+Beside = Callable[[RunDirectory, Session, Reporter], None]
 
 
-def _drive(session: Session, reporter: Reporter, prepare: Prepare | None = None) -> dict[str, Any]:
-    """Open everything, mend what is damaged, prepare what is to be made again, run the pipeline, finish."""
+def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -> dict[str, Any]:
+    """Plan, open the generator; then take the directory, mend what is damaged, run the pipeline, finish.
+
+    What other options make void stays until the pipeline has its first new window ready (`RunDirectory.settle`).
+    """
     watch = Stopwatch()
     config = session.config
     try:
         stages = session.stages(reporter)
-        announce_plan(config, session.models, session.manifest, stages, session.out, reporter.note)
-        with open_run(config, session.manifest, session.out) as run:
-            if config.keep == "all":
-                run.keep_all()
-            build = partial(session.parts, run, reporter)
-            repair_run(run, config.plan, build, reporter.note, config.shares_gpu)
-            prepare = prepare or unfinished_redo(run)
-            if prepare is not None:
-                prepare(run, session, reporter)
-            _announce(reporter, run, config, session.manifest)
-            pipeline = Pipeline(
-                run,
-                stages,
-                config.plan,
-                session.source(run),
-                reporter,
-                config.keep,
-                session.interrupts,
-                session.guard,
-                courtesy=config.shares_gpu,
-            )
-            pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
-            frames = pipeline.process()
-            summary = finish_run(run, config, frames, watch.seconds)
-            _keep_times(session, run, reporter)
-            return summary
+        log = read_log_of(session.out, session.change)
+        announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
+        with OpenStages(stages) as opened:
+            if config.generates and has_work(log, "generate"):
+                opened.open(opened.stages["generate"])  # one that cannot work says so before anything is written
+            if session.origin is not None:
+                session.origin.copy(session.manifest)
+            with open_run(config, session.manifest, session.out, session.change) as run:
+                return _carry_out(session, run, opened, reporter, beside, watch)
     finally:
         reporter.close()
 
 
-def unfinished_redo(run: RunDirectory) -> Prepare | None:
+def _carry_out(
+    session: Session,
+    run: RunDirectory,
+    opened: OpenStages,
+    reporter: Reporter,
+    beside: Beside | None,
+    watch: Stopwatch,
+) -> dict[str, Any]:
+    config = session.config
+    if config.keep == "all":
+        run.keep_all()
+    repair_run(run, config.plan, partial(session.parts, run, reporter), reporter.note, config.shares_gpu)
+    beside = beside or unfinished_redo(run)
+    if beside is not None:
+        beside(run, session, reporter)
+    _announce(reporter, run, config, session.manifest)
+    pipeline = Pipeline(
+        run,
+        list(opened.stages.values()),
+        config.plan,
+        session.source(run),
+        reporter,
+        config.keep,
+        session.interrupts,
+        session.guard,
+        courtesy=config.shares_gpu,
+        opened=opened,
+    )
+    pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
+    frames = pipeline.process()
+    run.settle()
+    summary = finish_run(run, config, frames, watch.seconds)
+    _keep_times(session, run, reporter)
+    return summary
+
+
+def unfinished_redo(run: RunDirectory) -> Beside | None:
     """What is left to do of a `skate redo` that was interrupted."""
     if run.log.redo is None:
         return None
     from stream.run.redo import unfinished  # it builds on this module
 
-    return unfinished(run.log)
+    return unfinished(run.log.redo)
 
 
 def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None:

@@ -1,7 +1,13 @@
 """`skate redo`: generate single windows again; what depends on them is blended, encoded and scored again.
 
-The windows named get a new seed or prompt; the window after keeps its generation and is only blended anew. That needs
-the raw windows and the states of every window, which a run with `--keep all` keeps.
+    beside the run   generate the windows named, with a new seed or prompt, each durable when it is made; blend up to
+                     the last of them in memory, for what a generator is given of the window before
+    then             one record puts them in place and makes void what depends on them
+    in the run       blend, encode, score: no server is needed any more
+
+Until that record the run is what it was, and `skate redo RUN --cancel` takes the redo back. The window after keeps its
+generation and is only blended anew. That needs the raw windows and the states of every window, which a run with
+`--keep all` keeps.
 """
 
 import dataclasses
@@ -11,13 +17,29 @@ from typing import Any
 
 from stages.base import Array, Output, Window
 from storage.errors import RunDirectoryError, UsageError
-from storage.log import CommitLog
+from storage.records import Record
 from storage.rundir import RunDirectory
-from stream.engine.steps import Steps
+from stream.engine.steps import Done, Steps
 from stream.options.recorded import read_run
 from stream.progress.events import Reporter
-from stream.run.lifecycle import Prepare, Session, resume
+from stream.run.lifecycle import Beside, Session, open_run, resume
 from stream.run.repair import committed_windows
+
+DEPENDING = ("blend", "sink", "score")
+
+
+@dataclasses.dataclass(frozen=True)
+class Redo:
+    """What is generated again: numbers of windows, counted from 0, in order; seed and text of the new generation."""
+
+    windows: tuple[int, ...]
+    seed: int
+    text: str
+
+    @classmethod
+    def of(cls, record: Record) -> "Redo":
+        """What a journal record asks for."""
+        return cls(tuple(record["windows"]), record["seed"], record["text"])
 
 
 def redo(
@@ -35,40 +57,78 @@ def redo(
     """
     _, config = read_run(path)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
-    return resume(path, as_json, prepare=preparation(windows, seed, text))
+    return resume(path, as_json, beside=preparation(Redo(tuple(sorted(set(windows))), seed, text)))
 
 
-def unfinished(log: CommitLog) -> Prepare | None:
-    """What an interrupted redo has left to do, or None."""
-    record = log.redo
-    if record is None:
-        return None
-    wanted = {"seed": record["seed"], "text": record["text"]}
-    generated = {index: log.get("generate", index) for index in record["windows"]}
-    left = [index for index, commit in generated.items() if commit and commit["info"].get("redo") != wanted]
-    return preparation(left, record["seed"], record["text"]) if left else None
+def cancel(path: Path) -> tuple[int, ...]:
+    """Take back a redo that has not put its windows in place; returns their numbers.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    manifest, config = read_run(path)
+    with open_run(config, manifest, path) as run:
+        if run.log.redo is None:
+            placed = run.log.redone_at is not None and run.log.finished is None
+            why = f"its windows are in place: `skate resume {path}` needs no server" if placed else "none is under way"
+            raise UsageError(f"--cancel: {path}: there is no redo to take back ({why})")
+        windows = Redo.of(run.log.redo).windows
+        run.note_redo((), 0, "")
+    return windows
 
 
-def preparation(windows: Sequence[int], seed: int, text: str) -> Prepare:
-    """Generates the windows again in a run that is about to go on; what depends on them is left to do."""
+def unfinished(record: Record) -> Beside:
+    """What goes on with an interrupted redo."""
+    return preparation(Redo.of(record))
 
-    def prepare(run: RunDirectory, session: Session, reporter: Reporter) -> None:
+
+def preparation(wanted: Redo) -> Beside:
+    """Generates the windows beside a run that is about to go on, and puts them in place; the rest is left to do."""
+
+    def beside(run: RunDirectory, session: Session, reporter: Reporter) -> None:
         known = committed_windows(run.log, session.config.plan)
-        _check(run, windows, len(known))
-        first = min(*windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
-        run.note_redo(windows, seed, text)
-        run.revoke(("blend", "sink", "score"), first)
+        if run.log.redo is None:
+            _check(run, wanted.windows, len(known))
+        elif Redo.of(run.log.redo) != wanted:
+            raise RunDirectoryError(
+                f"{run.path}: another redo is under way (windows {_listed(run.log.redo['windows'])}): "
+                f"`skate resume {run.path}` finishes it, `skate redo {run.path} --cancel` takes it back"
+            )
+        else:
+            reporter.note(
+                f"going on with the redo of windows {_listed(wanted.windows)}; until they are made, "
+                f"`skate redo {run.path} --cancel` takes it back"
+            )
+        first = min(*wanted.windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
         with Steps(run, *session.parts(run, reporter), session.config.shares_gpu) as steps:
-            for window in known[first : max(windows) + 1]:
-                fresh: dict[str, Array] = {}
-                if window.index in windows:
-                    _generate(session, run, steps, window, {"seed": seed, "text": text}, fresh)
-                blend = steps.stages["blend"]
-                done = steps.work(blend, window, fresh)
-                with session.interrupts.shield():
-                    run.commit(steps.commit_of(blend, window.index, done, blend.get_state()))
+            _make(session, run, steps, known[first : max(wanted.windows) + 1], wanted)
+        with session.interrupts.shield():
+            run.take_over(DEPENDING, first)
 
-    return prepare
+    return beside
+
+
+def _make(session: Session, run: RunDirectory, steps: Steps, windows: Sequence[Window], wanted: Redo) -> None:
+    """Generate what is not made yet, beside the run; what is blended on the way stays in memory."""
+    made = set(run.made_intact())
+    if not made.issuperset(wanted.windows):
+        steps.open(steps.stages["generate"])  # a server that is not there says so before anything is noted
+    if run.log.redo is None:
+        with session.interrupts.shield():
+            run.note_redo(wanted.windows, wanted.seed, wanted.text)
+    for window in windows:
+        fresh: dict[str, Array] = {}
+        if window.index in made:
+            fresh["raw"] = run.beside.read_block("raw", window.index)
+        elif window.index in wanted.windows:
+            _generate(session, run, steps, window, wanted, fresh)
+        if window.index < windows[-1].index:
+            blended = steps.work(steps.stages["blend"], window, fresh).output.arrays["generated"]
+            steps.remember("generated", window.final, blended, window)
+
+
+def _listed(windows: Sequence[int]) -> str:
+    return ", ".join(map(str, windows))
 
 
 def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
@@ -90,14 +150,14 @@ def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
 
 
 def _generate(
-    session: Session, run: RunDirectory, steps: Steps, window: Window, given: dict[str, Any], fresh: dict[str, Array]
+    session: Session, run: RunDirectory, steps: Steps, window: Window, wanted: Redo, fresh: dict[str, Array]
 ) -> None:
-    """Generate one window from the state before it, and commit it in place of what stood."""
+    """Generate one window from the state before it, and make it durable beside the run."""
     generator = steps.stages["generate"]
-    steps.rewind(generator, window.index)
+    given = {"seed": wanted.seed, "text": wanted.text}
+    steps.rewind(generator, window.index, run.beside if window.index - 1 in run.log.made else None)
     generator.repeat({"redo": given})  # as a repair will do it: a stage of the run's config, told what this window gets
     done = steps.work(generator, window, fresh, anew=True)
-    info = {**done.output.info, "redo": given}
-    done = dataclasses.replace(done, output=Output(done.output.arrays, info))
+    done = Done(done.span, Output(done.output.arrays, {**done.output.info, "redo": given}), done.seconds)
     with session.interrupts.shield():
-        run.commit(steps.commit_of(generator, window.index, done, generator.get_state()))
+        run.commit_beside(steps.commit_of(generator, window.index, done, generator.get_state()))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.change import check_identity
 from storage.rundir import CommitLog, Manifest, is_locked, read_log
 from storage.verify import find_damage
 from stream.options.recorded import read_run
@@ -20,6 +21,7 @@ class Status:
         damaged: what does not match its commit record (only looked for with `verify`).
         iou_mean, iou_min: over the frames scored so far, None before.
         frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
+        redo: windows that are being made again beside the run; it stands as it was until all of them are.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Status:
     iou_min: float | None
     frames_per_second: float | None
     seconds_left: float | None
+    redo: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
@@ -45,6 +48,7 @@ class Status:
             "iou_min": self.iou_min,
             "frames_per_second": self.frames_per_second,
             "seconds_left": self.seconds_left,
+            "redo": list(self.redo),
         }
 
 
@@ -75,17 +79,23 @@ def read_status(path: Path, verify: bool = False) -> Status:
         iou_min=min(iou) if iou else None,
         frames_per_second=speed,
         seconds_left=left,
+        redo=tuple(log.redo["windows"]) if log.redo is not None else (),
     )
 
 
 def _state(path: Path, log: CommitLog, complete: bool) -> str:
-    if complete and log.finished is not None:
+    if complete and log.finished is not None and log.redo is None:
         return "done"
     return "running" if is_locked(path) else "interrupted"
 
 
 def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
-    """What does not match its record; of a run at work, only what still counts after it was looked at."""
+    """What does not match its record; of a run at work, only what still counts after it was looked at.
+
+    Raises:
+        RunDirectoryError: when `run.json` is not the one that the journal was written with.
+    """
+    check_identity(path, manifest, log)
     found = find_damage(path, manifest, log)
     if not is_locked(path):
         return found.paths()
@@ -117,6 +127,12 @@ def status_text(status: Status) -> str:
     if status.frames_per_second is not None:
         left = f", about {status.seconds_left:.0f} s left" if status.seconds_left and status.state != "done" else ""
         lines.append(f"speed     {status.frames_per_second:.2f} frames/s{left}")
+    if status.redo:
+        run = shlex.quote(str(status.path))
+        lines.append(
+            f"redo      of windows {', '.join(map(str, status.redo))}: `skate resume {run}` goes on, "
+            f"`skate redo {run} --cancel` takes it back"
+        )
     lines += [f"damaged   {name}" for name in status.damaged]
     if status.damaged:
         when = " once the process at work in it has ended" if status.state == "running" else ""

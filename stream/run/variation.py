@@ -14,7 +14,7 @@ from storage.verify import damaged_keys
 from stream.options.config import CHAIN, RunConfig, differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
-from stream.run.lifecycle import continue_or_begin
+from stream.run.lifecycle import start
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
 _COPIED = ("times", "keypoints", "contacts", "masks", "visible")
@@ -38,18 +38,32 @@ def generate_from_run(
     reader = RunReader(source)
     chain = "run" if tracked.chain == "extract" else tracked.chain
     config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
+    return start(config, out, overwrite, as_json, origin=_Tracked(source, reader, out))
 
-    def prepare(manifest: Manifest) -> None:
-        found = differences(reader.manifest["decisive"], manifest["decisive"])
+
+class _Tracked:
+    """The tracking of a run, as the beginning of another."""
+
+    def __init__(self, source: Path, reader: RunReader, out: Path) -> None:
+        self._source = source
+        self._reader = reader
+        self._out = out
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse a run that is not tracked to its end, or was with another input or other models."""
+        found = differences(self._reader.manifest["decisive"], manifest["decisive"])
         earlier = [item for item in found if item.since in TRACKING]
         if earlier:
             raise RunDirectoryError(
-                f"{source} was tracked with another input or other models ({'; '.join(map(str, earlier))}): run anew"
+                f"{self._source} was tracked with another input or other models "
+                f"({'; '.join(map(str, earlier))}): run anew"
             )
-        _check_tracked(reader)
-        copy_tracking(reader, out, manifest)
+        _check_tracked(self._reader)
+        _check_empty(self._out)
 
-    return continue_or_begin(config, out, overwrite, as_json, prepare)
+    def copy(self, manifest: Manifest) -> None:
+        """Make the new run directory."""
+        copy_tracking(self._reader, self._out, manifest)
 
 
 def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, Any]:
@@ -85,14 +99,18 @@ def _check_tracked(reader: RunReader) -> None:
         )
 
 
+def _check_empty(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
+
+
 def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
     """Make `out` a run directory in which decode, pose and track are done; whole or not at all.
 
     Raises:
         RunDirectoryError: when `out` is there and is not empty.
     """
-    if out.exists() and any(out.iterdir()):
-        raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
+    _check_empty(out)
     # A name of our own beside it: a folder of the user's is never taken for a leftover.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
     try:

@@ -1,0 +1,96 @@
+"""What other options make of a run that is there. Nothing of it happens before its first new window is ready."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.durable import fsync_folder
+from storage.errors import RunDirectoryError
+from storage.lock import lock_run
+from storage.log import CommitLog
+from storage.manifest import Manifest
+
+SCRATCH = ".repair"  # where repairing works before it moves what proved right to its place
+REDO = ".redo"  # windows made again that do not count yet
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to happen to a run directory right before its next commit.
+
+    Attributes:
+        manifest: what `run.json` says from then on.
+        anew: nothing that the run wrote stays.
+        void: the stages whose commits are void; none: only the verdict is; None: nothing is void, the run may stay
+            finished.
+    """
+
+    manifest: Manifest
+    anew: bool = False
+    void: tuple[str, ...] | None = None
+
+    def preview(self, log: CommitLog) -> CommitLog:
+        """The log as it will be; the one given may be changed. Nothing on the disk is."""
+        if self.anew:
+            return CommitLog([])
+        if self.void is not None:
+            log.apply({"kind": "revoke", "stages": list(self.void), "window": 0})
+            log.apply({"kind": "config", "digest": self.manifest["config_digest"]})
+        return log
+
+
+def check_identity(path: Path, manifest: Manifest, log: CommitLog) -> None:
+    """Refuse a `run.json` that is whole and is not the one that the journal was written with.
+
+    They differ for a moment alone: after the record that makes a run void for other options, before `run.json` says so.
+
+    Raises:
+        RunDirectoryError: when it is of another config.
+    """
+    digest = manifest.get("config_digest")
+    if digest is None or log.config_digest is None or digest in (log.config_digest, log.next_digest):
+        return
+    raise RunDirectoryError(
+        f"{path / 'run.json'} is of another config (digest {str(digest)[:12]}) than the journal was begun with "
+        f"({log.config_digest[:12]}): put back the run.json that belongs to it, or start anew with --overwrite"
+    )
+
+
+def delete_run(path: Path) -> None:
+    """Delete what a run wrote into its directory, which is locked, and nothing else that may lie there.
+
+    Raises:
+        RunDirectoryError: when a folder of it is a symbolic link.
+    """
+    folders = ("run.zarr", "segments", "report", SCRATCH, REDO)
+    for name in folders:
+        if (path / name).is_symlink():
+            raise RunDirectoryError(f"{path / name} is a symbolic link: remove it by hand")
+    (path / "journal.jsonl").unlink(missing_ok=True)  # first: without it nothing of the rest counts
+    fsync_folder(path)
+    for name in folders:
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in ("output.mp4", "comparison.mp4", "run.json"):
+        (path / name).unlink(missing_ok=True)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse to delete in a folder that holds something and has no run.json: it may not be ours.
+
+    Raises:
+        RunDirectoryError: with what to do.
+    """
+    others = [child for child in path.iterdir() if child.name not in ("input", ".lock")] if path.exists() else []
+    if others and not (path / "run.json").exists():
+        raise RunDirectoryError(f"{path} is not empty and is no run directory: choose another --out")
+
+
+def clear_run(path: Path) -> None:
+    """Delete what a run wrote into its directory, and nothing else that may lie there.
+
+    Raises:
+        RunDirectoryError: when the folder holds something that may not be ours, or another process works in it.
+    """
+    check_ours(path)
+    with lock_run(path):
+        delete_run(path)

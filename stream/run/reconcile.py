@@ -1,0 +1,91 @@
+"""What is in a run's directory against what is asked for now. Nothing on the disk changes here."""
+
+from pathlib import Path
+
+from storage.change import Change, check_identity, check_ours
+from storage.errors import RunDirectoryError
+from storage.rundir import CommitLog, Manifest, ManifestDamaged, read_log, read_manifest
+from stream.options.config import CHAIN, Difference, differences, first_affected
+from stream.options.recorded import read_run
+
+
+def reconcile(out: Path, manifest: Manifest, overwrite: bool) -> tuple[Manifest, Change | None]:
+    """The manifest that the run goes on with, and what has to happen to `out` for it (None: nothing).
+
+    Args:
+        manifest: of what is asked for.
+        overwrite: whether what other options make void may be done again.
+
+    Raises:
+        RunDirectoryError: when `out` holds something else, and `overwrite` is not given or does not help.
+    """
+    try:
+        old, _ = read_run(out)
+    except ManifestDamaged:
+        return manifest, _without_manifest(out, manifest, overwrite)
+    except RunDirectoryError:
+        if not overwrite:
+            raise
+        return manifest, Change(manifest, anew=True)
+    found = differences(old["decisive"], manifest["decisive"])
+    if not overwrite:
+        refuse(out, found)
+    elif not _sound(out, old):
+        return manifest, Change(manifest, anew=True)
+    if not found:
+        same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
+        return same, Change(same) if same != old else None
+    since = first_affected(found)
+    if since == CHAIN[0]:
+        return manifest, Change(manifest, anew=True)
+    return manifest, Change(manifest, void=CHAIN[CHAIN.index(since) :] if since in CHAIN else ())
+
+
+def refuse(out: Path, found: list[Difference]) -> None:
+    """Refuse options that the run was not begun with.
+
+    Raises:
+        RunDirectoryError: with old and new value of each.
+    """
+    if found:
+        raise RunDirectoryError(
+            f"{out} holds a run with another config or input ({'; '.join(map(str, found))}): choose another --out, "
+            "or --overwrite to do again what depends on it"
+        )
+
+
+def read_log_of(out: Path, change: Change | None = None) -> CommitLog:
+    """The commits that hold, or will hold after the change; none where nothing was begun."""
+    if change is not None and change.anew:
+        return CommitLog([])
+    log = read_log(out)
+    return log if change is None else change.preview(log)
+
+
+def _sound(out: Path, manifest: Manifest) -> bool:
+    """Whether the journal can be read and belongs to `run.json`: if not, there is nothing to keep of the run."""
+    try:
+        check_identity(out, manifest, read_log(out))
+    except RunDirectoryError:
+        return False
+    return True
+
+
+def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change | None:
+    """`run.json` is missing or damaged: the journal knows whether it was of this config."""
+    journal = (out / "journal.jsonl").exists()
+    if not (out / "run.json").exists() and not journal:
+        check_ours(out)
+        return None
+    if overwrite:
+        return Change(manifest, anew=True)
+    digest = read_log(out).config_digest
+    if digest is not None and digest == manifest["config_digest"]:
+        return Change(manifest)
+    if digest is not None:
+        raise RunDirectoryError(
+            f"{out / 'run.json'} is missing or damaged, and the run was begun with other options (config digest "
+            f"{digest[:12]}, now {manifest['config_digest'][:12]}): give those, or start anew with --overwrite"
+        )
+    read_manifest(out)  # says what is wrong with it
+    return None

@@ -1,0 +1,138 @@
+"""`skate redo` makes its windows beside the run: until all of them are made the result is what it was."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from _crash import Case, differing, make_case, results
+from _server_chaos import comfy_case
+from _zygote import Ended, shared_zygote
+from fake_comfy import FakeComfy, Faults
+
+from storage.rundir import read_log
+
+
+def skate(arguments: list[str], **given: object) -> Ended:
+    ended = shared_zygote().run(arguments, **given)  # type: ignore[arg-type]
+    assert "Traceback" not in ended.output, ended.output
+    return ended
+
+
+def redo(run: Path, *more: str, **given: object) -> Ended:
+    return skate(["redo", str(run), "--windows", "1,2", "--seed", "9", *more], **given)
+
+
+def tree(path: Path, *without: str) -> dict[str, str]:
+    """Digests of every file of a run; the lock is no part of it."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.name not in (".lock", *without)]
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def copy(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder, ignore=shutil.ignore_patterns(".lock")))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished run of 4 windows on a server that is there no more, and the results of the same run redone."""
+
+    case: Case
+    run: Path
+    redone: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("redo")
+    case = comfy_case(make_case(folder, frames=13))
+    case = Case(case.video, (*case.options, "--keep", "all"))
+    with FakeComfy() as server:
+        assert skate(case.run(folder / "run", "--server", server.address)).code in (0, 1)
+        run = copy(folder / "run", folder / "whole")
+        rename_server(run, server.address)
+        assert redo(run).code in (0, 1)
+    yield Made(case, folder / "run", results(run))
+
+
+def rename_server(run: Path, address: str) -> None:
+    """Let the run go on with another server, as `skate run` with the same options would."""
+    from storage.rundir import read_manifest, write_manifest
+
+    manifest = read_manifest(run)
+    write_manifest(run, {**manifest, "config": {**manifest["config"], "server": [address]}})
+
+
+def test_without_a_server_nothing_happens(made: Made, tmp_path: Path) -> None:
+    run = copy(made.run, tmp_path / "run")
+    before = tree(run)
+    ended = redo(run)
+    assert ended.code == 5, ended.output
+    assert tree(run) == before
+
+
+def test_a_server_that_fails_half_way_leaves_the_result_and_the_redo_can_be_taken_back(
+    made: Made, tmp_path: Path
+) -> None:
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy(faults=Faults().on_runs(None, *["error"] * 9)) as server:
+        rename_server(run, server.address)
+        before = tree(run, "journal.jsonl")
+        ended = redo(run)
+    assert ended.code == 5, ended.output
+    now = tree(run, "journal.jsonl")
+    assert {name: digest for name, digest in now.items() if not name.startswith(".redo/")} == before
+    status = json.loads(skate(["status", str(run), "--json", "--verify"]).output)
+    assert status["state"] == "interrupted" and status["redo"] == [1, 2] and status["damaged"] == []
+    ended = redo(run, "--prompt", "other")
+    assert ended.code == 6 and "another redo is under way (windows 1, 2)" in ended.output, ended.output
+    ended = skate(["redo", str(run), "--cancel"])
+    assert ended.code == 0 and "windows 1, 2 stay as they were" in ended.output, ended.output
+    assert tree(run, "journal.jsonl") == before
+    assert skate(["resume", str(run)]).code in (0, 1), "finished: nothing asks for a server"
+    ended = skate(["redo", str(run), "--cancel"])
+    assert ended.code == 2 and "none is under way" in ended.output, ended.output
+
+
+def test_an_interrupted_redo_makes_what_is_left(made: Made, tmp_path: Path) -> None:
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy(faults=Faults().on_runs(None, *["error"] * 9)) as server:
+        rename_server(run, server.address)
+        assert redo(run).code == 5
+    assert sorted(read_log(run).made) == [1]
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        ended = skate(["resume", str(run)])
+        assert ended.code in (0, 1), ended.output
+        assert len(server.prompts) == 1, "window 1 is made"
+    assert differing(results(run), made.redone) == []
+
+
+@pytest.mark.parametrize("point", ["generate.state#2", "redo.journal", "redo.placed", "blend.arrays", "score.journal"])
+def test_killed_anywhere_the_rest_needs_no_server(made: Made, tmp_path: Path, point: str) -> None:
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        assert redo(run, fault=point).code == -9
+        if point.startswith("generate"):
+            assert skate(["resume", str(run)], fault="redo.journal").code == -9
+    assert skate(["redo", str(run), "--cancel"]).code == 2
+    ended = skate(["resume", str(run)])
+    assert ended.code in (0, 1), ended.output
+    assert differing(results(run), made.redone) == []
+    assert skate(["status", str(run), "--verify"]).code == 0
+    assert not (run / ".redo").exists()
+
+
+def test_what_was_made_and_is_damaged_is_made_again(made: Made, tmp_path: Path) -> None:
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        assert redo(run, fault="generate.arrays#2").code == -9
+        chunk = next(file for file in sorted((run / ".redo/state/raw/1").iterdir()) if file.name.startswith("c"))
+        chunk.unlink()
+        assert skate(["resume", str(run)]).code in (0, 1)
+    assert differing(results(run), made.redone) == []
