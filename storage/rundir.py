@@ -14,12 +14,13 @@ from storage.arrays import RunArrays, run_arrays
 from storage.change import REDO, SCRATCH, Change, check_identity, delete_run
 from storage.commit import Commit, store
 from storage.durable import file_digest, fsync_folder, make_folder, remove_partials
-from storage.errors import EnvironmentFault, RunDirectoryError
+from storage.errors import EnvironmentFault
 from storage.faults import fault_point
 from storage.journal import Journal
 from storage.lock import is_locked, lock_run
 from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, is_landmark, read_log
 from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
+from storage.reader import RunReader
 from storage.records import Record, segment_of
 
 __all__ = [
@@ -40,42 +41,6 @@ __all__ = [
     "store",
     "write_manifest",
 ]
-
-
-class RunReader:
-    """A run as it stands, for reading; nothing is locked or changed, another process may be writing it.
-
-    What its arrays give is compared with the journal's digests.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.manifest, self.log = read_manifest(path), read_log(path)
-        check_identity(path, self.manifest, self.log)
-        self._arrays: RunArrays | None = None
-
-    @property
-    def arrays(self) -> RunArrays:
-        """The run's arrays; opened when first asked for.
-
-        Raises:
-            RunDirectoryError: when nothing is committed yet, or the arrays' metadata is damaged.
-        """
-        if self._arrays is None:
-            video = self.manifest["video"]
-            if not self.log.commits:
-                raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
-            specs = run_arrays(video["height"], video["width"])
-            lengths = self.log.lengths()
-            self._arrays = RunArrays(
-                self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths, self._recorded
-            )
-        return self._arrays
-
-    def _recorded(self, key: str, anew: bool) -> str | None:
-        """The digest of a key in the journal; `anew`: as it stands by now, where another process may be writing."""
-        log = read_log(self.path) if anew else self.log
-        return log.digests.get(key)
 
 
 class RunDirectory:
