@@ -1,0 +1,45 @@
+"""A run as it stands, for reading."""
+
+from pathlib import Path
+
+from storage.arrays import RunArrays, run_arrays
+from storage.change import check_identity
+from storage.errors import RunDirectoryError
+from storage.log import read_log
+from storage.manifest import read_manifest
+
+
+class RunReader:
+    """A run as it stands, for reading; nothing is locked or changed, another process may be writing it.
+
+    What its arrays give is compared with the journal's digests.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest, self.log = read_manifest(path), read_log(path)
+        check_identity(path, self.manifest, self.log)
+        self._arrays: RunArrays | None = None
+
+    @property
+    def arrays(self) -> RunArrays:
+        """The run's arrays; opened when first asked for.
+
+        Raises:
+            RunDirectoryError: when nothing is committed yet, or the arrays' metadata is damaged.
+        """
+        if self._arrays is None:
+            video = self.manifest["video"]
+            if not self.log.commits:
+                raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
+            specs = run_arrays(video["height"], video["width"])
+            lengths = self.log.lengths()
+            self._arrays = RunArrays(
+                self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths, self._recorded
+            )
+        return self._arrays
+
+    def _recorded(self, key: str, anew: bool) -> str | None:
+        """The digest of a key in the journal; `anew`: as it stands by now, where another process may be writing."""
+        log = read_log(self.path) if anew else self.log
+        return log.digests.get(key)
