@@ -42,6 +42,7 @@ class DecodeConfig:
         max_bad_frames: damaged frames that are concealed before the video is refused.
         max_pixels: largest width times height of a frame.
         max_gap_seconds: longest time from one frame to the next.
+        hdr: "tonemap" or "refuse", for HLG and PQ.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class DecodeConfig:
     max_bad_frames: int = 100
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
+    hdr: str = "tonemap"
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0.01 <= self.fps <= MAX_FPS:
@@ -60,7 +62,7 @@ class DecodeConfig:
     @property
     def limits(self) -> VideoLimits:
         """The bounds on what is accepted."""
-        return VideoLimits(self.max_pixels, self.max_bad_frames, self.max_gap_seconds)
+        return VideoLimits(self.max_pixels, self.max_bad_frames, self.max_gap_seconds, self.hdr == "tonemap")
 
 
 @dataclass
@@ -107,8 +109,8 @@ class DecodeStage(Stage):
     """Reads the video. `open` checks it; each window then takes as many frames as there are, up to its span.
 
     Raises (from `open`, `next` and `process`):
-        InputError: when the file is no video, has no picture track, is HDR or interlaced, changes its size, is damaged
-            beyond `max_bad_frames`, or exceeds a limit.
+        InputError: when the file is no video, has no picture track, is HDR that is not taken, changes its size, is
+            damaged beyond `max_bad_frames`, or exceeds a limit.
     """
 
     name = "decode"

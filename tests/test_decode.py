@@ -118,7 +118,7 @@ def test_colours_that_would_be_misread_are_refused(tmp_path: Path, tags: tuple[i
     names = {8: "ycgco", 9: "bt2020nc"}, {16: "smpte2084", 18: "arib-std-b67", 1: "bt709"}
     params = f"colormatrix={names[0][tags[0]]}:transfer={names[1][tags[3]]}"
     path = make(tmp_path / "hdr.mp4", Clip(2, pixel_format="yuv420p10le", options={"x264-params": params}))
-    assert word in refusal(path)
+    assert word in refusal(path, hdr="refuse")
 
 
 def test_interlaced_audio_only_and_changing_size_are_refused(tmp_path: Path) -> None:

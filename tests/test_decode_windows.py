@@ -79,6 +79,7 @@ CLIPS = {
     "transport": Clip(50, container="mpegts", start_seconds=2.0),
     "vp9": Clip(50, codec="libvpx-vp9", container="webm", options={"deadline": "realtime", "auto-alt-ref": "1"}),
     "one key frame": Clip(50, key_every=1000),
+    "hlg": Clip(50, pixel_format="yuv420p10le", tags=(9, 1, 9, 18)),
 }
 
 

@@ -15,7 +15,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from stages._video.colour import FULL_RANGE, ColourTags
+from stages._video.colour import ColourTags
+from stages._video.planes import FULL_RANGE
 from stages.base import Array
 from storage.durable import fsync_file, fsync_folder
 from storage.errors import EnvironmentFault, UsageError

@@ -25,11 +25,13 @@ class VideoLimits:
         max_pixels: width times height of one frame.
         max_bad_frames: damaged frames that are concealed before the video is refused.
         max_gap_seconds: the longest time from one frame to the next.
+        hdr: whether HLG and PQ are taken, and tone-mapped.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_bad_frames: int = 100
     max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
+    hdr: bool = True
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from stages._video.colour import ColourTags, container_tags
 from stages._video.limits import FORMATS, VideoLimits, check_file
 from storage.errors import InputError
 
@@ -63,6 +64,7 @@ class VideoReader:
         except BaseException:
             self.container.close()
             raise
+        self.container_tags: ColourTags = container_tags(self.stream)  # decoding forgets them
         self._pending: list[int] = []
         self._unplaced_errors = 0
         self._unstamped = 0  # packets without a time stamp that have given no picture yet

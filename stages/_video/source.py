@@ -8,11 +8,12 @@ import av
 from av.error import FFmpegError
 
 from stages._video.clock import Clock
-from stages._video.colour import ColourTags, check_colour, tags_of
+from stages._video.colour import TONE_MAPPED, ColourTags, check_colour, check_same_transfer, tags_of, take_container_hdr
 from stages._video.digest import frame_digest
 from stages._video.limits import VideoLimits
 from stages._video.orient import Orientation, orientation_of
 from stages._video.reader import SuspectedDamage, VideoReader
+from stages._video.tonemap import ToneMap, tone_map_of
 from stages.base import Array
 from storage.errors import InputError
 
@@ -36,6 +37,7 @@ class VideoProperties:
         claimed_fps: frames a second, 25 where nothing sensible is claimed.
         claimed_frames: or None.
         claimed_seconds: or None.
+        tone_map: what HDR is turned to SDR from, empty for SDR; the colour tags are then those after it.
     """
 
     width: int
@@ -53,6 +55,7 @@ class VideoProperties:
     claimed_fps: float
     claimed_frames: int | None
     claimed_seconds: float | None
+    tone_map: str = ""
 
     @property
     def colour(self) -> ColourTags:
@@ -71,6 +74,7 @@ class SourceFrame:
         seconds: its time since the first frame.
         concealed: whether it is the last good frame in place of a damaged or missing one.
         orientation: how `to_rgb` turns it.
+        tone_map: how `to_rgb` turns HDR to SDR; None for SDR.
     """
 
     path: Path
@@ -79,9 +83,10 @@ class SourceFrame:
     seconds: float
     concealed: bool
     orientation: Orientation
+    tone_map: ToneMap | None = None
 
     def to_rgb(self) -> Array:
-        """`[H, W, 3]` uint8 RGB, upright, by PyAV's default conversion.
+        """`[H, W, 3]` uint8 RGB, upright, by PyAV's default conversion, or tone-mapped.
 
         With one thread: its default is to start and end a pool of threads for each frame, which takes longer.
 
@@ -89,6 +94,8 @@ class SourceFrame:
             InputError: when swscale cannot convert the pixel format.
         """
         try:
+            if self.tone_map is not None:
+                return self.orientation.apply(self.tone_map.to_rgb(self.picture))
             return self.orientation.apply(self.picture.to_ndarray(format="rgb24", threads=1))
         except (FFmpegError, ValueError) as error:
             raise InputError(
@@ -119,6 +126,7 @@ class VideoSource:
         self._reader: VideoReader | None = None
         self._held: SourceFrame | None = None
         self._shape: tuple[int, int, Orientation] | None = None
+        self._tone_map: ToneMap | None = None  # of the whole file, by its first frame
         self._given_seconds = -1.0
         self._stamp = _stamp(path)
         self._frames = self._from_start(careful=False)
@@ -240,8 +248,10 @@ class VideoSource:
 
     def _checked(self, reader: VideoReader) -> Iterator[SourceFrame]:
         for raw in reader.frames():
+            take_container_hdr(raw.picture, reader.container_tags)
             orientation = self._check(raw.picture)
-            yield SourceFrame(self.path, raw.picture, raw.pts, self._clock.seconds(raw.pts), raw.concealed, orientation)
+            seconds = self._clock.seconds(raw.pts)
+            yield SourceFrame(self.path, raw.picture, raw.pts, seconds, raw.concealed, orientation, self._tone_map)
         self._check_unchanged()
 
     def _check_unchanged(self) -> None:
@@ -262,10 +272,11 @@ class VideoSource:
                 f"{self.path}: is interlaced: deinterlace it first "
                 "(ffmpeg -i IN -vf bwdif=mode=send_frame -c:v libx264 -crf 12 OUT.mp4)"
             )
-        check_colour(self.path, picture)
+        check_colour(self.path, picture, self.limits.hdr)
         shape = (picture.width, picture.height, orientation_of(self.path, picture))
         if self._shape is None:
-            self._shape = shape
+            self._shape, self._tone_map = shape, tone_map_of(picture)
+        check_same_transfer(self.path, picture, self._tone_map)
         if shape != self._shape:
             width, height, turned = self._shape
             raise InputError(
@@ -288,7 +299,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
     stream, picture = reader.stream, frame.picture
     width, height = frame.orientation.size(picture.width, picture.height)
-    tags = tags_of(picture)
+    tags = tags_of(picture) if frame.tone_map is None else TONE_MAPPED
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     ratio = (aspect.numerator, aspect.denominator) if aspect else (1, 1)
     if not (MIN_ASPECT <= ratio[0] / ratio[1] <= 1 / MIN_ASPECT and max(ratio) < 2**16):
@@ -310,4 +321,5 @@ def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
         claimed_fps=float(reader.claimed_rate),
         claimed_frames=stream.frames or None,
         claimed_seconds=seconds,
+        tone_map="" if frame.tone_map is None else str(frame.tone_map),
     )

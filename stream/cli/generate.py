@@ -10,6 +10,7 @@ from stream.cli.options import (
     DECODE_LIMITS,
     GATE_OPTIONS,
     GENERATION_OPTIONS,
+    HDR,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
     OUT,
@@ -29,7 +30,9 @@ _SCORING = MODEL_OPTIONS[:2]
 
 @click.command("generate", cls=GroupedCommand)
 @click.argument("source", metavar="RUN|VIDEO")
-@stack([OUT, *_GIVEN, *DECODE_LIMITS, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS])
+@stack(
+    [OUT, *_GIVEN, HDR, *DECODE_LIMITS, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS]
+)
 def generate_command(source: str, **options: Any) -> int:
     """Generate from tracking that is done.
 
@@ -66,7 +69,7 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
         for name, value in options.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
-    fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device"})
+    fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
     return report_end(generate_from_run(Path(source), out, chosen, overwrite, as_json), as_json)

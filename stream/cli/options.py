@@ -214,6 +214,14 @@ DECODE_LIMITS = [
     option("input", "--max-pixels", type=int, default=8192 * 4320, help="Pictures with more pixels are refused."),
 ]
 
+HDR = option(
+    "input",
+    "--hdr",
+    type=click.Choice(["tonemap", "refuse"]),
+    default="tonemap",
+    help="Clips in HLG or PQ: map them to BT.709, or refuse.",
+)
+
 INPUT_OPTIONS = [
     option("input", "--fps", type=float, help="Resample to this rate, frames/s.  [default: keep the times]"),
     option("input", "--correct", type=CORRECTION, multiple=True, help="Its box on a later frame; repeatable."),
@@ -225,6 +233,7 @@ INPUT_OPTIONS = [
         default="ignore",
         help="What a hard cut in the clip does.",
     ),
+    HDR,
     *DECODE_LIMITS,
 ]
 

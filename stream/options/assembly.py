@@ -74,6 +74,7 @@ def decode_config(config: RunConfig) -> DecodeConfig:
         fps=config.fps,
         max_bad_frames=config.max_bad_frames,
         max_pixels=config.max_pixels,
+        hdr=config.hdr,
     )
 
 

@@ -48,6 +48,7 @@ class RunConfig:
     pose_file: str | None = free(default=None)
 
     fps: float | None = since("decode", default=None)
+    hdr: str = since("decode", default="tonemap")
     max_bad_frames: int = free(default=100)  # bounds: what is within both of two is decoded alike
     max_pixels: int = free(default=8192 * 4320)
     window: int = since("decode", default=81)
