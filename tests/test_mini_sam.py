@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
 from training.mini_sam.config import base_settings, build, predictor_settings, write_yaml
-from training.mini_sam.demo_clips import demo_clip
+from training.mini_sam.demo_clips import ClipPlan, demo_clip, draw_clip
 from training.mini_sam.evaluate import BOARD, PERSON, SHIPPED, box_of, ious
 from training.mini_sam.objective import frame_loss, mask_loss
 from training.mini_sam.predict import load_predictor, preprocess, track
@@ -93,14 +93,25 @@ def test_a_seed_gives_the_same_sequences() -> None:
 
 def test_the_seeds_people_use_are_refused_for_training() -> None:
     with pytest.raises(ValueError, match="not for training"):
-        demo_clip(TRAINING_SEED_BASE - 1, 1)
+        draw_clip(TRAINING_SEED_BASE - 1)
 
 
 @pytest.mark.parametrize("restyle", [False, True])
 def test_a_demo_clip_for_training_has_both_masks(restyle: bool) -> None:
-    planes = demo_clip(TRAINING_SEED_BASE, 2, 96, restyle)
+    config = DemoConfig(2, 320, 180, 24, TRAINING_SEED_BASE, skaters=2, boards=2)
+    planes = demo_clip(ClipPlan(config, True, restyle, ("board-2", "skater-2"), 0), 2, 96)
     assert planes.shape == (2, 96, 96, 5) and planes.dtype == np.uint8
-    assert (planes[..., 4].max(axis=(1, 2)) == 255).all()
+    assert (planes[..., 3:].max(axis=(1, 2)) > 200).all()
+
+
+def test_training_clips_have_every_size_camera_and_group() -> None:
+    plans = [draw_clip(TRAINING_SEED_BASE + k) for k in range(200)]
+    assert {plan.config.camera for plan in plans} == {"steady", "handheld", "pan", "cuts"}
+    assert {plan.config.skaters for plan in plans} == {1, 2, 3, 4}
+    sizes = [plan.config.size for plan in plans]
+    assert min(sizes) < 0.55 and max(sizes) > 2.7
+    assert any(set(plan.targets) == {"board", "board-2"} for plan in plans)  # those that look alike
+    assert len({plan.start for plan in plans}) > 50 and len({plan.restyle for plan in plans}) == 2
 
 
 def test_the_prompted_frame_shows_a_target_and_the_run_stays_in_the_clip() -> None:

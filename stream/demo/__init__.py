@@ -2,5 +2,8 @@
 
 from stream.demo.look import Look
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, DemoFrame, Scene
+from stream.demo.truth import BoardTruth, PersonTruth, Truth
 
-__all__ = ["TRAINING_SEED_BASE", "DemoConfig", "DemoFrame", "Look", "Scene"]
+__all__ = [
+    "TRAINING_SEED_BASE", "BoardTruth", "DemoConfig", "DemoFrame", "Look", "PersonTruth", "Scene", "Truth",
+]  # fmt: skip

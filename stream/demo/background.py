@@ -1,37 +1,21 @@
-"""The skatepark behind the rider: a wall and a floor of concrete, each one wide tile that repeats sideways.
+"""The skatepark behind the riders: a wall and a floor of concrete, one wide tile that repeats sideways.
 
-Tiles are drawn once at the size they are shown at; a frame takes an affine view of each (the wall moves slower than the
-floor), so that any moment of any clip costs the same.
+The tile is drawn once at the size it is shown at; a frame takes an affine view of it, so that any moment of any clip
+costs the same. It is one plane: from frame to frame it moves by one affine map.
 """
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from stream.demo.camera import apply, compose
+from stream.demo.motion import Rail
 from stream.demo.puppet import Array
 
 PERIOD = 1500.0  # reference pixels until a tile repeats
-WALL_SPEED = 0.55  # of the floor's: the wall is farther away
 MARGIN = 48.0  # reference pixels drawn beyond the picture, for zoom and camera motion
 _MAX_TILE_SCALE = 3.0
-
-
-@dataclass(frozen=True)
-class Camera:
-    """The view at one instant.
-
-    Attributes:
-        pan_x, pan_y: shift of everything in reference pixels.
-        zoom: about the picture's middle.
-        travel: how far the park has rolled by, reference pixels.
-    """
-
-    pan_x: float
-    pan_y: float
-    zoom: float
-    travel: float
 
 
 def _octaves(rng: np.random.Generator, height: int, width: int, channels: int) -> Array:
@@ -127,63 +111,96 @@ def _floor(rng: np.random.Generator, height: int, width: int, scale: float, tint
 
 
 class Background:
-    """Draws the park for one clip.
+    """Draws the park of one shot.
 
     Args:
-        seed: of the clip.
+        seed: of the place.
         width, height: of the picture in pixels; `scale`: pixels per reference pixel.
+        middle_y: reference height that the picture's middle shows.
         tint: how far its greys may be coloured (8-bit levels).
     """
 
-    def __init__(self, seed: int, width: int, height: int, scale: float, tint: float) -> None:
-        rng = np.random.default_rng([seed, 21])
-        self.width, self.height, self.scale = width, height, scale
+    def __init__(
+        self, seed: tuple[int, ...], width: int, height: int, scale: float, middle_y: float, tint: float
+    ) -> None:
+        rng = np.random.default_rng([seed[0], 21, *seed[1:]])
+        self.width, self.height = width, height
         self.tile_scale = min(scale, _MAX_TILE_SCALE)
         view_height = height / scale
-        self.top = 180.0 - view_height / 2 - MARGIN
+        self.margin = MARGIN * max(1.0, view_height / 360.0)
         self.horizon = float(rng.uniform(222, 244))
-        bottom = 180.0 + view_height / 2 + MARGIN
-        self.wall = self._finish(rng, self.horizon - self.top, tint, _wall, 15.0)
-        self.floor = self._finish(rng, bottom - self.horizon, tint, _floor, 11.0)
-
-    def _finish(self, rng: np.random.Generator, height: float, tint: float, paint: object, rough: float) -> Array:
-        """Paint one tile, add its grain, and repeat as much of it as a view can see at once."""
-        assert callable(paint)
-        rows, columns = math.ceil(height * self.tile_scale), round(PERIOD * self.tile_scale)
-        tile = paint(rng, rows, columns, self.tile_scale, tint)
-        tile = tile + rough * _octaves(rng, rows, columns, 1)
-        tile = tile + 0.10 * tint * _octaves(rng, rows, columns, 3)
-        pixels = np.clip(tile, 8, 210).astype(np.uint8)
-        seen = math.ceil((self.width / self.scale + 2 * MARGIN) * 1.1 * self.tile_scale) + 2
+        rows = math.ceil((self.horizon - (middle_y - view_height / 2 - self.margin)) * self.tile_scale)
+        self.top = self.horizon - rows / self.tile_scale
+        columns = round(PERIOD * self.tile_scale)
+        wall = self._finish(rng, rows, columns, tint, _wall, 15.0)
+        below = math.ceil((middle_y + view_height / 2 + self.margin - self.horizon) * self.tile_scale)
+        floor = self._finish(rng, below, columns, tint, _floor, 11.0)
+        self.period = columns / self.tile_scale
+        seen = math.ceil((width / scale + 2 * self.margin) * 1.1 * self.tile_scale) + 2
+        tile = np.concatenate([wall, floor])
         repeats = math.ceil(seen / columns)
-        return np.concatenate([pixels] + [pixels] * repeats, 1)[:, : columns + seen]
+        self.tile = np.concatenate([tile] + [tile] * repeats, 1)[:, : columns + seen]
 
-    def draw(self, camera: Camera, blur_pixels: float) -> Array:
-        """`[H, W, 3]` uint8 RGB, blurred sideways over `blur_pixels`."""
-        out = np.empty((self.height, self.width, 3), np.uint8)
-        line = self._row(self.horizon, camera)
-        split = min(max(math.floor(line), 0), self.height)
-        self._view(out[:split], self.wall, 0, self.top, camera, WALL_SPEED, blur_pixels)
-        self._view(out[split:], self.floor, split, self.horizon, camera, 1.0, blur_pixels)
-        return out
+    def _finish(
+        self, rng: np.random.Generator, rows: int, columns: int, tint: float, paint: object, rough: float
+    ) -> Array:
+        """Paint one part of the tile and add its grain."""
+        assert callable(paint)
+        part = paint(rng, max(rows, 1), columns, self.tile_scale, tint)
+        part = part + rough * _octaves(rng, max(rows, 1), columns, 1)
+        part = part + 0.10 * tint * _octaves(rng, max(rows, 1), columns, 3)
+        return np.asarray(np.clip(part, 8, 210), np.uint8)
 
-    def _row(self, y: float, camera: Camera) -> float:
-        """Reference y -> picture row."""
-        return self.height / 2 + self.scale * camera.zoom * (y + camera.pan_y - 180.0)
+    def draw(self, ground: Array, rails: list[Rail], smear: Array) -> Array:
+        """`[H, W, 3]` uint8 RGB.
 
-    def _view(
-        self, out: Array, tile: Array, first_row: int, top: float, camera: Camera, speed: float, blur: float
-    ) -> None:
-        if out.shape[0] == 0:
-            return
-        zoom = self.scale * camera.zoom / self.tile_scale
+        Args:
+            ground: `[2, 3]` places on the park -> picture.
+            rails: what stands in it.
+            smear: `[2]` pixels by which the picture moves during the exposure.
+        """
+        corners = np.array([(0.0, 0.0), (self.width, 0), (0, self.height), (self.width, self.height)])
+        linear = np.linalg.inv(ground[:, :2])
+        left = float(((corners - ground[:, 2]) @ linear.T)[:, 0].min()) - 2.0
         # Only the remainder of the distance enters, in double precision: the millionth frame is as exact as the first.
-        offset = ((camera.travel - camera.pan_x) * speed) % PERIOD * self.tile_scale
-        left = offset + MARGIN * self.tile_scale
-        across = self.width / 2 - zoom * (left + self.width / 2 / self.scale * self.tile_scale)
-        down = self._row(top, camera) - first_row
-        matrix = np.array([[zoom, 0, across], [0, zoom, down]])
-        shape = (self.width, out.shape[0])
-        view = cv2.warpAffine(tile, matrix, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        taps = 2 * round(blur * speed / 2) + 1
-        out[:] = cv2.blur(view, (taps, 1)) if taps > 1 else view
+        first = math.floor(left / self.period) * self.period
+        step = 1 / self.tile_scale
+        matrix = compose(ground, np.array([[step, 0, first], [0, step, self.top]]))
+        out = cv2.warpAffine(
+            self.tile, matrix, (self.width, self.height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        for rail in rails:
+            _draw_rail(out, rail, ground)
+        return _smeared(out, smear)
+
+
+def _draw_rail(picture: Array, rail: Rail, ground: Array) -> None:
+    """A bar on two posts."""
+
+    def fill(x: float, y: float, width: float, height: float, rgb: tuple[int, int, int]) -> None:
+        points = apply(ground, _box(x, y, width, height))
+        if points[:, 0].max() > -1 and points[:, 0].min() < picture.shape[1]:
+            cv2.fillConvexPoly(picture, np.round(points * 16).astype(np.int32), rgb, cv2.LINE_AA, 4)
+
+    length, thick = rail.end - rail.start, rail.thickness
+    for share in (0.12, 0.85):
+        fill(rail.start + share * length, rail.top, thick, rail.foot - rail.top, (58, 60, 64))
+    fill(rail.start, rail.top, length, thick, (128, 130, 132))
+
+
+def _smeared(picture: Array, smear: Array) -> Array:
+    """The picture averaged along a short straight way, from half of it before to half of it after."""
+    length = float(np.hypot(*smear))
+    if length < 1.0:
+        return picture
+    flat = abs(smear[1]) < 0.3
+    half = math.ceil(max(abs(smear)) / 2)
+    kernel = np.zeros((1 if flat else 2 * half + 1, 2 * half + 1), np.float32)
+    for share in np.linspace(-0.5, 0.5, 4 * half + 1):
+        x, y = share * smear[0] + half, (0.0 if flat else share * smear[1] + half)
+        column, row = math.floor(x), math.floor(y)
+        for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            weight = abs(1 - dx - (x - column)) * abs(1 - dy - (y - row))
+            if weight > 0:
+                kernel[min(row + dy, kernel.shape[0] - 1), min(column + dx, kernel.shape[1] - 1)] += weight
+    return cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)

@@ -47,30 +47,34 @@ class BoardLook:
 class BoardPose:
     """Centre (reference pixels, y down), `pitch` in the picture plane and `roll` about the long axis (radians).
 
-    roll 0 shows the whole top face, pi the whole bottom face.
+    roll 0 shows the whole top face, pi the whole bottom face; `yaw` turns the board about the normal of its deck.
     """
 
     x: float
     y: float
     pitch: float
     roll: float
+    yaw: float = 0.0
 
 
 @dataclass(frozen=True)
-class _Slab:
+class Slab:
     """The board's axes on the canvas."""
 
     centre: Array
     along: Array
     across: Array
     roll: float
+    yaw: float
     scale: float
     outline: Array = field(repr=False)
 
     def point(self, along: Array | float, across: Array | float, normal: float) -> Array:
         """Board coordinates (reference pixels) -> canvas `[..., 2]`."""
-        u = np.asarray(along, float)[..., None]
-        q = np.asarray(across, float)[..., None] * math.cos(self.roll) - normal * math.sin(self.roll)
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        along, across = np.asarray(along, float)[..., None], np.asarray(across, float)[..., None]
+        u = c * along - s * across
+        q = (s * along + c * across) * math.cos(self.roll) - normal * math.sin(self.roll)
         return np.asarray(self.centre + self.scale * (u * self.along + q * self.across))
 
 
@@ -101,10 +105,16 @@ def _art(look: BoardLook) -> list[Array]:
     return [ring * (half * 0.75) + (x * reach, 0.0) for x in (-0.5, 0.0, 0.5)]
 
 
+def board_slab(look: BoardLook, pose: BoardPose, centre: Array, scale: float) -> Slab:
+    """The board at `centre`, `scale` canvas pixels per reference pixel."""
+    c, s = math.cos(pose.pitch), math.sin(pose.pitch)
+    outline = _outline(look.length, look.width)
+    return Slab(centre, np.array([c, s]), np.array([-s, c]), pose.roll, pose.yaw, scale, outline)
+
+
 def draw_board(brush: Brush, look: BoardLook, pose: BoardPose, centre: Array, scale: float) -> None:
     """Draw the board at `centre` (canvas pixels), `scale` canvas pixels per reference pixel."""
-    c, s = math.cos(pose.pitch), math.sin(pose.pitch)
-    slab = _Slab(centre, np.array([c, s]), np.array([-s, c]), pose.roll, scale, _outline(look.length, look.width))
+    slab = board_slab(look, pose, centre, scale)
     top_seen = math.cos(pose.roll) >= 0
     if top_seen:
         _wheels(brush, slab, look)
@@ -113,7 +123,7 @@ def draw_board(brush: Brush, look: BoardLook, pose: BoardPose, centre: Array, sc
         _wheels(brush, slab, look)
 
 
-def _deck(brush: Brush, slab: _Slab, look: BoardLook, top_seen: bool) -> None:
+def _deck(brush: Brush, slab: Slab, look: BoardLook, top_seen: bool) -> None:
     half = THICKNESS / 2
     upper = slab.point(slab.outline[:, 0], slab.outline[:, 1], half)
     lower = slab.point(slab.outline[:, 0], slab.outline[:, 1], -half)
@@ -132,7 +142,7 @@ def _deck(brush: Brush, slab: _Slab, look: BoardLook, top_seen: bool) -> None:
         brush.polygon(slab.point(shape[:, 0], shape[:, 1], level), drawn, OWNER_BOARD)
 
 
-def _wheels(brush: Brush, slab: _Slab, look: BoardLook) -> None:
+def _wheels(brush: Brush, slab: Slab, look: BoardLook) -> None:
     rgb = look.wheel
     for along in (-0.32, 0.32):
         for across in (-0.36, 0.36):

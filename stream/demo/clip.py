@@ -5,7 +5,6 @@ from pathlib import Path
 
 import av
 
-from stream.demo.look import Look
 from stream.demo.scene import DemoConfig, Scene
 
 _CRF = 16
@@ -17,13 +16,13 @@ _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _REPEATABLE = {"x264-params": "mbtree=0"}
 
 
-def write_clip(config: DemoConfig, path: Path, look: Look | None = None) -> None:
+def write_clip(config: DemoConfig, path: Path) -> None:
     """Render the clip of `config` to `path` (H.264 in mp4), one frame in memory at a time.
 
     yuv420p, or yuv444p where a side is odd. Byte-identical for the same config, machine and library versions. A clip
     that was interrupted leaves a `.part` file and never a short one at `path`.
     """
-    scene = Scene(config, look)
+    scene = Scene(config)
     even = config.width % 2 == 0 and config.height % 2 == 0
     partial = path.with_name(path.name + ".part")
     with av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact"}) as container:

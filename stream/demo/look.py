@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from stream.demo.board import BoardLook, Rgb
-from stream.demo.puppet import BODY_RGB, Proportions
+from stream.demo.puppet import BODY_RGB, BODY_RGBS, Proportions
 
 # Muted on purpose: a saturated board would carry a colour of the puppet's code.
 _TOPS: tuple[Rgb, ...] = ((40, 40, 44), (56, 50, 46), (34, 46, 52), (62, 62, 58))
@@ -41,9 +41,10 @@ class Look:
     background_tint: float = 9.0
 
     @classmethod
-    def from_seed(cls, seed: int, wide: bool = False) -> Self:
-        """The look that a seed gives; `wide`: any colours, and a larger range of sizes, for training."""
-        rng = np.random.default_rng([seed, 41])
+    def from_seed(cls, seed: int, wide: bool = False, who: int = 0) -> Self:
+        """The look that a seed gives rider `who` and the board; `wide`: any colours, and a larger range of sizes, for
+        training."""
+        rng = np.random.default_rng([seed, 41, who] if who else [seed, 41])
         grow = 2.5 if wide else 1.0
 
         def about(value: float, share: float) -> float:
@@ -65,7 +66,7 @@ class Look:
             pick(_WHEELS), int(rng.integers(3)),
         )  # fmt: skip
         if not wide:
-            return cls(body, board, background_tint=float(rng.uniform(5, 11)))
+            return cls(body, board, BODY_RGBS[who], background_tint=float(rng.uniform(5, 11)))
         coded = bool(rng.random() < 0.5)
-        body_rgb = BODY_RGB if rng.random() < 0.4 else _any_rgb(rng)
+        body_rgb = BODY_RGBS[who] if rng.random() < 0.4 else _any_rgb(rng)
         return cls(body, board, body_rgb, coded, float(rng.uniform(5, 80)))

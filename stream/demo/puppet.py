@@ -30,13 +30,17 @@ ANCHOR_RGB = (
     (0, 255, 128), (255, 0, 128), (128, 255, 0), (255, 150, 255),  # knees, ankles
     (0, 0, 255), (128, 0, 255),  # big toes
 )  # fmt: skip
-BODY_RGB = (92, 40, 148)
+#: RGB of the bodies of the first, second, ... puppet of a clip.
+BODY_RGBS = ((92, 40, 148), (20, 84, 20), (160, 156, 14), (12, 118, 164), (160, 14, 72))
+BODY_RGB = BODY_RGBS[0]
 #: Radius of each disc.
 ANCHOR_RADIUS = (0.031, 0.03, 0.03, *(0.032,) * 4, *(0.030,) * 2, *(0.032,) * 4, *(0.028,) * 2, 0.025, 0.025)
 
 # What is written beside the colours while drawing: which part a pixel belongs to.
-OWNER_NONE, OWNER_BOARD, OWNER_BODY, OWNER_ANCHOR = 0, 40, 100, 110
-OWNER_HEAD, OWNER_HANDS, OWNER_FEET = 130, (131, 132), (133, 134)
+# The parts of puppet k are `OWNERS * k` further on, board k is `OWNER_BOARD + k`.
+OWNER_NONE, OWNER_BOARD, OWNER_BODY, OWNER_ANCHOR = 0, 40, 60, 70
+OWNER_HEAD, OWNER_HANDS, OWNER_FEET = 90, (91, 92), (93, 94)
+OWNERS = 35
 
 _EAR_HALF = 0.13  # ears to the middle of the head
 _FOREARM = 0.14
@@ -217,12 +221,13 @@ def solve(pose: RiderPose, body: Proportions) -> Array:
 
 
 class Brush:
-    """Draws with subpixel positions into `[h, w, 4]` uint8: RGB and the owner of each pixel."""
+    """Draws with subpixel positions into `[h, w, 4]` uint8: RGB and the owner of each pixel, `first` added to it."""
 
     SHIFT = 4
 
-    def __init__(self, canvas: Array) -> None:
+    def __init__(self, canvas: Array, first: int = 0) -> None:
         self.canvas = canvas
+        self.first = first
 
     def _fixed(self, points: Array) -> Array:
         return np.asarray(np.round(points * (1 << self.SHIFT)), np.int32)
@@ -231,21 +236,23 @@ class Brush:
         """A thick line with round ends."""
         ends = self._fixed(np.stack([start, end]))
         pixels = max(1, round(width))
-        cv2.line(self.canvas, ends[0].tolist(), ends[1].tolist(), (*rgb, owner), pixels, cv2.LINE_8, self.SHIFT)
+        cv2.line(
+            self.canvas, ends[0].tolist(), ends[1].tolist(), (*rgb, self.first + owner), pixels, cv2.LINE_8, self.SHIFT
+        )
 
     def disc(self, centre: Array, radius: float, rgb: tuple[int, ...], owner: int) -> None:
         """A filled circle."""
         at = self._fixed(centre).tolist()
         size = max(1, round(radius * (1 << self.SHIFT)))
-        cv2.circle(self.canvas, at, size, (*rgb, owner), -1, cv2.LINE_8, self.SHIFT)
+        cv2.circle(self.canvas, at, size, (*rgb, self.first + owner), -1, cv2.LINE_8, self.SHIFT)
 
     def polygon(self, points: Array, rgb: tuple[int, ...], owner: int, grow: float = 0.0) -> None:
         """A filled convex hull, grown by `grow` pixels."""
         hull = cv2.convexHull(self._fixed(points))
-        cv2.fillConvexPoly(self.canvas, hull, (*rgb, owner), cv2.LINE_8, self.SHIFT)
+        cv2.fillConvexPoly(self.canvas, hull, (*rgb, self.first + owner), cv2.LINE_8, self.SHIFT)
         if grow > 0:
             wide = max(1, round(2 * grow))
-            cv2.polylines(self.canvas, [hull], True, (*rgb, owner), wide, cv2.LINE_8, self.SHIFT)
+            cv2.polylines(self.canvas, [hull], True, (*rgb, self.first + owner), wide, cv2.LINE_8, self.SHIFT)
 
 
 def _shade(rgb: tuple[int, ...], gain: float) -> tuple[int, ...]:

@@ -1,54 +1,50 @@
-"""The synthetic skate clip: every frame with its exact board mask, person mask and joints.
+"""The synthetic skate clip: every frame with its exact masks, joints and all that its renderer knows.
 
-    reference picture 640x360 --camera (pan, zoom)--> picture of any size, drawn at twice the size and averaged
+    reference picture 640x360 --camera (affine)--> picture of any size, drawn at twice the size and averaged
 
 Truth under motion blur: the exposure is symmetric about the frame's time and is sampled at an odd number of moments.
-A pixel belongs to the board (or the person) where that covers more than half of the pixel, averaged over the exposure:
-where the picture shows more of it than of anything else. Joints are those of the middle of the exposure. The first
-frame is exposed for no time: it is unblurred.
+A pixel belongs to a subject where that covers more than half of the pixel, averaged over the exposure: where the
+picture shows more of it than of anything else. Joints are those of the middle of the exposure. The first frame is
+exposed for no time: it is unblurred.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from storage.errors import UsageError
-from stream.demo.background import Background, Camera
-from stream.demo.board import BoardPose, draw_board
-from stream.demo.look import Look
-from stream.demo.motion import Moment, Timeline
-from stream.demo.puppet import (
-    ANCHOR_JOINTS,
-    ANCHOR_RADIUS,
-    JOINTS,
-    OWNER_ANCHOR,
-    OWNER_BOARD,
-    OWNER_BODY,
-    Array,
-    Brush,
-    PuppetPainter,
-    joints_from_anchors,
-    part_owners,
-)
+from stream.demo.background import Background
+from stream.demo.camera import CAMERAS, Camera, Shot, apply, compose, invert, plan_shots
+from stream.demo.cast import MOST, cast, subject_name
+from stream.demo.exposure import Exposed, Figure, cast_shadow, expose, joints_visible, region_of
+from stream.demo.motion import Timeline
+from stream.demo.puppet import Array, Proportions, joints_from_anchors
+from stream.demo.truth import BoardTruth, PersonTruth, Truth, face_of
 
 #: Seeds below are for people, the demo and tests; clips for training use this one and above, so that no model that
 #: ships has seen a clip it is judged on. They are also drawn from a wider range of colours and sizes (`look.py`).
 TRAINING_SEED_BASE = 1_000_000
 SHUTTER = 0.25  # of the time between two frames
-SUPERSAMPLE = 2
 _MIN_SIZE = 64
 _MAX_MOMENTS = 7
 _PIXELS_PER_MOMENT = 1.5
 _NOISE_LEVELS = 1.6
-_FULL = 252  # full coverage: divisible by the 4 samples of a pixel, so that a half is never rounded up to more
+_FLASH = 0.8  # how far a flash takes every colour to white
+_CACHED_PLACES = 2
 
 
 @dataclass(frozen=True)
 class DemoConfig:
     """A clip: `frames` at `fps`, `width` x `height` pixels (at least 64), drawn from `seed` (>= 0).
+
+    Attributes:
+        camera: one of `camera.CAMERAS`; shots: how many, with "cuts" (default 5, each of at least 30 frames).
+        skaters, boards: how many, 1 to 5.
+        size: of everything that is filmed: 2 shows the board twice as large.
+        tricks: what every rider does, in turn; empty: what the seed gives.
 
     Raises:
         UsageError: when a value is out of range.
@@ -59,6 +55,12 @@ class DemoConfig:
     height: int = 360
     fps: int = 24
     seed: int = 1
+    camera: str = "steady"
+    skaters: int = 1
+    boards: int = 1
+    shots: int | None = None
+    size: float = 1.0
+    tricks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -67,14 +69,26 @@ class DemoConfig:
             ("height", self.height, _MIN_SIZE),
             ("fps", self.fps, 1),
             ("seed", self.seed, 0),
+            ("skaters", self.skaters, 1),
+            ("boards", self.boards, 1),
+            ("shots", self.shots or 1, 1),
         ):
             if value < least:
                 raise UsageError(f"demo clip: {name} is {value}, give at least {least}")
+        for name, value in (("skaters", self.skaters), ("boards", self.boards)):
+            if value > MOST:
+                raise UsageError(f"demo clip: {name} is {value}, give at most {MOST}")
+        if self.camera not in CAMERAS:
+            raise UsageError(f"demo clip: camera is {self.camera!r}, give one of {', '.join(CAMERAS)}")
+        if self.shots is not None and self.camera != "cuts":
+            raise UsageError(f"demo clip: shots is {self.shots}, but only the camera 'cuts' has several: --camera cuts")
+        if not 0.05 <= self.size <= 10:
+            raise UsageError(f"demo clip: size is {self.size:g}, give 0.05 to 10")
 
 
 @dataclass(frozen=True)
 class DemoFrame:
-    """One frame and its truth.
+    """One frame and the truth of its first board and skater; `Scene.truth` has all of it.
 
     Attributes:
         image: [H, W, 3] uint8 RGB.
@@ -92,14 +106,14 @@ class DemoFrame:
 
 
 @dataclass(frozen=True)
-class _Shot:
-    """One moment through the camera: picture pixels."""
+class _Rendered:
+    """One frame with what it was made of; `middle`: the figures at the middle of the exposure, far to near."""
 
-    board: BoardPose
-    board_centre: Array
-    anchors: Array
-    shadow: Array
-    scale: float
+    image: Array
+    plate: Array
+    exposed: Exposed
+    moments: list[list[Figure]]
+    middle: list[Figure]
 
 
 class Scene:
@@ -107,22 +121,30 @@ class Scene:
 
     Args:
         config: the clip.
-        look: colours and measures; by default those that the seed gives.
+        wide: looks of any colour, for training; by default from `TRAINING_SEED_BASE` on.
+
+    Attributes:
+        look: of the first skater and board.
+        shots: of the clip.
+        skaters, boards: their names.
     """
 
-    def __init__(self, config: DemoConfig, look: Look | None = None) -> None:
+    def __init__(self, config: DemoConfig, wide: bool | None = None) -> None:
         self.config = config
-        self.look = look or Look.from_seed(config.seed, wide=config.seed >= TRAINING_SEED_BASE)
-        self.scale = min(config.width / 640.0, config.height / 360.0)
-        self._timeline = Timeline(config.seed, self.look.body, config.width / self.scale)
-        self._background = Background(config.seed, config.width, config.height, self.scale, self.look.background_tint)
-        rng = np.random.default_rng([config.seed, 31])
-        self._speed = float(rng.uniform(110, 210)) * -self._timeline.front
-        self._phases = rng.uniform(0, 2 * math.pi, 4)
-        self._rates = 2 * math.pi * np.array([0.21, 0.13, 0.17, 0.09]) * rng.uniform(0.85, 1.15, 4)
+        wide = config.seed >= TRAINING_SEED_BASE if wide is None else wide
+        self.shots = plan_shots(config.camera, config.frames, config.shots, config.seed)
+        front = Timeline(config.seed, Proportions(), 640.0).front
+        self._camera = Camera(config.seed, config.width, config.height, config.size, front)
+        view_width = config.width / min(self._camera.scale(shot) for shot in self.shots)
+        self._cast = cast(config.seed, config.skaters, config.boards, wide, self._camera, view_width, config.tricks)
+        self.look = self._cast[0].look
+        self.skaters = tuple(subject_name("skater", k) for k in range(config.skaters))
+        self.boards = tuple(subject_name("board", k) for k in range(config.boards))
+        self._places: dict[int, Background] = {}
+        self._latest: tuple[int, _Rendered] | None = None
+        rng = np.random.default_rng([config.seed, 33])
         shape = (config.height + 61, config.width + 67, 3)
         self._noise = (rng.standard_normal(shape, np.float32) * _NOISE_LEVELS).round().astype(np.int8)
-        self._owners = part_owners()
 
     def __len__(self) -> int:
         return self.config.frames
@@ -130,150 +152,161 @@ class Scene:
     def __iter__(self) -> Iterator[DemoFrame]:
         return (self.frame(t) for t in range(self.config.frames))
 
+    def shot(self, t: int) -> Shot:
+        """The shot of frame `t`."""
+        return next(shot for shot in self.shots if shot.start <= t < shot.stop)
+
     def frame(self, t: int) -> DemoFrame:
         """Frame `t`.
 
         Raises:
             UsageError: when the clip has no such frame.
         """
+        made = self._render(t)
+        person = self._person(made, 0)
+        board, skater = (self._mask(made, kind, 0) for kind in ("board", "skater"))
+        return DemoFrame(made.image, board, skater, *person)
+
+    def masks(self, t: int) -> dict[str, Array]:
+        """Visible masks [H, W] bool of every subject by name.
+
+        Raises:
+            UsageError: when the clip has no such frame.
+        """
+        made = self._render(t)
+        boards = {name: self._mask(made, "board", k) for k, name in enumerate(self.boards)}
+        return boards | {name: self._mask(made, "skater", k) for k, name in enumerate(self.skaters)}
+
+    def truth(self, t: int) -> Truth:
+        """All that is known of frame `t`.
+
+        Raises:
+            UsageError: when the clip has no such frame.
+        """
+        made, shot = self._render(t), self.shot(t)
+        seconds, first = t / self.config.fps, t == shot.start
+        ground = self._camera.ground(shot, seconds)
+        motion = np.eye(2, 3)
+        if not first:
+            motion = compose(ground, invert(self._camera.ground(shot, (t - 1) / self.config.fps)))
+        by_index = sorted(made.middle, key=lambda figure: figure.index)
+        skaters = tuple(self._skater_truth(made, figure, seconds) for figure in by_index if figure.anchors is not None)
+        boards = tuple(self._board_truth(made, figure, seconds) for figure in by_index if figure.board is not None)
+        order = tuple(subject_name(*subject) for figure in made.middle for subject in figure.subjects())
+        camera = self._camera.matrix(shot, seconds)
+        cut = first and t > 0
+        return Truth(t, skaters, boards, order, made.plate, motion, camera, shot.index, cut, shot.flashes(t))
+
+    def _render(self, t: int) -> _Rendered:
+        """Frame `t`; the latest one is kept."""
         if not 0 <= t < self.config.frames:
             raise UsageError(f"demo clip: frame {t} asked for, it has frames 0 to {self.config.frames - 1}")
-        seconds = t / self.config.fps
-        exposure = 0.0 if t == 0 else SHUTTER / self.config.fps
-        first, middle, last = (self._shot(seconds + k * exposure / 2) for k in (-1, 0, 1))
-        times = self._times(seconds, exposure, first, last)
-        shots = [self._shot(at) for at in times]
-        roi = self._roi([first, last, *shots])
-        colour, person, board, owners = self._expose(shots, roi)
-        camera = self._camera(seconds)
-        blur = abs(self._camera(seconds + exposure).travel - camera.travel) * self.scale
-        image = self._background.draw(camera, blur)
-        self._cast_shadow(image, middle)
-        x0, y0, x1, y1 = roi
-        if x1 > x0 and y1 > y0:
-            under = image[y0:y1, x0:x1].astype(np.float32)
-            under *= (1.0 - person - board)[..., None]
-            image[y0:y1, x0:x1] = np.clip(under + colour + 0.5, 0, 255).astype(np.uint8)
-        joints = joints_from_anchors(middle.anchors)
-        masks = [np.zeros(image.shape[:2], bool) for _ in range(2)]
-        for mask, cover in zip(masks, (board, person), strict=True):
-            mask[y0:y1, x0:x1] = cover > 0.5
-        visible = self._visible(joints, middle, owners, roi)
-        return DemoFrame(self._grain(image, t), masks[0], masks[1], joints.astype(np.float32), visible)
+        if self._latest is None or self._latest[0] != t:
+            self._latest = (t, self._made(t))
+        return self._latest[1]
 
-    def _camera(self, seconds: float) -> Camera:
-        wave = np.sin(self._rates * seconds + self._phases)
-        return Camera(26.0 * wave[0], 5.0 * wave[1], 1.0 + 0.035 * wave[2], self._speed * (seconds + 0.5 * wave[3]))
+    def _made(self, t: int) -> _Rendered:
+        config, shot = self.config, self.shot(t)
+        seconds = t / config.fps
+        exposure = 0.0 if t == 0 else SHUTTER / config.fps
+        first, middle, last = (self._figures(shot, seconds + k * exposure / 2) for k in (-1, 0, 1))
+        moments = [self._figures(shot, at) for at in _times(seconds, exposure, first, last)]
+        region = region_of([figure for figures in (first, last, *moments) for figure in figures], *self._size)
+        exposed = expose(moments, region)
+        plate = self._plate(shot, seconds, exposure)
+        image = plate.copy()
+        for figure in middle:
+            cast_shadow(image, figure)
+        exposed.over(image)
+        if shot.flashes(t):
+            image = np.asarray(cv2.addWeighted(image, 1 - _FLASH, image, 0.0, 255 * _FLASH))
+        return _Rendered(self._grain(image, t), plate, exposed, moments, middle)
 
-    def _shot(self, seconds: float) -> _Shot:
-        camera = self._camera(seconds)
-        moment: Moment = self._timeline.moment(seconds)
-        scale = self.scale * camera.zoom
-        middle = np.array([self.config.width / 2, self.config.height / 2])
-        shift = np.array([camera.pan_x - 320.0, camera.pan_y - 180.0])
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.config.width, self.config.height
 
-        def view(points: Array) -> Array:
-            return np.asarray(middle + scale * (points + shift))
+    def _figures(self, shot: Shot, seconds: float) -> list[Figure]:
+        """Everybody at one moment, from far to near, in picture pixels."""
+        matrix = self._camera.matrix(shot, seconds)
+        angle, scale = math.atan2(matrix[1, 0], matrix[0, 0]), math.hypot(matrix[0, 0], matrix[1, 0])
+        figures = []
+        for performer in sorted(self._cast, key=lambda performer: -performer.depth):
+            pose = performer.pose(seconds)
+            board = pose.board
+            if board is not None:
+                x, y = apply(matrix, np.array([board.x, board.y]))
+                board = replace(board, x=float(x), y=float(y), pitch=board.pitch + angle)
+            anchors = None if pose.anchors is None else apply(matrix, pose.anchors)
+            shadows = tuple(
+                (*(float(v) for v in apply(matrix, np.array([x, y]))), lift / performer.size, half * scale)
+                for x, y, lift, half in pose.shadows
+            )
+            size = scale * performer.size
+            figures.append(Figure(performer.index, performer.look, board, anchors, shadows, size))
+        return figures
 
-        centre = view(np.array([moment.board.x, moment.board.y]))
-        shadow = np.array([(*view(np.array([x, 316.0])), lift) for x, lift in moment.shadow])
-        return _Shot(moment.board, centre, view(moment.anchors), shadow, scale)
+    def _plate(self, shot: Shot, seconds: float, exposure: float) -> Array:
+        """The park without anybody."""
+        if shot.index not in self._places:
+            while len(self._places) >= _CACHED_PLACES:
+                del self._places[next(iter(self._places))]
+            seed = (self.config.seed, shot.index) if shot.index else (self.config.seed,)
+            camera, tint = self._camera, self.look.background_tint
+            self._places[shot.index] = Background(seed, *self._size, camera.scale(shot), camera.middle_y(shot), tint)
+        ground, later = (self._camera.ground(shot, at) for at in (seconds, seconds + exposure))
+        centre = apply(invert(ground), np.array(self._size) / 2)
+        reach = 0.5 * self.config.width / self._camera.scale(shot) / max(1.0, self._camera.slowest) + 1.0
+        rails = [rail for performer in self._cast for rail in performer.rails(seconds - reach, seconds + reach)]
+        return self._places[shot.index].draw(ground, rails, apply(later, centre) - apply(ground, centre))
 
-    def _times(self, seconds: float, exposure: float, first: _Shot, last: _Shot) -> list[float]:
-        """The sampled moments: as many as the fastest point moves, an odd number, the middle one at `seconds`."""
-        moved = [np.abs(first.anchors - last.anchors).max(), np.abs(first.board_centre - last.board_centre).max()]
-        turned = abs(first.board.pitch - last.board.pitch) + 0.3 * abs(first.board.roll - last.board.roll)
-        moved.append(turned * self.look.board.length / 2 * self.scale)
-        count = min(max(2 * math.ceil(max(moved) / _PIXELS_PER_MOMENT / 2) - 1, 1), _MAX_MOMENTS)
-        return [seconds + exposure * ((i + 0.5) / count - 0.5) for i in range(count)]
+    def _mask(self, made: _Rendered, kind: str, index: int) -> Array:
+        return made.exposed.mask((kind, index), *self._size)
 
-    def _roi(self, shots: list[_Shot]) -> tuple[int, int, int, int]:
-        """x0, y0, x1, y1 of the part of the picture that puppet or board may touch."""
-        margin = 0.16 * self.look.body.height_px * shots[0].scale + 2
-        reach = (self.look.board.length / 2 + 6.0) * shots[0].scale + 2
-        spans = [(shot.anchors.min(0) - margin, shot.anchors.max(0) + margin) for shot in shots]
-        spans += [(shot.board_centre - reach, shot.board_centre + reach) for shot in shots]
-        inside = [(a, b) for a, b in spans if (b > 0).all() and (a < (self.config.width, self.config.height)).all()]
-        if not inside:
-            return 0, 0, 0, 0
-        low, high = np.min([a for a, _ in inside], 0), np.max([b for _, b in inside], 0)
-        x0, y0 = (max(0, math.floor(v)) for v in low)
-        x1, y1 = min(self.config.width, math.ceil(high[0])), min(self.config.height, math.ceil(high[1]))
-        return x0, y0, max(x0, x1), max(y0, y1)
+    def _alone(self, made: _Rendered, kind: str, index: int) -> Array:
+        """`[H, W]` bool: all of a subject, as if nothing were in front of it."""
+        moments = [[f.only(kind) for f in figures if f.index == index] for figures in made.moments]
+        region = region_of([figure for figures in moments for figure in figures], *self._size)
+        return expose(moments, region).mask((kind, index), *self._size)
 
-    def _expose(self, shots: list[_Shot], roi: tuple[int, int, int, int]) -> tuple[Array, Array, Array, Array]:
-        """Premultiplied colour `[h, w, 3]`, person and board coverage `[h, w]` float32 over the exposure, and the
-        owners `[2h, 2w]` uint8 of its middle."""
-        x0, y0, x1, y1 = roi
-        size = (x1 - x0, y1 - y0)
-        total = np.zeros((size[1], size[0], 5), np.float32)
-        owners = np.zeros((SUPERSAMPLE * size[1], SUPERSAMPLE * size[0]), np.uint8)
-        if min(size) == 0:
-            return total[..., :3], total[..., 3], total[..., 4], owners
-        for i, shot in enumerate(shots):
-            canvas = np.zeros((*owners.shape, 4), np.uint8)
-            self._paint(canvas, shot, (x0, y0))
-            owner = canvas[..., 3]
-            if i == len(shots) // 2:
-                owners = owner.copy()
-            covered = np.dstack([(owner >= OWNER_BODY).view(np.uint8), (owner == OWNER_BOARD).view(np.uint8)]) * _FULL
-            total[..., :3] += cv2.resize(canvas[..., :3], size, interpolation=cv2.INTER_AREA)
-            total[..., 3:] += cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
-        total /= len(shots)
-        total[..., 3:] /= _FULL
-        return total[..., :3], total[..., 3], total[..., 4], owners
+    def _person(self, made: _Rendered, index: int) -> tuple[Array, Array]:
+        """Joints `[133, 2]` float32 and which are visible `[133]` bool."""
+        figure = next(figure for figure in made.middle if figure.index == index)
+        assert figure.anchors is not None
+        joints = joints_from_anchors(figure.anchors)
+        return joints.astype(np.float32), joints_visible(joints, figure, made.exposed, *self._size)
 
-    def _paint(self, canvas: Array, shot: _Shot, origin: tuple[int, int]) -> None:
-        """Board, then puppet: `canvas` is `SUPERSAMPLE` times finer than the picture and begins at `origin`."""
+    def _skater_truth(self, made: _Rendered, figure: Figure, seconds: float) -> PersonTruth:
+        k = figure.index
+        moment = self._cast[k].pose(seconds).moment
+        joints, visible = self._person(made, k)
+        control, board = moment.controls, figure.board is not None
+        return PersonTruth(
+            self.skaters[k], self._mask(made, "skater", k), self._alone(made, "skater", k), joints, visible,
+            control.on_board, control.on_ground, control.rider_airborne, self.boards[k] if board else None,
+            figure.scale, moment.action.kind,
+        )  # fmt: skip
 
-        def place(points: Array) -> Array:  # pixel centres at whole coordinates, on both grids
-            return SUPERSAMPLE * (points - origin) + (SUPERSAMPLE - 1) / 2
-
-        brush = Brush(canvas)
-        scale = shot.scale * SUPERSAMPLE
-        draw_board(brush, self.look.board, shot.board, place(shot.board_centre), scale)
-        body = self.look.body
-        PuppetPainter(
-            brush, place(shot.anchors), body.height_px * scale, self.look.body_rgb, body.limb_width, self.look.coded
-        ).draw()
-
-    def _visible(self, joints: Array, shot: _Shot, owners: Array, roi: tuple[int, int, int, int]) -> Array:
-        """`[133]` bool: inside the frame, and half of its disc (a painted joint) or its own part (the others) shows."""
-        x, y = np.round(joints).astype(int).T
-        inside = (x >= 0) & (x < self.config.width) & (y >= 0) & (y < self.config.height)
-        x0, y0, x1, y1 = roi
-        drawn = inside & (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-        visible = np.zeros(JOINTS, bool)
-        rows, columns = ((SUPERSAMPLE * (v[drawn] - o)) for v, o in ((y, y0), (x, x0)))
-        found = owners[rows, columns]
-        # A joint on the rim of its part may round to a neighbour: the part's own discs count as the part.
-        own = self._owners[drawn]
-        same = (found == own) | ((found >= OWNER_ANCHOR) & (found < OWNER_ANCHOR + len(ANCHOR_JOINTS)) & (own >= 130))
-        visible[drawn] = same
-        counts = np.bincount(owners.ravel(), minlength=256)
-        height = self.look.body.height_px * shot.scale * SUPERSAMPLE
-        for i, joint in enumerate(ANCHOR_JOINTS):
-            whole = math.pi * (ANCHOR_RADIUS[i] * height) ** 2
-            visible[joint] = bool(inside[joint]) and counts[OWNER_ANCHOR + i] > 0.5 * whole
-        return visible
-
-    def _cast_shadow(self, image: Array, shot: _Shot) -> None:
-        """Darken the floor under board and rider, fainter the higher they are."""
-        for (x, y, lift), half in zip(shot.shadow, (62.0, 34.0), strict=True):
-            faint = 1.0 / (1.0 + lift / 45.0)
-            radius = (half * shot.scale * (0.75 + 0.25 * faint), 9.0 * shot.scale)
-            x0, x1 = max(0, math.floor(x - 1.4 * radius[0])), min(image.shape[1], math.ceil(x + 1.4 * radius[0]))
-            y0, y1 = max(0, math.floor(y - 2 * radius[1])), min(image.shape[0], math.ceil(y + 2 * radius[1]))
-            if x1 <= x0 or y1 <= y0:
-                continue
-            across = (np.arange(x0, x1, dtype=np.float32) - x) / radius[0]
-            down = (np.arange(y0, y1, dtype=np.float32) - y) / radius[1]
-            dark = 1 - 0.45 * faint * np.exp(-1.4 * (down[:, None] ** 2 + across[None] ** 4))
-            region = image[y0:y1, x0:x1]
-            region[:] = (region * dark[..., None]).astype(np.uint8)
+    def _board_truth(self, made: _Rendered, figure: Figure, seconds: float) -> BoardTruth:
+        k, pose = figure.index, figure.board
+        assert pose is not None
+        control = self._cast[k].pose(seconds).moment.controls
+        look, scale = figure.look.board, figure.scale
+        return BoardTruth(
+            self.boards[k], self._mask(made, "board", k), self._alone(made, "board", k), pose.x, pose.y, pose.pitch,
+            pose.roll, pose.yaw, face_of(pose.roll), look.length * scale, look.width * scale, control.support,
+            None if figure.anchors is None else self.skaters[k],
+        )  # fmt: skip
 
     def _grain(self, image: Array, t: int) -> Array:
         """Slight noise: one field, taken from another place on every frame."""
         dy, dx = (int(v) for v in np.random.default_rng([self.config.seed, 32, t]).integers(0, (61, 67)))
         noise = self._noise[dy : dy + image.shape[0], dx : dx + image.shape[1]]
         return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U))
+
+
+def _times(seconds: float, exposure: float, first: list[Figure], last: list[Figure]) -> list[float]:
+    """The sampled moments: as many as the fastest point moves, an odd number, the middle one at `seconds`."""
+    moved = max(one.moved(two) for one, two in zip(first, last, strict=True))
+    count = min(max(2 * math.ceil(moved / _PIXELS_PER_MOMENT / 2) - 1, 1), _MAX_MOMENTS)
+    return [seconds + exposure * ((i + 0.5) / count - 0.5) for i in range(count)]

@@ -1,16 +1,16 @@
 """Render clips of the demo for the training into a cache, with seeds that are kept for it.
 
     python -m training.mini_sam.demo_clips --cache DIR --clips 150
-    python -m training.mini_sam.demo_clips --cache DIR --clips 16 --first 1000200 --restyle
-    python -m training.mini_sam.demo_clips --cache DIR --clips 24 --first 1000400 --narrow
-    python -m training.mini_sam.demo_clips --cache DIR --clips 16 --first 1000600 --narrow --restyle
 
-A clip is `SEED.npy`, [96, 320, 320, 5] uint8: RGB, then the coverage of board and person, squeezed to a square as the
-predictor squeezes its frames (PIL bicubic). Rendering costs 20 ms a frame; a cached clip serves many sequences.
-`--restyle` puts the clip through the preview generator with its true masks: what the score's tracker has to follow.
+A clip is `SEED.npy`, [48, 320, 320, 5] uint8: RGB, then the coverage of two targets, squeezed to a square as the
+predictor squeezes its frames (PIL bicubic). Its seed alone decides what it shows (`draw_clip`): a third are clips like
+the default demo's; the others have any camera, any size from half to three times, and up to four skaters and boards,
+of which one pair, or two boards that look alike, are the targets. A quarter goes through the preview generator with
+the true masks: what the score's tracker has to follow.
 """
 
 import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,14 +20,15 @@ from PIL import Image as PilImage
 from stages.base import Inputs, Window
 from stages.preview import PreviewConfig, PreviewStage
 from storage.spans import Span
-from stream.demo.look import Look
+from stream.demo.cast import subject_name
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, DemoFrame, Scene
 from training.mini_sam.textures import Image
 
-CLIP_FRAMES = 96  # a departure and return lasts 66
+CLIP_FRAMES = 48
 SIZE = 320  # px, at least the training's size
-WIDTH, HEIGHT, FPS = 640, 360, 24
+WIDTH, HEIGHT = 640, 360
 LATEST_START = 200  # the clip's time line repeats its kinds of tricks every 198 frames
+CAMERAS, CAMERA_SHARES = ("steady", "handheld", "pan", "cuts"), (0.45, 0.3, 0.15, 0.1)
 
 
 def previewed(frames: list[DemoFrame], seed: int) -> Image:
@@ -45,28 +46,61 @@ def previewed(frames: list[DemoFrame], seed: int) -> Image:
     return output.arrays["raw"]
 
 
-def demo_clip(
-    seed: int, frames: int = CLIP_FRAMES, size: int = SIZE, restyle: bool = False, wide: bool = True
-) -> Image:
-    """Render [frames, size, size, 5] uint8 from a random place in the clip of `seed`.
+@dataclass(frozen=True)
+class ClipPlan:
+    """What the clip of a training seed shows.
 
-    Args:
-        seed: a training seed.
-        frames: length.
-        size: side in px.
-        restyle: whether the clip goes through the preview generator.
+    Attributes:
+        config: of the scene.
         wide: any colours; else those that the demo's own clips are drawn from.
+        restyle: whether it goes through the preview generator.
+        targets: names of the two subjects to track.
+        start: its first frame.
+    """
+
+    config: DemoConfig
+    wide: bool
+    restyle: bool
+    targets: tuple[str, str]
+    start: int
+
+
+def draw_clip(seed: int, frames: int = CLIP_FRAMES) -> ClipPlan:
+    """What a training seed shows.
 
     Raises:
         ValueError: when `seed` is one that people, the demo or tests use.
     """
     if seed < TRAINING_SEED_BASE:
         raise ValueError(f"demo seed {seed} is not for training: take {TRAINING_SEED_BASE} or more")
-    start = int(np.random.default_rng(seed).integers(LATEST_START))
-    scene = Scene(DemoConfig(start + frames, WIDTH, HEIGHT, FPS, seed), Look.from_seed(seed, wide))
+    rng = np.random.default_rng([seed, 71])
+    start, fps = int(rng.integers(LATEST_START)), 24 if rng.random() < 0.6 else 12
+    wide, restyle = bool(rng.random() < 0.35), bool(rng.random() < 0.25)
+    if rng.random() < 1 / 3:
+        config = DemoConfig(start + frames, WIDTH, HEIGHT, fps, seed)
+        return ClipPlan(config, wide, restyle, ("board", "skater"), start)
+    camera = str(rng.choice(CAMERAS, p=CAMERA_SHARES))
+    size = float(np.exp(rng.uniform(np.log(0.45), np.log(3.2)))) if rng.random() < 0.75 else 1.0
+    group = int(rng.choice((1, 2, 3, 4), p=(0.4, 0.25, 0.2, 0.15)))
+    config = DemoConfig(start + frames, WIDTH, HEIGHT, fps, seed, camera, group, group, size=size)
+    target = int(rng.integers(group))
+    other = subject_name("skater", target)
+    if group > 1 and rng.random() < 0.4:  # two boards, mostly those that look alike
+        target, second = (int(k) for k in (rng.permutation(2) if rng.random() < 0.7 else rng.permutation(group)[:2]))
+        other = subject_name("board", second)
+    return ClipPlan(config, wide, restyle, (subject_name("board", target), other), start)
+
+
+def demo_clip(plan: ClipPlan, frames: int = CLIP_FRAMES, size: int = SIZE) -> Image:
+    """Render [frames, size, size, 5] uint8: the pictures and the two targets' coverage."""
+    scene = Scene(plan.config, plan.wide)
+    rendered = []
+    for t in range(plan.start, plan.start + frames):
+        masks = scene.masks(t)
+        first, second = (masks[name] for name in plan.targets)
+        rendered.append(replace(scene.frame(t), object_mask=first, person_mask=second))
+    pictures = previewed(rendered, plan.config.seed) if plan.restyle else [frame.image for frame in rendered]
     planes = np.empty((frames, size, size, 5), np.uint8)
-    rendered = [scene.frame(start + index) for index in range(frames)]
-    pictures = previewed(rendered, seed) if restyle else [frame.image for frame in rendered]
     for index, (frame, picture) in enumerate(zip(rendered, pictures, strict=True)):
         planes[index, ..., :3] = np.asarray(PilImage.fromarray(picture).resize((size, size)))
         for channel, mask in ((3, frame.object_mask), (4, frame.person_mask)):
@@ -82,8 +116,6 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
-    parser.add_argument("--restyle", action="store_true", help="through the preview generator")
-    parser.add_argument("--narrow", action="store_true", help="only colours that the demo's own clips are drawn from")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
@@ -93,7 +125,7 @@ def main() -> None:
             continue
         partial = path.with_suffix(".partial")
         with partial.open("wb") as target:
-            np.save(target, demo_clip(seed, restyle=options.restyle, wide=not options.narrow), allow_pickle=False)
+            np.save(target, demo_clip(draw_clip(seed)), allow_pickle=False)
         partial.replace(path)
 
 
