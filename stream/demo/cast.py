@@ -17,7 +17,7 @@ from stream.demo.motion import GROUND_Y, Moment, Rail, Script, Timeline
 from stream.demo.puppet import Array
 
 MOST = 5  # skaters, boards
-LONG_LEAVE_SECONDS = 4.75  # two of them out of the picture
+LONG_LEAVE_SECONDS = 3.9  # two of them out of the picture
 _SIZES = (1.0, 0.8, 0.72, 0.66, 0.62)  # of one among so many
 _LANES = (-22.0, 24.0)  # ground lines of the farthest and the nearest, below that of a single skater
 _REACH = 205.0  # of the paths to both sides of the middle

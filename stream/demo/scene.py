@@ -71,7 +71,7 @@ class DemoConfig:
             ("seed", self.seed, 0),
             ("skaters", self.skaters, 1),
             ("boards", self.boards, 1),
-            ("shots", self.shots or 1, 1),
+            ("shots", 1 if self.shots is None else self.shots, 1),
         ):
             if value < least:
                 raise UsageError(f"demo clip: {name} is {value}, give at least {least}")

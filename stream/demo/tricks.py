@@ -152,8 +152,8 @@ def _jump(seconds: float, action: Action) -> Controls:
         flip=turn if action.kind in ("kickflip", "heelflip") else 0.0,
         yaw=turn * action.side if action.kind == "shove-it" else 0.0,
         # In the air the hip keeps its place over the parabola: only the legs draw in.
-        crouch=0.15 + 0.2 * (ramp(seconds, take - 0.4, take) - ramp(seconds, land, land + 0.4))
-        + 0.55 * (bump(seconds, take - 0.45, take) + bump(seconds, land, land + 0.45)),
+        crouch=0.15 + 0.35 * (ramp(seconds, take - 0.4, take) - ramp(seconds, land, land + 0.4))
+        + 0.45 * (bump(seconds, take - 0.45, take) + bump(seconds, land, land + 0.45)),
         feet_lift=(tuck[0], tuck[1]),
         on_board=(touching, touching) if flips else (touching or rear == 1, touching or rear == 0),
         support="air" if flies else "ground", rider_airborne=flies,

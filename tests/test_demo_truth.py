@@ -1,0 +1,290 @@
+"""The renderer's truth against itself: flight, contact, motion, masks; cameras, shots, several skaters and boards."""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from storage.errors import UsageError
+from stream.demo import DemoConfig, Scene, Truth
+from stream.demo.camera import apply
+from stream.demo.motion import ANKLE_ABOVE_DECK, Script, Timeline
+from stream.demo.puppet import ANCHOR_JOINTS, Array, Proportions, joints_from_anchors
+from stream.demo.tricks import GRAVITY, TRICKS, bail_flights, grind_flights, jump_flight
+
+FPS = 24
+EVERY_TRICK = (*TRICKS, "bail")
+
+
+def _travel(seconds: float) -> float:
+    return 170.0 * seconds + 9.0 * math.sin(0.5 * seconds)
+
+
+@cache
+def _timeline(kind: str) -> Timeline:
+    return Timeline(5, Proportions(), 640.0, script=Script(given=(kind,)), ground=_travel)
+
+
+def _flights(timeline: Timeline, kind: str) -> list[tuple[float, float, bool]]:
+    """Start and end of the flights of the second action, and whether the rider (else also the board) flies."""
+    action = timeline.block(0)[1]
+    flights = {"grind": grind_flights, "bail": bail_flights}.get(kind, lambda a: (jump_flight(a),))(action)
+    return [(action.start + f.start, action.start + f.end, kind == "bail") for f in flights]
+
+
+@pytest.mark.parametrize("kind", ["ollie", "kickflip", "heelflip", "shove-it", "grind", "bail"])
+def test_flight_has_one_constant_gravity(kind: str) -> None:
+    timeline = _timeline(kind)
+    for start, end, alone in _flights(timeline, kind):
+        at = np.linspace(start + 1e-3, end - 1e-3, 40)
+        moments = [timeline.moment(s) for s in at]
+        hips = np.array([m.anchors[[ANCHOR_JOINTS.index(11), ANCHOR_JOINTS.index(12)], 1].mean() for m in moments])
+        ways = [hips] if alone else [hips, np.array([m.board.y for m in moments])]
+        for way in ways:
+            pull = np.diff(way, 2) / (at[1] - at[0]) ** 2
+            assert np.abs(pull - GRAVITY).max() <= 0.05 * GRAVITY, kind
+
+
+def test_out_of_flight_board_and_rider_are_carried() -> None:
+    for kind in EVERY_TRICK:
+        timeline = _timeline(kind)
+        for seconds in np.arange(0.0, 6.0, 0.07):
+            control = timeline.moment(seconds).controls
+            carried = any(control.on_board) and control.support != "air"
+            assert control.rider_airborne == (not any(control.on_ground) and not carried), (kind, seconds)
+
+
+def _sole(joints: Array, foot: int, tilt: float) -> Array:
+    """The point of a foot that stands on the deck: below the ankle, along the deck's normal."""
+    return np.asarray(joints[15 + foot] + ANKLE_ABOVE_DECK * np.array([-math.sin(tilt), math.cos(tilt)]))
+
+
+@pytest.mark.parametrize("kind", EVERY_TRICK)
+def test_a_foot_in_contact_stands_on_the_deck_and_does_not_slip(kind: str) -> None:
+    timeline = _timeline(kind)
+    last: dict[int, float] = {}
+    stood = 0
+    for seconds in np.arange(0.0, 8.0, 1 / 60):
+        moment = timeline.moment(seconds)
+        board, joints = moment.board, joints_from_anchors(moment.anchors)
+        along = np.array([math.cos(board.pitch), math.sin(board.pitch)])
+        normal = np.array([-along[1], along[0]])
+        for foot in (0, 1):
+            if not moment.controls.on_board[foot]:
+                last.pop(foot, None)
+                continue
+            offset = _sole(joints, foot, board.pitch) - (board.x, board.y)
+            assert abs(offset @ normal) <= 1.0  # on the line of the deck
+            assert abs(offset @ along) <= 61.0  # and on it
+            assert abs(offset @ along - last.get(foot, offset @ along)) < 0.05
+            last[foot], stood = float(offset @ along), stood + 1
+    assert stood > (60 if kind == "bail" else 300)
+
+
+@pytest.mark.parametrize("kind", ["push", "bail", "run"])
+def test_a_foot_on_the_ground_keeps_its_spot(kind: str) -> None:
+    script = Script(rides=False) if kind == "run" else Script(given=(kind,))
+    timeline = Timeline(5, Proportions(), 640.0, script=script, ground=_travel)
+    last: dict[int, Array] = {}
+    stood = 0
+    for seconds in np.arange(0.0, 8.0, 1 / 60):
+        moment = timeline.moment(seconds)
+        joints = joints_from_anchors(moment.anchors)
+        for foot in (0, 1):
+            if not moment.controls.on_ground[foot]:
+                last.pop(foot, None)
+                continue
+            spot = joints[15 + foot] + [_travel(seconds), 0.0]
+            assert abs(spot[1] - 307.0) < 1e-6
+            assert np.abs(spot - last.get(foot, spot)).max() < 0.1
+            last[foot], stood = spot, stood + 1
+    assert stood > 40
+
+
+@cache
+def _scene(camera: str, skaters: int = 1, boards: int = 1, frames: int = 160, seed: int = 3) -> Scene:
+    return Scene(DemoConfig(frames, 640, 360, FPS, seed, camera, skaters, boards))
+
+
+def _shown(scene: Scene, t: int) -> tuple[Array, Truth, Array]:
+    """The picture, its truth, and where neither subjects nor their shadows are, a border left out."""
+    truth, image = scene.truth(t), scene.frame(t).image
+    free = np.abs(image.astype(int) - truth.plate).max(2) < 12
+    for subject in (*truth.skaters, *truth.boards):
+        free &= ~subject.visible
+    inner = np.zeros_like(free)
+    inner[16:-16, 16:-16] = True
+    return image, truth, free & inner
+
+
+@pytest.mark.parametrize("camera", ["steady", "handheld", "pan", "far"])
+def test_the_true_motion_carries_the_background_on(camera: str) -> None:
+    import cv2
+
+    scene = _scene(camera)
+    for t in (31, 77):
+        before, truth, free = scene.frame(t - 1).image, *_shown(scene, t)[1:]
+        earlier = scene.truth(t - 1)
+        hidden = np.zeros(free.shape, np.uint8)
+        for subject in (*earlier.skaters, *earlier.boards):
+            hidden |= cv2.dilate(subject.visible.astype(np.uint8), np.ones((5, 5)))
+        hidden |= (np.abs(before.astype(int) - earlier.plate).max(2) >= 12).astype(np.uint8)
+
+        def far_off(motion: Array) -> float:
+            size, image = free.shape[::-1], scene.frame(t).image
+            warped = cv2.warpAffine(before, motion, size)
+            seen = free & (cv2.warpAffine(hidden, motion, size, borderValue=1) == 0)
+            # The mean over 3 x 3 pixels takes most of the grain away, which is another on every frame.
+            return float(np.abs(cv2.blur(warped, (3, 3)).astype(float) - cv2.blur(image, (3, 3)))[seen].mean())
+
+        assert far_off(truth.motion) <= 2.0
+        assert far_off(truth.motion + [[0, 0, 0.5], [0, 0, 0.5]]) > far_off(truth.motion)
+
+
+def test_the_plate_is_the_picture_without_anybody() -> None:
+    scene = _scene("handheld")
+    image, truth, free = _shown(scene, 50)
+    assert free.mean() > 0.6
+    assert np.abs(image.astype(float) - truth.plate)[free].mean() <= 2.0
+    assert np.abs(image.astype(float) - truth.plate)[truth.skaters[0].visible].mean() > 30
+
+
+def test_handheld_shakes_by_up_to_12_px_and_turns() -> None:
+    scene, steady = _scene("handheld"), _scene("steady")
+    middle = np.array([320.0, 180.0])
+    moved, turned = [], []
+    for t in range(0, 160, 2):
+        one, two = (s._camera.matrix(s.shot(t), t / FPS) for s in (scene, steady))
+        at = np.linalg.inv(two[:, :2]) @ (middle - two[:, 2])
+        moved.append(np.linalg.norm(apply(one, at) - middle))
+        turned.append(abs(math.degrees(math.atan2(one[1, 0], one[0, 0]))))
+    assert 4 < max(moved) <= 12 and 0.2 < max(turned) <= 0.8
+
+
+def test_far_shows_a_small_board_in_a_large_picture() -> None:
+    for seed in (1, 2, 3):
+        scene = Scene(DemoConfig(200, 1280, 720, FPS, seed, "far"))
+        boards = [scene.truth(t).boards[0] for t in (0, 66)]
+        assert all(60 <= board.length <= 80 for board in boards)
+        columns = np.flatnonzero(boards[0].visible.any(0))
+        assert 55 <= columns[-1] - columns[0] + 1 <= 84
+
+
+def test_cuts_makes_five_shots_with_a_flash_and_a_pan() -> None:
+    scene = _scene("cuts", frames=201)
+    assert len(scene.shots) == 5 and scene.shots[0].start == 0 and scene.shots[-1].stop == 201
+    assert all(shot.stop - shot.start >= 30 for shot in scene.shots)
+    assert all(a.stop == b.start for a, b in zip(scene.shots, scene.shots[1:], strict=False))
+    assert {"pan", "handheld", "steady"} == {shot.kind for shot in scene.shots}
+    (lit,) = [shot for shot in scene.shots if shot.flash is not None]
+    assert lit.flash is not None and lit.start < lit.flash < lit.stop - 2
+    means = [float(scene.frame(t).image.mean()) for t in (lit.flash - 1, lit.flash, lit.flash + 2)]
+    assert means[1] > means[0] + 50 and abs(means[2] - means[0]) < 12
+    assert scene.truth(lit.flash).flash and not scene.truth(lit.flash).cut
+    border = scene.shots[2].start
+    assert scene.truth(border).cut and np.array_equal(scene.truth(border).motion, np.eye(2, 3))
+    change = np.abs(scene.frame(border).image.astype(int) - scene.frame(border - 1).image).mean()
+    assert change > 3 * np.abs(scene.frame(border + 1).image.astype(int) - scene.frame(border).image).mean()
+
+
+def test_fewer_shots_where_the_clip_is_short_and_more_on_demand() -> None:
+    assert len(Scene(DemoConfig(70, 160, 90, camera="cuts")).shots) == 2
+    assert len(Scene(DemoConfig(10, 160, 90, camera="cuts")).shots) == 1
+    assert len(Scene(DemoConfig(300, 160, 90, camera="cuts", shots=8)).shots) == 8
+
+
+def test_masks_hold_each_other_and_never_overlap() -> None:
+    scene = _scene("steady", 3, 3)
+    hidden = 0
+    for t in range(0, 160, 12):
+        truth = scene.truth(t)
+        subjects = (*truth.skaters, *truth.boards)
+        assert sum(s.visible.astype(int) for s in subjects).max() <= 1
+        for subject in subjects:
+            assert not (subject.visible & ~subject.amodal).any()
+            hidden += int(subject.amodal.sum() > 1.3 * max(1, subject.visible.sum()))
+        masks = scene.masks(t)
+        assert all(np.array_equal(masks[s.name], s.visible) for s in subjects)
+        assert sorted(truth.order) == sorted(s.name for s in subjects)
+    assert hidden >= 3
+
+
+def test_what_is_nearer_hides_what_is_farther() -> None:
+    scene = _scene("steady", 3, 3)
+    found = 0
+    for t in range(0, 160, 6):
+        truth = scene.truth(t)
+        by_name = {s.name: s for s in (*truth.skaters, *truth.boards)}
+        for i, far in enumerate(truth.order):
+            for near in truth.order[i + 1 :]:
+                both = by_name[far].amodal & by_name[near].amodal
+                assert not (both & by_name[far].visible).any() or both.sum() < 40
+                found += int(both.sum() > 200 and not by_name[far].visible[both].any())
+    assert found > 3
+
+
+def test_skaters_cross_and_one_leaves_for_two_seconds() -> None:
+    scene = Scene(DemoConfig(402, 160, 90, FPS, 1, skaters=3, boards=3))
+    places = np.array([[s.joints[0, 0] for s in (scene.truth(t)).skaters] for t in range(0, 402, 6)])
+    crossings = sum(int((np.diff(np.sign(places[:, a] - places[:, b])) != 0).sum()) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert crossings >= 3
+    gone = np.array([not scene.masks(t)["skater-2"].any() for t in range(0, 402, 2)])
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], gone.astype(int), [0]])))
+    lengths = (edges[1::2] - edges[::2]) * 2 / FPS
+    assert len(lengths) and 1.5 <= lengths.max() <= 3.0
+    assert not gone[0] and not gone[-1]
+
+
+def test_two_boards_look_alike_and_who_rides_which_is_known() -> None:
+    scene = _scene("steady", 3, 2)
+    assert scene._cast[0].look.board == scene._cast[1].look.board
+    truth = scene.truth(0)
+    assert [s.board for s in truth.skaters] == ["board", "board-2", None]
+    assert [b.rider for b in truth.boards] == ["skater", "skater-2"]
+    assert not any(any(scene.truth(t).skaters[2].on_board) for t in (0, 40, 90))
+    alone = _scene("steady", 1, 3).truth(0)
+    assert [b.rider for b in alone.boards] == ["skater", None, None]
+    assert all(b.visible.any() for b in alone.boards)
+
+
+def test_everybody_is_there_on_the_first_frame() -> None:
+    for group in (2, 3, 5):
+        for seed in (1, 2):
+            masks = Scene(DemoConfig(5, 320, 180, FPS, seed, skaters=group, boards=group)).masks(0)
+            assert len(masks) == 2 * group
+            assert all(mask.sum() > 40 for mask in masks.values()), {k: int(v.sum()) for k, v in masks.items()}
+
+
+def test_the_board_turns_as_its_truth_says() -> None:
+    scene = Scene(DemoConfig(200, 320, 180, FPS, 2, tricks=("kickflip", "shove-it", "grind", "ride")))
+    faces, supports, yaws = set(), set(), []
+    for t in range(0, 150):
+        board = scene._board_truth(scene._render(t), next(f for f in scene._render(t).middle), t / FPS)
+        faces.add(board.face)
+        supports.add(board.support)
+        yaws.append(board.yaw)
+    assert faces == {"top", "bottom", "edge"} and supports == {"ground", "air", "rail"}
+    assert max(abs(y) for y in yaws) > 6
+
+
+def test_every_frame_of_every_camera_is_a_function_of_its_number() -> None:
+    config = DemoConfig(90, 160, 90, FPS, 4, "cuts", 2, 2)
+    forward = Scene(config)
+    pictures = [forward.frame(t).image for t in (0, 20, 45, 80)]
+    backward = Scene(config)
+    for t, picture in zip((80, 45, 20, 0), pictures[::-1], strict=True):
+        assert np.array_equal(backward.frame(t).image, picture)
+    longer = Scene(replace(config, camera="handheld", frames=500)).frame(20).image
+    assert np.array_equal(longer, Scene(replace(config, camera="handheld")).frame(20).image)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"skaters": 6}, {"boards": 0}, {"camera": "drone"}, {"shots": 3}, {"camera": "cuts", "shots": 0}, {"size": 0.0}],
+    ids=lambda w: "-".join(w),
+)
+def test_a_clip_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=list(wrong)[-1]):
+        DemoConfig(**wrong)  # type: ignore[arg-type]
