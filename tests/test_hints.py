@@ -8,6 +8,8 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from _small_run import small_run
 
 from stages.prompts import Correction, ObjectPrompt
+from stream.demo import DemoConfig
+from stream.demo.job import clip_name
 from stream.options.config import RunConfig
 from stream.plan.hints import mini_hint, past_end_hints
 from stream.report.closing import closing_hint
@@ -23,6 +25,8 @@ def test_mini_models_on_another_clip() -> None:
     assert one is not None and "fetch dwpose-l-384`, then leave --pose out" in one
     assert mini_hint(dataclasses.replace(MINI, sam="small", pose="dwpose-l-384", detector="yolox-m")) is None
     assert mini_hint(dataclasses.replace(MINI, video="/a/demo-640x360-201-seed1.mp4")) is None
+    cuts = clip_name(DemoConfig(camera="cuts", skaters=3, boards=2))
+    assert mini_hint(dataclasses.replace(MINI, video=f"/a/{cuts}")) is None
     given = mini_hint(dataclasses.replace(MINI, chain="given"))
     assert given is not None and "leave --sam out" in given
 

@@ -10,6 +10,8 @@ from stream.cli.options import SIZE, GroupedCommand, option, stack
 from stream.cli.run import RUN_OPTIONS
 
 _NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame")
+CAMERAS = ("steady", "handheld", "far", "cuts", "pan")
+CLIP_SIZES = {"far": (1280, 720)}
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
 
 
@@ -28,11 +30,18 @@ def _demo_options() -> list[Any]:
     [
         option("clip", "--out", type=click.Path(file_okay=False), default="runs/demo", help="The run directory."),
         option("clip", "--frames", type=click.IntRange(1), default=201, help="Length of the clip."),
-        option("clip", "--clip-size", type=SIZE, default="640x360", help="Its size."),
+        option("clip", "--clip-size", type=SIZE, help="Its size [default: 640x360; with --camera far 1280x720]."),
         option("clip", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
+        option("clip", "--camera", type=click.Choice(CAMERAS), default="steady", help="Who films it, and from where."),
+        option("clip", "--skaters", type=int, default=1, help="How many, 1 to 5."),
+        option("clip", "--boards", type=int, default=1, help="How many, 1 to 5; skater N rides board N."),
+        option("clip", "--shots", type=int, help="How many, with --camera cuts [default: 5]."),
+        option("clip", "--truth", type=click.Path(file_okay=False), help="Folder for all that the renderer knows."),
     ]
 )
-def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: int, **options: Any) -> int:
+def demo_command(
+    out: str, frames: int, clip_size: tuple[int, int] | None, clip_seed: int, truth: str | None, **options: Any
+) -> int:
     """Render a synthetic skate clip whose masks and keypoints are known, run everything on it with the small models
     that ship with this package (no network, no GPU), and print how accurate pose and masks are. Takes the options of
     `skate run` too. Exit 0 when the accuracy bounds hold.
@@ -41,22 +50,24 @@ def demo_command(out: str, frames: int, clip_size: tuple[int, int], clip_seed: i
     from stream.demo.job import run_demo, truth_text
 
     as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
-    clip = DemoConfig(frames=frames, width=clip_size[0], height=clip_size[1], seed=clip_seed)
-    summary, truth = run_demo(clip, Path(out), options, as_json, overwrite)
+    scene = {name: options.pop(name) for name in ("camera", "skaters", "boards", "shots")}
+    width, height = clip_size or CLIP_SIZES.get(scene["camera"], (640, 360))
+    clip = DemoConfig(frames=frames, width=width, height=height, seed=clip_seed, **scene)
+    summary, accuracy = run_demo(clip, Path(out), options, as_json, overwrite, Path(truth) if truth else None)
     if not as_json:
         from stream.report.closing import summary_text
 
         click.echo(summary_text(summary))
-        click.echo(truth_text(truth))
-        if truth.holds():
+        click.echo(truth_text(accuracy))
+        if accuracy.holds():
             click.echo("demo     every bound holds: this installation works")
             if summary["gate"] == "failed":
                 click.echo("         (the gate asks for more on every frame than the small models can do)")
         else:
             click.echo("demo     a bound FAILED: see `skate check`, and whether the frames and size are the defaults")
     else:
-        click.echo(json.dumps({"event": "done", **summary, "truth": truth.to_json()}))
-    return 0 if truth.holds() else 1
+        click.echo(json.dumps({"event": "done", **summary, "truth": accuracy.to_json()}))
+    return 0 if accuracy.holds() else 1
 
 
 demo_command.params += _demo_options()

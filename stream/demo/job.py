@@ -12,6 +12,7 @@ from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
+from stream.demo.truth_files import write_truth
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.options.settings import config_from_options
@@ -19,6 +20,7 @@ from stream.plan.hints import is_demo_clip
 from stream.run.lifecycle import start
 
 VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
+RENDERER = 2  # one more wherever the same config gives other frames: clips of before are not taken for these
 KEYPOINT_SCORE = 0.3  # the threshold of the annotators; below it a joint counts as not seen
 
 
@@ -93,15 +95,23 @@ def mask_box(mask: Array) -> Box:
 
 
 def run_demo(
-    clip: DemoConfig, out: Path, options: dict[str, Any], as_json: bool, overwrite: bool = False
+    clip: DemoConfig,
+    out: Path,
+    options: dict[str, Any],
+    as_json: bool,
+    overwrite: bool = False,
+    truth: Path | None = None,
 ) -> tuple[dict[str, Any], Truth]:
-    """Render, run, compare.
+    """Render, run, compare; write the truth into the folder `truth`, where one is given.
 
     Raises:
         RunDirectoryError: when `out` holds a run that is no demo, and `overwrite` is not given.
+        UsageError: when the folder `truth` holds something.
     """
     if not overwrite:
         _refuse_others(out)
+    if truth:
+        write_truth(Scene(clip), truth)
     summary = start(demo_config(clip, out, options), out, overwrite=True, as_json=as_json)
     return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
 
@@ -123,7 +133,7 @@ def demo_config(clip: DemoConfig, out: Path, options: dict[str, Any]) -> RunConf
 
     The object's prompt is the truth's box on frame 0; the pose stage finds the person.
     """
-    video = out / "input" / f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}.mp4"
+    video = out / "input" / clip_name(clip)
     if not video.exists():
         video.parent.mkdir(parents=True, exist_ok=True)
         write_clip(clip, video)
@@ -136,16 +146,22 @@ def demo_config(clip: DemoConfig, out: Path, options: dict[str, Any]) -> RunConf
     return config_from_options(str(video), "run", given, out)
 
 
+def clip_name(clip: DemoConfig) -> str:
+    """The file of a clip: another for every config and for every version of the renderer."""
+    group = "" if clip.skaters == clip.boards == 1 else f"-{clip.skaters}x{clip.boards}"
+    camera = "" if clip.camera == "steady" else f"-{clip.camera}{clip.shots or ''}"
+    return f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}{camera}{group}-r{RENDERER}.mp4"
+
+
 def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Truth:
     """Masks and keypoints of a finished run against the scene's own, frame by frame."""
-    arrays, video = run.arrays, run.manifest["video"]
-    enough = VISIBLE_PIXELS * video["width"] * video["height"] / (640 * 360)
+    arrays = run.arrays
     objects, persons, errors, absent = [], [], [], []
     seen = visible = 0
     for t in range(len(scene)):
         truth = scene.frame(t)
         found_object = arrays.read("masks/object", t, t + 1)[0]
-        pixels = int(truth.object_mask.sum())
+        pixels, enough = int(truth.object_mask.sum()), VISIBLE_PIXELS * scene.board_scale(t) ** 2
         if pixels >= enough:
             objects.append(_iou(found_object, truth.object_mask))
         elif pixels == 0:

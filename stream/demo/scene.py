@@ -167,6 +167,10 @@ class Scene:
         board, skater = (self._mask(made, kind, 0) for kind in ("board", "skater"))
         return DemoFrame(made.image, board, skater, *person)
 
+    def board_scale(self, t: int) -> float:
+        """Size of the first board on frame `t`, relative to that of the default clip; the camera's drift left out."""
+        return self._camera.scale(self.shot(t)) * self._cast[0].size
+
     def masks(self, t: int) -> dict[str, Array]:
         """Visible masks [H, W] bool of every subject by name.
 

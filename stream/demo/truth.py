@@ -92,6 +92,11 @@ class Truth:
     cut: bool
     flash: bool
 
+    @property
+    def subjects(self) -> tuple[PersonTruth | BoardTruth, ...]:
+        """Skaters, then boards."""
+        return (*self.skaters, *self.boards)
+
 
 def face_of(roll: float) -> str:
     """Which face of a board is seen."""

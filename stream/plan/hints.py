@@ -7,7 +7,7 @@ from pathlib import Path
 from stream.options.config import RunConfig
 
 MINI = "mini"
-_DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+\.mp4")  # as `skate demo` names the clip that it renders
+_DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+[a-z0-9-]*\.mp4")  # as `skate demo` names the clip that it renders
 
 
 def is_demo_clip(video: str) -> bool:
