@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from stages._comfy.address import parse_server
 from stages._comfy.blend_in import Look, blend_in, look
 from stages._comfy.client import ComfyClient
@@ -27,6 +29,7 @@ from stages._comfy.reference import read_reference, reference_png
 from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
 from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import REFERENCE, Workflow, by_title, load_workflow, packaged_workflow
+from stages._pose.pictures import SkeletonPictures
 from stages._region import chosen_mask, region, source_pixels
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from storage.errors import InputError, UsageError
@@ -77,6 +80,7 @@ class ComfyStage(Stage):
         self._pool: ServerPool | None = None
         self._workflow: Workflow | None = None
         self._reference: Array | None = None
+        self._pictures: SkeletonPictures | None = None
         self._checked: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
         self._begun: dict[Attempt, Future[JobResult]] = {}
@@ -99,6 +103,8 @@ class ComfyStage(Stage):
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
         self._workflow = self._load_workflow()
         self._reference = self._read_reference()
+        if self.config.pose_pictures is not None:
+            self._pictures = SkeletonPictures(Path(self.config.pose_pictures), self.config.max_pixels)
         timeouts = self.config.timeouts()
         self._stop.clear()
         self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
@@ -251,7 +257,16 @@ class ComfyStage(Stage):
             window.padded_frames,
             size,
             self.config.guides(separate_pose=self._workflow.points.pose is not None),
+            self._skeletons(window, frames, size),
         )
+
+    def _skeletons(self, window: Window, frames: Array, size: Size) -> Array | None:
+        """`[n, h, w, 3]` uint8: the skeletons that were given as pictures, at the generator's size; None without."""
+        if self._pictures is None:
+            return None
+        video = (frames.shape[2], frames.shape[1])
+        pictures = (self._pictures.read(index, video) for index in range(*window.read))
+        return np.concatenate([resize_frames(picture[None], size) for picture in pictures])
 
     def _run(self, key: Attempt, given: Conditioning, size: Size) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""

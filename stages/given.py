@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 
 from stages._picture import decode_picture
+from stages._pose.draw import painted
 from stages._pose.openpose_read import read_poses
+from stages._pose.pictures import SkeletonPictures, picture_files
+from stages._pose.silhouette import silhouette, standing_height, stroke_silhouette
 from stages._video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.plain import plain_frames
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
@@ -63,6 +66,19 @@ def first_prompt(masks: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ObjectPro
     raise InputError(f"--masks {masks}: no mask has a white pixel: white (>= {WHITE}) is the object")
 
 
+def has_person(pose: Path, person_masks: Path | None, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:
+    """Whether a person's region can be had on any frame; reads no further than the first.
+
+    Raises:
+        InputError: when what is read is unusable.
+    """
+    if person_masks is not None:
+        return any(mask.any() for mask in read_masks(person_masks, max_pixels))
+    if picture_files(pose):
+        return any(painted(picture).any() for picture in SkeletonPictures(pose, max_pixels).each())
+    return any(standing_height(keypoints) > 0 for keypoints in read_poses(pose))
+
+
 @dataclass
 class GivenState(State):
     """How many frames have been taken."""
@@ -70,20 +86,20 @@ class GivenState(State):
     next_frame: int = 0
 
 
-class _Given(Stage):
-    """Takes one item a frame from a reader that runs in step with the video."""
+class _Series:
+    """Items that are read in step with the video, one a frame."""
 
-    def __init__(self, path: Path, option: str, read: Callable[[Path], Iterator[Array]]) -> None:
+    def __init__(self, path: Path, option: str, read: Callable[[], Iterator[Array]]) -> None:
         self._path = path
         self._option = option
         self._read = read
         self._items: Iterator[Array] = iter(())
-        self._next_frame = 0
 
-    def open(self) -> None:
-        """Begin at the first item."""
-        self._items = self._read(self._path)
-        self._next_frame = 0
+    def begin(self, frame: int = 0) -> None:
+        """Read on from this frame."""
+        self._items = self._read()
+        for _ in range(frame):
+            next(self._items, None)
 
     def take(self, window: Window) -> Array:
         """The items of the window's new frames, `[n, ...]`.
@@ -99,7 +115,6 @@ class _Given(Stage):
                     f"{self._option} {self._path}: ends after {t} frames, the video goes on: give one a frame"
                 )
             items.append(item)
-        self._next_frame = window.new.stop
         if window.last and next(self._items, None) is not None:
             raise InputError(
                 f"{self._option} {self._path}: goes on after {window.new.stop} frames, where the video ends: "
@@ -107,72 +122,145 @@ class _Given(Stage):
             )
         return np.stack(items)
 
+
+class _Given(Stage):
+    """Takes what was made elsewhere from readers that run in step with the video."""
+
+    def __init__(self, *series: _Series) -> None:
+        self._series = series
+        self._next_frame = 0
+
+    def open(self) -> None:
+        """Begin at the first frame."""
+        self._begin(0)
+
+    def _begin(self, frame: int) -> None:
+        for series in self._series:
+            series.begin(frame)
+        self._next_frame = frame
+
+    def take(self, window: Window) -> list[Array]:
+        """The new frames' items of every series."""
+        taken = [series.take(window) for series in self._series]
+        self._next_frame = window.new.stop
+        return taken
+
     def get_state(self) -> GivenState:
-        """How far the reader is."""
+        """How far the readers are."""
         return GivenState(self._next_frame)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Skip to where the state was taken."""
-        state = GivenState.from_parts(values, arrays)
-        self.open()
-        for _ in range(state.next_frame):
-            next(self._items, None)
-        self._next_frame = state.next_frame
+        self._begin(GivenState.from_parts(values, arrays).next_frame)
 
 
 class GivenPoseStage(_Given):
-    """Keypoints from a file, as the pose stage would have written them; foot contacts are not known (false)."""
+    """Keypoints from files, as the pose stage would have written them; foot contacts are not known (false).
+
+    Args:
+        path: what `--pose` names; skeleton pictures give no keypoints (score 0), they are drawn as they are.
+        size: (width, height) of the video.
+    """
 
     name: ClassVar[str] = "pose"
     writes: ClassVar[Mapping[str, str]] = {"keypoints": "new", "contacts": "new"}
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "--pose", read_poses)
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        super().__init__(_Series(path, "--pose", partial(read_poses, path, size)))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """The window's keypoints `[n, 133, 3]` float32."""
-        keypoints = self.take(window)
+        (keypoints,) = self.take(window)
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         contacts = np.zeros((len(keypoints), 2), bool)
         return Output({"keypoints": keypoints, "contacts": contacts}, {"person": None, "persons_seen": seen})
 
 
 class GivenMasksStage(_Given):
-    """The object's masks from a folder or video, as the track stage would have written them; no person's mask."""
+    """Masks made elsewhere, as the track stage would have written them.
+
+    The object's are read; the person's too where they are given, else they are drawn around the skeleton: capsules
+    around its limbs, or, where it is known as pictures alone, its strokes thickened. A drawn region leaves out the
+    object's mask, which is known better.
+
+    Args:
+        masks: of the object: a folder of PNGs or a video. persons: of the person, or None.
+        pose: what `--pose` names.
+        prompt: of the object; frames before it are untracked.
+        size: (width, height) of the video.
+        max_pixels: width times height of the largest picture that is read.
+    """
 
     name: ClassVar[str] = "track"
-    reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
+    reads: ClassVar[Mapping[str, str]] = {"keypoints": "new"}
     writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
 
-    def __init__(self, path: Path, prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        super().__init__(path, "--masks", partial(read_masks, max_pixels=max_pixels))
+    def __init__(
+        self,
+        masks: Path,
+        persons: Path | None,
+        pose: Path,
+        prompt: ObjectPrompt,
+        size: tuple[int, int],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
+        series = [_Series(masks, "--masks", partial(_sized_masks, masks, "--masks", size, max_pixels))]
+        self._drawn = persons is None
+        if persons is not None:
+            read = partial(_sized_masks, persons, "--person-masks", size, max_pixels)
+            series.append(_Series(persons, "--person-masks", read))
+        elif picture_files(pose):
+            series.append(_Series(pose, "--pose", partial(_stroke_masks, pose, size, max_pixels)))
+        super().__init__(*series)
         self._prompt = prompt
+        self._size = size
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """The window's masks `[n, H, W]` bool.
 
         Raises:
-            InputError: when a mask has another size than the video.
+            InputError: when a mask cannot be read or has another size than the video.
         """
-        masks = self.take(window)
-        wanted = inputs.arrays["frames"].shape[1:3]
-        if masks.shape[1:] != wanted:
-            raise InputError(
-                f"--masks {self._path}: are {masks.shape[2]}x{masks.shape[1]}, the video is {wanted[1]}x{wanted[0]}"
-            )
-        present = masks.any(axis=(1, 2))
+        objects, *rest = self.take(window)
+        width, height = self._size
+        persons = rest[0] if rest else np.stack([silhouette(k, height, width) for k in inputs.arrays["keypoints"]])
+        if self._drawn:
+            persons &= ~objects
+        visible = np.stack([masks.any(axis=(1, 2)) for masks in (objects, persons)], axis=1)
         new, begins = window.new, self._prompt.frame
         before = [[new.start, min(new.stop, begins)]] if begins > new.start else []
         return Output(
-            {
-                "masks/object": masks,
-                "masks/person": np.zeros_like(masks),
-                "visible": np.stack([present, np.zeros_like(present)], axis=1),
-            },
+            {"masks/object": objects, "masks/person": persons, "visible": visible},
             {
                 "cuts": [],
                 "stop": None,
-                "untracked": {"object": before, "person": [list(new)]},
+                "untracked": {"object": before, "person": []},
                 "lost": {"object": [], "person": []},
             },
         )
+
+
+def _sized_masks(path: Path, option: str, size: tuple[int, int], max_pixels: int) -> Iterator[Array]:
+    """Masks `[H, W]` bool of the video's size; a video of masks may be padded to even sides, as `skate export` does.
+
+    Raises:
+        InputError: when one has another size.
+    """
+    width, height = size
+    for t, mask in enumerate(read_masks(path, max_pixels)):
+        rows, columns = mask.shape
+        padded = (height + height % 2, width + width % 2)
+        if (rows, columns) != (height, width) and (path.is_dir() or (rows, columns) != padded):
+            raise InputError(f"{option} {path}: frame {t} is {columns}x{rows}, the video is {width}x{height}")
+        yield mask[:height, :width]
+
+
+def _stroke_masks(folder: Path, size: tuple[int, int], max_pixels: int) -> Iterator[Array]:
+    """Regions `[H, W]` bool around skeletons that are known as pictures alone.
+
+    Raises:
+        InputError: when a picture is unusable.
+    """
+    for picture in SkeletonPictures(folder, max_pixels).each(size):
+        drawn = stroke_silhouette(picture).astype(np.uint8)
+        yield cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST) > 0

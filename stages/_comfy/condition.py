@@ -16,14 +16,13 @@ import numpy as np
 
 from stages._comfy.continuity import kept_frames, pad_indices
 from stages._comfy.sizes import Size, resize_frames, resize_region
-from stages._pose.draw import draw, draw_as_vace
+from stages._pose.draw import draw, draw_as_vace, painted
 from stages._region import bounding_box
 from stages.base import Array
 from storage.errors import UsageError
 
 FILLS = {"grey": 128, "white": 255}  # grey: WanVaceToVideo pads with 0.5
 GUIDES = ("none", "scribble")
-INK = 32  # skeleton pixels darker than this are the soft edge of a line on black
 EDGE_SIGMA = 1.0  # pixels; smooths sensor noise away before the contours are taken
 
 
@@ -70,7 +69,15 @@ class Conditioning:
 
 
 def condition(
-    frames: Array, keypoints: Array, objects: Array, region: Array, tail: Array, length: int, size: Size, guides: Guides
+    frames: Array,
+    keypoints: Array,
+    objects: Array,
+    region: Array,
+    tail: Array,
+    length: int,
+    size: Size,
+    guides: Guides,
+    pictures: Array | None = None,
 ) -> Conditioning:
     """Control video, mask and pose video of a window, padded by reflection to `length` frames.
 
@@ -83,6 +90,7 @@ def condition(
         length: frames of the generated window, 4n+1, >= n.
         size: `(width, height)` it is generated at.
         guides: what is drawn into the region.
+        pictures: `[n, h, w, 3]` uint8 RGB at `size`: skeletons on black as they were given, in place of drawn ones.
     """
     count = len(frames)
     small, region_small = resize_frames(frames, size), resize_region(region, size)
@@ -91,14 +99,14 @@ def condition(
         draw_scribble(control, small, resize_region(objects, size) & region_small)
     pose = None
     if guides.skeleton or guides.separate_pose:
-        scaled = scale_keypoints(keypoints, frames.shape[2], frames.shape[1], size)
-        skeletons = np.stack([skeleton_picture(points, size, guides.pose_style) for points in scaled])
+        skeletons = pictures
+        if skeletons is None:
+            scaled = scale_keypoints(keypoints, frames.shape[2], frames.shape[1], size)
+            skeletons = np.stack([skeleton_picture(points, size, guides.pose_style) for points in scaled])
         if guides.separate_pose:
             pose = skeletons if guides.skeleton else np.zeros_like(skeletons)
         else:
-            red, green, blue = (skeletons[..., channel] for channel in range(3))
-            brightest = np.maximum(np.maximum(red, green), blue)  # several times as fast as .max(axis=3)
-            drawn = region_small & (brightest >= INK)
+            drawn = region_small & painted(skeletons)
             control[drawn] = skeletons[drawn]
     mask = np.where(region_small, np.uint8(255), np.uint8(0))
     kept = kept_frames(len(tail), length)

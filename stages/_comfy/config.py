@@ -35,6 +35,7 @@ class ComfyConfig:
         size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
         reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
         fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
+        pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
         window, overlap: frames.
         timeout_s: seconds for a window once the server works on it.
@@ -62,6 +63,7 @@ class ComfyConfig:
     window: int = 81
     overlap: int = 21
     pose_style: str = "vace"
+    pose_pictures: str | None = None
     timeout_s: float = free(default=3600.0)
     patience_s: float = free(default=120.0)
     failover_s: float = free(default=10.0)

@@ -45,6 +45,7 @@ HAND_COLOURS = tuple(
     tuple(255 * value for value in colorsys.hsv_to_rgb(edge / len(HAND_EDGES), 1.0, 1.0))
     for edge in range(len(HAND_EDGES))
 )
+INK = 32  # pixels of a picture darker than this are the soft edge of a line on black
 HAND_DOT: Colour = (0, 0, 255)
 FACE_DOT: Colour = (255, 255, 255)
 
@@ -97,6 +98,13 @@ def draw_as_vace(keypoints: Array, height: int, width: int, short_side: int = 10
         large, (width, height), interpolation=cv2.INTER_LANCZOS4 if enlarging else cv2.INTER_AREA
     )
     return picture
+
+
+def painted(pictures: Array) -> Array:
+    """`[...]` bool: what is painted on the black of skeleton pictures `[..., 3]` uint8."""
+    red, green, blue = (pictures[..., channel] for channel in range(3))
+    strong: Array = np.maximum(np.maximum(red, green), blue) >= INK  # several times as fast as .max(axis=-1)
+    return strong
 
 
 def _controlnet(canvas: Array, keypoints: Array) -> None:

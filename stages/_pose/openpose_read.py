@@ -7,33 +7,45 @@ from typing import Any
 
 import numpy as np
 
+from stages._pose.pictures import picture_files
 from stages._pose.skeleton import BODY_25, FACE, JOINTS, LEFT_HAND, OPENPOSE_18, RIGHT_HAND
 from stages.base import Array
 from storage.errors import InputError
 
+SHARES = 2.0  # coordinates that are all below it are shares of the canvas: no skeleton fits into two pixels
 _PARTS = (("face", FACE), ("hand_left", LEFT_HAND), ("hand_right", RIGHT_HAND))
 
 
-def read_poses(path: Path) -> Iterator[Array]:
+def read_poses(path: Path, size: tuple[int, int] | None = None) -> Iterator[Array]:
     """Keypoints `[133, 3]` float32 of every frame: from a folder of CMU files, or one POSE_KEYPOINT file.
 
-    The first person of a frame is taken. Points that the format does not hold have score 0.
+    The first person of a frame is taken. Points that the format does not hold have score 0; so do all where the folder
+    holds skeleton pictures: nothing is known of them but how they look.
+
+    Args:
+        path: the folder or file.
+        size: (width, height) of the video. An entry that names a canvas of another size, or gives shares of it (both
+            are about, by version of comfyui_controlnet_aux), is scaled to it.
 
     Raises:
         InputError: when there is nothing readable.
     """
     if path.is_dir():
+        for _ in picture_files(path):
+            yield np.zeros((JOINTS, 3), np.float32)
+        if picture_files(path):
+            return
         files = sorted(path.glob("*.json"))
         if not files:
-            raise InputError(f"--pose {path}: has no JSON file in it")
+            raise InputError(f"--pose {path}: has neither JSON files nor PNGs in it")
         for file in files:
-            yield frame_keypoints(_load(file), file)
+            yield frame_keypoints(_load(file), file, size)
         return
     frames = _load(path)
     if not isinstance(frames, list):
         raise InputError(f"--pose {path}: is not a POSE_KEYPOINT file (a list with an entry a frame)")
     for frame in frames:
-        yield frame_keypoints(frame, path)
+        yield frame_keypoints(frame, path, size)
 
 
 def _load(path: Path) -> Any:
@@ -45,11 +57,14 @@ def _load(path: Path) -> Any:
         raise InputError(f"--pose {path}: is no JSON ({error})") from error
 
 
-def frame_keypoints(frame: Any, origin: Path) -> Array:
+def frame_keypoints(frame: Any, origin: Path, size: tuple[int, int] | None = None) -> Array:
     """One frame's `[133, 3]` float32: x, y in pixels, score 0..1; zeros where nobody is.
 
+    Args:
+        frame: the entry. origin: its file, for messages. size: as for `read_poses`.
+
     Raises:
-        InputError: when the entry is not of either format.
+        InputError: when the entry is not of either format, or a number is none that a picture can have.
     """
     keypoints = np.zeros((JOINTS, 3), np.float32)
     try:
@@ -65,10 +80,25 @@ def frame_keypoints(frame: Any, origin: Path) -> Array:
         for name, span in _PARTS:
             points = _points(person, name)
             keypoints[span][: len(points)] = points[: span.stop - span.start]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        canvas = (float(frame.get("canvas_width") or 0), float(frame.get("canvas_height") or 0))
+        if size is not None and min(canvas) > 0:
+            _scale(keypoints, canvas, size)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"--pose {origin}: an entry is neither CMU OpenPose nor POSE_KEYPOINT ({error!r})") from error
+    if not np.isfinite(keypoints).all():
+        raise InputError(f"--pose {origin}: a coordinate or score is no finite number")
     keypoints[:, 2] = keypoints[:, 2].clip(0, 1)
     return keypoints
+
+
+def _scale(keypoints: Array, canvas: tuple[float, float], size: tuple[int, int]) -> None:
+    """Seen points from pixels or shares of the canvas to pixels of a picture of `size`, in place; edges stay edges."""
+    seen = keypoints[:, 2] > 0
+    places = keypoints[seen, :2]
+    if len(places) and np.abs(places).max() < SHARES < min(canvas):
+        keypoints[seen, :2] = places * size
+    elif canvas != size:
+        keypoints[seen, :2] = (places + 0.5) * np.divide(size, canvas) - 0.5
 
 
 def _points(person: Any, part: str) -> Array:

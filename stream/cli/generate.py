@@ -23,7 +23,15 @@ from stream.cli.run import report_end
 
 _GIVEN = [
     option("elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
-    option("elsewhere", "--pose", "pose_file", type=click.Path(), help="CMU folder, or POSE_KEYPOINT."),
+    option(
+        "elsewhere",
+        "--person-masks",
+        type=click.Path(),
+        help="The person, likewise.  [default: drawn around the skeleton]",
+    ),
+    option(
+        "elsewhere", "--pose", "pose_file", type=click.Path(), help="POSE_KEYPOINT, or folder of CMU files or PNGs."
+    ),
 ]
 _SCORING = MODEL_OPTIONS[:2]
 
@@ -43,9 +51,11 @@ def generate_command(source: str, **options: Any) -> int:
     With RUN, options that are not given are those of RUN; its models and windows stay.
     """
     out, as_json, overwrite = Path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
-    masks, pose_file = options.pop("masks"), options.pop("pose_file")
+    masks, person_masks, pose_file = (options.pop(name) for name in ("masks", "person_masks", "pose_file"))
     if (masks is None) != (pose_file is None):
         raise UsageError("--masks and --pose belong together: give both with a VIDEO, or neither with a RUN")
+    if masks is None and person_masks is not None:
+        raise UsageError("--person-masks: belongs to a VIDEO with --masks and --pose; a RUN has its own")
     if masks is None and Path(source).is_file():
         raise UsageError(
             f"{source} is a video: give its tracking with --masks and --pose, or run it (`skate run`, `skate extract`) "
@@ -56,7 +66,8 @@ def generate_command(source: str, **options: Any) -> int:
     from stream.options.settings import given_config
     from stream.run.lifecycle import start
 
-    config = given_config(source, Path(masks), Path(pose_file), options, out)
+    persons = None if person_masks is None else Path(person_masks)
+    config = given_config(source, Path(masks), persons, Path(pose_file), options, out)
     return report_end(start(config, out, overwrite, as_json), as_json)
 
 

@@ -112,8 +112,10 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
 
 def comfy_config(config: RunConfig) -> "ComfyConfig":
     """The ComfyUI stage's part of a run's config."""
+    from stages._pose.pictures import picture_files
     from stages.comfyui import ComfyConfig
 
+    pictures = config.pose_file if config.pose_file is not None and picture_files(Path(config.pose_file)) else None
     return ComfyConfig(
         servers=config.server,
         workflow=config.workflow,
@@ -133,6 +135,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
         window=config.window,
         overlap=config.overlap,
         pose_style=config.pose_style,
+        pose_pictures=pictures,
         timeout_s=config.timeout,
         free_after=config.shares_gpu,
         max_pixels=config.max_pixels,
@@ -153,10 +156,12 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
         from stages.given import GivenMasksStage, GivenPoseStage
 
         assert config.masks is not None and config.pose_file is not None  # given_config() sets both
+        size = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+        persons, poses = Path(config.person_masks) if config.person_masks else None, Path(config.pose_file)
         tracking: list[Stage] = [
             decode,
-            GivenPoseStage(Path(config.pose_file)),
-            GivenMasksStage(Path(config.masks), config.prompt, config.max_pixels),
+            GivenPoseStage(poses, size),
+            GivenMasksStage(Path(config.masks), persons, poses, config.prompt, size, config.max_pixels),
         ]
         return [*tracking, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
     pose = PoseConfig(

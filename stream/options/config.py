@@ -44,7 +44,8 @@ class RunConfig:
     video: str = free(default="")  # the input's identity (size and sha256) is kept beside the config
     # "run"; "extract": pose and masks only; "given": with masks and poses from files
     chain: str = since("generate", default="run")
-    masks: str | None = free(default=None)  # their content is identified beside the config
+    masks: str | None = free(default=None)  # object and person; their content is identified beside the config
+    person_masks: str | None = free(default=None)
     pose_file: str | None = free(default=None)
 
     fps: float | None = since("decode", default=None)

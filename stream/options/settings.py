@@ -77,14 +77,30 @@ def resolve_generator(given: dict[str, Any]) -> None:
         load_workflow(Path(given["workflow"]))
 
 
-def given_config(video: str, masks: Path, pose_file: Path, options: dict[str, Any], out: Path) -> RunConfig:
-    """The config of a run whose masks and poses were made elsewhere; the prompt for scoring is the first mask's box."""
-    from stages.given import first_prompt
+def given_config(
+    video: str, masks: Path, person_masks: Path | None, pose_file: Path, options: dict[str, Any], out: Path
+) -> RunConfig:
+    """The config of a run whose masks and poses were made elsewhere; the prompt for scoring is the first mask's box.
 
+    Raises:
+        UsageError: when nothing is left to regenerate.
+        InputError: when masks or poses are unusable.
+    """
+    from stages.given import first_prompt, has_person
+
+    if person_masks is not None and not person_masks.exists():
+        raise InputError(f"--person-masks {person_masks}: no such folder or video")
+    if options["reskin"] == "person" and not has_person(pose_file, person_masks, options["max_pixels"]):
+        where = f"--pose {pose_file}" if person_masks is None else f"--person-masks {person_masks}"
+        raise UsageError(
+            f"--reskin person: nobody is to be seen in {where}, so nothing is left to regenerate: give the person's "
+            "masks with --person-masks, another --pose, or leave --reskin out"
+        )
     given = {
         **options,
         "prompt": first_prompt(masks, options["max_pixels"]),
         "masks": str(masks.resolve()),
+        "person_masks": None if person_masks is None else str(person_masks.resolve()),
         "pose_file": str(pose_file.resolve()),
         "device": resolve_device(options["device"]),
         "detect_every": 1,

@@ -31,6 +31,19 @@ def mini_hint(config: RunConfig) -> str | None:
     )
 
 
+def no_person_hint(config: RunConfig) -> str | None:
+    """That of masks and poses made elsewhere the object alone will be regenerated; None where that is not so."""
+    if config.chain != "given" or config.reskin != "both" or config.masks is None or config.pose_file is None:
+        return None
+    from stages.given import has_person
+
+    persons = None if config.person_masks is None else Path(config.person_masks)
+    if has_person(Path(config.pose_file), persons, config.max_pixels):
+        return None
+    where = config.person_masks or config.pose_file
+    return f"hint     nobody is to be seen in {Path(where).name}: the object alone is regenerated"
+
+
 def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
     """Prompts on frames that the header says are not there. It may be wrong, so the run goes on and will tell."""
     if claimed_frames is None:

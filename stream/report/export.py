@@ -127,7 +127,7 @@ def portable_config(config: dict[str, Any]) -> dict[str, Any]:
     prompt = dict(config["prompt"])
     if prompt["mask_png"] is not None:
         prompt["mask_png"] = PROMPT_MASK
-    names = ("video", "masks", "pose_file", "reference", "workflow")
+    names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow")
     files = {name: Path(config[name]).name for name in names if config.get(name)}
     return {**config, **files, "prompt": prompt, "server": []}
 

@@ -45,6 +45,8 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
         decisive["workflow"] = ("generate", _file_digest("--workflow", config.workflow))
     if config.chain == "given":
         decisive["given masks"] = ("track", _tree_digest("--masks", str(config.masks)))
+        if config.person_masks is not None:
+            decisive["given person masks"] = ("track", _tree_digest("--person-masks", config.person_masks))
         decisive["given pose"] = ("pose", _tree_digest("--pose", str(config.pose_file)))
     decisive = json.loads(json.dumps(decisive))
     with DecodeStage(decode_config(config)) as decode:

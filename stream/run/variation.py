@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.durable import fsync_below, fsync_folder
-from storage.errors import RunDirectoryError
+from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
 from storage.verify import damaged_keys
@@ -59,6 +59,7 @@ class _Tracked:
                 f"({'; '.join(map(str, earlier))}): run anew"
             )
         _check_tracked(self._reader)
+        _check_reskin(self._reader, manifest["config"]["reskin"])
         _check_empty(self._out)
 
     def copy(self, manifest: Manifest) -> None:
@@ -102,6 +103,22 @@ def _check_tracked(reader: RunReader) -> None:
 def _check_empty(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
+
+
+def _check_reskin(reader: RunReader, reskin: str) -> None:
+    """Refuse to regenerate what is to be seen on no frame.
+
+    Raises:
+        UsageError: when nothing is left to regenerate.
+    """
+    visible = reader.arrays.read("visible", 0, int(reader.log.of("decode")[-1]["span"][1]))
+    chosen = {"object": visible[:, :1], "person": visible[:, 1:], "both": visible}[reskin]
+    if not chosen.any():
+        what = "neither object nor person was" if reskin == "both" else f"the {reskin} was not"
+        raise UsageError(
+            f"--reskin {reskin}: {what} found on any frame of {reader.path}, so nothing is left to regenerate: choose "
+            "another --reskin, or track it anew"
+        )
 
 
 def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
