@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -132,11 +132,14 @@ class Stage(ABC):
         name: the stage's name in the journal.
         reads: array name -> which span of the window it is cut to: "new", "read" or "final".
         writes: array name -> which span it covers: "new", "read" or "final".
+        gpu: whose models it has on the GPU, where it has any there: ours, or a server's. The two take turns where they
+            share one.
     """
 
     name: ClassVar[str]
     reads: ClassVar[Mapping[str, str]] = {}
     writes: ClassVar[Mapping[str, str]] = {}
+    gpu: ClassVar[Literal["own", "server"] | None] = None
 
     def open(self) -> None:
         """Load what is heavy. Called once, before the first window."""

@@ -22,17 +22,19 @@ from stages._comfy.colour import Correction
 from stages._comfy.condition import Conditioning, condition
 from stages._comfy.config import ComfyConfig, ComfyState, StepProgress
 from stages._comfy.continuity import window_seed
+from stages._comfy.errors import OutOfMemory
 from stages._comfy.inject import Values
 from stages._comfy.job import JobResult, WindowJob, run_job
 from stages._comfy.pool import ServerPool
 from stages._comfy.reference import read_reference, reference_png
+from stages._comfy.share import make_room
 from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
 from stages._comfy.validate import check_workflow
-from stages._comfy.workflow import REFERENCE, Workflow, by_title, load_workflow, packaged_workflow
+from stages._comfy.workflow import Workflow, chosen_workflow
 from stages._pose.pictures import SkeletonPictures
 from stages._region import chosen_mask, region, source_pixels
 from stages.base import Array, Inputs, Json, Output, Stage, Window
-from storage.errors import InputError, UsageError
+from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
 
@@ -62,6 +64,7 @@ class ComfyStage(Stage):
     """
 
     name = "generate"
+    gpu = "server"
     reads: ClassVar[Mapping[str, str]] = {
         "frames": "read",
         "keypoints": "read",
@@ -87,8 +90,9 @@ class ComfyStage(Stage):
 
     @property
     def lookahead(self) -> int:
-        """How many windows may be begun with `prefetch` before they are processed: one a server, none with `tail`."""
-        return len(self.config.servers) if self.config.continuity == "blend" else 0
+        """How many windows may be begun with `prefetch`: one a server; none with `tail`, or where one shares our GPU."""
+        alone = self.config.continuity == "blend" and not self.config.sharing
+        return len(self.config.servers) if alone else 0
 
     def open(self) -> None:
         """Read workflow and reference, ask every server whether it can run the workflow.
@@ -101,8 +105,9 @@ class ComfyStage(Stage):
         if not self.config.servers:
             raise UsageError("the ComfyUI generator needs --server HOST:PORT")
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
-        self._workflow = self._load_workflow()
-        self._reference = self._read_reference()
+        reference = self.config.reference
+        self._workflow = chosen_workflow(self.config.workflow, reference)
+        self._reference = read_reference(reference, self.config.max_pixels) if reference else None
         if self.config.pose_pictures is not None:
             self._pictures = SkeletonPictures(Path(self.config.pose_pictures), self.config.max_pixels)
         timeouts = self.config.timeouts()
@@ -110,22 +115,6 @@ class ComfyStage(Stage):
         self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
         self._pool.each_alive(self._check)
         self._threads = ThreadPoolExecutor(max_workers=len(addresses), thread_name_prefix="comfyui")
-
-    def _read_reference(self) -> Array | None:
-        config = self.config
-        return read_reference(config.reference, config.max_pixels) if config.reference else None
-
-    def _load_workflow(self) -> Workflow:
-        config = self.config
-        default = packaged_workflow("vace_reference" if config.reference else "vace_template")
-        workflow = load_workflow(Path(config.workflow) if config.workflow else default)
-        if config.reference and workflow.points.reference is None:
-            raise InputError(
-                f"--reference: {workflow.name} has no LoadImage that feeds reference_image: see workflows/"
-            )
-        if not config.reference and by_title(workflow.graph, REFERENCE) is not None:
-            raise InputError(f"--workflow {workflow.name} takes a reference image: give --reference IMAGE")
-        return workflow
 
     def _check(self, client: ComfyClient) -> None:
         """Validate the workflow against this server, once."""
@@ -294,10 +283,7 @@ class ComfyStage(Stage):
                 if self._progress is not None:
                     self._progress(StepProgress(key.window, key.number, step, total, client.address.host))
 
-            result = run_job(client, job, steps)
-            if config.free_after:
-                client.free()
-            return result
+            return self._with_switch(client, lambda: run_job(client, job, steps))
 
         return self._pool.run(work)
 
@@ -312,10 +298,25 @@ class ComfyStage(Stage):
             self._state.correction(),
         )
 
-    def free_servers(self) -> None:
-        """Ask every living server to unload its models, so that tracking has the room."""
-        if self._pool is not None:
-            self._pool.each_alive(ComfyClient.free)
+    def _with_switch(self, client: ComfyClient, work: Callable[[], JobResult]) -> JobResult:
+        """Do `work`; where memory runs out, name what would make room, unless that is done."""
+        try:
+            return work()
+        except OutOfMemory as error:
+            if client.address in map(parse_server, self.config.sharing):
+                raise
+            raise OutOfMemory(
+                f"{error}, or give --share-gpu yes: where skate's models are on the same card, they leave it then"
+            ) from error
+
+    def leave_gpu(self) -> None:
+        """Have the servers that share our GPU unload their models. Works before `open` too."""
+        for address in map(parse_server, self.config.sharing):
+            client = ComfyClient(address, replace(self.config.timeouts(), patience=0.0), threading.Event())
+            try:
+                make_room(client)
+            finally:
+                client.close()
 
     def interrupt(self) -> None:
         """Make every wait end with `Interrupted` and interrupt the servers' jobs. Safe from any thread and handler."""

@@ -152,6 +152,7 @@ class PoseStage(Stage):
     """
 
     name: ClassVar[str] = "pose"
+    gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
     writes: ClassVar[Mapping[str, str]] = {"keypoints": "new", "contacts": "new"}
 
@@ -211,6 +212,12 @@ class PoseStage(Stage):
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         info = {"person": chosen[0] if chosen else None, "again": chosen[1:], "persons_seen": seen}
         return Output({"keypoints": keypoints, "contacts": contacts}, info)
+
+    def leave_gpu(self) -> None:
+        """Drop both models and their memory until they are asked again."""
+        for model in (self._detector, self._estimator):
+            if model is not None:
+                model.session.leave_gpu()
 
     def close(self) -> None:
         """Drop the sessions."""

@@ -55,6 +55,7 @@ class ScoreStage(Stage):
     """
 
     name: ClassVar[str] = "score"
+    gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final"}
     writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
 

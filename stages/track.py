@@ -99,6 +99,7 @@ class TrackStage(Stage):
     """
 
     name: ClassVar[str] = "track"
+    gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
     writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
 

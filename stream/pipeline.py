@@ -40,7 +40,7 @@ class Pipeline:
         keep: "none", "frames" or "all": what is not dropped from the store.
         interrupts: holds an interruption back while something is committed.
         guard: tells when the input is no longer what it was; None: nobody looks.
-        courtesy: whether the other models leave the GPU before a window is generated.
+        courtesy: whether ours and a server's models have the GPU by turns.
         opened: the same stages, some of them open already; None: all are closed.
     """
 

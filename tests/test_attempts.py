@@ -39,6 +39,11 @@ class Track(Stage):
     name = "track"
     reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
     writes: ClassVar[Mapping[str, str]] = {"masks/object": "new"}
+    gpu = "own"
+    told_to_leave = 0
+
+    def leave_gpu(self) -> None:
+        self.told_to_leave += 1
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         masks = np.zeros((window.new.frames, HEIGHT, WIDTH), bool)
@@ -55,16 +60,13 @@ class Generate(Stage):
     """Paints the object `shifts[window][attempt]` columns off its place."""
 
     name = "generate"
+    gpu = "server"
     reads: ClassVar[Mapping[str, str]] = {"frames": "read", "tail": "read"}
 
-    def __init__(self, shifts: Sequence[Sequence[int]]) -> None:
-        self.shifts = shifts
+    def __init__(self, shifts: Sequence[Sequence[int]], track: Track) -> None:
+        self.shifts, self.track = shifts, track
         self.calls: list[tuple[int, int, tuple[int, int] | None, float | None]] = []
         self.state = Count()
-        self.told_to_leave = 0
-
-    def leave_gpu(self) -> None:
-        self.told_to_leave += 1
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         return self.generate(window, inputs)
@@ -74,7 +76,8 @@ class Generate(Stage):
     ) -> Output:
         assert self.state.windows == window.index, "an attempt starts from the state before its window"
         self.calls.append((window.index, attempt, dilate, strength))
-        assert self.told_to_leave in (0, len(self.calls)), "models leave the GPU before every attempt, or never"
+        left = self.track.told_to_leave
+        assert left in (0, len(self.calls)), "models leave the GPU before every attempt, or never"
         self.state = Count(window.index + 1)
         raw = inputs.arrays["frames"].copy()
         shift = self.shifts[window.index][attempt]
@@ -105,6 +108,7 @@ class Score(Stage):
     """IoU of white pixels with the mask; judges the segment, as the real one does."""
 
     name = "score"
+    gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"masks/object": "final"}
     writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
 
@@ -142,12 +146,13 @@ def process(
 ) -> Generate:
     manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
     with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
-        generate = Generate(shifts)
+        track = Track()
+        generate = Generate(shifts, track)
 
         def judges(folder: Path) -> list[Stage]:
             return [BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Sink(folder), Score(folder)]
 
-        stages = [Decode(), Track(), generate, *judges(run.segments)]
+        stages = [Decode(), track, generate, *judges(run.segments)]
         source: Any = Source(run)
         pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
@@ -215,7 +220,7 @@ def test_the_gpu_is_left_to_every_attempt(tmp_path: Path) -> None:
     shifts = [list(row) for row in GOOD]
     shifts[2] = [4, 2, 6]
     generate = process(tmp_path, shifts, retries=2, courtesy=True)
-    assert generate.told_to_leave == len(generate.calls) > WINDOWS
+    assert generate.track.told_to_leave == len(generate.calls) > WINDOWS
 
 
 def test_the_first_attempt_stands_where_none_is_better(tmp_path: Path) -> None:

@@ -188,15 +188,6 @@ def test_reference(tmp_path: Path) -> None:
                 ComfyStage(config(server.address, **given)).open()
 
 
-def test_models_are_freed_when_asked() -> None:
-    window = windows(17)[0]
-    with FakeComfy() as server, ComfyStage(config(server.address, free_after=True)) as stage:
-        stage.process(window, SCENE.inputs(window))
-        assert server.freed == 1
-        stage.free_servers()
-        assert server.freed == 2
-
-
 def test_another_size_than_the_source() -> None:
     window = windows(17)[0]
     with FakeComfy() as server, ComfyStage(config(server.address, size=(96, 80))) as stage:

@@ -13,7 +13,7 @@ import requests
 from fake_comfy.schema import MODELS, object_info, validate
 
 from stages._comfy.address import parse_server
-from stages._comfy.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Timeouts
+from stages._comfy.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
 from stages._comfy.inject import Files, Values, inject
 from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
@@ -205,7 +205,7 @@ def test_files_nested_too_deeply_are_refused(tmp_path: Path, levels: int) -> Non
         ComfyClient.object_info,
         ComfyClient.upload_limit,
         lambda client: client.history("job"),
-        lambda client: client.submit({}, "client", "job"),
+        lambda client: client.submit({}, Job("job", "client")),
     ],
 )
 @pytest.mark.parametrize("status", [200, 400])

@@ -33,6 +33,7 @@ class Spy(Stage):
 
     def __init__(self, name: str, noted: list[tuple[str, str]]) -> None:
         self.name = name  # type: ignore[misc]
+        self.gpu = "server" if name == "generate" else "own"  # type: ignore[misc]
         self.noted = noted
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -95,34 +96,32 @@ def test_without_courtesy_nobody_leaves(tmp_path: Path) -> None:
     assert [name for _, name in noted] == ["pose", "track", "generate", "score"] * WINDOWS
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"generator": "comfyui", "device": "cuda", "vram": 8 * 10**9}, True),
-        ({"generator": "comfyui", "device": "cuda"}, False),
-        ({"generator": "comfyui", "device": "cpu", "vram": 8 * 10**9}, False),
-        ({"generator": "preview", "device": "cuda", "vram": 8 * 10**9}, False),
-    ],
-)
-def test_courtesy_is_for_a_shared_gpu_under_a_budget(options: dict[str, Any], expected: bool) -> None:
-    server = ("127.0.0.1:8188",) if options["generator"] == "comfyui" else ()
-    config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), video="clip.mp4", server=server, **options)
-    assert config.shares_gpu is expected
-
-
 def test_the_shared_model_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    class Predictor:
+    class Constant:
         """Only where it is."""
 
         device = torch.device("cuda")
+
+        def to(self, device: str) -> "Constant":
+            moved = Constant()
+            moved.device = torch.device(device)
+            return moved
+
+    positions = SimpleNamespace(cache={(4, 4): Constant()})  # what sam2 keeps beside the weights
+    attention = SimpleNamespace(freqs_cis=Constant())
+
+    class Predictor(Constant):
         moves: ClassVar[list[str]] = []
 
         def to(self, device: str) -> "Predictor":
             self.device = torch.device(device)
             self.moves.append(device)
             return self
+
+        def modules(self) -> list[Any]:
+            return [self, positions, attention]
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     model = SamModel(SamConfig(tmp_path / "none", tmp_path / "none", device="cuda"))
@@ -131,9 +130,11 @@ def test_the_shared_model_goes_and_comes_back(tmp_path: Path, monkeypatch: pytes
     model.to_device()
     assert Predictor.moves == []
     TrackStage(TrackConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0))), model).leave_gpu()
+    assert {positions.cache[4, 4].device.type, attention.freqs_cis.device.type} == {"cpu"}
     model.to_device()
     model.to_device()
     assert Predictor.moves == ["cpu", "cuda"]
+    assert {positions.cache[4, 4].device.type, attention.freqs_cis.device.type} == {"cuda"}
 
 
 def test_tracking_goes_on_unchanged_after_it_left(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A `--server` value, read once; every URL the client ever opens is built from it."""
 
+import ipaddress
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -7,17 +9,21 @@ from storage.errors import UsageError
 
 DEFAULT_PORT = 8188  # ComfyUI's own default (comfy/cli_args.py)
 
+HOST_OF_CONTAINER = "host.docker.internal"  # Docker's name, inside a container, of the machine that runs it
+
 
 @dataclass(frozen=True)
 class Address:
     """Where one ComfyUI server listens.
 
     Attributes:
+        name: of the host alone, or its address.
         host: `host:port`, as it stands in messages and records.
         http: base of HTTP requests, without a trailing slash.
         websocket: base of the websocket, without a trailing slash.
     """
 
+    name: str
     host: str
     http: str
     websocket: str
@@ -42,5 +48,26 @@ def parse_server(text: str) -> Address:
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     rest = f"{name}:{port}{parts.path.rstrip('/')}"
     return Address(
-        f"{name}:{port}", f"{parts.scheme}://{rest}", f"{'wss' if parts.scheme == 'https' else 'ws'}://{rest}"
+        parts.hostname,
+        f"{name}:{port}",
+        f"{parts.scheme}://{rest}",
+        f"{'wss' if parts.scheme == 'https' else 'ws'}://{rest}",
     )
+
+
+def on_this_machine(address: Address) -> bool:
+    """Whether the server is reached over the loopback or an address of this machine, or is a container's host.
+
+    A name that cannot be resolved is elsewhere. A tunnel's end here counts as here.
+    """
+    if address.name == HOST_OF_CONTAINER:
+        return True
+    import psutil
+
+    try:
+        found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(address.name, None)}
+    except (OSError, UnicodeError):
+        return False
+    own = {item.address.partition("%")[0] for items in psutil.net_if_addrs().values() for item in items}
+    addresses = map(ipaddress.ip_address, found)
+    return any(item.is_loopback or item.is_unspecified or str(item) in own for item in addresses)

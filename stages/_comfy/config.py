@@ -41,7 +41,7 @@ class ComfyConfig:
         timeout_s: seconds for a window once the server works on it.
         patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
         connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
-        free_after: ask the server to unload its models after each window (tracking needs the room).
+        sharing: those of the servers that work on our own GPU: their models leave it when ours are to work.
         max_pixels: width times height of the largest reference that is read.
     """
 
@@ -70,7 +70,7 @@ class ComfyConfig:
     connect_s: float = free(default=10.0)
     request_s: float = free(default=120.0)
     poll_s: float = free(default=1.0)
-    free_after: bool = free(default=False)
+    sharing: tuple[str, ...] = free(default=())
     max_pixels: int = free(default=DEFAULT_MAX_PIXELS)
 
     def __post_init__(self) -> None:

@@ -207,3 +207,17 @@ def _contexts(graph: Graph) -> list[str]:
     masked = [node for node in others if "control_masks" in graph[node]["inputs"]]
     rest = [node for node in others if node not in masked]
     return ([titled] if titled else []) + masked + rest
+
+
+def chosen_workflow(path: str | None, reference: str | None) -> Workflow:
+    """The workflow in the file, else the packaged one that fits; checked against whether a reference is given.
+
+    Raises:
+        InputError: when it is unusable, or takes a reference and gets none, or the other way round.
+    """
+    workflow = load_workflow(Path(path) if path else packaged_workflow("vace_reference" if reference else PACKAGED[0]))
+    if reference and workflow.points.reference is None:
+        raise InputError(f"--reference: {workflow.name} has no LoadImage that feeds reference_image: see workflows/")
+    if not reference and by_title(workflow.graph, REFERENCE) is not None:
+        raise InputError(f"--workflow {workflow.name} takes a reference image: give --reference IMAGE")
+    return workflow

@@ -4,6 +4,7 @@ rtmlib opens sessions with default options, prints to stdout, downloads what it 
 without a word. None of that happens here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,37 @@ class SessionOptions:
 
 
 class Session:
-    """An `onnxruntime.InferenceSession` with the methods rtmlib calls, whose failures are errors of one line."""
+    """An `onnxruntime.InferenceSession` with the methods rtmlib calls, whose failures are errors of one line.
 
-    def __init__(self, inner: Any, path: str) -> None:
-        self._inner = inner  # onnxruntime ships no types
+    Args:
+        make: opens the session; called again when it is needed after `leave_gpu`.
+        path: the model's file, for messages.
+        on_gpu: whether it takes memory there.
+    """
+
+    def __init__(self, make: Callable[[], Any], path: str, on_gpu: bool) -> None:
+        self._make = make
+        self._inner: Any = make()  # onnxruntime ships no types
         self._path = path
+        self._on_gpu = on_gpu
+
+    def leave_gpu(self) -> None:
+        """Close the session where it is on the GPU: its weights and its arena have no other way to leave."""
+        if self._on_gpu:
+            self._inner = None
+
+    def _session(self) -> Any:
+        if self._inner is None:
+            self._inner = self._make()
+        return self._inner
 
     def get_inputs(self) -> list[Any]:
         """The model's inputs: `name` and `shape` (names stand for free axes)."""
-        return list(self._inner.get_inputs())
+        return list(self._session().get_inputs())
 
     def get_outputs(self) -> list[Any]:
         """The model's outputs, likewise."""
-        return list(self._inner.get_outputs())
+        return list(self._session().get_outputs())
 
     def run(self, outputs: list[str] | None, feeds: dict[str, Array]) -> list[Array]:
         """The outputs of these names.
@@ -51,8 +70,9 @@ class Session:
         Raises:
             EnvironmentFault: when ONNX Runtime fails, above all for want of memory.
         """
+        session = self._session()
         try:
-            return list(self._inner.run(outputs, feeds))
+            return list(session.run(outputs, feeds))
         except _failures() as error:
             raise EnvironmentFault(
                 f"ONNX Runtime failed in {self._path}: {_first_line(error)}; free memory, or use --device cpu"
@@ -78,19 +98,23 @@ def open_session(path: str, options: SessionOptions) -> Session:
 
     if options.device == "cuda":
         _require_cuda(ort)
-    try:
-        inner = ort.InferenceSession(path, _session_options(ort, options.threads), providers=_providers(options))
-    except _failures() as error:
-        raise EnvironmentFault(
-            f"{path} is not a model that ONNX Runtime can open: {_first_line(error)}; "
-            "check it with `skate models verify`, fetch it again, or give another path"
-        ) from error
-    if options.device == "cuda" and inner.get_providers()[0] != "CUDAExecutionProvider":
-        raise EnvironmentFault(
-            f"--device cuda: ONNX Runtime fell back to {inner.get_providers()[0]} for {path}: "
-            "install the gpu extra and an NVIDIA driver for its CUDA version, or use --device cpu"
-        )
-    return Session(inner, path)
+
+    def make() -> Any:
+        try:
+            inner = ort.InferenceSession(path, _session_options(ort, options.threads), providers=_providers(options))
+        except _failures() as error:
+            raise EnvironmentFault(
+                f"{path} is not a model that ONNX Runtime can open: {_first_line(error)}; "
+                "check it with `skate models verify`, fetch it again, or give another path"
+            ) from error
+        if options.device == "cuda" and inner.get_providers()[0] != "CUDAExecutionProvider":
+            raise EnvironmentFault(
+                f"--device cuda: ONNX Runtime fell back to {inner.get_providers()[0]} for {path}: "
+                "install the gpu extra and an NVIDIA driver for its CUDA version, or use --device cpu"
+            )
+        return inner
+
+    return Session(make, path, on_gpu=options.device == "cuda")
 
 
 def _require_cuda(ort: Any) -> None:

@@ -104,17 +104,28 @@ class SamModel:
         return torch.autocast("cuda", dtype=torch.bfloat16)
 
     def to_cpu(self) -> None:
-        """Move the weights off the GPU, so that another stage has its memory. No-op on the CPU or before `load`."""
-        if self._predictor is not None and self.config.device == "cuda":
+        """Move the weights off the GPU, so that others have its memory, with what torch keeps for later use there."""
+        if self.config.device == "cuda" and "torch" in sys.modules:
             import torch
 
-            self._predictor.to("cpu")
+            if self._predictor is not None:
+                self._move("cpu")
             torch.cuda.empty_cache()
 
     def to_device(self) -> None:
         """Bring the weights back to where they work."""
         if self.predictor.device.type != self.config.device:
-            self._predictor.to(self.config.device)
+            self._move(self.config.device)
+
+    def _move(self, device: str) -> None:
+        """Move weights and the constants that sam2 keeps beside them, which `to` does not know (about 90 MB)."""
+        self._predictor.to(device)
+        for module in self._predictor.modules():
+            cache = vars(module).get("cache")  # PositionEmbeddingSine's, by size
+            if isinstance(cache, dict):
+                module.cache = {size: positions.to(device) for size, positions in cache.items()}
+            if "freqs_cis" in vars(module):  # RoPEAttention's
+                module.freqs_cis = module.freqs_cis.to(device)
 
     def close(self) -> None:
         """Let the weights go."""

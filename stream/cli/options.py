@@ -237,6 +237,14 @@ INPUT_OPTIONS = [
     *DECODE_LIMITS,
 ]
 
+SHARE_GPU = option(
+    "generation",
+    "--share-gpu",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    help="By turns with ComfyUI; auto: where it is on this machine.",
+)
+
 GENERATION_OPTIONS = [
     option("generation", "--prompt", "text", default="", show_default=False, help="What person and object become."),
     option("generation", "--negative", default="", show_default=False, help="What to avoid."),
@@ -248,6 +256,7 @@ GENERATION_OPTIONS = [
         help="[default: comfyui with --server, else preview]",
     ),
     option("generation", "--server", multiple=True, metavar="HOST:PORT", help="ComfyUI server; repeatable."),
+    SHARE_GPU,
     option(
         "generation",
         "--workflow",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from stream.cli.options import (
     GATE_OPTIONS,
@@ -18,6 +19,7 @@ from stream.cli.options import (
     OUTPUT_OPTIONS,
     OVERWRITE,
     PROMPT_OPTIONS,
+    SHARE_GPU,
     GroupedCommand,
     option,
     stack,
@@ -87,9 +89,11 @@ def extract_command(video: str, **options: Any) -> int:
 
 @click.command("resume", cls=GroupedCommand)
 @click.argument("run", type=click.Path(file_okay=False))
-@stack([option("limits", "--timeout", type=float, help="Seconds for one generated window."), JSON])
-def resume_command(run: str, timeout: float | None, as_json: bool) -> int:
+@stack([option("limits", "--timeout", type=float, help="Seconds for one generated window."), SHARE_GPU, JSON])
+def resume_command(run: str, as_json: bool, **options: Any) -> int:
     """Continue the interrupted run in RUN; on a finished one, print its result again."""
     from stream.run.lifecycle import resume
 
-    return report_end(resume(Path(run), as_json, {} if timeout is None else {"timeout": timeout}), as_json)
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if source(name) is ParameterSource.COMMANDLINE}
+    return report_end(resume(Path(run), as_json, given), as_json)

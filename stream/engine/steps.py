@@ -76,7 +76,7 @@ class Steps:
         """
         Args:
             run: the locked run directory. stages: in order, closed. source: of frames dropped from the store.
-            courtesy: whether the other models leave the GPU before a window is generated on it.
+            courtesy: whether ours and a server's models have the GPU by turns.
             opened: the same stages, some of them open; closed by whoever opened them.
         """
         self.run = run
@@ -84,6 +84,7 @@ class Steps:
         self.stages = self._opened.stages
         self.source = source
         self._courtesy = courtesy
+        self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()
         self._standing: dict[str, int] = {}  # stage name -> the window its state stands before
         self._exit = ExitStack()
@@ -107,13 +108,12 @@ class Steps:
                 arrays, and what is final.
             anew: do it as configured, even where it was committed otherwise.
         """
+        self.make_way(stage)
         self.make_ready(stage, window.index)
         committed = self.run.log.get(stage.name, window.index)
         if committed is not None and not anew:  # a repair: the same once more
             stage.repeat(committed["info"])
         inputs = self.inputs(stage, window, fresh)
-        if stage.name == "generate":
-            self.make_way()
         started = time.perf_counter()
         output = stage.process(window, inputs)
         seconds = time.perf_counter() - started
@@ -123,11 +123,14 @@ class Steps:
                 fresh[name] = values
         return Done(written_span(stage, window), output, seconds)
 
-    def make_way(self) -> None:
-        """A window is about to be generated: under `courtesy` the models leave the GPU."""
-        if self._courtesy:
-            for stage in self.stages.values():
-                stage.leave_gpu()
+    def make_way(self, stage: Stage) -> None:
+        """The stage is about to work: under `courtesy` the other side's models leave the GPU where it needs that."""
+        if not self._courtesy or stage.gpu in (None, self._turn):
+            return
+        for other in self.stages.values():
+            if other.gpu not in (None, stage.gpu):
+                other.leave_gpu()
+        self._turn = stage.gpu
 
     def hold(self, stage: Stage, window: Window, output: Output) -> None:
         """Keep what the stage wrote and committed of the window's new frames in memory, for the stages behind it."""

@@ -12,7 +12,7 @@ from stages.device import use_device
 from stages.models.registry import Kind, Resolved, resolve
 from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
-from storage.errors import EnvironmentFault
+from storage.errors import EnvironmentFault, UsageError
 from storage.rundir import Manifest
 from stream.options.config import RunConfig
 from stream.progress.events import Reporter
@@ -137,7 +137,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
         pose_style=config.pose_style,
         pose_pictures=pictures,
         timeout_s=config.timeout,
-        free_after=config.shares_gpu,
+        sharing=config.sharing,
         max_pixels=config.max_pixels,
     )
 
@@ -150,6 +150,11 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
     from stages.track import TrackConfig, TrackStage
 
     use_device(config.device)
+    if config.sam_compile and config.shares_gpu:
+        raise UsageError(
+            f"--sam-compile: what it compiles stays at fixed addresses of the GPU (CUDA graphs) and cannot leave it "
+            f"for ComfyUI at {', '.join(config.sharing)}: leave it out, or give --share-gpu no"
+        )
     sam = SamModel(sam_config(config, models))
     decode = DecodeStage(decode_config(config))
     if config.chain == "given":

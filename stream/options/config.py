@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages._comfy.address import on_this_machine, parse_server
 from stages._region import DILATE, check_region
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from storage.errors import UsageError
@@ -91,6 +92,7 @@ class RunConfig:
     retries: int = free(default=0)
     vram: int | None = free(default=None)
     ram: int | None = free(default=None)
+    share_gpu: str = free(default="auto")  # or "yes", "no"
     keep: str = free(default="none")
     comparison: bool = free(default=False)
 
@@ -122,9 +124,16 @@ class RunConfig:
         return CHAIN if self.generates else CHAIN[: CHAIN.index("generate")]
 
     @property
+    def sharing(self) -> tuple[str, ...]:
+        """The servers whose models have our GPU by turns with ours (`--share-gpu`); with auto those on this machine."""
+        if self.generator != "comfyui" or self.device != "cuda" or not self.generates or self.share_gpu == "no":
+            return ()
+        return tuple(text for text in self.server if self.share_gpu == "yes" or on_this_machine(parse_server(text)))
+
+    @property
     def shares_gpu(self) -> bool:
-        """Whether our models and the server's make room for each other: both on the GPU, under a budget (`--vram`)."""
-        return self.generator == "comfyui" and self.device == "cuda" and self.vram is not None
+        """Whether our models and a server's make room for each other."""
+        return bool(self.sharing)
 
     @property
     def generates(self) -> bool:

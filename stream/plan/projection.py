@@ -49,6 +49,7 @@ class Plan:
         models: by kind, as named. device: of all models. generator: its name, None when nothing is generated.
         ram, vram: peaks. disk_working: freed at the end. disk_kept: what stays. disk_present: of it, already written.
         ram_limit, vram_limit, disk_free: what there is. limits: the options that set them, by name.
+        by_turns: whether the VRAM is ours and a server's by turns; then neither is counted beside the other.
         seconds: that earlier runs on this machine suggest, None where a stage was never timed here.
         out: the run directory. keep: what the store keeps.
     """
@@ -71,6 +72,7 @@ class Plan:
     ram_limit: int
     vram_limit: int | None
     disk_free: int
+    by_turns: bool
     limits: frozenset[str]
     seconds: float | None
     out: Path
@@ -90,6 +92,7 @@ class Plan:
             made = f"; {self.generator} generates {'x'.join(map(str, self.generated_size))}"
         kept = "unknown" if self.disk_kept is None else format_size(self.disk_kept)
         vram = f", VRAM {_of(self.vram.total, self.vram_limit)}" if self.vram_limit is not None else ""
+        vram += ", by turns with ComfyUI" if self.by_turns else ""
         time = "not known: nothing was timed on this machine yet"
         if self.seconds is not None:
             time = f"about {duration_text(self.seconds)}, going by earlier runs on this machine"
@@ -122,6 +125,7 @@ class Plan:
             raise EnvironmentFault(
                 f"this run needs about {format_size(self.vram.total)} of VRAM ({self.vram.most} most of all), "
                 f"over {limit}: {_smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
+                + ("" if self.by_turns or self.generator != "comfyui" else ", or --share-gpu yes where ComfyUI has it")
             )
         if self.disk_needed > self.disk_free:
             claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"
@@ -167,6 +171,10 @@ def announce_plan(
     """
     if log.finished is not None:
         return
+    if config.shares_gpu:  # what its models hold, from earlier work or before an interruption, is ours in our turn
+        for stage in stages:
+            if stage.gpu == "server":
+                stage.leave_gpu()
     plan = make_plan(config, models, manifest, stages, out, read_calibration(), log)
     note(plan.text())
     for hint in (mini_hint(config), no_person_hint(config), *past_end_hints(config, plan.frames)):
@@ -198,6 +206,8 @@ def make_plan(
     log = read_log(out) if log is None else log
     working, kept = disk_bytes(config, models, width, height, frames)
     done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
+    ram = config.ram or available_ram_bytes()
+    vram = vram_limit(config)
     return Plan(
         frames=frames,
         windows=None if frames is None else config.plan.count(frames),
@@ -214,10 +224,13 @@ def make_plan(
         disk_working=working,
         disk_kept=kept,
         disk_present=0 if not frames or kept is None else kept * min(done, frames) // frames,
-        ram_limit=config.ram or available_ram_bytes(),
-        vram_limit=(config.vram or free_vram_bytes()) if config.device == "cuda" else None,
+        ram_limit=ram,
+        vram_limit=vram,
         disk_free=free_disk_bytes(out),
-        limits=frozenset(f"--{name}" for name in ("ram", "vram") if getattr(config, name) is not None),
+        by_turns=config.shares_gpu,
+        limits=frozenset(
+            f"--{name}" for name, limit in (("ram", ram), ("vram", vram)) if getattr(config, name) == limit is not None
+        ),
         seconds=expected_seconds(calibration, config, manifest, frames),
         out=out,
         keep=config.keep,
@@ -304,6 +317,14 @@ def available_ram_bytes() -> int:
     if most.is_file() and used.is_file() and most.read_text().strip() != "max":
         free = min(free, max(0, int(most.read_text()) - int(used.read_text())))
     return own + free
+
+
+def vram_limit(config: RunConfig) -> int | None:
+    """VRAM that this process may take: what is free, at most `--vram`; None where it takes none."""
+    if config.device != "cuda":
+        return None
+    free = free_vram_bytes()
+    return min(free, config.vram or free)
 
 
 def free_vram_bytes() -> int:

@@ -180,7 +180,7 @@ class ClosedLoop:
         self._steps.rewind(generator, window.index)
         fresh: dict[str, Array] = {}
         inputs = self._steps.inputs(generator, window, fresh)
-        self._steps.make_way()
+        self._steps.make_way(generator)
         output = generator.generate(window, inputs, settings.attempt, settings.dilate, settings.strength)
         info = {**output.info, **vars(settings)}
         done = {"generate": Done(written_span(generator, window), Output(output.arrays, info), 0.0)}
@@ -188,6 +188,7 @@ class ClosedLoop:
         fresh.update(output.arrays)
         infos = {"generate": info}
         for stage in self._judges(folder):
+            self._steps.make_way(stage)
             with stage:
                 self._steps.restore(stage, window.index)
                 given = self._steps.inputs(stage, window, fresh, infos)

@@ -79,7 +79,8 @@ def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
 
 def _memory(error: BaseException, out: Path) -> EnvironmentFault:
     what = " ".join(str(error).split())[:120] or type(error).__name__
+    shared = ", or give --share-gpu yes where ComfyUI works on the same card" if "CUDA" in what else ""
     return EnvironmentFault(
-        f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model; "
+        f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model{shared}; "
         f"what is committed is kept, `skate resume {out}` continues"
     )

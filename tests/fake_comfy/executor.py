@@ -53,7 +53,9 @@ class Executor:
         self._pending: deque[Item] = deque()
         self._running: Item | None = None
         self._interrupted = False
-        self._reset = False
+        self.executed: list[str] = []  # classes of nodes, as they were run (not from the cache)
+        self.loaded = True  # models on its GPU: from earlier work
+        self._unload = self._reset = False
         self._stopped = False
         self._count = 0
         self._changed = threading.Condition(threading.RLock())
@@ -95,22 +97,24 @@ class Executor:
             if self._running is not None and prompt_id in (None, self._running.prompt_id):
                 self._interrupted = True
 
-    def free(self) -> None:
-        """Drop models and cache between prompts."""
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        """Drop the models between prompts; the cache too, where memory is to be freed."""
         with self._changed:
-            self._reset = True
+            self._unload |= unload_models or free_memory
+            self._reset |= free_memory
             self._changed.notify_all()
 
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._pending and not self._reset and not self._stopped:
+                while not self._pending and not self._unload and not self._stopped:
                     self._changed.wait()
                 if self._stopped:
                     return
                 if self._reset:
                     self.interpreter.reset()
-                    self._reset = False
+                if self._unload:
+                    self.loaded = self._unload = self._reset = False
                 if not self._pending:
                     continue
                 item = self._running = self._pending.popleft()
@@ -185,6 +189,8 @@ class Executor:
         return {node_id: interpreter.ui[node_id] for node_id in item.outputs}
 
     def _before(self, name: str, fault: str | None) -> None:
+        self.executed.append(name)
+        self.loaded |= name == "KSampler"
         if name == "KSampler" and fault == "out_of_memory":
             error: Exception = RuntimeError("Allocation on device 0 would exceed allowed memory. (out of memory)")
             error.kind = "torch.OutOfMemoryError"  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 VERSIONS = {"old": "0.3.40", "measured": "0.3.64", "newer": "0.45.2"}
 ERAS = tuple(VERSIONS)
 DEFAULT_ERA = "measured"
+HELD_BYTES = 2**30  # by its models on its GPU
 
 
 class FakeComfy:
@@ -58,7 +59,7 @@ class FakeComfy:
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.seen: list[str] = []  # "METHOD path" of every request
         self.prompts: list[Json] = []  # every graph that was queued
-        self.freed = 0
+        self.freed: list[Json] = []  # the body of every /free
         self.away_until = 0.0  # monotonic: connections are cut until then
         self.address = ""
         self._loop = asyncio.new_event_loop()
@@ -198,8 +199,9 @@ class FakeComfy:
         return web.json_response({"supports_preview_metadata": True, "max_upload_size": self.upload_limit})
 
     async def _system_stats(self, request: web.Request) -> web.Response:
-        device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 * 2**30, "vram_free": 6 * 2**30}
-        device |= {"torch_vram_total": 2**30, "torch_vram_free": 2**28}
+        held = HELD_BYTES if self.executor.loaded else 0
+        device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 * 2**30, "vram_free": 7 * 2**30 - held}
+        device |= {"torch_vram_total": held, "torch_vram_free": held // 4}
         return web.json_response({"system": {"comfyui_version": VERSIONS[self.era]}, "devices": [device]})
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -267,6 +269,7 @@ class FakeComfy:
         return web.Response()
 
     async def _free(self, request: web.Request) -> web.Response:
-        self.freed += 1
-        self.executor.free()
+        body = await request.json()
+        self.freed.append(body)
+        self.executor.free(body.get("unload_models", False), body.get("free_memory", False))
         return web.Response()
