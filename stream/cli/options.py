@@ -242,7 +242,7 @@ SHARE_GPU = option(
     "--share-gpu",
     type=click.Choice(["auto", "yes", "no"]),
     default="auto",
-    help="By turns with ComfyUI; auto: where it is on this machine.",
+    help="By turns with ComfyUI; auto: one on this machine.",
 )
 
 GENERATION_OPTIONS = [
