@@ -90,7 +90,7 @@ class ComfyStage(Stage):
 
     @property
     def lookahead(self) -> int:
-        """How many windows may be begun with `prefetch`: one a server; none with `tail`, or where one shares our GPU."""
+        """How many windows may be begun with `prefetch`: one a server; none with `tail` or with a shared GPU."""
         alone = self.config.continuity == "blend" and not self.config.sharing
         return len(self.config.servers) if alone else 0
 

@@ -25,6 +25,7 @@ from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault, GeneratorError, UsageError
+from storage.log import CommitLog
 from storage.rundir import RunDirectory
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import build_stages
@@ -219,7 +220,7 @@ def announced(tmp_path: Path, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
     )  # fmt: skip
     stages = [Weighed("track", 100 * MB, 0, 600 * MB), ComfyStage(comfy_config(*config.server, sharing=config.sharing))]
     noted: list[str] = []
-    projection.announce_plan(config, models(), MANIFEST, stages, tmp_path / "RUN", noted.append)
+    projection.announce_plan(config, models(), MANIFEST, stages, tmp_path / "RUN", CommitLog([]), noted.append)
     return noted
 
 
