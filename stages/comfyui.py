@@ -18,16 +18,14 @@ import numpy as np
 from stages._comfy.address import parse_server
 from stages._comfy.blend_in import Look, blend_in, look
 from stages._comfy.client import ComfyClient
-from stages._comfy.colour import Correction
 from stages._comfy.condition import Conditioning, condition
 from stages._comfy.config import ComfyConfig, ComfyState, StepProgress
 from stages._comfy.continuity import window_seed
-from stages._comfy.errors import OutOfMemory
 from stages._comfy.inject import Values
 from stages._comfy.job import JobResult, WindowJob, run_job
 from stages._comfy.pool import ServerPool
 from stages._comfy.reference import read_reference, reference_png
-from stages._comfy.share import make_room
+from stages._comfy.share import make_room, naming_the_switch
 from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
 from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import Workflow, chosen_workflow
@@ -181,7 +179,7 @@ class ComfyStage(Stage):
         found = self._look(window, inputs, result.frames, allowed, inner, size)
         raw = blend_in(frames, result.frames[: len(frames)], allowed, inner, found.total)
         self._state = ComfyState.of(found.overlap)
-        return Output(arrays={"raw": raw}, info=facts | {"colour": _record(found)} | result.info)
+        return Output(arrays={"raw": raw}, info=facts | {"colour": found.record()} | result.info)
 
     def prefetch(
         self,
@@ -283,7 +281,8 @@ class ComfyStage(Stage):
                 if self._progress is not None:
                     self._progress(StepProgress(key.window, key.number, step, total, client.address.host))
 
-            return self._with_switch(client, lambda: run_job(client, job, steps))
+            with naming_the_switch(client.address, self.config.sharing):
+                return run_job(client, job, steps)
 
         return self._pool.run(work)
 
@@ -298,25 +297,10 @@ class ComfyStage(Stage):
             self._state.correction(),
         )
 
-    def _with_switch(self, client: ComfyClient, work: Callable[[], JobResult]) -> JobResult:
-        """Do `work`; where memory runs out, name what would make room, unless that is done."""
-        try:
-            return work()
-        except OutOfMemory as error:
-            if client.address in map(parse_server, self.config.sharing):
-                raise
-            raise OutOfMemory(
-                f"{error}, or give --share-gpu yes: where skate's models are on the same card, they leave it then"
-            ) from error
-
     def leave_gpu(self) -> None:
         """Have the servers that share our GPU unload their models. Works before `open` too."""
-        for address in map(parse_server, self.config.sharing):
-            client = ComfyClient(address, replace(self.config.timeouts(), patience=0.0), threading.Event())
-            try:
-                make_room(client)
-            finally:
-                client.close()
+        for server in self.config.sharing:
+            make_room(parse_server(server), self.config.timeouts())
 
     def interrupt(self) -> None:
         """Make every wait end with `Interrupted` and interrupt the servers' jobs. Safe from any thread and handler."""
@@ -353,13 +337,3 @@ class ComfyStage(Stage):
         held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
         one_frame = height * width * 60  # float32 work of feathering and compositing
         return window_frames * height * width * (3 + 3 + 3 + 4) + small * (4 * 3 + 4) + held + one_frame, 0
-
-
-def _record(found: Look) -> dict[str, Json]:
-    """The colour correction as it stands in the record."""
-    total: Correction = found.total
-    return {
-        "gain": [round(value, 4) for value in total.gain],
-        "shift": [round(value, 3) for value in total.shift],
-        "overlap_pixels": found.pixels,
-    }

@@ -8,7 +8,7 @@ import numpy as np
 from stages._comfy.colour import Correction, apply, corrected, match, statistics, then
 from stages._comfy.sizes import Size, resize_frames, resize_region
 from stages._region import composite, feather
-from stages.base import Array
+from stages.base import Array, Json
 
 MATCH_PIXELS = 64  # fewer pixels of the region in the overlap say nothing about its colour
 ANCHOR_STEP = 4  # every fourth frame, row and column are enough to see a shift of the whole picture
@@ -29,6 +29,14 @@ class Look:
     total: Correction
     overlap: Correction
     pixels: int
+
+    def record(self) -> dict[str, Json]:
+        """As it stands in the record."""
+        return {
+            "gain": [round(value, 4) for value in self.total.gain],
+            "shift": [round(value, 3) for value in self.total.shift],
+            "overlap_pixels": self.pixels,
+        }
 
 
 def anchor(generated: Array, source: Array, region: Array) -> Correction:

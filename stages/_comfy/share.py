@@ -1,9 +1,15 @@
 """One GPU for a server's models and ours, by turns: having the server leave it."""
 
 import logging
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
-from stages._comfy.client import ComfyClient, Json
+from stages._comfy.address import Address, parse_server
+from stages._comfy.client import ComfyClient, Json, Timeouts
+from stages._comfy.errors import OutOfMemory
 from storage.errors import GeneratorError
 
 logger = logging.getLogger("skate.comfyui")
@@ -13,23 +19,26 @@ UNLOAD_SECONDS = 10.0  # longest wait for it; a server that works on somebody's 
 LOOK_SECONDS = 0.1
 
 
-def make_room(client: ComfyClient) -> None:
+def make_room(address: Address, timeouts: Timeouts) -> None:
     """Have a server unload its models, and wait until its memory is free.
 
     What its nodes computed stays, above all the encoded prompt: reading the text encoder (6.7 GB) and running it anew
     in every window would cost more than the sampler on a small card. A server that does not answer, or does not know
     how, is passed over with a warning: it may hold nothing, and where it does, the memory that lacks says so.
     """
+    client = ComfyClient(address, replace(timeouts, patience=0.0), threading.Event())
     try:
         client.free()
         deadline = time.monotonic() + UNLOAD_SECONDS
         while held_bytes(client.system_stats()) > LITTLE_BYTES:
             if time.monotonic() > deadline:
-                logger.warning("ComfyUI at %s holds on to its models: does it work for others?", client.address.host)
+                logger.warning("ComfyUI at %s holds on to its models: does it work for others?", address.host)
                 return
             client.sleep(LOOK_SECONDS)
     except GeneratorError as error:
-        logger.warning("ComfyUI at %s was not made to unload its models: %s", client.address.host, error)
+        logger.warning("ComfyUI at %s was not made to unload its models: %s", address.host, error)
+    finally:
+        client.close()
 
 
 def held_bytes(stats: dict[str, Json]) -> int:
@@ -37,3 +46,16 @@ def held_bytes(stats: dict[str, Json]) -> int:
     found = stats.get("devices")
     devices = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     return sum(int(value) for item in devices if isinstance(value := item.get("torch_vram_total"), int | float))
+
+
+@contextmanager
+def naming_the_switch(address: Address, sharing: Sequence[str]) -> Iterator[None]:
+    """Where memory runs out on a server that does not share our GPU, name the option that would make room there."""
+    try:
+        yield
+    except OutOfMemory as error:
+        if address in map(parse_server, sharing):
+            raise
+        raise OutOfMemory(
+            f"{error}, or give --share-gpu yes: where skate's models are on the same card, they leave it then"
+        ) from error
