@@ -27,7 +27,6 @@ class Clip:
         rotation: counter-clockwise degrees in the display matrix.
         mirror: whether the display matrix mirrors left and right too.
         tags: matrix, range, primaries, transfer (ITU-T H.273; range 1 limited, 2 full).
-        interlaced: flagged as interlaced.
         key_every: distance of key frames.
         b_frames: how many at most between two others.
         aspect: of a coded pixel.
@@ -46,7 +45,6 @@ class Clip:
     rotation: int = 0
     mirror: bool = False
     tags: tuple[int, int, int, int] = (2, 0, 2, 2)
-    interlaced: bool = False
     key_every: int = 12
     b_frames: int = 2
     aspect: tuple[int, int] = (1, 1)
@@ -125,12 +123,6 @@ def make_changing_size(path: Path, frames: int = 12) -> Path:
     ]
     path.write_bytes(b"".join(half.read_bytes() for half in halves))
     return path
-
-
-def make_interlaced(path: Path) -> Path:
-    """A video coded as interlaced, top field first."""
-    clip = Clip(options={"flags": "+ildct+ilme", "x264-params": "tff=1"}, b_frames=0)
-    return make(path, clip)
 
 
 def make_truncated(path: Path, kept: float, clip: Clip = DEFAULT) -> Path:

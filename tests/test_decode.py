@@ -121,8 +121,7 @@ def test_colours_that_would_be_misread_are_refused(tmp_path: Path, tags: tuple[i
     assert word in refusal(path, hdr="refuse")
 
 
-def test_interlaced_audio_only_and_changing_size_are_refused(tmp_path: Path) -> None:
-    assert "bwdif" in refusal(_clips.make_interlaced(tmp_path / "interlaced.mp4"))
+def test_audio_only_and_changing_size_are_refused(tmp_path: Path) -> None:
     assert "audio" in refusal(_clips.make_audio_only(tmp_path / "sound.mp4"))
     assert "64x48" in refusal(_clips.make_changing_size(tmp_path / "size.h264"))
 

@@ -33,11 +33,13 @@ class RawFrame:
         picture: the decoded picture; for a damaged or missing one the last good one.
         pts: its presentation stamp in ticks of the stream, None when the file has none.
         concealed: whether the picture stands in for a damaged or missing one.
+        deinterlaced: whether the picture was interlaced (`stages/_video/deinterlace.py`).
     """
 
     picture: av.VideoFrame
     pts: int | None
     concealed: bool = False
+    deinterlaced: bool = False
 
 
 class VideoReader:

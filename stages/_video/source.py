@@ -1,7 +1,7 @@
 """The frames of a video, checked, timed and upright, from the start or from any frame met before."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -9,6 +9,7 @@ from av.error import FFmpegError
 
 from stages._video.clock import Clock
 from stages._video.colour import TONE_MAPPED, ColourTags, check_colour, check_same_transfer, tags_of, take_container_hdr
+from stages._video.deinterlace import deinterlaced
 from stages._video.digest import frame_digest
 from stages._video.limits import VideoLimits
 from stages._video.orient import Orientation, orientation_of
@@ -38,6 +39,7 @@ class VideoProperties:
         claimed_frames: or None.
         claimed_seconds: or None.
         tone_map: what HDR is turned to SDR from, empty for SDR; the colour tags are then those after it.
+        deinterlaced: whether the first frame was interlaced.
     """
 
     width: int
@@ -56,6 +58,7 @@ class VideoProperties:
     claimed_frames: int | None
     claimed_seconds: float | None
     tone_map: str = ""
+    deinterlaced: bool = False
 
     @property
     def colour(self) -> ColourTags:
@@ -127,6 +130,7 @@ class VideoSource:
         self._held: SourceFrame | None = None
         self._shape: tuple[int, int, Orientation] | None = None
         self._tone_map: ToneMap | None = None  # of the whole file, by its first frame
+        self._deinterlaces = False  # whether an interlaced frame was met
         self._given_seconds = -1.0
         self._stamp = _stamp(path)
         self._frames = self._from_start(careful=False)
@@ -142,7 +146,7 @@ class VideoSource:
         self._held = next(self._frames, None)
         if self._held is None or self._reader is None:
             raise InputError(f"{self.path}: not one frame can be decoded: fetch or export it again")
-        return _properties(self._reader, self._held)
+        return replace(_properties(self._reader, self._held), deinterlaced=self._deinterlaces)
 
     @property
     def repaired_times(self) -> int:
@@ -191,10 +195,11 @@ class VideoSource:
         reader = self._open(careful=False)
         self._clock.first_pts = self._first_pts
         try:
-            reader.seek(self._clock.pts_of(seconds))
+            # An interlaced frame needs the one before it.
+            reader.seek(self._clock.pts_of(seconds) - self._deinterlaces)
         except SuspectedDamage:
             return False
-        self._frames = self._checked(reader)
+        self._frames = self._checked(reader, from_start=False)
         return True
 
     def seek_known(self, known: Sequence[KnownFrame]) -> SourceFrame | None:
@@ -246,8 +251,9 @@ class VideoSource:
         self._clock = Clock(self.path, reader.time_base, float(1 / reader.claimed_rate), self.limits.max_gap_seconds)
         return reader
 
-    def _checked(self, reader: VideoReader) -> Iterator[SourceFrame]:
-        for raw in reader.frames():
+    def _checked(self, reader: VideoReader, from_start: bool = True) -> Iterator[SourceFrame]:
+        for raw in deinterlaced(reader.frames(), from_start):
+            self._deinterlaces = self._deinterlaces or raw.deinterlaced
             take_container_hdr(raw.picture, reader.container_tags)
             orientation = self._check(raw.picture)
             seconds = self._clock.seconds(raw.pts)
@@ -267,11 +273,6 @@ class VideoSource:
     def _check(self, picture: av.VideoFrame) -> Orientation:
         """Refuse what would be misread; gives the frame's orientation."""
         self.limits.check_size(self.path, picture.width, picture.height)
-        if picture.interlaced_frame:
-            raise InputError(
-                f"{self.path}: is interlaced: deinterlace it first "
-                "(ffmpeg -i IN -vf bwdif=mode=send_frame -c:v libx264 -crf 12 OUT.mp4)"
-            )
         check_colour(self.path, picture, self.limits.hdr)
         shape = (picture.width, picture.height, orientation_of(self.path, picture))
         if self._shape is None:
