@@ -49,10 +49,10 @@ def test_no_command_shows_the_help(words: list[str]) -> None:
 
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_every_help_fits_a_screen(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A screen: 120 columns, 62 lines; one line an option."""
+    """A screen: 120 columns, 66 lines; one line an option."""
     monkeypatch.setenv("COLUMNS", "120")
     lines = invoke([command, "--help"]).out.splitlines()
-    assert len(lines) <= 62 and max(map(len, lines)) <= 120
+    assert len(lines) <= 66 and max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
