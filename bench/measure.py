@@ -28,7 +28,7 @@ from storage.spans import Span
 from stream.demo import DemoConfig
 from stream.demo.job import demo_config
 from stream.options.config import RunConfig
-from stream.options.settings import config_from_options, local_video
+from stream.options.settings import config_from_options, fetch_limits, local_video
 from stream.options.versions import versions
 from stream.progress.events import make_reporter
 from stream.run.lifecycle import start
@@ -118,7 +118,8 @@ def _config(clip: BenchClip, run: Path, options: dict[str, Any]) -> RunConfig:
         return demo_config(demo, run, options)
     video = clip.video
     if clip.frames is not None:
-        video = str(cut_clip(Path(local_video(video, run)), clip.frames, run / "input" / f"first{clip.frames}.mp4"))
+        whole = Path(local_video(video, run, fetch_limits(dict(options))))
+        video = str(cut_clip(whole, clip.frames, run / "input" / f"first{clip.frames}.mp4"))
     return config_from_options(video, "run", options, run)
 
 

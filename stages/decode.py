@@ -13,7 +13,7 @@ import numpy as np
 from stages._video.buffers import FrameBuffers
 from stages._video.convert import FrameWriter
 from stages._video.digest import frame_digest
-from stages._video.fetch import fetch_video
+from stages._video.fetch import FetchLimits, fetch_video
 from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.resample import CHANGED, ClipFrame, clip_frames, read_again
 from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
@@ -21,7 +21,8 @@ from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.spans import Span
 
-__all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "VideoProperties", "fetch_video", "read_span"]
+__all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "FetchLimits", "VideoProperties"]
+__all__ += ["fetch_video", "read_span"]
 
 LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
 HELD_PICTURES = 32  # in the decoder and before conversion, at most

@@ -5,9 +5,13 @@ A message is one line: the thing, where, its value, and the remedy.
 
 
 class SkateError(Exception):
-    """Root of every error this tool raises on purpose. It is printed without a traceback."""
+    """Root of every error this tool raises on purpose. It is printed without a traceback.
 
-    exit_code = 1
+    Its own code is that of everything raised by mistake: a fault of the program (70, EX_SOFTWARE in BSD's sysexits.h).
+    1 is the gate's verdict alone.
+    """
+
+    exit_code = 70
 
 
 class UsageError(SkateError):

@@ -87,7 +87,18 @@ def hasten(patience: float) -> None:
 
 def comfy_case(case: Case) -> Case:
     """The same clip and models with the real generator; its servers are named at each start."""
-    more = ("--generator", "comfyui", "--steps", str(STEPS), "--size", "96x64", "--continuity", "tail")
+    more = (
+        "--generator",
+        "comfyui",
+        "--prompt",
+        "a robot",
+        "--steps",
+        str(STEPS),
+        "--size",
+        "96x64",
+        "--continuity",
+        "tail",
+    )
     return Case(case.video, (*case.options, *more))
 
 

@@ -236,7 +236,7 @@ def test_server_memory() -> None:
 
 def test_bench_asks_comfyui_what_it_holds(tmp_path: Path) -> None:
     with FakeComfy() as server:
-        done = bench(tmp_path, "--frames", "9", "--server", server.address, "--size", "160x96", "--timeout", "60")
+        done = bench(tmp_path, "--frames", "9", "--server", server.address, "--prompt", "x", "--size", "160x96")
         assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "bench.json").read_text())
     assert {row["stage"]: row for row in record["stages"]}["generate"]["compute_seconds"] > 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
 
+from stages._comfy.workflow import packaged_workflow
 from storage.rundir import read_manifest
 from stream.cli import _COMMANDS
 
@@ -94,6 +95,29 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
             for given in ("8³2x480", "832x4⁸0", "0x480", "832", f"{'9' * 10}x480")
         ],
         (["redo", "OUT", "--windows", "²"], 2, "--windows ²: give numbers"),
+        (["redo", "OUT", "--windows", "9" * 5000], 2, "give numbers with commas between"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--window", "100000000000000001"], 2, "is above 100001"),
+        *[
+            (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--ram", given], 2, f"'{given}' is not a size")
+            for given in ("1e999", "1e400GB", "1e300TB", "0.0000001")
+        ],
+        *[
+            (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", given], 2, "; give HOST:PORT")
+            for given in ("a b", "http://%zz", "http://.", "a" * 300, "[::1", "a\x1b[2Jb", "a..b")
+        ],
+        (["run", "http://[::1/x", "--out", "OUT", "--box", "1,2,9,9"], 2, "Invalid IPv6 URL"),
+        (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9"], 2, "without a word of what"),
+        (
+            ["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9", "--prompt", " "],
+            2,
+            "without a word of what to make: give --prompt TEXT",
+        ),
+        (
+            ["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9", "--workflow", "GGUF"],
+            2,
+            "without a word of what to make",
+        ),
+        (["models", "fetch", "small", "--mirror", "http://[::1"], 2, "Invalid IPv6 URL"),
         (["run", "nowhere.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "nowhere.mp4: no such video file"),
         (["run", "VIDEO", "--out", "OUT", "--object-mask", "no.png"], 3, "--object-mask no.png: no such file"),
         (["run", "ftp://host/a.mp4", "--out", "OUT", "--box", "1,2,9,9"], 3, "http"),
@@ -123,6 +147,7 @@ def test_mistakes_get_one_line_and_their_code(
     arguments: list[str], code: int, message: str, clip: Path, tmp_path: Path
 ) -> None:
     names = {"VIDEO": str(clip), "OUT": str(tmp_path / "out"), "OUT.png": str(tmp_path / "out.png")}
+    names["GGUF"] = str(packaged_workflow("vace_gguf"))
     result = invoke([names.get(word, word) for word in arguments])
     assert result.code == code, result.err
     assert message in result.err and len(result.err.strip().splitlines()) == 1

@@ -1,17 +1,19 @@
 """Hints before and after a run, and the lines at its end."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from _small_run import small_run
 
+from stages._comfy.workflow import load_workflow, own_text, packaged_workflow
 from stages.prompts import Correction, ObjectPrompt
 from stream.demo import DemoConfig
 from stream.demo.job import clip_name
 from stream.options.config import RunConfig
-from stream.plan.hints import mini_hint, past_end_hints
+from stream.plan.hints import distilled_hints, mini_hint, past_end_hints
 from stream.report.closing import closing_hint
 
 MINI = RunConfig(ObjectPrompt(box=(1, 2, 3, 4)), video="/a/clip.mp4", sam="mini", pose="mini", detector="mini")
@@ -37,6 +39,40 @@ def test_prompts_past_the_end_that_the_header_claims() -> None:
     )
     assert [hint.split()[1:3] for hint in past_end_hints(config, 20)] == [["--prompt-frame", "20"], ["--correct", "30"]]
     assert past_end_hints(config, 31) == [] == past_end_hints(config, None)
+
+
+def workflow_with(tmp_path: Path, text: object, lora: str | None = None) -> str:
+    """The packaged graph with another positive text, and with a loader of LoRAs."""
+    path = packaged_workflow("vace_template")
+    graph = json.loads(path.read_text())
+    node = load_workflow(path).points.prompt
+    assert node is not None
+    graph[node]["inputs"]["text"] = text
+    if lora is not None:
+        graph["lora"] = {"class_type": lora, "inputs": {"lora_name": "causvid.safetensors"}}
+    (tmp_path / "own.json").write_text(json.dumps(graph))
+    return str(tmp_path / "own.json")
+
+
+@pytest.mark.parametrize(("steps", "cfg"), [(9, None), (None, 1.0), (4, 1.0)])
+def test_few_steps_without_a_lora(steps: int | None, cfg: float | None, tmp_path: Path) -> None:
+    config = dataclasses.replace(MINI, generator="comfyui", text="x", steps=steps, cfg=cfg)
+    (hint,) = distilled_hints(config)
+    for value, option in ((steps, "--steps 4" if steps == 4 else "--steps 9"), (cfg, "--cfg 1")):
+        assert (option in hint) == (value is not None)
+    assert "loads no LoRA" in hint
+    for loader in ("LoraLoaderModelOnly", "Power Lora Loader (rgthree)", "WanVideoLoraSelect"):
+        assert distilled_hints(dataclasses.replace(config, workflow=workflow_with(tmp_path, "x", loader))) == []
+    assert distilled_hints(dataclasses.replace(config, workflow=workflow_with(tmp_path, "x"))) == [hint]
+    assert distilled_hints(dataclasses.replace(config, generator="preview")) == []
+    assert distilled_hints(dataclasses.replace(config, steps=10, cfg=1.5)) == []
+
+
+def test_text_that_is_a_workflows_own(tmp_path: Path) -> None:
+    texts = {"a samurai": True, "": False, "a skater riding a skateboard, natural light, sharp, detailed": False}
+    for text, own in texts.items():
+        assert own_text(load_workflow(Path(workflow_with(tmp_path, text)))) == own
+    assert own_text(load_workflow(Path(workflow_with(tmp_path, ["6", 0])))), "another node makes it"
 
 
 def test_the_end_of_a_run_tells_where_everything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

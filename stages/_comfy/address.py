@@ -3,8 +3,8 @@
 import ipaddress
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from stages._address import split_address
 from storage.errors import UsageError
 
 DEFAULT_PORT = 8188  # ComfyUI's own default (comfy/cli_args.py)
@@ -36,8 +36,8 @@ def parse_server(text: str) -> Address:
         UsageError: when no host can be read from it, or the port is no port.
     """
     value = text.strip()
-    parts = urlsplit(value if "://" in value else f"http://{value}")
     try:
+        parts = split_address(value if "://" in value else f"http://{value}")
         port = parts.port
     except ValueError as error:
         raise UsageError(f"--server {text!r}: {error}; give HOST:PORT, e.g. 127.0.0.1:{DEFAULT_PORT}") from error

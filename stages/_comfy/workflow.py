@@ -57,6 +57,24 @@ class Workflow:
         return copy.deepcopy(self.graph)
 
 
+def own_text(workflow: Workflow) -> bool:
+    """Whether a workflow says itself what to make: its positive text is neither empty nor the packaged graphs'.
+
+    Text that another node makes, or that stands in a node that is not known, is its own.
+    """
+    if workflow.points.prompt is None:
+        return True
+    text = workflow.graph[workflow.points.prompt]["inputs"].get("text")
+    packaged = load_workflow(packaged_workflow("vace_template"))
+    assert packaged.points.prompt is not None
+    return text not in ("", None, packaged.graph[packaged.points.prompt]["inputs"]["text"])
+
+
+def loads_lora(workflow: Workflow) -> bool:
+    """Whether any node of it loads a LoRA, of whatever package the node is."""
+    return any("lora" in node["class_type"].lower() for node in workflow.graph.values())
+
+
 def packaged_workflow(name: str) -> Path:
     """The file of a workflow that comes with this program, in an installed package or in the source tree."""
     here = Path(__file__).resolve().parent.parent

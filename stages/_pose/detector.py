@@ -3,6 +3,7 @@
 Imports rtmlib: import this module only where a model is opened.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages._pose.session import Session
 from stages.base import Array
 from storage.errors import EnvironmentFault
 
+GREY = 114  # with which YOLOX's letterbox pads
 PERSON = 0  # index of the class "person" in COCO
 DEFAULT_SIDE = 640  # input side of YOLOX-m and larger, where the model leaves it open
 STRIDES = (8, 16, 32)  # of the grids whose cells are the rows of the raw layout
@@ -60,10 +62,20 @@ class PersonDetector(YOLOX):  # type: ignore[misc]  # rtmlib has no types
         Returns:
             [n, 4] float32: x1, y1, x2, y2 in pixels of the frame; n may be 0.
         """
-        letterboxed, ratio = self.preprocess(frame)
+        letterboxed, ratio = self.preprocess(self._wide_enough(frame))
         # Resizing works a channel at a time and pads with grey: reversing after it feeds the model BGR all the same.
         outputs = self.inference(letterboxed[..., ::-1])
         return self.person_boxes(outputs, ratio)
+
+    def _wide_enough(self, frame: Array) -> Array:
+        """The frame, with grey at its right or bottom where it is so narrow that letterboxing would leave no pixel."""
+        sides = frame.shape[:2]
+        least = math.ceil(max(side / room for side, room in zip(sides, self.model_input_size, strict=True))) + 1
+        lacking = [max(0, least - side) for side in sides]
+        if not any(lacking):
+            return frame
+        padded: Array = np.pad(frame, ((0, lacking[0]), (0, lacking[1]), (0, 0)), constant_values=GREY)
+        return padded
 
     def person_boxes(self, outputs: list[Array], ratio: float) -> Array:
         """Boxes from the model's outputs, `[n, 4]` float32 in pixels of the frame.

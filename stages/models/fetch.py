@@ -16,6 +16,7 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from stages._address import split_address
 from stages.models.archive import MAX_BYTES, UnusableArchive, take_member
 from stages.models.registry import expected_sha256, models_folder, path_of, recorded_path
 from stages.models.table import ModelFile
@@ -100,7 +101,10 @@ def address(url: str, mirror: str | None) -> str:
     """
     if mirror is None:
         return url
-    parts = urlsplit(mirror)
+    try:
+        parts = split_address(mirror)
+    except ValueError as error:
+        raise UsageError(f"--mirror {mirror!r}: {error}; give the http(s) address of a folder") from error
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UsageError(f"--mirror {mirror} is no http:// or https:// address of a folder")
     return f"{mirror.rstrip('/')}/{url.rpartition('/')[2]}"

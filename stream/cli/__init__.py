@@ -2,16 +2,16 @@
 
 import difflib
 import importlib
-import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
-from storage.errors import Interrupted, SkateError
+from stream.cli.ending import ended, leave_at_once_when_interrupted
 from stream.engine.arenas import limit_arenas
 
 _COMMANDS = {
@@ -66,7 +66,8 @@ def cli() -> None:
     """Reskins a human-object interaction in a long clip, window by window, on this machine, and proves that the object
     kept its physical boundary.
 
-    Exit codes: 0 done, 1 gate failed, 2 usage, 3 input, 4 environment, 5 generator, 6 run directory, 130 interrupted.
+    Exit codes: 0 done, 1 gate failed, 2 usage, 3 input, 4 environment, 5 generator, 6 run directory, 70 a fault of
+    this program, 130 interrupted.
     """
 
 
@@ -80,34 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: exit code 130, whatever is going on
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_run(given, as_json="--json" in given))
-
-
-def _run(arguments: list[str], as_json: bool) -> int:
-    try:
-        code = cli.main(args=arguments, prog_name="skate", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except SkateError as error:
-        return _fail(error.exit_code, str(error), as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)  # `skate` alone: the help, as it is
-        return 2
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except click.ClickException as error:
-        hint = f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
-        return _fail(2, error.format_message() + hint, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail(Interrupted.exit_code, "interrupted: what is committed is kept, `skate resume` continues", as_json)
-    except BrokenPipeError:
-        # The reader of our output went away (`skate evaluate ... | head`): end as SIGPIPE would have ended us.
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
-        return 128 + 13
-
-
-def _fail(code: int, message: str, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps({"event": "error", "code": code, "message": message}), flush=True)
-    else:
-        print(f"skate: {message}", file=sys.stderr)
-    return code
+    code = ended(partial(cli.main, args=given, prog_name="skate", standalone_mode=False), "--json" in given)
+    if arguments is None:  # called as the command itself
+        leave_at_once_when_interrupted()
+    sys.exit(code)

@@ -8,6 +8,7 @@ import click
 from storage.errors import UsageError
 from stream.cli.options import (
     DECODE_LIMITS,
+    FETCH_OPTIONS,
     GATE_OPTIONS,
     GENERATION_OPTIONS,
     HDR,
@@ -39,7 +40,18 @@ _SCORING = MODEL_OPTIONS[:2]
 @click.command("generate", cls=GroupedCommand)
 @click.argument("source", metavar="RUN|VIDEO")
 @stack(
-    [OUT, *_GIVEN, HDR, *DECODE_LIMITS, *GENERATION_OPTIONS, *_SCORING, *GATE_OPTIONS, *LIMIT_OPTIONS, *OUTPUT_OPTIONS]
+    [
+        OUT,
+        *_GIVEN,
+        HDR,
+        *DECODE_LIMITS,
+        *FETCH_OPTIONS,
+        *GENERATION_OPTIONS,
+        *_SCORING,
+        *GATE_OPTIONS,
+        *LIMIT_OPTIONS,
+        *OUTPUT_OPTIONS,
+    ]
 )
 def generate_command(source: str, **options: Any) -> int:
     """Generate from tracking that is done.
@@ -80,6 +92,8 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
         for name, value in options.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
+    if set(chosen) & {"max_fetch", "fetch_timeout"}:
+        raise UsageError(f"--max-fetch and --fetch-timeout are for a VIDEO by address, {source} is a run directory")
     fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")

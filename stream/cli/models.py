@@ -83,15 +83,15 @@ def fetch_command(name: tuple[str, ...], everything: bool, mirror: str | None, a
     Proxies are taken from HTTPS_PROXY and HTTP_PROXY. Without a NAME nothing is fetched: the defaults are small,
     dwpose-l-384 and yolox-m.
     """
-    from stages.models.fetch import fetch
+    from stages.models.fetch import address, fetch
     from stages.models.registry import MODELS, named
 
     if everything == bool(name):
         raise UsageError("give the NAME of at least one model, or --all (`skate models list` shows them)")
     try:
         for model in MODELS if everything else named(name):
-            if not as_json and not model.packaged:
-                click.echo(f"{model.name}: {mirror or model.url}", err=True)
+            if not as_json and model.url is not None:
+                click.echo(f"{model.name}: {address(model.url, mirror)}", err=True)
             path, fetched = fetch(model, mirror=mirror)
             if as_json:
                 click.echo(json.dumps({"event": "fetched", "fetched": fetched, **_row(model)}))

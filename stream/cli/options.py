@@ -101,7 +101,7 @@ class _Numbers(click.ParamType[Any]):
 MOST_DIGITS = 9  # of a frame's index or a side: far above what there is, below what `int` refuses
 
 
-def _whole_number(text: str) -> int | None:
+def whole_number(text: str) -> int | None:
     """The number a text of decimal digits stands for, None where it is none (`isdigit` takes a superscript for one)."""
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
@@ -118,7 +118,7 @@ class _CorrectionType(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         first, colon, box = value.partition(":")
-        frame = _whole_number(first)
+        frame = whole_number(first)
         if not colon or frame is None:
             self.fail(f"'{value}' is not of the form {self.name}", param, ctx)
         return frame, BOX.convert(box, param, ctx)
@@ -136,7 +136,7 @@ class _SizeType(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         first, _, second = value.lower().partition("x")
-        width, height = _whole_number(first), _whole_number(second)
+        width, height = whole_number(first), whole_number(second)
         if not width or not height:
             self.fail(f"'{value}' is not of the form WxH, e.g. 832x480", param, ctx)
         return width, height
@@ -222,6 +222,11 @@ HDR = option(
     help="Clips in HLG or PQ: map them to BT.709, or refuse.",
 )
 
+FETCH_OPTIONS = [
+    option("input", "--max-fetch", type=BYTES, default="20GB", help="Of a VIDEO by address: at most so much."),
+    option("input", "--fetch-timeout", type=float, default=3600.0, help="And within so many seconds."),
+]
+
 INPUT_OPTIONS = [
     option("input", "--fps", type=float, help="Resample to this rate, frames/s.  [default: keep the times]"),
     option("input", "--correct", type=CORRECTION, multiple=True, help="Its box on a later frame; repeatable."),
@@ -235,6 +240,7 @@ INPUT_OPTIONS = [
     ),
     HDR,
     *DECODE_LIMITS,
+    *FETCH_OPTIONS,
 ]
 
 SHARE_GPU = option(

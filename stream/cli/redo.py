@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from storage.errors import UsageError
-from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.cli.options import JSON, GroupedCommand, option, stack, whole_number
 from stream.cli.run import report_end
 
 
@@ -36,10 +36,11 @@ def redo_command(run: str, windows: str | None, seed: int | None, text: str | No
         return _report_cancelled(run, cancel_redo(Path(run)), as_json)
     if windows is None:
         raise UsageError("give --windows K[,K], or --cancel")
-    numbers = windows.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise UsageError(f"--windows {windows}: give numbers with commas between, e.g. 3 or 3,4")
-    return report_end(redo(Path(run), sorted({int(number) for number in numbers}), seed, text, as_json), as_json)
+    numbers = {whole_number(number.strip()) for number in windows.split(",")}
+    if None in numbers:
+        raise UsageError(f"--windows {windows[:60]}: give numbers with commas between, e.g. 3 or 3,4")
+    chosen = sorted(number for number in numbers if number is not None)
+    return report_end(redo(Path(run), chosen, seed, text, as_json), as_json)
 
 
 def _report_cancelled(run: str, windows: tuple[int, ...], as_json: bool) -> int:

@@ -21,6 +21,7 @@ from stages.base import Window
 from storage.errors import UsageError
 from storage.spans import Span
 
+MAX_WINDOW_FRAMES = 100_001  # an hour at 28 frames/s: far above what fits in memory, below what overflows
 MAX_CHUNK_FRAMES = 4  # a chunk is also the unit of reading: larger ones cost memory, smaller ones files
 
 
@@ -40,6 +41,8 @@ class WindowPlan:
         if self.window < 5 or self.window % 4 != 1:
             legal = max(5, (self.window - 1) // 4 * 4 + 1)
             raise UsageError(f"--window {self.window} is not 4n+1 (5, 9, ... 81): the nearest below is {legal}")
+        if self.window > MAX_WINDOW_FRAMES:
+            raise UsageError(f"--window {self.window} is above {MAX_WINDOW_FRAMES} frames: 81 is the usual one")
         if not 0 <= self.overlap <= (self.window - 1) // 2:
             raise UsageError(
                 f"--overlap {self.overlap} is outside 0..{(self.window - 1) // 2}, half of --window {self.window}"

@@ -58,7 +58,7 @@ def resolve_generator(given: dict[str, Any]) -> None:
     """Settle which generator it is: comfyui where a server is given, else preview; in place.
 
     Raises:
-        UsageError: when the options of generator and server contradict each other.
+        UsageError: when the options of generator and server contradict each other, or do not say what to make.
         InputError: when the workflow is none: told before anything is written, so that no run is left with it.
     """
     server, retries = given.get("server"), given.get("retries", 0)
@@ -69,12 +69,30 @@ def resolve_generator(given: dict[str, Any]) -> None:
         raise UsageError("--generator preview talks to no server: leave --server out")
     if given["generator"] == "preview" and retries:
         raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
-    if given.get("workflow") is not None:
-        if given["generator"] == "preview":
-            raise UsageError("--workflow is for ComfyUI: give --server HOST:PORT too, or leave it out")
-        from stages._comfy.workflow import load_workflow
+    if given["generator"] == "comfyui":
+        _check_comfy(given)
+    elif given.get("workflow") is not None:
+        raise UsageError("--workflow is for ComfyUI: give --server HOST:PORT too, or leave it out")
 
-        load_workflow(Path(given["workflow"]))
+
+def _check_comfy(given: dict[str, Any]) -> None:
+    """Refuse a server that is no address, a workflow that is none, and hours of work without a word of what to make.
+
+    Raises:
+        UsageError, InputError: as `resolve_generator`.
+    """
+    from stages._comfy.address import parse_server
+    from stages._comfy.workflow import load_workflow, own_text
+
+    for server in given["server"]:
+        parse_server(server)
+    workflow = None if given.get("workflow") is None else load_workflow(Path(given["workflow"]))
+    told = bool((given.get("text") or "").strip()) or given.get("reference") is not None
+    if not told and (workflow is None or not own_text(workflow)):
+        raise UsageError(
+            "--server without a word of what to make: give --prompt TEXT (person and object, as they shall look), "
+            "--reference IMAGE, or a --workflow with a text of its own"
+        )
 
 
 def given_config(
@@ -106,7 +124,8 @@ def given_config(
         "detect_every": 1,
     }
     resolve_generator(given)
-    return RunConfig(video=local_video(video, out), chain="given", **given)
+    fetch = fetch_limits(given)
+    return RunConfig(video=local_video(video, out, fetch), chain="given", **given)
 
 
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
@@ -119,23 +138,29 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
         given["detect_every"] = 1 if given["device"] == "cuda" else 3
     if chain == "run":
         resolve_generator(given)
+    fetch = fetch_limits(given)
     fields = {item.name for item in dataclasses.fields(RunConfig)}
     unknown = given.keys() - fields
     if unknown:
         raise TypeError(f"options without a place in RunConfig: {sorted(unknown)}")
-    return RunConfig(video=local_video(video, out), chain=chain, **given)
+    return RunConfig(video=local_video(video, out, fetch), chain=chain, **given)
 
 
-def local_video(video: str, out: Path) -> str:
-    """The video as a local file: addresses are fetched into the run directory.
+def fetch_limits(options: dict[str, Any]) -> tuple[int, float]:
+    """Take --max-fetch and --fetch-timeout out of the options: bytes and seconds."""
+    return options.pop("max_fetch"), options.pop("fetch_timeout")
+
+
+def local_video(video: str, out: Path, fetch: tuple[int, float]) -> str:
+    """The video as a local file: addresses are fetched into the run directory, within `fetch` bytes and seconds.
 
     Raises:
         InputError: when there is no such file.
     """
     if "://" in video:
-        from stages.decode import fetch_video
+        from stages.decode import FetchLimits, fetch_video
 
-        return str(fetch_video(video, out / "input"))
+        return str(fetch_video(video, out / "input", FetchLimits(*fetch)))
     if not Path(video).is_file():
         what = "is a folder, no video file" if Path(video).is_dir() else "no such video file"
         raise InputError(f"{video}: {what}")

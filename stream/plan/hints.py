@@ -7,6 +7,8 @@ from pathlib import Path
 from stream.options.config import RunConfig
 
 MINI = "mini"
+FEW_STEPS = 10  # Wan 2.1 takes 20 to 50; with CausVid's or LightX2V's LoRA 4 to 8, at cfg 1
+NO_GUIDANCE = 1.0
 _DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+[a-z0-9-]*\.mp4")  # as `skate demo` names the clip that it renders
 
 
@@ -54,6 +56,24 @@ def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
         "if it is right, this run will fail at the clip's end"
         for option, frame in asked
         if frame >= claimed_frames
+    ]
+
+
+def distilled_hints(config: RunConfig) -> list[str]:
+    """So few steps, or no guidance, as only a model with a distilling LoRA takes, where the workflow loads none."""
+    if config.generator != "comfyui" or not config.generates:
+        return []
+    asked = [f"--steps {config.steps}"] if config.steps is not None and config.steps < FEW_STEPS else []
+    asked += [f"--cfg {config.cfg:g}"] if config.cfg is not None and config.cfg <= NO_GUIDANCE else []
+    if not asked:
+        return []
+    from stages._comfy.workflow import load_workflow, loads_lora, packaged_workflow
+
+    if loads_lora(load_workflow(Path(config.workflow) if config.workflow else packaged_workflow("vace_template"))):
+        return []
+    return [
+        f"hint     {_listed(asked)}: only a distilled model makes more than a blur of that, and the workflow loads no "
+        "LoRA: leave it out, or add one (CausVid, LightX2V) and give the workflow with --workflow"
     ]
 
 

@@ -17,7 +17,7 @@ from storage.sizes import format_size
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan.calibration import Calibration, duration_text, expected_seconds, read_calibration
-from stream.plan.hints import mini_hint, no_person_hint, past_end_hints
+from stream.plan.hints import distilled_hints, mini_hint, no_person_hint, past_end_hints
 from stream.progress.events import rss_bytes
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
@@ -177,7 +177,8 @@ def announce_plan(
                 stage.leave_gpu()
     plan = make_plan(config, models, manifest, stages, out, read_calibration(), log)
     note(plan.text())
-    for hint in (mini_hint(config), no_person_hint(config), *past_end_hints(config, plan.frames)):
+    hints = [mini_hint(config), no_person_hint(config), *past_end_hints(config, plan.frames), *distilled_hints(config)]
+    for hint in hints:
         if hint is not None:
             note(hint)
     plan.check()

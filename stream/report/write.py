@@ -65,7 +65,8 @@ def write_report(
     for name, (_, data) in pictures.items():
         write_atomic(folder / name, data)
     write_atomic(folder / "iou.csv", iou_csv(table).encode())
-    write_atomic(folder / "index.html", page.encode())
+    # A name that is not UTF-8 stands in it with escapes.
+    write_atomic(folder / "index.html", page.encode(errors="backslashreplace"))
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     write_atomic(folder / "summary.json", text.encode())
     return values

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,7 @@ def _tree_digest(option: str, path: str) -> str:
     total = hashlib.sha256()
     for file in sorted(Path(path).iterdir()):
         if file.is_file():
-            total.update(f"{file.name} {_file_digest(option, str(file))}\n".encode())
+            total.update(os.fsencode(file.name) + f" {_file_digest(option, str(file))}\n".encode())
     return total.hexdigest()
 
 

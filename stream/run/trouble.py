@@ -21,6 +21,7 @@ _NO_MEMORY = (
     "bad_alloc",
     "can't start new thread",
 )
+OURS = ("stream", "stages", "storage", "bench")  # the packages of this program
 _REMEDIES = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "free space within the quota",
@@ -39,6 +40,24 @@ def out_of_memory(error: BaseException) -> bool:
     return any(words in str(error).lower() for words in _NO_MEMORY)
 
 
+def machine_fault(error: BaseException, out: Path | None = None) -> EnvironmentFault | None:
+    """What the machine did wrong (disk, memory, a package that does not load) in one line; None for everything else.
+
+    Args:
+        out: the run directory, for the remedy; None where no run is at work.
+    """
+    if out_of_memory(error):
+        return _memory(error, out)
+    then = f", then `skate resume {out}`" if out is not None else ""
+    if isinstance(error, OSError) and error.errno is not None:
+        where = error.filename if error.filename is not None else out
+        named = "" if where is None else f"{where}: "
+        return EnvironmentFault(f"{named}{error.strerror or error}: {_REMEDIES.get(error.errno, 'mend it')}{then}")
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
+        return EnvironmentFault(f"a package does not load ({error}): install it again, and see `skate check`{then}")
+    return None
+
+
 @contextmanager
 def clear_lines(out: Path) -> Iterator[None]:
     """Turn faults of disk and memory into errors of one line; whatever else happens passes through.
@@ -51,22 +70,18 @@ def clear_lines(out: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read our output went away
     except SkateError as error:
         fault = _caused_by_memory(error, out)
         if fault is None:
             raise
         raise fault from error
-    except OSError as error:
-        if out_of_memory(error):
-            raise _memory(error, out) from error
-        remedy = _REMEDIES.get(error.errno or 0, "mend it")
-        raise EnvironmentFault(
-            f"{error.filename or out}: {error.strerror or error}: {remedy}, then `skate resume {out}`"
-        ) from error
     except Exception as error:
-        if not out_of_memory(error):
+        fault = machine_fault(error, out)
+        if fault is None:
             raise
-        raise _memory(error, out) from error
+        raise fault from error
 
 
 def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
@@ -77,10 +92,10 @@ def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
     return _memory(cause, out) if cause is not None and out_of_memory(cause) else None
 
 
-def _memory(error: BaseException, out: Path) -> EnvironmentFault:
+def _memory(error: BaseException, out: Path | None) -> EnvironmentFault:
     what = " ".join(str(error).split())[:120] or type(error).__name__
     shared = ", or give --share-gpu yes where ComfyUI works on the same card" if "CUDA" in what else ""
+    kept = "" if out is None else f"; what is committed is kept, `skate resume {out}` continues"
     return EnvironmentFault(
-        f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model{shared}; "
-        f"what is committed is kept, `skate resume {out}` continues"
+        f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model{shared}{kept}"
     )

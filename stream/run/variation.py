@@ -71,13 +71,14 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     """The changes with generator and servers settled: what is not given stays as in the run.
 
     Raises:
-        UsageError: when generator, server and retries contradict each other.
+        UsageError: when generator, server and retries contradict each other, or nothing says what to make.
     """
     given = dict(changes)
     if given.get("generator") is None:
         given["generator"] = "comfyui" if given.get("server") else tracked.generator
     if given["generator"] == "comfyui":
         given["server"] = given.get("server") or tracked.server
+        given = {name: getattr(tracked, name) for name in ("text", "reference", "workflow")} | given
     else:
         given["server"] = given.get("server", ())
         given.setdefault("retries", 0)

@@ -1,0 +1,108 @@
+"""How commands end when something goes wrong that nobody foresaw: one line, a code of its own, never the gate's 1."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from _runs import invoke, small_clip
+
+from stream import status
+from stream.cli.ending import TRACEBACK
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let `skate status` fail so."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(status, "read_status", fail)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("iou"), AttributeError("x"), RecursionError(), AssertionError(), OSError("strange"), SystemExit(1)],
+    ids=repr,
+)
+def test_a_crash_is_no_verdict(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, error)
+    ended = invoke(["status", "RUN"])
+    assert ended.code == 70 and len(ended.err.splitlines()) == 1 and ended.out == ""
+    for part in ("a fault of skate itself", type(error).__name__, "at stream.cli.status:", "please report", TRACEBACK):
+        assert part in ended.err
+
+
+def test_a_crash_with_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, ValueError("first line\nsecond \x1b[2J line"))
+    ended = invoke(["status", "RUN", "--json"])
+    event = json.loads(ended.out)
+    assert ended.code == event["code"] == 70 and event["event"] == "error" and ended.err == ""
+    assert "ValueError: first line second" in event["message"]
+
+
+def test_the_traceback_is_there_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, KeyError("iou"))
+    monkeypatch.setenv(TRACEBACK, "1")
+    ended = invoke(["status", "RUN"])
+    assert ended.code == 70 and "Traceback (most recent call last)" in ended.err
+    assert ended.err.splitlines()[-1].startswith("skate: a fault of skate itself")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "R/report/iou.csv"), "R/report/iou.csv: No space left on"),
+        (PermissionError(errno.EACCES, "Permission denied", "R/x"), "R/x: Permission denied: mend the permissions"),
+        (MemoryError(), "memory ran out (MemoryError)"),
+        (ModuleNotFoundError("No module named 'rtmlib'", name="rtmlib"), "a package does not load (No module named"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_faults_of_the_machine_are_not_the_programs(
+    error: BaseException, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(monkeypatch, error)
+    ended = invoke(["status", "RUN"])
+    assert ended.code == 4 and ended.err.startswith(f"skate: {line}") and len(ended.err.splitlines()) == 1
+
+
+def skate(arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`skate` in a shell, as people redirect it."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m stream.cli {arguments}"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full, other systems do not")
+@pytest.mark.parametrize("arguments", ["models list", "models list --json", "--help"])
+def test_a_full_output_is_one_line(arguments: str) -> None:
+    ended = skate(f"{arguments} > /dev/full")
+    assert ended.returncode == 4 and ended.stderr.startswith("skate: stdout: No space left on device")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_closed_output_is_nobodys_fault() -> None:
+    assert skate("models list >&-").returncode == 0
+    ended = skate("status nowhere >&- 2>&-")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (6, "", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 cannot be made elsewhere")
+def test_names_that_the_output_cannot_show_are_shown_with_escapes(tmp_path: Path) -> None:
+    clip = small_clip(tmp_path)
+    japanese = skate(f"frame {clip} --to {tmp_path}/日本.png", PYTHONIOENCODING="cp1252")
+    assert japanese.returncode == 0 and "\\u65e5\\u672c.png: frame 0" in japanese.stdout
+    raw = skate(f"frame {clip} --to {tmp_path}/$(printf 'out\\377').png")
+    assert raw.returncode == 0 and "out\\udcff.png: frame 0" in raw.stdout
+    assert any(os.fsencode(path.name) == b"out\xff.png" for path in tmp_path.iterdir())
