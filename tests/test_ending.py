@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from _runs import invoke, small_clip
 
-from stream import status
 from stream.cli.ending import TRACEBACK
+from stream.run import status
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

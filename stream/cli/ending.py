@@ -50,7 +50,7 @@ def _of_error(error: BaseException, as_json: bool) -> int:
         if isinstance(error, BrokenPipeError):
             return BROKEN_PIPE  # the reader of our output went away (`skate evaluate ... | head`)
         return _told(4, f"{output}: {error.strerror or error}: what was to be printed is lost; give it room", as_json)
-    from stream.trouble import machine_fault  # not at the top: it loads PyAV
+    from stream.run.trouble import machine_fault  # not at the top: it loads PyAV
 
     fault = machine_fault(error)
     return _told(fault.exit_code, str(fault), as_json) if fault else _told(SkateError.exit_code, _fault(error), as_json)
@@ -58,7 +58,7 @@ def _of_error(error: BaseException, as_json: bool) -> int:
 
 def _fault(error: BaseException) -> str:
     """The line about a fault of the program itself: what, where in its source, and how to report it."""
-    from stream.trouble import OURS
+    from stream.run.trouble import OURS
 
     message = " ".join(str(error).split())[:_MOST_OF_A_MESSAGE]
     ours = [f"{module}:{line}" for module, line in _places(error) if module.partition(".")[0] in OURS]
