@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
@@ -28,7 +28,6 @@ LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes i
 HELD_PICTURES = 32  # in the decoder and before conversion, at most
 KNOWN_FRAMES = 8
 MAX_FPS = 1000.0
-SourceStamp = tuple[int | None, float]  # pts in ticks of the stream, seconds since the first frame
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ class DecodeState(State):
 
     Attributes:
         next_frame: index of the clip's next frame.
-        known: the last frames of the file that were shown, at most `KNOWN_FRAMES`: `[pts, seconds, digest]`.
+        known: the last frames of the file that were shown, at most `KNOWN_FRAMES`: `[pts, seconds, digest,
+            position]`, the fields of `KnownFrame`.
         seekable: whether stamps and pictures were sound so far, so that seeking can be exact.
         careful: whether damage was met.
     """
@@ -191,7 +191,7 @@ class DecodeStage(Stage):
         """Fill the array with the clip's next frames (`start` is the first's index): times, bad frames and digests."""
         times: list[float] = []
         bad: list[int] = []
-        met: list[tuple[int, SourceStamp]] = []
+        met: deque[tuple[int, KnownFrame]] = deque(maxlen=KNOWN_FRAMES)
         with FrameWriter(self._converter(), frames) as writer:
             shown: SourceFrame | None = None
             while len(times) < len(frames) and self._fill(1):
@@ -201,15 +201,15 @@ class DecodeStage(Stage):
                     writer.repeat(row)
                 else:
                     writer.convert(row, item.source)
-                    met.append((row, (item.source.pts, item.source.seconds)))
+                    met.append((row, KnownFrame(item.source.pts, item.source.seconds, "", item.source.position)))
                 if self._opened().careful:
                     writer.settle()  # a concealed frame is the picture of the one before it
                 shown = item.source
                 if shown.concealed:
                     bad.append(start + row)
                 times.append(item.seconds)
-        for row, stamp in met[-KNOWN_FRAMES:]:
-            self._remember(stamp, writer.digests[row])
+        for row, frame in met:
+            self._remember(replace(frame, digest=writer.digests[row]))
         return times, bad, writer.digests
 
     def get_state(self) -> State:
@@ -269,10 +269,10 @@ class DecodeStage(Stage):
         self._ahead.extend(islice(self._clip, max(0, wanted - len(self._ahead))))
         return len(self._ahead)
 
-    def _remember(self, stamp: SourceStamp, digest: str) -> None:
+    def _remember(self, frame: KnownFrame) -> None:
         known = self._state.known
-        if not known or known[-1][1] != stamp[1]:
-            known.append([*stamp, digest])
+        if not known or known[-1][1] != frame.seconds:
+            known.append([frame.pts, frame.seconds, frame.digest, frame.position])
             del known[:-KNOWN_FRAMES]
 
     def _replay(self, frames: int, known: Sequence[KnownFrame]) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from stages._order import frame_files
 from stages._picture import decode_picture
 from stages._pose.draw import painted
 from stages._pose.openpose_read import read_poses
@@ -27,7 +28,7 @@ WHITE = 128  # from here on a pixel of a mask picture is the object
 
 
 def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Array]:
-    """Masks `[H, W]` bool in order of frames: from a folder of PNGs in order of their names, or from a video.
+    """Masks `[H, W]` bool in order of frames: from a folder of PNGs in order of their numbers, or from a video.
 
     Raises:
         InputError: when there is nothing readable, or a mask of more than `max_pixels`.
@@ -36,7 +37,7 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
         for frame in plain_frames(path, VideoLimits(max_pixels)):
             yield frame[..., 0] >= WHITE
         return
-    files = sorted(path.glob("*.png"))
+    files = frame_files(path, "*.png")
     if not files:
         raise InputError(f"{path}: has no PNG in it")
     for file in files:

@@ -96,6 +96,27 @@ def test_going_on_from_any_window_gives_the_same(tmp_path: Path, name: str, fps:
         assert later == states[index:]
 
 
+@pytest.mark.parametrize("fps", [None, 17.0])
+def test_stamps_that_start_again_go_on_exactly_too(tmp_path: Path, fps: float | None) -> None:
+    """Recordings joined byte by byte: the same stamps and the same pictures three times in one file."""
+    part = make(tmp_path / "part.ts", Clip(36, container="mpegts", key_every=1000))
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part.read_bytes() * 3)
+    config = DecodeConfig(path, fps=fps)
+    whole, states = run(config, 9, 9)
+    assert sum(len(window.times) for window in whole) == (108 if fps is None else 77)
+    for index in range(1, len(whole)):
+        rest, later = run(config, 9, 9, index, states[index - 1])
+        assert len(rest) == len(whole) - index, f"gone on after window {index - 1}"
+        for one, other in zip(rest, whole[index:], strict=True):
+            assert_same(one, other)
+        assert later == states[index:]
+    for index, window in enumerate(whole):  # frames that were dropped are read again, by their times
+        span = Span(9 * index, 9 * index + len(window.times))
+        again = read_span(config, span, window.digests, list(window.times))
+        np.testing.assert_array_equal(list(again), window.frames)
+
+
 def test_damaged_clips_go_on_exactly_too(tmp_path: Path) -> None:
     path = _clips.make_damaged(tmp_path / "clip.mkv", [12, 30], Clip(50, container="matroska"))
     config = DecodeConfig(path)
@@ -141,10 +162,11 @@ def test_spans_can_be_read_again(tmp_path: Path, name: str, fps: float | None) -
                 np.testing.assert_array_equal(image, expected)
 
 
-def test_seeking_is_used_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("container", ["mp4", "matroska", "flv"])
+def test_seeking_is_used_where_it_can_be(tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages._video.source import VideoSource
 
-    path = make(tmp_path / "clip.mp4", Clip(60))
+    path = make(tmp_path / "clip", Clip(60, container=container))
     config = DecodeConfig(path)
     _, states = run(config, 13, 10)
     restarts: list[bool] = []

@@ -72,7 +72,7 @@ def test_text_that_is_a_workflows_own(tmp_path: Path) -> None:
     texts = {"a samurai": True, "": False, "a skater riding a skateboard, natural light, sharp, detailed": False}
     for text, own in texts.items():
         assert own_text(load_workflow(Path(workflow_with(tmp_path, text)))) == own
-    assert own_text(load_workflow(Path(workflow_with(tmp_path, ["6", 0])))), "another node makes it"
+    assert own_text(load_workflow(Path(workflow_with(tmp_path, ["1", 0])))), "another node makes it"
 
 
 def test_the_end_of_a_run_tells_where_everything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

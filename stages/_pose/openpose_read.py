@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stages._order import frame_files
 from stages._pose.pictures import picture_files
 from stages._pose.skeleton import BODY_25, FACE, JOINTS, LEFT_HAND, OPENPOSE_18, RIGHT_HAND
 from stages.base import Array
@@ -35,7 +36,7 @@ def read_poses(path: Path, size: tuple[int, int] | None = None) -> Iterator[Arra
             yield np.zeros((JOINTS, 3), np.float32)
         if picture_files(path):
             return
-        files = sorted(path.glob("*.json"))
+        files = frame_files(path, "*.json")
         if not files:
             raise InputError(f"--pose {path}: has neither JSON files nor PNGs in it")
         for file in files:

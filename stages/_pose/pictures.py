@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 
+from stages._order import frame_files
 from stages._picture import decode_picture
 from stages._pose.draw import painted
 from stages._video.limits import DEFAULT_MAX_PIXELS
@@ -16,17 +17,17 @@ MOST_PAINTED = 0.5  # of a picture: a skeleton is lines
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The PNGs of a folder in order of their names; none of a folder that holds JSON: then the poses are that."""
+    """The PNGs of a folder in order of their numbers; none of a folder that holds JSON: then the poses are that."""
     if not path.is_dir() or any(path.glob("*.json")):
         return []
-    return sorted(path.glob("*.png"))
+    return frame_files(path, "*.png")
 
 
 class SkeletonPictures:
     """The pictures of a folder, read one by one.
 
     Args:
-        folder: of PNGs in order of their names, each showing the whole frame, in any size.
+        folder: of PNGs in order of their numbers, each showing the whole frame, in any size.
         max_pixels: width times height of the largest that is read.
     """
 

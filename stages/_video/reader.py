@@ -34,12 +34,15 @@ class RawFrame:
         pts: its presentation stamp in ticks of the stream, None when the file has none.
         concealed: whether the picture stands in for a damaged or missing one.
         deinterlaced: whether the picture was interlaced (`stages/_video/deinterlace.py`).
+        position: byte of the file at which its packet begins, None where the container does not tell: stamps may
+            start again within a file, and do not say where in it a picture lies.
     """
 
     picture: av.VideoFrame
     pts: int | None
     concealed: bool = False
     deinterlaced: bool = False
+    position: int | None = None
 
 
 class VideoReader:
@@ -68,6 +71,7 @@ class VideoReader:
             raise
         self.container_tags: ColourTags = container_tags(self.stream)  # decoding forgets them
         self._pending: list[int] = []
+        self._positions: dict[int, int] = {}  # of packets that gave no picture yet, by their stamps
         self._unplaced_errors = 0
         self._unstamped = 0  # packets without a time stamp that have given no picture yet
         self._last_good: av.VideoFrame | None = None
@@ -110,6 +114,7 @@ class VideoReader:
         except FFmpegError as error:
             raise SuspectedDamage(str(error)) from error
         self._pending.clear()
+        self._positions.clear()
         self._last_good = self._last_pts = None
         self._unstamped = 0
 
@@ -154,11 +159,16 @@ class VideoReader:
                 heapq.heappush(self._pending, packet.pts)
                 if len(self._pending) > _MAX_PENDING_STAMPS:
                     heapq.heappop(self._pending)
+            if packet.pts is not None and packet.pos is not None:
+                self._positions[packet.pts] = packet.pos
+                if len(self._positions) > _MAX_PENDING_STAMPS:
+                    del self._positions[next(iter(self._positions))]
             yield packet
 
     def _placed(self, picture: av.VideoFrame) -> Iterator[RawFrame]:
         """The picture, and before it stand-ins for packets that were damaged and should have come earlier."""
         pts = picture.pts
+        position = None if pts is None else self._positions.pop(pts, None)
         if pts is not None:
             yield from self._stand_ins(pts)
             self._last_pts = pts if self._last_pts is None else max(pts, self._last_pts)
@@ -167,7 +177,7 @@ class VideoReader:
             yield RawFrame(self._last_good or picture, pts, concealed=True)
         else:
             self._last_good = picture
-            yield RawFrame(picture, pts)
+            yield RawFrame(picture, pts, position=position)
 
     def _stand_ins(self, pts: int) -> Iterator[RawFrame]:
         while self._pending and self._pending[0] <= pts:

@@ -78,6 +78,7 @@ class SourceFrame:
         concealed: whether it is the last good frame in place of a damaged or missing one.
         orientation: how `to_rgb` turns it.
         tone_map: how `to_rgb` turns HDR to SDR; None for SDR.
+        position: byte of the file at which its packet begins, or None.
     """
 
     path: Path
@@ -87,6 +88,7 @@ class SourceFrame:
     concealed: bool
     orientation: Orientation
     tone_map: ToneMap | None = None
+    position: int | None = None
 
     def to_rgb(self) -> Array:
         """`[H, W, 3]` uint8 RGB, upright, by PyAV's default conversion, or tone-mapped.
@@ -109,11 +111,15 @@ class SourceFrame:
 
 @dataclass(frozen=True)
 class KnownFrame:
-    """A frame met before: enough to find it again and to recognise it."""
+    """A frame met before: enough to find it again and to recognise it.
+
+    Its place in the file counts too: where stamps start again, the same stamps may carry the same pictures later.
+    """
 
     pts: int | None
     seconds: float
     digest: str
+    position: int | None = None
 
 
 class VideoSource:
@@ -205,9 +211,10 @@ class VideoSource:
     def seek_known(self, known: Sequence[KnownFrame]) -> SourceFrame | None:
         """Go to just behind the last of these frames, by seeking; gives that frame, or None when that is impossible.
 
-        Every one of them must be met, in order, and have its digest.
+        Every one of them must be met, in order, at its place in the file, and have its digest.
         """
-        if not known or any(frame.pts is None for frame in known) or not self.seek(known[0].seconds):
+        lacking = any(frame.pts is None or frame.position is None for frame in known)
+        if not known or lacking or not self.seek(known[0].seconds):
             return None
         wanted = {frame.pts: frame for frame in known}
         met = 0
@@ -215,7 +222,9 @@ class VideoSource:
             for frame in self._frames:
                 expected = wanted.get(frame.pts)
                 if expected is not None:
-                    if frame.seconds != expected.seconds or frame_digest(frame.to_rgb()) != expected.digest:
+                    if (frame.seconds, frame.position) != (expected.seconds, expected.position):
+                        return None
+                    if frame_digest(frame.to_rgb()) != expected.digest:
                         return None
                     met += 1
                 if frame.seconds >= known[-1].seconds:
@@ -257,7 +266,9 @@ class VideoSource:
             take_container_hdr(raw.picture, reader.container_tags)
             orientation = self._check(raw.picture)
             seconds = self._clock.seconds(raw.pts)
-            yield SourceFrame(self.path, raw.picture, raw.pts, seconds, raw.concealed, orientation, self._tone_map)
+            yield SourceFrame(
+                self.path, raw.picture, raw.pts, seconds, raw.concealed, orientation, self._tone_map, raw.position
+            )
         self._check_unchanged()
 
     def _check_unchanged(self) -> None:

@@ -115,7 +115,7 @@ class Reference:
     """Masks of the source's object and what is needed to track it again.
 
     Attributes:
-        masks: a folder of PNGs in order of their names, or a video; white (>= 128) is the object.
+        masks: a folder of PNGs in order of the numbers in their names, or a video; white (>= 128) is the object.
         prompt, corrections: as the source was tracked with.
         untracked: half-open spans without a tracked object.
         frames: how many there must be, None where it is not known beforehand.

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stages._order import number_digits
 from stages._pose.draw import draw
 from stages._pose.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.base import Array
@@ -87,6 +88,11 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
 
 
+def frame_name(t: int, frames: int) -> str:
+    """Frame t of so many, with as many digits as they all need: ComfyUI's loaders take files in order of the text."""
+    return f"frame_{t:0{number_digits(frames)}d}"
+
+
 def video_settings(video: dict[str, Any], fps: float | None) -> EncoderSettings:
     """How `mask.mp4` and `pose.mp4` are coded: as the output is, a little finer."""
     return dataclasses.replace(encoder_settings(video, fps), crf=CRF)
@@ -102,7 +108,7 @@ def _masks(run: RunReader, frames: int, folder: Path) -> Iterator[Array]:
     """Write each mask as an 8-bit grey PNG (255 = object) and pass it on as `[H, W, 3]` uint8."""
     for t, mask in enumerate(_each(run, "masks/object", frames)):
         grey = mask.astype(np.uint8) * 255
-        _write_png(folder / f"frame_{t:05d}.png", grey)
+        _write_png(folder / f"{frame_name(t, frames)}.png", grey)
         yield np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -111,9 +117,10 @@ def _skeletons(run: RunReader, frames: int, style: str, target: Path) -> Iterato
     height, width = run.manifest["video"]["height"], run.manifest["video"]["width"]
     for t, keypoints in enumerate(_each(run, "keypoints", frames)):
         skeleton = draw(keypoints, height, width, style)
-        _write_png(target / POSES / f"frame_{t:05d}.png", np.ascontiguousarray(skeleton[..., ::-1]))
+        name = frame_name(t, frames)
+        _write_png(target / POSES / f"{name}.png", np.ascontiguousarray(skeleton[..., ::-1]))
         cmu = json.dumps(cmu_frame(keypoints))
-        (target / CMU / f"frame_{t:05d}_keypoints.json").write_text(cmu, encoding="utf-8")
+        (target / CMU / f"{name}_keypoints.json").write_text(cmu, encoding="utf-8")
         yield skeleton
 
 
@@ -139,6 +146,7 @@ def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_styl
         for name, spans in record["info"]["untracked"].items():
             untracked[name] += spans
     config = portable_config(manifest["config"])
+    name = f"frame_%0{number_digits(frames)}d"
     return {
         "format": FORMAT,
         "video": {**manifest["video"], "frames": frames},
@@ -149,9 +157,9 @@ def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_styl
         "untracked": untracked,
         "pose_style": pose_style,
         "files": {
-            "masks": f"{MASKS}/frame_%05d.png",
-            "poses": f"{POSES}/frame_%05d.png",
-            "cmu": f"{CMU}/frame_%05d_keypoints.json",
+            "masks": f"{MASKS}/{name}.png",
+            "poses": f"{POSES}/{name}.png",
+            "cmu": f"{CMU}/{name}_keypoints.json",
             "keypoints": "pose.json",
             "mask_video": "mask.mp4",
             "pose_video": "pose.mp4",
