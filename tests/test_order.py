@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from _runs import invoke
 from hypothesis import given
 from hypothesis import strategies as st
 

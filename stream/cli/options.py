@@ -168,7 +168,7 @@ class _DilateType(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         first, comma, second = value.partition(",")
-        widths = (_whole_number(first), _whole_number(second if comma else first))
+        widths = (whole_number(first), whole_number(second if comma else first))
         if None in widths:
             self.fail(f"'{value}' is not of the form {self.name}: give one or two whole numbers", param, ctx)
         return widths
