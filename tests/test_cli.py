@@ -183,6 +183,7 @@ def test_a_run_speaks_json_and_another_config_is_refused(clip: Path, models: lis
     assert done["event"] == "done" and done["frames"] == 20 and done["windows"] == 4
     wanted = {"run", "gate", "iou_mean", "iou_p5", "iou_min", "iou_min_frame", "failed_frames", "seconds", "output"}
     assert wanted | {"peak_rss_bytes", "peak_vram_bytes"} <= done.keys()
+    assert done["object_frames"] + done["object_lost_frames"] == 20 and 0 < done["person_frames"] <= 20
     for event in events[:-1]:
         assert {"index", "stage", "frames", "seconds", "rss_bytes", "vram_peak_bytes"} <= event.keys()
     scores = [event for event in events if event.get("stage") == "score"]

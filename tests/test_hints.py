@@ -14,7 +14,7 @@ from stream.demo import DemoConfig
 from stream.demo.job import clip_name
 from stream.options.config import RunConfig
 from stream.plan.hints import distilled_hints, mini_hint, past_end_hints
-from stream.report.closing import closing_hint
+from stream.report.closing import closing_hint, subject_lines
 
 MINI = RunConfig(ObjectPrompt(box=(1, 2, 3, 4)), video="/a/clip.mp4", sam="mini", pose="mini", detector="mini")
 
@@ -89,3 +89,11 @@ def test_the_end_of_a_run_tells_where_everything_is(tmp_path: Path, monkeypatch:
 
 def test_closing_hint_of_a_run() -> None:
     assert "leave --pose and --detector out" in (closing_hint(small_run()) or "")
+
+
+def test_what_was_never_found_or_lost_is_told() -> None:
+    seen = {"frames": 20, "object_frames": 20, "object_lost_frames": 0, "person_frames": 20}
+    assert subject_lines(seen) == ["object   seen in 20 of 20 frames", "person   seen in 20 of 20 frames"]
+    lost, nobody = subject_lines({**seen, "object_frames": 8, "object_lost_frames": 12, "person_frames": 0})
+    assert "the object was lost for 12 frames" in lost and "--correct" in lost
+    assert nobody.startswith("person   was never found") and "--person-box" in nobody

@@ -35,7 +35,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         if summary["failed_frames"]:
             count = sum(b - a for a, b in summary["failed_frames"])
             lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
-    lines.append(f"object   seen in {summary['object_frames']} of {summary['frames']} frames")
+    lines += subject_lines(summary)
     lines += source_lines(summary)
     if summary["output"]:
         lines.append(f"output   {summary['output']}")
@@ -44,6 +44,18 @@ def summary_text(summary: dict[str, Any]) -> str:
         lines.append(f"compare  {run / 'comparison.mp4'}")
     lines.append(f"report   {run / 'report' / 'index.html'}")
     return "\n".join(lines)
+
+
+def subject_lines(summary: Mapping[str, Any]) -> list[str]:
+    """In how many frames object and person were seen, and what that means where it is none."""
+    lost, frames = summary["object_lost_frames"], summary["frames"]
+    found = f"object   seen in {summary['object_frames']} of {frames} frames"
+    if lost:
+        found += f"; the object was lost for {lost} frame{'s' if lost > 1 else ''}: `--correct` gives its place"
+    person = summary["person_frames"]
+    if person:
+        return [found, f"person   seen in {person} of {frames} frames"]
+    return [found, "person   was never found, so that only the object could be regenerated: give --person-box"]
 
 
 def source_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -50,6 +50,8 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         "iou_min_frame": report["iou"]["min_frame"],
         "failed_frames": report["failed_frames"],
         "object_frames": report["object"]["visible_frames"],
+        "object_lost_frames": sum(stop - start for start, stop in report["object"]["lost"]),
+        "person_frames": report["person"]["visible_frames"],
         "bad_frames": report["bad_frames"],
         "claimed_frames": report["claimed_frames"],
         "cut_short": report["cut_short"],
