@@ -148,17 +148,6 @@ class Stage(ABC):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Work on one window and return what is to be committed."""
 
-    @property
-    def lookahead(self) -> int:
-        """How many windows may be begun with `prefetch` before they are processed; most stages begin none early."""
-        return 0
-
-    def prefetch(self, window: Window, inputs: Inputs) -> None:
-        """Begin a window early; `process` takes the result. Called only where `lookahead` is above 0."""
-
-    def repeat(self, info: Mapping[str, Json]) -> None:
-        """Do the next window as it was done when it was committed with this `info` (another attempt, say)."""
-
     def leave_gpu(self) -> None:
         """Move weights off the GPU until they are needed again, so that another stage has the room."""
 
@@ -188,3 +177,50 @@ class Stage(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one try at generating a window changes; None: as the run's config says.
+
+    Attributes:
+        number: of the attempt; another number is another seed.
+        seed, text: in place of the config's.
+        dilate: width of the ring around the object and around the person, pixels at the generator's size.
+        strength: of the control.
+    """
+
+    number: int = 0
+    seed: int | None = None
+    text: str | None = None
+    dilate: tuple[int, int] | None = None
+    strength: float | None = None
+
+    def to_info(self) -> dict[str, Json]:
+        """As it stands in the info of a commit; `of` is the inverse."""
+        changed = {name: value for name, value in vars(self).items() if value is not None}
+        return {"request": json.loads(json.dumps(changed))}
+
+    @classmethod
+    def of(cls, info: Mapping[str, Json]) -> Self:
+        """What was asked for when a window was committed with this info."""
+        given = dict(info.get("request", {}))
+        if "dilate" in given:
+            given["dilate"] = tuple(given["dilate"])
+        return cls(**given)
+
+
+class GeneratorStage(Stage):
+    """A stage that makes the picture: a window can be asked for otherwise than the config says, and be begun early."""
+
+    @abstractmethod
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:
+        """Generate a window as the config says, or as `request` changes that."""
+
+    @property
+    def lookahead(self) -> int:
+        """How many windows may be begun with `prefetch` before they are processed."""
+        return 0
+
+    def prefetch(self, window: Window, inputs: Inputs) -> None:
+        """Begin a window early; `process` takes the result. Called only where `lookahead` is above 0."""

@@ -31,7 +31,7 @@ from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import Workflow, chosen_workflow
 from stages._pose.pictures import SkeletonPictures
 from stages._region import chosen_mask, region, source_pixels
-from stages.base import Array, Inputs, Json, Output, Stage, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Window
 from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
@@ -49,7 +49,7 @@ class Attempt:
     text: str
 
 
-class ComfyStage(Stage):
+class ComfyStage(GeneratorStage):
     """Regenerates the object and the person on ComfyUI servers.
 
     With `--continuity blend` windows do not depend on each other: up to `lookahead` of them can be begun early with
@@ -74,7 +74,6 @@ class ComfyStage(Stage):
 
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
         self.config = config
-        self._repeated: Mapping[str, Json] = {}
         self._progress = progress
         self._state = ComfyState()
         self._stop = threading.Event()
@@ -121,35 +120,13 @@ class ComfyStage(Stage):
             check_workflow(self._workflow, client.object_info(), client.address.host)
             self._checked.add(client.address.host)
 
-    def repeat(self, info: Mapping[str, Json]) -> None:
-        """Take attempt, dilation, strength, and what `skate redo` gave, from the commit's info; for the next window."""
-        self._repeated = info
-
-    def process(self, window: Window, inputs: Inputs) -> Output:
-        """Generate a window, its first attempt or the one to be repeated; see `generate`."""
-        info, self._repeated = self._repeated, {}
-        dilate = tuple(info["dilate"]) if "dilate" in info else None
-        return self.generate(
-            window, inputs, int(info.get("attempt", 0)), dilate, info.get("strength"), info.get("redo")
-        )
-
-    def generate(
-        self,
-        window: Window,
-        inputs: Inputs,
-        attempt: int = 0,
-        dilate: tuple[int, int] | None = None,
-        strength: float | None = None,
-        redo: Mapping[str, Json] | None = None,
-    ) -> Output:
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """Generate one window.
 
         Args:
             window: the window; one that is shorter than `padded_frames` is padded here by reflection and trimmed.
             inputs: arrays as in `reads`; `tail` `[m, H, W, 3]` uint8 RGB, what is already generated from `read.start`.
-            attempt: another number is another seed.
-            dilate, strength: instead of the config's.
-            redo: `seed` and `text` that `skate redo` gave the window, instead of the config's.
+            request: what this try changes.
 
         Returns:
             `raw` `[read.frames, H, W, 3]` uint8 RGB at source size, the source's pixels outside the region; in `info`
@@ -159,12 +136,12 @@ class ComfyStage(Stage):
             GeneratorError: unreachable, refused or failed.
             Interrupted: after `interrupt()`. On this and on KeyboardInterrupt the server's job is interrupted.
         """
-        key = self._key(window, attempt, dilate, strength, redo)
+        key = self._key(window, request)
         frames = inputs.arrays["frames"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         size = self._size(frames)
         allowed = self._allowed(inputs, key, size)
-        facts: dict[str, Json] = {"attempt": attempt, "seed": window_seed(key.seed, window.index, attempt)}
+        facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
         if not allowed.any():  # nothing to regenerate: no server is asked
             return Output(arrays={"raw": frames.copy()}, info=facts | {"kept_frames": 0, "skipped": True})
         begun = self._begun.pop(key, None)
@@ -181,22 +158,15 @@ class ComfyStage(Stage):
         self._state = ComfyState.of(found.overlap)
         return Output(arrays={"raw": raw}, info=facts | {"colour": found.record()} | result.info)
 
-    def prefetch(
-        self,
-        window: Window,
-        inputs: Inputs,
-        attempt: int = 0,
-        dilate: tuple[int, int] | None = None,
-        strength: float | None = None,
-    ) -> None:
-        """Begin a window on an idle server; `generate` with the same arguments takes the result. `tail` is not read.
+    def prefetch(self, window: Window, inputs: Inputs) -> None:
+        """Begin a window on an idle server; `process` without a request takes the result. `tail` is not read.
 
         Raises:
             UsageError: with `--continuity tail`, where a window needs the one before.
         """
         if self.config.continuity != "blend" or self._threads is None:
             raise UsageError("windows can be begun early with --continuity blend alone")
-        key = self._key(window, attempt, dilate, strength)
+        key = self._key(window, Request())
         size = self._size(inputs.arrays["frames"])
         allowed = self._allowed(inputs, key, size)
         if key in self._begun or not allowed.any():
@@ -204,22 +174,15 @@ class ComfyStage(Stage):
         given = self._condition(window, inputs, allowed, size)
         self._begun[key] = self._threads.submit(self._run, key, given, size)
 
-    def _key(
-        self,
-        window: Window,
-        attempt: int,
-        dilate: tuple[int, int] | None,
-        strength: float | None,
-        redo: Mapping[str, Json] | None = None,
-    ) -> Attempt:
-        given = redo or {}
+    def _key(self, window: Window, request: Request) -> Attempt:
+        config = self.config
         return Attempt(
             window=window.index,
-            number=attempt,
-            dilate=self.config.dilate if dilate is None else dilate,
-            strength=self.config.strength if strength is None else strength,
-            seed=int(given.get("seed", self.config.seed)),
-            text=str(given.get("text", self.config.prompt)),
+            number=request.number,
+            dilate=config.dilate if request.dilate is None else request.dilate,
+            strength=config.strength if request.strength is None else request.strength,
+            seed=config.seed if request.seed is None else request.seed,
+            text=config.prompt if request.text is None else request.text,
         )
 
     def _size(self, frames: Array) -> Size:

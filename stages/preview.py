@@ -18,7 +18,7 @@ import numpy as np
 from stages._anchor import ROW_VALUES, Anchor, anchor_of
 from stages._paint import Palette, choose_palette, paint_object, paint_person, shade_ring
 from stages._region import DILATE, check_region, composite, feather, region
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, State, Window
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
 
@@ -65,7 +65,7 @@ class PreviewState(State):
         return self.anchors[index] if 0 <= index < len(self.anchors) else None
 
 
-class PreviewStage(Stage):
+class PreviewStage(GeneratorStage):
     """Restyles object and person inside their masks and composites the source outside."""
 
     name = "generate"
@@ -80,21 +80,19 @@ class PreviewStage(Stage):
     def __init__(self, config: PreviewConfig) -> None:
         self.config = config
         self._state = PreviewState()
-        self._seed = config.seed
 
-    def repeat(self, info: Mapping[str, Json]) -> None:
-        """Take the seed that `skate redo` gave the next window."""
-        self._seed = int(info.get("redo", {}).get("seed", self.config.seed))
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
+        """Return `raw` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere.
 
-    def process(self, window: Window, inputs: Inputs) -> Output:
-        """Return `raw` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere."""
+        Another seed alone changes anything: attempts with the same one are the same picture.
+        """
         frames, keypoints = inputs.arrays["frames"], inputs.arrays["keypoints"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         raw = np.empty_like(frames)
         anchors = np.full((len(frames), ROW_VALUES), np.nan)
         before = self._state.row(window.read.start - 1)
         last = None if before is None else Anchor.from_row(before)
-        seed, self._seed = self._seed, self.config.seed
+        seed = self.config.seed if request.seed is None else request.seed
         carried = Palette.from_array(self._state.palette) if self._state.seed == self.config.seed else None
         redone = None  # what `skate redo` made again has colours of its own, and hands on those of the run
         for index in range(len(frames)):

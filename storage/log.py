@@ -1,7 +1,9 @@
 """The commits that hold: what the journal's records add up to."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from storage.digests import Digests
 from storage.journal import read_records
@@ -123,6 +125,11 @@ class CommitLog:
     def of(self, stage: str) -> list[Record]:
         """The stage's commits in order of windows."""
         return [self.commits[stage, window] for window in range(self.done(stage))]
+
+    def infos(self, window: int) -> dict[str, Mapping[str, Any]]:
+        """The facts that the stages committed about this window, by stage."""
+        found = {stage: self.commits.get((stage, window)) for stage in self._done}
+        return {stage: record["info"] for stage, record in found.items() if record is not None}
 
     @cached_property
     def writers(self) -> dict[str, Task]:

@@ -9,22 +9,20 @@ A stage that has already committed a window is passed over, which is all there i
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from stages.base import Array, Stage, State, Window
+from stages.base import GeneratorStage, Stage, Window
 from storage.rundir import RunDirectory
-from storage.spans import Span
 from stream.engine.ahead import DecodeAhead
 from stream.engine.arenas import give_back_free_memory
+from stream.engine.executor import Executor
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
-from stream.engine.steps import Done, OpenStages, Steps, span_of
+from stream.engine.tasks import Done, OpenStages, Task
 from stream.engine.windows import WindowPlan
 from stream.progress.events import Reporter
 
-__all__ = ["DROPPABLE", "Pipeline", "span_of"]
-
 TRACKING = ("pose", "track")
 GIVE_BACK_EVERY = 10  # windows: pages given back are touched anew, which each window would cost 1 to 2 % on a slow host
-Retry = Callable[[Window, Callable[[Stage, int, Done, State], None]], None]
+Retry = Callable[[Window, Callable[[Done], None]], None]
 DROPPABLE = {"none": ("frames", "generated"), "frames": ("generated",), "all": ()}
 
 
@@ -62,7 +60,7 @@ class Pipeline:
         self.tracking = [stage for stage in stages[1:] if stage.name in TRACKING]
         self.making = [stage for stage in stages[1:] if stage.name not in TRACKING]
         self.plan = plan
-        self.steps = Steps(run, stages, source, courtesy, opened)
+        self.executor = Executor(run, stages, source, courtesy, opened)
         self.reporter = reporter
         self.droppable = DROPPABLE[keep]
         self.interrupts = interrupts or InterruptShield()
@@ -71,7 +69,7 @@ class Pipeline:
 
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
-        with self.steps:
+        with self.executor:
             self.run.delete_stale_blocks()
             self._open_early()
             window = None
@@ -83,37 +81,33 @@ class Pipeline:
                 if (window.index + 1) % GIVE_BACK_EVERY == 0:
                     give_back_free_memory()
             assert window is not None  # decode refuses a clip without frames
-            self.steps.finish()
+            self.executor.finish()
             return window.read.stop
 
     def _open_early(self) -> None:
         """A generator that cannot work says so before anything is tracked, and every stage before anything is void."""
-        early = [*self.making[:1], *(self.steps.stages.values() if self.run.pending else ())]
-        for stage in early:
-            if self.steps.left(stage):
-                self.steps.open(stage)
+        early = [*self.making[:1], *(self.executor.stages.values() if self.run.pending else ())]
+        self.executor.open_early([stage.name for stage in early])
 
     def _tracked_windows(self) -> Iterator[Window]:
         """Windows in which pose and track are done; where the generator works ahead, later ones are begun by then."""
         waiting: deque[Window] = deque()
-        ahead = self.making[0].lookahead if self.making else 0
+        generator = next((stage for stage in self.making if isinstance(stage, GeneratorStage)), None)
+        ahead = generator.lookahead if generator is not None else 0
         for window in self._decoded_windows():
             self._work(self.tracking, window)
             waiting.append(window)
-            if ahead and self.run.log.get(self.making[0].name, window.index) is None:
-                self.steps.prefetch(self.making[0], window)
+            if ahead and generator is not None and self.run.log.get(generator.name, window.index) is None:
+                self.executor.prefetch(Task(generator.name, window))
             if len(waiting) > ahead:
                 yield waiting.popleft()
         yield from waiting
 
     def _work(self, stages: Sequence[Stage], window: Window) -> None:
         """Let each stage do the window that has not done it."""
-        fresh: dict[str, Array] = {}  # what this window's stages hand on in memory
         for stage in stages:
             if self.run.log.get(stage.name, window.index) is None:
-                done = self.steps.work(stage, window, fresh)
-                self._commit(stage, window.index, done, stage.get_state())
-                self.steps.hold(stage, window, done.output)
+                self._commit(self.executor.run(Task(stage.name, window)))
 
     def _decoded_windows(self) -> Iterator[Window]:
         """Every window of the clip: those decoded before from the journal, the others as decoding goes on."""
@@ -126,32 +120,34 @@ class Pipeline:
                 yield self.plan.at(index, record["span"][1], last)
             else:
                 if ahead is None:
-                    self.steps.make_ready(self.decode, index)
+                    wanted = self.plan.at(index, self.plan.new_span(index).stop, last=False)
+                    self.executor.make_ready(Task(self.decode.name, wanted))
                     ahead = DecodeAhead(self.decode, self.plan, index)
-                    self.steps.on_exit(ahead.close)
+                    self.executor.on_exit(ahead.close)
                 window = self._take_decoded(ahead, index)
                 last = window.last
                 yield window
             index += 1
 
     def _take_decoded(self, ahead: DecodeAhead, index: int) -> Window:
-        """Commit the next decoded window; its frames are in the steps' hands alone afterwards."""
+        """Commit the next decoded window; its frames are in the executor's hands alone afterwards."""
         decoded = ahead.take()
         if self.guard is not None:
             self.guard.check()
-        start = self.plan.new_span(index).start
-        span = Span(start, start + int(decoded.output.info["frames"]))
-        self._commit(self.decode, index, Done(span, decoded.output, decoded.seconds), decoded.state)
-        window = self.plan.at(index, span.stop, bool(decoded.output.info["last"]))
-        self.steps.hold(self.decode, window, decoded.output)
+        output = decoded.output
+        stop = self.plan.new_span(index).start + int(output.info["frames"])
+        window = self.plan.at(index, stop, bool(output.info["last"]))
+        task = Task(self.decode.name, window)
+        self._commit(self.executor.done(task, output, decoded.state.to_parts(), decoded.seconds))
         return window
 
-    def _commit(self, stage: Stage, index: int, done: Done, state: State) -> None:
+    def _commit(self, done: Done) -> None:
+        stage, index = done.task.stage, done.task.window.index
         with self.interrupts.shield():
-            record = self.run.commit(self.steps.commit_of(stage, index, done, state))
-            if stage.name == "blend":
+            record = self.executor.commit(done)
+            if stage == "blend":
                 self.run.delete_stale_blocks()
-        self.reporter.window(stage.name, index, done.span, done.seconds, record["info"])
+        self.reporter.window(stage, index, done.span, done.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
         """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""

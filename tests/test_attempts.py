@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, State, Window
 from stages.blend import BlendConfig, BlendStage
 from storage.rundir import RunDirectory, RunReader
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
 from stream.progress.events import JsonReporter
-from stream.run.attempts import ClosedLoop, settings_of
+from stream.run.attempts import ClosedLoop, request_of
 
 PLAN = WindowPlan(5, 2)
 FRAMES, HEIGHT, WIDTH = 14, 8, 24
@@ -56,7 +56,7 @@ class Count(State):
     windows: int = 0
 
 
-class Generate(Stage):
+class Generate(GeneratorStage):
     """Paints the object `shifts[window][attempt]` columns off its place."""
 
     name = "generate"
@@ -68,14 +68,10 @@ class Generate(Stage):
         self.calls: list[tuple[int, int, tuple[int, int] | None, float | None]] = []
         self.state = Count()
 
-    def process(self, window: Window, inputs: Inputs) -> Output:
-        return self.generate(window, inputs)
-
-    def generate(
-        self, window: Window, inputs: Inputs, attempt: int = 0, dilate: Any = None, strength: float | None = None
-    ) -> Output:
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008
         assert self.state.windows == window.index, "an attempt starts from the state before its window"
-        self.calls.append((window.index, attempt, dilate, strength))
+        attempt = request.number
+        self.calls.append((window.index, attempt, request.dilate, request.strength))
         left = self.track.told_to_leave
         assert left in (0, len(self.calls)), "models leave the GPU before every attempt, or never"
         self.state = Count(window.index + 1)
@@ -156,7 +152,7 @@ def process(
         source: Any = Source(run)
         pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
-            run, pipeline.steps, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
+            run, pipeline.executor, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
         )
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
@@ -252,12 +248,14 @@ def test_no_attempt_where_the_object_was_lost_before(tmp_path: Path) -> None:
 
 
 def test_later_attempts_are_wider_and_stronger() -> None:
-    assert [vars(settings_of(attempt, (8, 2), None)) for attempt in (0, 1, 2, 3)] == [
-        {"attempt": 0, "dilate": (8, 2), "strength": None},
-        {"attempt": 1, "dilate": (8, 2), "strength": None},
-        {"attempt": 2, "dilate": (12, 6), "strength": 1.25},
-        {"attempt": 3, "dilate": (16, 10), "strength": 1.5},
+    found = [request_of(attempt, (8, 2), None) for attempt in (0, 1, 2, 3)]
+    assert found == [
+        Request(0, dilate=(8, 2)),
+        Request(1, dilate=(8, 2)),
+        Request(2, dilate=(12, 6), strength=1.25),
+        Request(3, dilate=(16, 10), strength=1.5),
     ]
+    assert [Request.of(json.loads(json.dumps(request.to_info()))) for request in found] == found
 
 
 def test_the_journal_holds_every_attempt(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stages._comfy.continuity import window_seed
 from stages._comfy.transport import encode_png
 from stages._comfy.workflow import packaged_workflow
 from stages._region import region
-from stages.base import Inputs
+from stages.base import Inputs, Request
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyConfig, ComfyStage
 from storage.errors import InputError
@@ -60,7 +60,7 @@ def test_uploads_and_values_arrive_unchanged() -> None:
     window = windows(41)[1]
     tail = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)
     with FakeComfy() as server, ComfyStage(config(server.address, prompt="robot", seed=7, cfg=3.5)) as stage:
-        output = stage.generate(window, SCENE.inputs(window, tail), attempt=2, strength=0.6)
+        output = stage.process(window, SCENE.inputs(window, tail), Request(2, strength=0.6))
         graph = server.prompts[0]
         load = server.executor.interpreter._load
         control = np.round(load(graph["1"]["inputs"]["file"]) * 255).astype(np.uint8)
@@ -85,8 +85,9 @@ def test_names_on_the_server_are_used_again() -> None:
 def test_attempts_differ_and_repeat() -> None:
     window = windows(17)[0]
     with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
-        first, again, other = (stage.generate(window, SCENE.inputs(window), attempt=n).arrays["raw"] for n in (0, 0, 1))
-        wider = stage.generate(window, SCENE.inputs(window), attempt=1, dilate=(12, 12)).arrays["raw"]
+        requests = (Request(), Request(), Request(1), Request(1, dilate=(12, 12)))
+        inputs = SCENE.inputs(window)
+        first, again, other, wider = (stage.process(window, inputs, given).arrays["raw"] for given in requests)
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     source = SCENE.frames[:17]
     assert (wider != source).any(axis=3).sum() > (other != source).any(axis=3).sum()

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +21,15 @@ from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkConfig, SinkStage
 from stages.track import TrackConfig, TrackStage
 from storage.arrays import run_arrays
+from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.job import mask_box
+from stream.engine.executor import Executor, span_of
+from stream.engine.source import FrameSource
+from stream.engine.tasks import Task
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import encoder_settings
-from stream.pipeline import span_of
 
 PLAN = WindowPlan(9, 3)
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
@@ -70,30 +72,23 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 
 def _pass(material: Material) -> None:
-    """Run the whole chain once in memory, remembering inputs and outputs."""
-    shapes = run_arrays(CLIP.height, CLIP.width)
-    arrays = {name: np.zeros((CLIP.frames, *spec.frame_shape), spec.dtype) for name, spec in shapes.items()}
-    stages = {name: material.make[name](material.folder / "segments") for name in NAMES}
-    for window in PLAN.windows(CLIP.frames):
-        info: dict[str, Any] = {}
-        raw = None
-        for name in NAMES:
-            stage = stages[name]
-            if window.index == 0:
-                stage.open()
-            given = {
-                read: raw if read == "raw" else arrays[read][slice(*span_of(window, kind))].copy()
-                for read, kind in stage.reads.items()
-            }
-            inputs = Inputs(given, dict(info))
-            output = stage.process(window, inputs)
-            material.inputs[name, window.index], material.outputs[name, window.index] = inputs, output
-            info[name] = output.info
-            raw = output.arrays.get("raw", raw)
-            for written, kind in stage.writes.items():
-                arrays[written][slice(*span_of(window, kind))] = output.arrays[written]
-    for stage in stages.values():
-        stage.close()
+    """Run the whole chain once, remembering inputs and outputs."""
+    stages = [material.make[name](material.folder / "segments") for name in NAMES]
+    manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
+    decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)
+    path = material.folder / "run"
+    with (
+        RunDirectory(path, PLAN.chunk_frames, CLIP.height, CLIP.width, manifest) as run,
+        Executor(run, stages, FrameSource(run, decode)) as executor,
+    ):
+        for window in PLAN.windows(CLIP.frames):
+            for name in NAMES:
+                task = Task(name, window)
+                executor.make_ready(task)
+                material.inputs[name, window.index] = executor.inputs(task)
+                done = executor.run(task)
+                material.outputs[name, window.index] = done.output
+                executor.commit(done)
 
 
 def windows() -> list[Window]:

@@ -108,7 +108,7 @@ def test_redo_changes_that_window_and_what_depends_on_it(kept: Path, tmp_path: P
     assert same(kept, run, TRACKED)
     assert invoke(["status", str(run), "--verify"]).code == 0
     reader = RunReader(run)
-    assert reader.log.commits["generate", 1]["info"]["redo"] == {"seed": 9, "text": ""}
+    assert reader.log.commits["generate", 1]["info"]["request"] == {"number": 0, "seed": 9, "text": ""}
 
 
 def test_a_redone_window_that_is_damaged_is_repaired_as_it_was_redone(kept: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from stages.base import Window
 from storage.errors import UsageError
+from storage.log import CommitLog
 from storage.spans import Span
 
 MAX_WINDOW_FRAMES = 100_001  # an hour at 28 frames/s: far above what fits in memory, below what overflows
@@ -82,3 +83,8 @@ class WindowPlan:
         for index in range(count):
             last = index == count - 1
             yield self.at(index, frames if last else self.new_span(index).stop, last)
+
+
+def committed_windows(log: CommitLog, plan: WindowPlan) -> list[Window]:
+    """The windows that are decoded."""
+    return [plan.at(record["window"], record["span"][1], bool(record["info"]["last"])) for record in log.of("decode")]

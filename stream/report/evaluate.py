@@ -15,7 +15,7 @@ from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseTracker
 from stages._video.plain import plain_frames
-from stages.base import Array, Inputs
+from stages.base import Array
 from stages.device import use_device
 from stages.given import read_masks
 from stages.prompts import Correction, ObjectPrompt
@@ -24,7 +24,11 @@ from storage.errors import InputError, RunDirectoryError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.verify import same_file
-from stream.options.assembly import resolve_models, sam_config
+from stream.engine.executor import Executor
+from stream.engine.source import FrameSource
+from stream.engine.tasks import Scratch, Task
+from stream.engine.windows import committed_windows
+from stream.options.assembly import decode_config, resolve_models, sam_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 
@@ -77,16 +81,11 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     use_device(config.device)
     model = SamModel(sam_config(config, models))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
-    with closing(model), stage:
-        for index in range(windows):
-            records = {name: log.commits[name, index] for name in ("decode", "track", "sink")}
-            decoded = records["decode"]
-            window = config.plan.at(index, decoded["span"][1], decoded["info"]["last"])
-            inputs = Inputs(
-                {name: run.arrays.read(name, *window.final) for name in stage.reads},
-                {name: record["info"] for name, record in records.items()},
-            )
-            scores = stage.process(window, inputs).arrays["iou"]
+    source = FrameSource(run, decode_config(config))
+    with closing(model), Executor(run, [stage], source) as executor, Scratch() as beside:
+        for window in committed_windows(log, config.plan)[:windows]:
+            scores = executor.run(Task(stage.name, window), into=beside).output.arrays["iou"]
+            beside.forget(window.index)
             for offset, value in enumerate(scores.tolist()):
                 yield FrameIou(window.final.start + offset, value, passes(value, limit))
 

@@ -15,9 +15,10 @@ from stages.decode import DecodeStage
 from stages.prompts import check_box_inside
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
+from stream.engine.executor import Executor, has_work
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
-from stream.engine.steps import OpenStages, Steps, has_work
+from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
 from stream.options.config import RunConfig, config_digest, differences
 from stream.options.recorded import read_run
@@ -207,7 +208,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
         announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
         with OpenStages(stages) as opened:
             if config.generates and has_work(log, "generate"):
-                opened.open(opened.stages["generate"])  # one that cannot work says so before anything is written
+                opened.open("generate")  # one that cannot work says so before anything is written
             if session.origin is not None:
                 session.origin.copy(session.manifest)
             with open_run(config, session.manifest, session.out, session.change) as run:
@@ -244,7 +245,7 @@ def _carry_out(
         courtesy=config.shares_gpu,
         opened=opened,
     )
-    pipeline.retry = closed_loop(session, run, pipeline.steps, reporter)
+    pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
     frames = pipeline.process()
     run.settle()
     summary = finish_run(run, config, frames, watch.seconds)
@@ -269,19 +270,19 @@ def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None
         reporter.note(f"the times of this run are not kept for later plans: {error}")
 
 
-def closed_loop(session: Session, run: RunDirectory, steps: Steps, reporter: Reporter) -> Retry | None:
+def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporter: Reporter) -> Retry | None:
     """What tries failed windows again, or None where `--retries` does not ask for it."""
     config = session.config
     if config.retries == 0 or not config.generates:
         return None
-    sam = steps.stages["score"].model  # type: ignore[attr-defined]
+    sam = executor.stages["score"].model  # type: ignore[attr-defined]
 
     def told(window: int, attempt: int, worst: float) -> None:
         reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
 
     loop = ClosedLoop(
         run,
-        steps,
+        executor,
         lambda folder: finishing_stages(config, session.manifest, folder, sam),
         config.retries,
         config.iou_threshold,

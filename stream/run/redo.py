@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.base import Array, Output, Window
+from stages.base import Output, Request, Window
 from storage.errors import RunDirectoryError, UsageError
 from storage.records import Record
 from storage.rundir import RunDirectory
-from stream.engine.steps import Done, Steps
+from stream.engine.executor import Executor
+from stream.engine.tasks import Done, Scratch, Task
+from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
 from stream.progress.events import Reporter
 from stream.run.lifecycle import Beside, Session, open_run, resume
-from stream.run.repair import committed_windows
 
-DEPENDING = ("blend", "sink", "score")
+GENERATE, DEPENDING = "generate", ("blend", "sink", "score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,31 +101,48 @@ def preparation(wanted: Redo) -> Beside:
                 f"`skate redo {run.path} --cancel` takes it back"
             )
         first = min(*wanted.windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
-        with Steps(run, *session.parts(run, reporter), session.config.shares_gpu) as steps:
-            _make(session, run, steps, known[first : max(wanted.windows) + 1], wanted)
+        parts = session.parts(run, reporter)
+        with Executor(run, *parts, session.config.shares_gpu) as executor, Scratch() as scratch:
+            _make(session, run, executor, scratch, known[first : max(wanted.windows) + 1], wanted)
         with session.interrupts.shield():
             run.take_over(DEPENDING, first)
 
     return beside
 
 
-def _make(session: Session, run: RunDirectory, steps: Steps, windows: Sequence[Window], wanted: Redo) -> None:
+def _make(
+    session: Session,
+    run: RunDirectory,
+    executor: Executor,
+    scratch: Scratch,
+    windows: Sequence[Window],
+    wanted: Redo,
+) -> None:
     """Generate what is not made yet, beside the run; what is blended on the way stays in memory."""
     made = set(run.made_intact())
     if not made.issuperset(wanted.windows):
-        steps.open(steps.stages["generate"])  # a server that is not there says so before anything is noted
+        executor.make_ready(Task(GENERATE, windows[0]), scratch)  # a server that is not there: nothing is noted then
     if run.log.redo is None:
         with session.interrupts.shield():
             run.note_redo(wanted.windows, wanted.seed, wanted.text)
     for window in windows:
-        fresh: dict[str, Array] = {}
+        scratch.forget(window.index - 1)
+        task = Task(GENERATE, window)
         if window.index in made:
-            fresh["raw"] = run.beside.read_block("raw", window.index)
+            scratch.put(_made(run, executor, task, scratch))
         elif window.index in wanted.windows:
-            _generate(session, run, steps, window, wanted, fresh)
+            done = executor.run(task, Request(seed=wanted.seed, text=wanted.text), into=scratch)
+            with session.interrupts.shield():
+                run.commit_beside(executor.commit_of(done))
         if window.index < windows[-1].index:
-            blended = steps.work(steps.stages["blend"], window, fresh).output.arrays["generated"]
-            steps.remember("generated", window.final, blended, window)
+            executor.run(Task("blend", window), into=scratch)
+
+
+def _made(run: RunDirectory, executor: Executor, task: Task, scratch: Scratch) -> Done:
+    """What an earlier process made of this window."""
+    index, record = task.window.index, run.log.made[task.window.index]
+    output = Output({"raw": run.beside.read_block("raw", index)}, record["info"])
+    return executor.done(task, output, run.beside.read_state(GENERATE, index), record["seconds"], scratch)
 
 
 def _listed(windows: Sequence[int]) -> str:
@@ -147,17 +165,3 @@ def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
             f"{path} did not keep its raw windows: `skate generate {path} --out RUN2 --keep all` makes a run "
             "whose windows can be made again"
         )
-
-
-def _generate(
-    session: Session, run: RunDirectory, steps: Steps, window: Window, wanted: Redo, fresh: dict[str, Array]
-) -> None:
-    """Generate one window from the state before it, and make it durable beside the run."""
-    generator = steps.stages["generate"]
-    given = {"seed": wanted.seed, "text": wanted.text}
-    steps.rewind(generator, window.index, run.beside if window.index - 1 in run.log.made else None)
-    generator.repeat({"redo": given})  # as a repair will do it: a stage of the run's config, told what this window gets
-    done = steps.work(generator, window, fresh, anew=True)
-    done = Done(done.span, Output(done.output.arrays, {**done.output.info, "redo": given}), done.seconds)
-    with session.interrupts.shield():
-        run.commit_beside(steps.commit_of(generator, window.index, done, generator.get_state()))

@@ -13,18 +13,20 @@ again, because the repaired bytes are those it was made from. Other bytes than r
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.base import Array, Stage, Window
+from stages.base import Request, Stage, Window
 from storage.arrays import RunArrays
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
-from storage.log import CommitLog, Task, array_of, chunk_index, is_block
+from storage.log import CommitLog, array_of, chunk_index, is_block
+from storage.log import Task as Key
 from storage.records import segment_of
 from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
+from stream.engine.executor import Executor, carries_state, span_of
 from stream.engine.source import FrameSource
-from stream.engine.steps import Done, Steps, carries_state, span_of
-from stream.engine.windows import WindowPlan
+from stream.engine.tasks import Task
+from stream.engine.windows import WindowPlan, committed_windows
 
 
 def repair_run(
@@ -57,28 +59,21 @@ def repair_run(
     needed = Needed(run.log, stages, windows, damage).all(tasks)
     note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, stages)}")
     order = {stage.name: position for position, stage in enumerate(stages)}
-    with Steps(run, stages, source, courtesy) as steps:
-        fresh: dict[str, Array] = {}
+    with Executor(run, stages, source, courtesy) as executor:
         before = -1
         for name, index in sorted(needed, key=lambda task: (task[1], order[task[0]])):
             if index != before:
-                fresh = {}
                 _drop_again(run, windows[index])
             before = index
-            _redo(steps, steps.stages[name], windows[index], fresh, damage)
+            _do_again(run, executor, Task(name, windows[index]), damage)
             fault_point("repair.window")
     run.sweep()
     return damage
 
 
-def _counts(needed: set[Task], stages: Sequence[Stage]) -> str:
+def _counts(needed: set[Key], stages: Sequence[Stage]) -> str:
     counts = {stage.name: sum(name == stage.name for name, _ in needed) for stage in stages}
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-
-
-def committed_windows(log: CommitLog, plan: WindowPlan) -> list[Window]:
-    """The windows that are decoded."""
-    return [plan.at(record["window"], record["span"][1], bool(record["info"]["last"])) for record in log.of("decode")]
 
 
 class Needed:
@@ -95,13 +90,13 @@ class Needed:
             name = array_of(key)
             self._keys.setdefault(name if is_block(key) else f"{name} {chunk_index(key)}", []).append(key)
 
-    def all(self, tasks: set[Task]) -> set[Task]:
+    def all(self, tasks: set[Key]) -> set[Key]:
         """`tasks` and everything they need that is not there.
 
         Raises:
             RunDirectoryError: when something is needed that no committed window can make.
         """
-        needed: set[Task] = set()
+        needed: set[Key] = set()
         waiting = set(tasks)
         while waiting:
             task = waiting.pop()
@@ -114,7 +109,7 @@ class Needed:
             waiting |= self._before(*task) - needed
         return needed
 
-    def _before(self, name: str, index: int) -> set[Task]:
+    def _before(self, name: str, index: int) -> set[Key]:
         """What this window of this stage works from and is not there."""
         stage, window = self._stages[name], self._windows[index]
         missing = self._state(stage, index - 1)
@@ -130,7 +125,7 @@ class Needed:
                 missing |= self._block(array, index)
         return missing
 
-    def _state(self, stage: Stage, index: int) -> set[Task]:
+    def _state(self, stage: Stage, index: int) -> set[Key]:
         """The window whose carried state is needed, unless it is there or nothing is carried."""
         if index < 0 or not carries_state(stage):
             return set()
@@ -139,50 +134,50 @@ class Needed:
         ]
         return set() if keys and all(map(self._there, keys)) else {(stage.name, index)}
 
-    def _chunks(self, array: str, span: Span) -> set[Task]:
+    def _chunks(self, array: str, span: Span) -> set[Key]:
         size = self._log.chunk_frames
         chunks = range(span.start // size, -(-span.stop // size))
         return self._missing(key for chunk in chunks for key in self._keys.get(f"{array} {chunk}", ()))
 
-    def _block(self, name: str, index: int) -> set[Task]:
+    def _block(self, name: str, index: int) -> set[Key]:
         return self._missing(self._keys.get(f"state/{name}/{index}", ()))
 
-    def _missing(self, keys: Iterable[str]) -> set[Task]:
+    def _missing(self, keys: Iterable[str]) -> set[Key]:
         return {self._log.writers[key] for key in keys if not self._there(key)}
 
     def _there(self, key: str) -> bool:
         return key not in self._damage.keys and not self._log.is_forgotten(self._log.writers[key], key)
 
 
-def _redo(steps: Steps, stage: Stage, window: Window, fresh: dict[str, Array], damage: Damage) -> None:
+def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage) -> None:
     """Do a committed window again, compare it with its record, and put in place what is not there."""
-    run = steps.run
-    record = run.log.commits[stage.name, window.index]
-    done = steps.work(stage, window, fresh)
-    done = Done(Span(*record["span"]), done.output, done.seconds)
+    key = (task.stage, task.window.index)
+    record = run.log.commits[key]
+    done = executor.run(task)
     scratch = RunArrays(run.path / SCRATCH, run.arrays.specs, run.arrays.chunk_frames)
-    found = store(scratch, steps.commit_of(stage, window.index, done, stage.get_state()))
+    found = store(scratch, executor.commit_of(done))
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-    if wrong and _follows_redo(run.log, stage.name, window.index):
+    if wrong and _follows_redo(run.log, *key):
         raise RunDirectoryError(
-            f"{run.path}: window {window.index} (counted from 0) is damaged and cannot be made again: it was generated "
-            f"after a window {window.index - 1} that `skate redo` has replaced since ({wrong[0]}): "
+            f"{run.path}: window {key[1]} (counted from 0) is damaged and cannot be made again: it was generated "
+            f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
             f"`skate generate {run.path} --out RUN2` generates all windows anew and keeps masks and poses"
         )
     if wrong or done.output.info.get("sha256") != record["info"].get("sha256"):
-        raise _mismatch(run.path, stage.name, window.index, wrong or [f"segments/{segment_of(record)}"])
-    task = (stage.name, window.index)
-    missing = [key for key in wanted if key in damage.keys or (run.log.is_forgotten(task, key) and not is_block(key))]
+        raise _mismatch(run.path, *key, wrong or [f"segments/{segment_of(record)}"])
+    missing = [
+        name for name in wanted if name in damage.keys or (run.log.is_forgotten(key, name) and not is_block(name))
+    ]
     run.arrays.adopt(scratch, missing)
-    for key in found:
-        (scratch.path / key).unlink(missing_ok=True)
+    for name in found:
+        (scratch.path / name).unlink(missing_ok=True)
 
 
 def _follows_redo(log: CommitLog, stage: str, index: int) -> bool:
     """Whether the window before was replaced: with ComfyUI this one continues the tail and colour of what it was."""
     before = log.get(stage, index - 1) if stage == "generate" else None
-    return before is not None and "redo" in before["info"]
+    return before is not None and Request.of(before["info"]).seed is not None
 
 
 def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDirectoryError:

@@ -1,0 +1,128 @@
+"""What the executor carries out, what comes of it, and where: plain data, open stages, places beside the run."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from stages.base import Array, Json, Output, Stage, Window
+from storage.spans import Span
+
+StateParts = tuple[Mapping[str, Json], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage's work on one window. Plain data."""
+
+    stage: str
+    window: Window
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage made of a window, not yet committed.
+
+    Attributes:
+        task: what was done. span: the frames that it writes, for the record.
+        output: what the stage returned. spans: the frames of each of its arrays that has a place by frame.
+        state: the stage's after the window, as it is stored; None where it carries nothing.
+        seconds: wall clock. into: where it was made, None: in the run.
+    """
+
+    task: Task
+    span: Span
+    output: Output
+    spans: Mapping[str, Span]
+    state: StateParts | None
+    seconds: float
+    into: "Scratch | None" = None
+
+
+class OpenStages:
+    """Stages by name, each opened when it is first needed; `close` closes those that are. A context manager.
+
+    Attributes:
+        stages: by name, in order.
+        first: of each that is open, the state that it has before the first window.
+        standing: where its state stands: in which scratch (None: the run), before which window.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = {stage.name: stage for stage in stages}
+        self.first: dict[str, StateParts] = {}
+        self.standing: dict[str, tuple[Scratch | None, int]] = {}
+        self._exit = ExitStack()
+
+    def open(self, name: str) -> Stage:
+        """The stage, opened if need be."""
+        stage = self.stages[name]
+        if name not in self.first:
+            self._exit.callback(stage.close)
+            stage.open()
+            self.first[name] = stage.get_state().to_parts()
+            self.standing[name] = (None, 0)
+        return stage
+
+    def finish(self) -> None:
+        """Tell every stage that is open that the clip has ended well."""
+        for name in self.first:
+            self.stages[name].finish()
+
+    def close(self) -> None:
+        """Close every stage that was opened, the last one first."""
+        self._exit.close()
+
+    def __enter__(self) -> "OpenStages":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Scratch:
+    """A place beside the run. A context manager.
+
+    Args:
+        stages: that work here in place of the executor's own: those that write or read files, which lie elsewhere.
+    """
+
+    def __init__(self, stages: Sequence[Stage] = ()) -> None:
+        self.own = OpenStages(stages)
+        self._done: dict[tuple[str, int], Done] = {}
+
+    def put(self, done: Done) -> None:
+        """Have it count here."""
+        self._done[done.task.stage, done.task.window.index] = done
+
+    def forget(self, before: int) -> None:
+        """Let go of windows before this one."""
+        for key in [key for key in self._done if key[1] < before]:
+            del self._done[key]
+
+    def state(self, stage: str, window: int) -> StateParts | None:
+        """The stage's state after this window, None where it was not done here."""
+        done = self._done.get((stage, window))
+        return None if done is None else done.state
+
+    def array(self, name: str, window: int, span: Span) -> Array | None:
+        """Frames of an array, or what was made of this window as a whole; None where they were not made here."""
+        for done in self._done.values():
+            values, held = done.output.arrays.get(name), done.spans.get(name)
+            if values is None:
+                continue
+            if held is None and done.task.window.index == window:
+                return values
+            if held is not None and held.start <= span.start and span.stop <= held.stop:
+                return values[span.within(held)]
+        return None
+
+    def infos(self, window: int) -> dict[str, Mapping[str, Json]]:
+        """The facts about this window, by stage."""
+        return {stage: done.output.info for (stage, index), done in self._done.items() if index == window}
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.clear()
+        self.own.close()
