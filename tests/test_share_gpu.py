@@ -20,7 +20,7 @@ from test_plan import MANIFEST, MB, Weighed, models
 
 from stages._comfy.address import on_this_machine, parse_server
 from stages._pose.session import Session
-from stages.base import Inputs, Output, Stage, Window
+from stages.base import Inputs, Output, Request, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
 from stages.prompts import ObjectPrompt
@@ -122,9 +122,9 @@ class Alone(ComfyStage):
 
     ours: ClassVar[list[Spy]] = []
 
-    def process(self, window: Window, inputs: Inputs) -> Output:
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         assert not any(spy.there for spy in self.ours), "ours are still on the GPU"
-        return super().process(window, inputs)
+        return super().process(window, inputs, request)
 
 
 def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
