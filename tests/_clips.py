@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -68,6 +69,7 @@ def make(path: Path, clip: Clip = DEFAULT, image: Callable[[int, int, int], Arra
     """Write the video and give its path."""
     with av.open(str(path), "w", format=clip.container, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(clip.codec, rate=clip.rate)
+        assert isinstance(stream, av.VideoStream)
         codec = stream.codec_context
         codec.width, codec.height, codec.pix_fmt = clip.width, clip.height, clip.pixel_format
         codec.time_base = stream.time_base = Fraction(1, 24000)
@@ -139,7 +141,7 @@ def make_damaged(path: Path, packets: Sequence[int], clip: Clip = DEFAULT) -> Pa
         read = source.streams.video[0]
         written = target.add_stream_from_template(read)
         for number, packet in enumerate(packet for packet in source.demux(read) if packet.size):
-            copy = packet
+            copy: av.Packet[Any] = packet
             if number in packets:
                 copy = av.Packet(bytes(packet)[:8] + bytes(packet.size - 8))
                 copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base

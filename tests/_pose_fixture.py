@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -60,13 +61,14 @@ def write_detector(path: Path, layout: str, classes: Sequence[int] = (0, 0, 0), 
         classes: COCO class reported for each tint.
         score: reported for what is seen.
     """
-    nodes, constants = [], []
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
 
     def const(value: object, kind: type = np.float32) -> str:
         constants.append(numpy_helper.from_array(np.asarray(value, kind), f"c{len(constants)}"))
         return constants[-1].name
 
-    def op(kind: str, *inputs: str, out: str | None = None, **attributes: object) -> str:
+    def op(kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
         name = out or f"n{len(nodes)}"
         nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -93,7 +95,10 @@ def write_detector(path: Path, layout: str, classes: Sequence[int] = (0, 0, 0), 
     if layout == "boxes":
         op("Identity", boxes, out="dets")
         op("Identity", const(np.array([classes]), np.int64), out="labels")
-        shapes = [("dets", TensorProto.FLOAT, [1, "n", 5]), ("labels", TensorProto.INT64, [1, "n"])]
+        shapes: list[tuple[str, int, list[str | int | None]]] = [
+            ("dets", TensorProto.FLOAT, [1, "n", 5]),
+            ("labels", TensorProto.INT64, [1, "n"]),
+        ]
     else:
         _raw_rows(op, const, boxes, classes)
         shapes = [("output", TensorProto.FLOAT, [1, "anchors", 85])]

@@ -144,7 +144,7 @@ def test_ratios_and_noise() -> None:
 
 
 def test_growth_is_bytes_a_frame() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"frames": n, "stock_peak_rss_bytes": 1000 + 30 * n, "streamed_peak_rss_bytes": 1000} for n in (100, 200, 400)
     ]
     assert track_vs_stock.growth(rows) == {"stock": 30, "streamed": 0}

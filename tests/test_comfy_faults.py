@@ -291,7 +291,12 @@ def test_a_job_whose_answer_never_came_is_taken_back() -> None:
     """The stop comes while the client looks for what became of its submission."""
     faults = Faults().on_runs("hang").on_requests("/prompt", ["lost"]).on_requests("/queue", [503] * 9)
     with FakeComfy(faults=faults) as server, ComfyStage(config(server.address)) as stage:
-        threading.Timer(0.4, lambda: (server.faults.requests.clear(), stage.interrupt())).start()
+
+        def answer_and_stop() -> None:
+            server.faults.requests.clear()
+            stage.interrupt()
+
+        threading.Timer(0.4, answer_and_stop).start()
         with pytest.raises(Interrupted):
             stage.process(WINDOW, SCENE.inputs(WINDOW))
         wait_idle(server)

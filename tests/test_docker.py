@@ -76,8 +76,8 @@ def test_interpreter_and_compiler_are_in_the_image() -> None:
 def compose() -> dict[str, Any]:
     """compose.yaml as Compose reads it: `$$` is a dollar sign."""
     loaded = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8").replace("$$", "$"))
-    assert isinstance(loaded, dict)
-    return loaded["services"]
+    services: dict[str, Any] = loaded["services"]
+    return services
 
 
 def test_compose_reaches_the_host_and_waits_for_comfyui() -> None:

@@ -14,6 +14,7 @@ from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run, small_sam
 from PIL import Image
 
 from stages._pose.draw import draw
+from stages._sam.model import SamModel
 from stages._video.plain import plain_frames
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader, write_manifest
@@ -96,7 +97,7 @@ def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bo
     if with_mask:
         assert Path(values["prompt"]["mask_png"]) == (tmp_path / "moved" / "prompt_mask.png").resolve()
     config = RunConfig.from_json(values)
-    model = evaluate.SamModel(sam_config(config, resolve_models(config, only=("sam",))))
+    model = SamModel(sam_config(config, resolve_models(config, only=("sam",))))
     found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]
     model.close()
     assert found == pytest.approx(RunReader(run).arrays.read("iou", 0, FRAMES).tolist(), abs=1e-6, nan_ok=True)

@@ -176,7 +176,7 @@ def test_sam_compile_builds_the_packages_own_compiled_predictor(
 
 def test_sam_compile_reaches_the_model(tmp_path: Path) -> None:
     _, checkpoint, _, yaml, *_ = small_models(tmp_path)
-    given = {"sam": checkpoint, "sam_config": yaml, "pose": "mini", "detector": "mini"}
+    given: dict[str, Any] = {"sam": checkpoint, "sam_config": yaml, "pose": "mini", "detector": "mini"}
     for chosen in (False, True):
         config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), video="clip.mp4", sam_compile=chosen, **given)
         found: SamConfig = sam_config(config, resolve_models(config))

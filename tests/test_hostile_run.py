@@ -142,7 +142,13 @@ def test_dimension_bombs_in_run_json(tmp_path: Path, size: tuple[Any, Any]) -> N
 def test_a_config_that_is_none(tmp_path: Path) -> None:
     _, finished, _ = shared_case()
     run = copied(finished, tmp_path)
-    for change in ({"config": None}, {"config": {"prompt": 3}}, {"config": {}}, {"decisive": {"window": 3}}):
+    changes: tuple[dict[str, Any], ...] = (
+        {"config": None},
+        {"config": {"prompt": 3}},
+        {"config": {}},
+        {"decisive": {"window": 3}},
+    )
+    for change in changes:
         manifest = {**json.loads((finished / "run.json").read_text()), **change}
         write_manifest(run, manifest)
         for command in (["resume", str(run)], ["status", str(run)]):

@@ -102,7 +102,7 @@ def test_summary() -> None:
 def test_seam() -> None:
     assert seam_ratio([]) is None
     assert seam_ratio([{"edge": None, "inside_sum": 8.0, "inside_frames": 4}]) is None
-    windows = [
+    windows: list[dict[str, Any]] = [
         {"edge": None, "inside_sum": 8.0, "inside_frames": 4},
         {"edge": 6.0, "inside_sum": 8.0, "inside_frames": 4},
     ]

@@ -163,7 +163,7 @@ def test_a_kill_in_the_middle_is_resumed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching.tqdm, "update", killed)
+        patch.setattr("stages.models.fetch.tqdm.update", killed)
         with pytest.raises(KeyboardInterrupt):
             fetch(plain(base), tmp_path, pause_seconds=0)
     held = (tmp_path / "weights.pt.partial").stat().st_size

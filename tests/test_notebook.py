@@ -24,7 +24,7 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JUPYTER_DATA_DIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     settings = next(cell for cell in notebook.cells if "FRAMES, SIZE, WINDOW, OVERLAP =" in cell.source)
     sam, sam_config = small_sam()
@@ -108,7 +108,7 @@ def test_notebook_opens_where_nothing_is_installed(tmp_path: Path, monkeypatch: 
     (tmp_path / "spec").mkdir()
     (tmp_path / "spec" / "kernel.json").write_text(json.dumps(spec))
     KernelSpecManager().install_kernel_spec(str(tmp_path / "spec"), "bare", user=True)
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     cells[0].source = cells[0].source.replace("SOURCE = None", f"SOURCE = {str(root)!r}")
     cells[1].source += "\nFRAMES, SIZE, WINDOW, OVERLAP = 17, (160, 90), 9, 3"

@@ -97,7 +97,7 @@ def described(points: Array, height: int, width: int, hands: bool) -> Array:
             length = ((xa - xb) ** 2 + (ya - yb) ** 2) ** 0.5
             centre = (int((xa + xb) / 2), int((ya + yb) / 2))
             shape = cv2.ellipse2Poly(centre, (int(length / 2), 4), int(turn), 0, 360, 1)
-            cv2.fillConvexPoly(canvas, shape, colour)
+            cv2.fillConvexPoly(canvas, np.array(shape), colour)
     canvas = (canvas * 0.6).astype(np.uint8)
     for joint, there, colour in zip(body, seen, colours, strict=True):
         if there:

@@ -13,7 +13,7 @@ from storage.errors import InputError
 from stream.demo import DemoConfig, Scene
 
 # OpenPose's names in OpenPose's order (doc/02_output.md), and COCO-WholeBody's number of each (None: made of two).
-BODY_25 = {
+BODY_25: dict[str, int | tuple[int, int]] = {
     "Nose": 0, "Neck": (5, 6), "RShoulder": 6, "RElbow": 8, "RWrist": 10, "LShoulder": 5, "LElbow": 7, "LWrist": 9,
     "MidHip": (11, 12), "RHip": 12, "RKnee": 14, "RAnkle": 16, "LHip": 11, "LKnee": 13, "LAnkle": 15, "REye": 2,
     "LEye": 1, "REar": 4, "LEar": 3, "LBigToe": 17, "LSmallToe": 18, "LHeel": 19, "RBigToe": 20, "RSmallToe": 21,

@@ -103,7 +103,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def write_passing(path: Path, inputs: list[object], outputs: list[object]) -> str:
+def write_passing(path: Path, inputs: list[str | int | None], outputs: list[str | int | None]) -> str:
     """A model of one Identity, with these shapes."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],

@@ -130,7 +130,7 @@ def test_untracked_spans_of_the_source_are_not_scored(
     model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 ) -> None:
     # As after a cut at 6 with on_cut=reset and a correction at 10; track's new frames run ahead of score's final ones.
-    track_info = ({"untracked": {"object": [[6, 10]], "person": []}}, {}, {})
+    track_info: tuple[dict[str, Any], ...] = ({"untracked": {"object": [[6, 10]], "person": []}}, {}, {})
     outputs = run(model, segments, masks, ObjectPrompt(box=BOX), (Correction(10, OTHER_BOX),), track_info=track_info)
     values = np.concatenate([output.arrays["iou"] for output in outputs])
     assert np.flatnonzero(np.isnan(values)).tolist() == [6, 7, 8, 9]

@@ -251,7 +251,12 @@ def test_the_image_is_encoded_once_a_frame_for_both_objects(
 ) -> None:
     calls = []
     original = model.predictor.forward_image
-    monkeypatch.setattr(model.predictor, "forward_image", lambda image: calls.append(1) or original(image))
+
+    def counted(image: torch.Tensor) -> Any:
+        calls.append(1)
+        return original(image)
+
+    monkeypatch.setattr(model.predictor, "forward_image", counted)
     config = TrackConfig(ObjectPrompt(frame=2, box=BOX), person_box=OTHER_BOX)
     run_streamed(model, config, clip[:8], [(0, 8)], restore=False)
     assert len(calls) == 6  # frames 0 and 1, before the prompt, are never shown to the model
@@ -260,7 +265,7 @@ def test_the_image_is_encoded_once_a_frame_for_both_objects(
 def test_no_person_at_all(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
     stage = TrackStage(TrackConfig(ObjectPrompt(box=BOX)), model)
     stage.open()
-    info = {"pose": {"person": None}, "decode": {"clip_frames_min16": 6}}
+    info: dict[str, dict[str, Any]] = {"pose": {"person": None}, "decode": {"clip_frames_min16": 6}}
     output = stage.process(window_of(0, (0, 6), 6), Inputs({"frames": clip[:6]}, info))
     assert not output.arrays["masks/person"].any()
     assert not output.arrays["visible"][:, 1].any()

@@ -204,7 +204,7 @@ def test_shipped_configs_are_metas_with_the_post_processing_written_in(name: str
 
     letter = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[name]
     source = Path(str(sam2.__file__)).parent / "configs" / "sam2.1" / f"sam2.1_hiera_{letter}.yaml"
-    expected = OmegaConf.to_container(OmegaConf.load(source))["model"]  # type: ignore[call-overload, index]
+    expected: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(source))["model"]  # type: ignore[call-overload, index, assignment]
     expected |= {
         "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
         "sam_mask_decoder_extra_args": {

@@ -48,7 +48,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     if not path.is_file():
         raise EnvironmentFault(

@@ -227,8 +227,8 @@ class FakeComfy:
         if self.era == "old":
             prompt_id = str(uuid.uuid4())
         elif self.era == "newer" and str(uuid.UUID(prompt_id)) != prompt_id:
-            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": "canonical"}
-            return web.json_response({"error": error, "node_errors": {}}, status=400)
+            wrong = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": "canonical"}
+            return web.json_response({"error": wrong, "node_errors": {}}, status=400)
         error, node_errors, good = validate(body["prompt"], self.info, set(self.executor.files.input))
         if error is not None:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
