@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -38,7 +39,7 @@ def _digest(scene: Scene, t: int) -> str:
 @pytest.mark.parametrize(
     "wrong", [{"frames": 0}, {"width": 63}, {"height": 10}, {"fps": 0}, {"seed": -1}], ids=lambda w: next(iter(w))
 )
-def test_config_refuses(wrong: dict[str, int]) -> None:
+def test_config_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         DemoConfig(**wrong)
 

@@ -87,6 +87,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
     return Given(tmp_path_factory.mktemp("given"))
 
 
+def picture_of(path: Path, flags: int = cv2.IMREAD_COLOR) -> Array:
+    picture = cv2.imread(str(path), flags)
+    assert picture is not None
+    return picture
+
+
 def stored(run: Path, name: str) -> Array:
     return RunReader(run).arrays.read(name, 0, CLIP.frames)
 
@@ -186,7 +192,7 @@ def test_skeleton_pictures_are_what_the_model_is_shown(given: Given, tmp_path: P
         assert result.code in (0, 1), result.err
         shown = server.executor.interpreter._load(server.prompts[0]["1"]["inputs"]["file"])
     control = np.round(shown * 255).astype(np.uint8)[: CLIP.frames]
-    pictures = np.stack([cv2.imread(str(path))[..., ::-1] for path in sorted(given.pictures.iterdir())])
+    pictures = np.stack([picture_of(path)[..., ::-1] for path in sorted(given.pictures.iterdir())])
     small = np.stack([cv2.resize(picture, (192, 128), interpolation=cv2.INTER_AREA) for picture in pictures])
     skeleton = painted(small)
     assert skeleton.any() and (control[skeleton] == small[skeleton]).all(axis=-1).mean() > 0.95
@@ -217,7 +223,7 @@ def test_whether_there_is_a_person(given: Given) -> None:
 def replaced(given: Given, folder: Path, kind: str, picture: Array) -> Path:
     """A copy of masks or skeletons in which frame 5 is another picture."""
     source = {"masks": given.masks, "persons": given.person_masks, "skeletons": given.pictures}[kind]
-    pictures = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(source.iterdir())]
+    pictures = [picture_of(path, cv2.IMREAD_UNCHANGED) for path in sorted(source.iterdir())]
     pictures[5] = picture
     folder.mkdir()
     for t, one in enumerate(pictures):

@@ -30,7 +30,7 @@ def hlg_oetf(scene: Array) -> Array:
     """BT.2100 table 5: scene light 0..1 to signal."""
     a = 0.17883277
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
+    return np.asarray(np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c))
 
 
 def inverse_eotf_pq(light: Array) -> Array:
@@ -86,7 +86,7 @@ def reference(signal: Array, tone: ToneMap) -> Array:
         light = np.minimum(inverted(inverse_eotf_pq, signal, 10000.0), tone.peak)
     shown = np.maximum(light @ np.linalg.solve(BT709, PRIMARIES[tone.primaries]).T, 0)
     largest = np.maximum(shown.max(axis=-1, keepdims=True), 1e-9)
-    return 255 * np.clip(shown * eetf(largest, tone.peak) / largest / 203, 0, 1) ** (1 / 2.4)
+    return np.asarray(255 * np.clip(shown * eetf(largest, tone.peak) / largest / 203, 0, 1) ** (1 / 2.4))
 
 
 TONES = [
@@ -217,8 +217,8 @@ def test_every_format_gives_reference_white(
 
 def test_colours_go_by_the_matrix() -> None:
     for matrix, (k_red, k_blue) in planes.COEFFICIENTS.items():
-        wanted = np.array([0.7, 0.3, 0.5])
-        luma = wanted @ [k_red, 1 - k_red - k_blue, k_blue]
+        wanted = [0.7, 0.3, 0.5]
+        luma = k_red * wanted[0] + (1 - k_red - k_blue) * wanted[1] + k_blue * wanted[2]
         chroma = (wanted[2] - luma) / (2 - 2 * k_blue), (wanted[0] - luma) / (2 - 2 * k_red)
         code = (round(64 + 876 * luma), round(512 + 896 * chroma[0]), round(512 + 896 * chroma[1]))
         (_, signal), *_ = planes.signal_strips(filled("yuv420p10le", code, (matrix, 1, 9, PQ), (16, 16)))
