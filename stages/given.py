@@ -6,6 +6,7 @@ Both read a folder or a file in step with the video, so memory stays flat and a 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -51,20 +52,23 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
         yield mask >= WHITE
 
 
-def first_prompt(masks: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ObjectPrompt:
-    """A box around the object on the first frame that has one: the prompt for scoring.
+def first_prompt(
+    masks: Path, max_pixels: int = DEFAULT_MAX_PIXELS, option: str = "--masks", first: int = 0, stop: int | None = None
+) -> ObjectPrompt:
+    """A box around the object on the first frame that has one, of those from `first` to before `stop`.
 
     Raises:
         InputError: when no mask has a pixel, or one has more than `max_pixels`.
     """
     if not masks.exists():
-        raise InputError(f"--masks {masks}: no such folder or video")
-    for index, mask in enumerate(read_masks(masks, max_pixels)):
-        if mask.any():
+        raise InputError(f"{option} {masks}: no such folder or video")
+    for index, mask in enumerate(islice(read_masks(masks, max_pixels), stop)):
+        if index >= first and mask.any():
             y, x = np.nonzero(mask)
             box: Box = (float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1))
             return ObjectPrompt(frame=index, box=box)
-    raise InputError(f"--masks {masks}: no mask has a white pixel: white (>= {WHITE}) is the object")
+    within = "no mask" if first == 0 and stop is None else f"no mask from frame {first} on, as far as is judged,"
+    raise InputError(f"{option} {masks}: {within} has a white pixel: white (>= {WHITE}) is the object")
 
 
 def has_person(pose: Path, person_masks: Path | None, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:

@@ -2,18 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage.errors import UsageError
-from stream.cli.options import INPUT_OPTIONS, JSON, MODEL_OPTIONS, PROMPT_OPTIONS, GroupedCommand, option, stack
+from storage.errors import InputError, UsageError
+from stream.cli.options import FRAMES, INPUT_OPTIONS, JSON, MODEL_OPTIONS, PROMPT_OPTIONS, GroupedCommand, option, stack
 
 if TYPE_CHECKING:
-    from stream.report.evaluate import FrameIou
+    from stream.report.evaluate import FrameIou, Reference
 
 _SAM_OPTIONS = MODEL_OPTIONS[:2]
 _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
@@ -26,6 +26,7 @@ _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
         option("elsewhere", "--metadata", type=click.Path(dir_okay=False), help="tracking_metadata.json of an export."),
         option("elsewhere", "--original", type=click.Path(), help="Source masks: a folder of PNGs, or a video."),
         option("elsewhere", "--generated", type=click.Path(dir_okay=False), help="The video to judge."),
+        option("elsewhere", "--frames", type=FRAMES, help="That VIDEO shows, where it is a part: A to before B."),
         *PROMPT_OPTIONS,
         INPUT_OPTIONS[1],
         *_SAM_OPTIONS,
@@ -41,16 +42,24 @@ def evaluate_command(run: str | None, **options: Any) -> int:
     \b
     skate evaluate RUN                                       a finished or unfinished run, its segments scored again
     skate evaluate --metadata tracking_metadata.json --generated VIDEO    a video made elsewhere from an export
-    skate evaluate --original MASKS --generated VIDEO --box x1,y1,x2,y2   masks made elsewhere too
+    skate evaluate --original MASKS --generated VIDEO        masks made elsewhere too
+
+    Where no prompt is given, the first mask that is not empty is it.
     """
     quiet, as_json = options["quiet"], options["as_json"]
-    frames = _scored(run, options)
+    notes: list[str] = []
+
+    def tell(note: str) -> None:
+        notes.append(note)
+        click.echo(f"note: {note}", err=True)
+
+    frames = _scored(run, options, tell)
     collected: list[FrameIou] = []
     for row in frames:
         collected.append(row)
         if not quiet and not as_json:
             click.echo(str(row))
-    return _verdict(collected, as_json, _left(run))
+    return _verdict(collected, as_json, _left(run), notes)
 
 
 def _left(run: str | None) -> str | None:
@@ -71,7 +80,7 @@ def _refuse_choices() -> None:
             )
 
 
-def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
+def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None]) -> Iterator["FrameIou"]:
     given = [run is not None, options["metadata"] is not None, options["original"] is not None]
     if sum(given) != 1:
         raise UsageError(
@@ -85,28 +94,67 @@ def _scored(run: str | None, options: dict[str, Any]) -> Iterator["FrameIou"]:
         return
     if options["generated"] is None:
         raise UsageError("--generated VIDEO is missing: the video to judge")
-    yield from _elsewhere(options)
+    yield from _elsewhere(options, tell)
 
 
-def _elsewhere(options: dict[str, Any]) -> Iterator["FrameIou"]:
+def _elsewhere(options: dict[str, Any], tell: Callable[[str], None]) -> Iterator["FrameIou"]:
     from stages._sam.model import SamModel
     from stream.options.assembly import resolve_models, sam_config
     from stream.options.config import RunConfig
-    from stream.options.settings import corrections_from_options, prompt_from_options, resolve_device
+    from stream.options.settings import resolve_device
     from stream.report import evaluate
 
     device = resolve_device(options["device"])
     threshold = 0.90 if options["iou_threshold"] is None else options["iou_threshold"]
     if options["metadata"] is not None:
+        _refuse_prompts()
         reference, values = evaluate.read_reference(Path(options["metadata"]))
         config = RunConfig.from_json({**values, **_given_sam(options), "device": device})
     else:
-        prompt = prompt_from_options(dict(options))
-        corrections = corrections_from_options(dict(options))
-        reference = evaluate.Reference(Path(options["original"]), prompt, corrections)
-        config = RunConfig(prompt, sam=options["sam"], sam_config=options["sam_config"], device=device)
+        reference = _pointed_at(options, tell)
+        config = RunConfig(reference.prompt, sam=options["sam"], sam_config=options["sam_config"], device=device)
     with closing(SamModel(sam_config(config, resolve_models(config, only=("sam",))))) as model:
-        yield from evaluate.evaluate_video(reference, Path(options["generated"]), model, threshold)
+        generated = Path(options["generated"])
+        yield from evaluate.evaluate_video(reference, generated, model, threshold, options["frames"], tell)
+
+
+def _refuse_prompts() -> None:
+    """An export says itself how the object was pointed at."""
+    context = click.get_current_context()
+    for name in ("box", "point", "object_mask", "prompt_frame", "correct"):
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            option_name = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option_name} does not go with --metadata, which holds the prompt: leave it out")
+
+
+def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Reference":
+    """The masks with the prompt that was given, else with a box around the first mask that is not empty.
+
+    Raises:
+        InputError: when a prompt or correction does not lie in --frames, or all masks are empty.
+    """
+    from stages._order import order_note
+    from stages.given import first_prompt
+    from stream.options.settings import corrections_from_options, prompt_from_options
+    from stream.report.evaluate import Reference, prompt_text
+
+    masks, frames = Path(options["original"]), options["frames"]
+    first, stop = frames or (0, None)
+    note = order_note(masks, "*.png")
+    if note is not None:
+        tell(note)
+    if options["box"] is None and not options["point"] and options["object_mask"] is None:
+        begin = max(first, options["prompt_frame"])
+        prompt = first_prompt(masks, option="--original", first=begin, stop=stop)
+        tell(prompt_text(prompt))
+    else:
+        prompt = prompt_from_options(dict(options))
+    corrections = corrections_from_options(dict(options))
+    asked = [("--prompt-frame", prompt.frame), *(("--correct", item.frame) for item in corrections)]
+    for option_name, frame in asked:
+        if frame < first or (stop is not None and frame >= stop):
+            raise InputError(f"{option_name} {frame} does not lie in --frames {first}:{stop}")
+    return Reference(masks, prompt, corrections)
 
 
 def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
@@ -117,8 +165,11 @@ def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
     return {"sam": options["sam"], "sam_config": options["sam_config"]}
 
 
-def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None) -> int:
+def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: list[str]) -> int:
     scored = [row for row in rows if not math.isnan(row.iou)]
+    if not scored:
+        more = f"; {left}" if left else ""
+        raise InputError(f"the object is tracked on none of {len(rows)} frames: there is nothing to judge{more}")
     failed = [row.frame for row in scored if not row.passed]
     spans: list[list[int]] = []
     for frame in failed:
@@ -126,9 +177,9 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None) -> int:
             spans[-1][1] = frame + 1
         else:
             spans.append([frame, frame + 1])
-    gate = None if not scored else "failed" if failed else "passed"
-    worst = min(scored, key=lambda row: row.iou, default=None)
-    mean = sum(row.iou for row in scored) / len(scored) if scored else None
+    gate = "failed" if failed else "passed"
+    worst = min(scored, key=lambda row: row.iou)
+    mean = sum(row.iou for row in scored) / len(scored)
     if as_json:
         click.echo(
             json.dumps(
@@ -137,18 +188,16 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None) -> int:
                     "frames": len(rows),
                     "gate": gate,
                     "left": left,
+                    "notes": notes,
                     "iou_mean": mean,
-                    "iou_min": worst.iou if worst else None,
-                    "iou_min_frame": worst.frame if worst else None,
+                    "iou_min": worst.iou,
+                    "iou_min_frame": worst.frame,
                     "failed_frames": spans,
                     "iou": [None if math.isnan(row.iou) else row.iou for row in rows],
                 }
             )
         )
         return 1 if failed else 0
-    if worst is None:
-        click.echo("no frame is tracked: there is nothing to judge")
-        return 0
     click.echo(f"minimum: IoU {worst.iou:.4f} at frame {worst.frame}, mean {mean:.4f} over {len(scored)} frames")
     if spans:
         click.echo(f"failed: {len(failed)} frames in {', '.join(f'[{a}, {b})' for a, b in spans)}")

@@ -8,6 +8,7 @@ import click
 
 from storage.errors import UsageError
 from storage.sizes import parse_size
+from storage.spans import Span
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -142,6 +143,24 @@ class _SizeType(click.ParamType[Any]):
         return width, height
 
 
+class _FramesType(click.ParamType[Any]):
+    """A:B, frames A to before B."""
+
+    name = "A:B"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        first, _, second = value.partition(":")
+        start, stop = whole_number(first), whole_number(second)
+        if start is None or stop is None or start >= stop:
+            self.fail(f"'{value}' is not of the form {self.name}, with A below B", param, ctx)
+        return Span(start, stop)
+
+
 class _BytesType(click.ParamType[Any]):
     """A size such as 8GB, as bytes."""
 
@@ -179,6 +198,7 @@ POINT = _Numbers("x,y[,label]", (2, 3))
 CORRECTION = _CorrectionType()
 SIZE = _SizeType()
 BYTES = _BytesType()
+FRAMES = _FramesType()
 DILATE = _DilateType()
 
 

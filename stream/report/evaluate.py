@@ -3,26 +3,30 @@
 import json
 import math
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from stages._order import frame_files
 from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseTracker
 from stages._video.plain import plain_frames
 from stages.base import Array
 from stages.device import use_device
-from stages.given import read_masks
+from stages.given import first_prompt, read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
 from storage.errors import InputError, RunDirectoryError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
+from storage.spans import Span
 from storage.verify import same_file
 from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
@@ -32,6 +36,7 @@ from stream.options.assembly import decode_config, resolve_models, sam_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 
+MOST_STRETCH = 1.1  # of width against height: generators round sides to multiples of 16 and more
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
 
 
@@ -154,53 +159,148 @@ def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
     return Reference(masks, prompt, corrections, untracked, frames), values["config"]
 
 
-def evaluate_video(reference: Reference, generated: Path, model: SamModel, threshold: float) -> Iterator[FrameIou]:
+def evaluate_video(
+    reference: Reference,
+    generated: Path,
+    model: SamModel,
+    threshold: float,
+    frames: Span | None = None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Iterator[FrameIou]:
     """Track the object in a generated video and compare it with the reference, frame by frame, in flat memory.
 
+    A video of another size is resampled to the masks'; of two lengths the common one is judged.
+
+    Args:
+        frames: of the masks' clip that the video shows, all of it; None: from frame 0 on, as far as both go.
+        tell: called with what the verdict leaves out or rests on, a line each.
+
     Raises:
-        InputError: when video and masks differ in size or length.
+        InputError: when video and masks do not go together, or nothing is left to judge.
     """
-    tracker = ReverseTracker(model, PromptSchedule(reference.prompt, reference.corrections))
+    count = _count_masks(reference)
+    if frames is not None:
+        if count is not None and frames.stop > count:
+            raise InputError(f"--frames {frames.start}:{frames.stop} is past the end: there are {count} masks")
+        reference = _cut(reference, frames, tell)
+        count = frames.frames
+    schedule = PromptSchedule(reference.prompt, reference.corrections)
+    if count is not None:
+        schedule.check_length(count)
+    start = frames.start if frames is not None else 0
+    tracker = ReverseTracker(model, schedule)
     tracker.add_untracked(reference.untracked)
-    frames = plain_frames(generated)
-    masks = read_masks(reference.masks)
+    masks = islice(read_masks(reference.masks), start, frames.stop if frames is not None else None)
+    pairs = _Pairs(plain_frames(generated), masks, generated, tell)
     model.load()
     index = 0
-    for pieces in _paired(frames, masks, reference, generated):
+    for pieces in pairs:
         found = tracker.score([frame for frame, _ in pieces], [mask for _, mask in pieces], None, min(16, len(pieces)))
         for value in found.iou:
-            yield FrameIou(index, value, passes(value, threshold))
+            yield FrameIou(start + index, value, passes(value, threshold))
             index += 1
-    if reference.frames is not None and index != reference.frames:
-        raise InputError(f"--generated {generated}: has {index} frames, the masks have {reference.frames}")
-
-
-def _paired(
-    frames: Iterable[Array], masks: Iterable[Array], reference: Reference, generated: Path
-) -> Iterator[list[tuple[Array, Array]]]:
-    """Frames and masks in pieces; only a clip shorter than `PIECE_FRAMES` has a short first piece."""
-    frame_source, mask_source = iter(frames), iter(masks)
-    piece: list[tuple[Array, Array]] = []
-    count = 0
-    while True:
-        frame, mask = next(frame_source, None), next(mask_source, None)
-        if frame is None or mask is None:
-            break
-        if frame.shape[0] - mask.shape[0] not in (0, 1) or frame.shape[1] - mask.shape[1] not in (0, 1):
-            raise InputError(
-                f"--generated {generated}: is {frame.shape[1]}x{frame.shape[0]}, "
-                f"the masks are {mask.shape[1]}x{mask.shape[0]}"
-            )
-        piece.append((np.ascontiguousarray(frame[: mask.shape[0], : mask.shape[1]]), mask))
-        count += 1
-        if len(piece) == PIECE_FRAMES:
-            yield piece
-            piece = []
-    if piece:
-        yield piece
-    if frame is not None or mask is not None:
-        longer, shorter = ("masks", "video") if frame is None else ("video", "masks")
+    if pairs.longer is not None and frames is not None:
+        found_there = f"{index} frames" if pairs.longer == "masks" else f"more than {index} frames"
         raise InputError(
-            f"--generated {generated}: the {longer} go on after frame {count}, where the {shorter} end: "
-            f"both must be of the same length ({reference.masks})"
+            f"--generated {generated}: has {found_there}, --frames {frames.start}:{frames.stop} are {frames.frames}: "
+            "give the frames that the video shows"
         )
+    if pairs.longer == "masks":
+        tell(f"the video ends after {index} frames, the masks go on: only these frames are judged")
+    elif pairs.longer == "video":
+        tell(f"the masks end after {index} frames, the video goes on: only these frames are judged")
+    schedule.check_length(count or index)  # masks in a video tell their number only at their end
+
+
+def _count_masks(reference: Reference) -> int | None:
+    """How many masks there are, None where only reading them tells.
+
+    Raises:
+        InputError: when files of an export are missing.
+    """
+    if not reference.masks.is_dir():
+        return reference.frames
+    count = len(frame_files(reference.masks, "*.png"))
+    if reference.frames not in (None, count):
+        raise InputError(
+            f"{reference.masks}: holds {count} masks, the metadata is of {reference.frames} frames: export it again"
+        )
+    return count
+
+
+def _cut(reference: Reference, frames: Span, tell: Callable[[str], None]) -> Reference:
+    """The reference of these frames alone, counted from the first of them."""
+    start, stop = frames
+    prompt = reference.prompt
+    if not start <= prompt.frame < stop:
+        prompt = first_prompt(reference.masks, option="masks", first=start, stop=stop)
+        tell(f"frame {reference.prompt.frame} of the prompt is not among these: {prompt_text(prompt)}")
+    prompt = replace(prompt, frame=prompt.frame - start)
+    corrections = [replace(item, frame=item.frame - start) for item in reference.corrections if item.frame < stop]
+    clipped = [(max(a, start) - start, min(b, stop) - start) for a, b in reference.untracked]
+    return replace(
+        reference,
+        prompt=prompt,
+        corrections=tuple(item for item in corrections if item.frame > prompt.frame),
+        untracked=tuple(span for span in clipped if span[0] < span[1]),
+        frames=frames.frames,
+    )
+
+
+def prompt_text(prompt: ObjectPrompt) -> str:
+    """How the object was found that nobody pointed at."""
+    box = ",".join(f"{value:g}" for value in prompt.box or ())
+    return f"tracked from the box {box} around the first mask that is not empty, of frame {prompt.frame}"
+
+
+class _Pairs:
+    """Frames and masks in pieces, as far as both go; only a clip shorter than `PIECE_FRAMES` has a short first piece.
+
+    Attributes:
+        longer: at the end, which of the two goes on: "video", "masks" or None.
+    """
+
+    def __init__(
+        self, frames: Iterator[Array], masks: Iterator[Array], generated: Path, tell: Callable[[str], None]
+    ) -> None:
+        self.longer: str | None = None
+        self._frames = frames
+        self._masks = masks
+        self._generated = generated
+        self._tell = tell
+        self._told = False
+
+    def __iter__(self) -> Iterator[list[tuple[Array, Array]]]:
+        piece: list[tuple[Array, Array]] = []
+        while True:
+            frame, mask = next(self._frames, None), next(self._masks, None)
+            if frame is None or mask is None:
+                break
+            piece.append((self._fitted(frame, mask.shape[0], mask.shape[1]), mask))
+            if len(piece) == PIECE_FRAMES:
+                yield piece
+                piece = []
+        if piece:
+            yield piece
+        self.longer = "video" if frame is not None else "masks" if mask is not None else None
+
+    def _fitted(self, frame: Array, height: int, width: int) -> Array:
+        """The frame in the masks' size: without the padding of odd sides, else resampled.
+
+        Raises:
+            InputError: when it has another shape, so that it cannot show the same picture.
+        """
+        found_height, found_width = frame.shape[:2]
+        if found_height - height in (0, 1) and found_width - width in (0, 1):
+            return np.ascontiguousarray(frame[:height, :width])
+        sizes = f"is {found_width}x{found_height}, the masks are {width}x{height}"
+        stretch = found_width * height / (found_height * width)
+        if not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH:
+            raise InputError(
+                f"--generated {self._generated}: {sizes}, which is another shape: give the whole picture, not cropped"
+            )
+        if not self._told:
+            self._tell(f"--generated {self._generated}: {sizes}: it is resampled to these")
+            self._told = True
+        smaller = found_height > height and found_width > width
+        return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
