@@ -42,13 +42,13 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# uv.lock names the index it was resolved from, so it stays out of git; what is committed names none.
+# What is pinned stays as it is where it still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
+COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header
 lock:
-	$(BIN)/uv lock --upgrade
 	for set in $(SETS); do \
-		$(BIN)/uv export --quiet --no-header --extra $$set --extra url --no-dev --no-emit-project -o requirements/$$set.txt || exit 1; \
+		$(COMPILE) --extra $$set --extra url -o requirements/$$set.txt pyproject.toml || exit 1; \
 	done
-	$(BIN)/uv export --quiet --no-header --only-group dev -o requirements/dev.txt
+	$(COMPILE) --group dev -c requirements/cpu.txt -o requirements/dev.txt
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
