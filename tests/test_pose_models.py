@@ -13,6 +13,7 @@ from stages._pose.detector import PersonDetector
 from stages._pose.estimator import PoseEstimator, crop_box, normalisation_table, normalise
 from stages._pose.session import SessionOptions, open_session
 from stages.base import Array
+from stages.models.registry import packaged
 from stages.pose import PoseStage
 from storage.errors import EnvironmentFault
 from stream.demo import DemoConfig, Scene
@@ -136,3 +137,11 @@ def test_cuda_that_is_not_there_ends_with_exit_4() -> None:
     with pytest.raises(EnvironmentFault, match="--device cpu") as caught:
         PoseStage(pose_config(device="cuda")).open()
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("shape", [(500, 1), (1, 500), (3, 3000), (4000, 2)])
+def test_frames_too_narrow_to_letterbox_are_padded(shape: tuple[int, int]) -> None:
+    """rtmlib would resize them to no pixel at all."""
+    frame = np.full((*shape, 3), 90, np.uint8)
+    boxes = detector(str(packaged("mini/detector.onnx")))(frame)
+    assert boxes.shape[1:] == (4,)

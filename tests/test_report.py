@@ -336,7 +336,8 @@ def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
         raise AssertionError(f"frame {frame} was asked for")
 
     unscored = frame_table(np.arange(4) / 24, np.ones((4, 2)), [])
-    values = write_report(tmp_path, unscored, Facts(), 0.9, refuse, "run", {})
+    values = write_report(tmp_path, unscored, Facts(), 0.9, refuse, "run\udcff", {"input": "bad\udcff.mp4"})
+    assert "bad\\udcff.mp4" in (tmp_path / "index.html").read_text(encoding="utf-8"), "a name that is not UTF-8"
     assert values["gate"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "iou.csv", "iou.png", "summary.json"]
 

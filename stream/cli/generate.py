@@ -75,11 +75,16 @@ def generate_command(source: str, **options: Any) -> int:
         )
     if masks is None:
         return _from_run(source, out, options, overwrite, as_json)
+    from stages._order import order_note
     from stream.options.settings import given_config
     from stream.run.lifecycle import start
 
     persons = None if person_masks is None else Path(person_masks)
     config = given_config(source, Path(masks), persons, Path(pose_file), options, out)
+    for folder, pattern in ((masks, "*.png"), (person_masks, "*.png"), (pose_file, "*.json"), (pose_file, "*.png")):
+        note = None if folder is None else order_note(Path(folder), pattern)
+        if note is not None:
+            click.echo(f"note: {note}", err=True)
     return report_end(start(config, out, overwrite, as_json), as_json)
 
 
