@@ -62,14 +62,17 @@ def files(tmp_path: Path) -> Path:
         (4, "--seed 5 --ram 1MB"),
         (4, "--iou-threshold 0.5 --sam {files}/missing.pt"),
         (4, "--pose {files}/weights.onnx"),  # found to be none when it is loaded
-        (5, "--server 127.0.0.1:9 --fps 12"),
-        (5, "--server 127.0.0.1:9"),
-        (3, "--server 127.0.0.1:9 --workflow {files}/none.json"),
+        (5, "--server 127.0.0.1:9 --prompt x --fps 12"),
+        (5, "--server 127.0.0.1:9 --prompt x"),
+        (2, "--server 127.0.0.1:9"),  # nothing said of what to make
+        (3, "--server 127.0.0.1:9 --prompt x --workflow {files}/none.json"),
         (3, "--reference {files}/missing.png"),
         (3, "--person-box 1,1,900,900"),
         (3, "--correct 3:1,1,900,900"),
+        (3, "--prompt-frame 700"),  # the run knows how long its clip is
+        (3, "--correct 700:1,1,9,9"),
         (2, "--window 6"),
-        (2, "--server 127.0.0.1:9 --seed -1"),
+        (2, "--server 127.0.0.1:9 --prompt x --seed -1"),
     ],
 )
 def test_a_refusal(run: Path, files: Path, code: int, options: str) -> None:
@@ -80,7 +83,7 @@ def test_a_refusal(run: Path, files: Path, code: int, options: str) -> None:
 @pytest.mark.parametrize("path", ["/object_info", "/prompt"])
 def test_a_server_that_answers_500(run: Path, path: str) -> None:
     with FakeComfy(faults=Faults().on_requests(path, [500] * 40)) as server:
-        ended = overwritten(run, "--server", server.address, "--timeout", "20")
+        ended = overwritten(run, "--server", server.address, "--prompt", "x", "--timeout", "20")
     assert ended.code == 5, ended.output
 
 

@@ -205,6 +205,9 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     try:
         stages = session.stages(reporter)
         log = read_log_of(session.out, session.change)
+        decoded = log.of("decode")
+        if decoded and decoded[-1]["info"]["last"]:
+            PromptSchedule(config.prompt, config.correct).check_length(decoded[-1]["span"][1])
         announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
         with OpenStages(stages) as opened:
             if config.generates and has_work(log, "generate"):
