@@ -50,10 +50,10 @@ find_extra() {
         *)
             if [ "${driver%%.*}" -ge 580 ]; then
                 echo gpu
-            elif [ "${driver%%.*}" -ge 525 ]; then
+            elif [ "${driver%%.*}" -ge 525 ] && [ "$(uname -m)" = x86_64 ]; then
                 echo gpu-cuda12
             else
-                echo "the NVIDIA driver is $driver, the GPU needs 525 or newer: taking the CPU's packages" >&2
+                echo "the NVIDIA driver $driver is too old for the GPU packages (580; 525 on x86_64): taking the CPU's" >&2
                 echo cpu
             fi ;;
     esac

@@ -93,15 +93,23 @@ def test_make_stops_where_no_python_fits(tmp_path: Path) -> None:
         ("610.12", 0, "gpu", ""),
         ("575.57.08", 0, "gpu-cuda12", ""),
         ("525.60.13\n525.60.13", 0, "gpu-cuda12", ""),
-        ("470.256.02", 0, "cpu", "525 or newer"),
+        ("470.256.02", 0, "cpu", "525 on x86_64"),
         ("NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.", 9, "cpu", "finds no card"),
     ],
 )
 def test_the_driver_decides_the_packages(tmp_path: Path, prints: str, status: int, extra: str, said: str) -> None:
     program(tmp_path / "bin" / "nvidia-smi", prints, status)
+    program(tmp_path / "bin" / "uname", "x86_64")
     done = choose(tmp_path, "extra")
     assert done.returncode == 0 and done.stdout == f"{extra}\n"
     assert said in done.stderr and len(done.stderr.splitlines()) == bool(said)
+
+
+def test_cuda_12_has_packages_for_x86_64_alone(tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "uname", "aarch64")
+    for version, extra in (("575.57.08", "cpu"), ("580.65.06", "gpu")):
+        program(tmp_path / "bin" / "nvidia-smi", version)
+        assert choose(tmp_path, "extra").stdout == f"{extra}\n"
 
 
 def test_without_nvidia_smi_the_cpu_is_taken(tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_versions_are_the_same_everywhere() -> None:
     script = (ROOT / "requirements" / "choose.sh").read_text(encoding="utf-8")
     assert f"({oldest.replace('.', ', ')}) <= sys.version_info < ({following.replace('.', ', ')})" in script
     assert f"no Python {oldest}, 3.12 or {newest}" in script
-    assert re.findall(r"-ge (\d+) \]; then\s+echo (\S+)", script) == [
+    assert re.findall(r"-ge (\d+) \][^;]*; then\s+echo (\S+)", script) == [
         (str(driver.OLDEST[cuda]), driver.EXTRAS[cuda]) for cuda in sorted(driver.OLDEST, reverse=True)
     ]
     assert set(driver.EXTRAS.values()) | {"cpu"} == set(SETS)
