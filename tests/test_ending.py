@@ -84,6 +84,16 @@ def skate(arguments: str, **environment: str) -> "subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.parametrize("arguments", ["models list", "--help"])
+def test_a_reader_that_went_away_is_no_fault(arguments: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "stream.cli", *arguments.split()]
+    ended = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full, other systems do not")
 @pytest.mark.parametrize("arguments", ["models list", "models list --json", "--help"])
 def test_a_full_output_is_one_line(arguments: str) -> None:

@@ -23,6 +23,7 @@ _MOST_OF_A_MESSAGE = 300  # characters of an exception that nobody wrote for a r
 def ended(command: Callable[[], object], as_json: bool) -> int:
     """Call a command and give the exit code: its own, or that of what it raised, which is told in one line."""
     _open_closed_streams()
+    stdout = sys.stdout
     try:
         code = command()
         sys.stdout.flush()  # a full disk shows here, not when the interpreter is gone
@@ -37,7 +38,11 @@ def ended(command: Callable[[], object], as_json: bool) -> int:
         return _told(UsageError.exit_code, error.format_message() + hint, as_json)
     except (KeyboardInterrupt, click.Abort):
         return _told(Interrupted.exit_code, "interrupted: what is committed is kept, `skate resume` continues", as_json)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place where nothing may pass
+    except SystemExit as error:
+        if sys.stdout is not stdout:  # click's doing where a write met a broken pipe; then it exits with 1
+            return BROKEN_PIPE
+        return _of_error(error, as_json)
+    except Exception as error:  # noqa: BLE001 - the one place where nothing may pass
         return _of_error(error, as_json)
 
 
