@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -96,6 +97,61 @@ def test_joints_of_every_demo_seed(seed: int, tmp_path: Path, detector: Any, pos
 def test_joints_of_a_small_clip(tmp_path: Path, detector: Any, pose: Any) -> None:
     found = _measure(DemoConfig(frames=49, width=320, height=180, seed=2), tmp_path, 8, detector, pose)
     _assert_bounds(found)
+
+
+def _whole(scene: Scene, config: DemoConfig, frames: range, detector: Any, pose: Any) -> dict[str, tuple[float, float]]:
+    """Mean error and recall of every puppet by name, on the frames where no other overlaps it; every one is found."""
+    errors: dict[str, list[Array]] = {name: [] for name in scene.skaters}
+    seen, visible = dict.fromkeys(scene.skaters, 0), dict.fromkeys(scene.skaters, 0)
+    for t in frames:
+        truth = scene.truth(t)
+        image = cv2.imdecode(cv2.imencode(".jpg", scene.frame(t).image[..., ::-1])[1], cv2.IMREAD_COLOR)
+        assert image is not None
+        boxes = detector(image)
+        assert len(boxes) <= config.skaters  # nobody who is not there
+        for person in truth.skaters:
+            around = cv2.dilate(person.amodal.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+            others = [other.amodal for other in truth.skaters if other.name != person.name]
+            if not person.joints_visible.all() or any((around & other).any() for other in others):
+                continue
+            middle = person.joints.mean(0)
+            own = [b for b in boxes if (b[:2] < middle).all() and (middle < b[2:]).all()]
+            assert own, (t, person.name)
+            keypoints, scores = pose(image, own[:1])
+            reported = scores[0] > SEEN
+            errors[person.name].append(np.linalg.norm(keypoints[0] - person.joints, axis=1)[reported])
+            seen[person.name] += int(reported.sum())
+            visible[person.name] += len(reported)
+    return {
+        name: (float(np.concatenate(found).mean()), seen[name] / visible[name])
+        for name, found in errors.items()
+        if found
+    }
+
+
+def test_joints_of_three_puppets(detector: Any, pose: Any) -> None:
+    config = DemoConfig(seed=1, skaters=3, boards=3)
+    found = _whole(Scene(config), config, range(0, 201, 12), detector, pose)
+    assert len(found) == 3
+    for name, (error, recall) in found.items():
+        assert error <= 2.0 and recall >= 0.95, name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DemoConfig(seed=2, size=0.5),
+        DemoConfig(seed=3, size=0.75, skaters=2),
+        DemoConfig(seed=2, width=1280, height=720, camera="far"),
+        DemoConfig(seed=2, camera="handheld", skaters=5, boards=1),
+    ],
+    ids=["half", "two", "far", "five"],
+)
+def test_joints_of_puppets_of_other_sizes(config: DemoConfig, detector: Any, pose: Any) -> None:
+    found = _whole(Scene(config), config, range(0, 90, 30), detector, pose)
+    assert found
+    for name, (error, recall) in found.items():
+        assert error <= 2.0 and recall >= 0.95, name
 
 
 def test_covered_joints_score_low(detector: Any, pose: Any) -> None:

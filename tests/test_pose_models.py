@@ -52,7 +52,7 @@ def test_crops_equal_rtmlibs_bit_for_bit(frames: Array) -> None:
 
 
 def test_keypoints_equal_rtmlibs(frames: Array, estimator: PoseEstimator) -> None:
-    model = rtmlib.Wholebody(det=DETECTOR, det_input_size=(320, 320), pose=POSE, pose_input_size=(192, 256))
+    model = rtmlib.Wholebody(det=DETECTOR, det_input_size=(640, 640), pose=POSE, pose_input_size=(192, 256))
     ours = detector(DETECTOR)
     found = [ours(frame) for frame in frames]
     assert all(len(boxes) == 1 for boxes in found)

@@ -5,8 +5,11 @@
 Nothing is learned. Both graphs measure how near each pixel is to known colours, in a space where brightness counts for
 less than colour (a disc that is shaded, blurred or compressed keeps its hue), and take centres of mass:
 
-    detector  picture -> body colour -> one box, if there is enough of it and painted joints lie on it
-    pose      crop -> 17 colours -> 17 positions -> x `puppet.MATRIX` -> 133 positions -> SimCC curves
+    detector  picture -> body colours -> a box for each of them, if there is enough of it and painted joints lie on it
+    pose      crop -> its body colour -> 17 colours near it -> 17 positions -> x `puppet.MATRIX` -> 133 -> SimCC curves
+
+Every puppet of a clip has a body colour of its own (`puppet.BODY_RGBS`): by it the detector tells them apart, and the
+pose model takes no joint of a puppet that only reaches into the crop.
 
 They have the inputs and outputs of the real models, so that rtmlib's `YOLOX` and `RTMPose` run them unmodified, on BGR
 pictures as rtmlib expects. Nothing else in the world looks like the puppet: on natural pictures they find nobody.
@@ -20,11 +23,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from stream.demo.puppet import ANCHOR_JOINTS, ANCHOR_RGB, BODY_RGB, JOINTS, MATRIX
+from stream.demo.puppet import ANCHOR_JOINTS, ANCHOR_RGB, BODY_RGBS, JOINTS, MATRIX
 from training.onnx_graph import Array, GraphWriter, save
 
 TARGET = Path(__file__).resolve().parents[1] / "stages" / "models" / "mini"
-DETECTOR_SIDE = 320
+DETECTOR_SIDE = 640
 POSE_SIZE = (192, 256)  # width, height
 # mmpose's normalisation, as `rtmlib.RTMPose` applies it to BGR
 _MEAN = np.array([123.675, 116.28, 103.53])
@@ -42,6 +45,8 @@ _BODY_REACH, _ANCHOR_REACH = 0.13, 0.26
 _BODY_PIXELS = (60.0, 160.0)
 _ANCHORS_FOUND = (3.5, 7.0)
 _TOP_SCORE = 0.95
+# Of the crop's pixels: how far around the own body joints count, and how much body tells whose crop it is.
+_OWN_REACH, _OWN_PIXELS = 25, 40.0
 
 
 def _bgr(colours: tuple[tuple[int, ...], ...]) -> Array:
@@ -72,42 +77,76 @@ class _Found:
     score: str
 
 
-def _find_puppet(graph: GraphWriter, picture: str, side: int) -> _Found:
-    """The box around the body colour, and how sure it is the puppet."""
+def _solid(graph: GraphWriter, bgr: str, stride: int) -> str:
+    """`[N, 3, H, W]` -> `[N, bodies, H / stride, W / stride]`: 1.0 where a pixel and most around it have the colour of
+    a body."""
+    near = graph.above(_nearness(graph, bgr, _bgr(BODY_RGBS), _BODY_REACH), 0.0)
+    share = graph.op(
+        "AveragePool", near, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride], count_include_pad=1
+    )
+    return graph.above(share, 0.7)
+
+
+def _find_puppets(graph: GraphWriter, picture: str, side: int) -> list[_Found]:
+    """For every body colour the box around it, and how sure it is a puppet. Colours are compared in every pixel, the
+    rest is done at half the side.
+    """
     bgr = graph.op("Mul", picture, graph.const(1 / 255.0))
-    body = graph.mean_pool(graph.above(_nearness(graph, bgr, _bgr((BODY_RGB,)), _BODY_REACH), 0.0), 3)
-    solid = graph.above(body, 0.7)  # [1, 1, side, side]
+    solid = _solid(graph, bgr, 2)
     near_body = graph.max_pool(solid, 9)
-    anchors = graph.mean_pool(_nearness(graph, bgr, _bgr(ANCHOR_RGB), _ANCHOR_REACH), 3)
-    on_body = graph.op("Mul", anchors, near_body)
-    strongest = graph.op("ReduceMax", on_body, axes=[2, 3], keepdims=0)  # [1, 17]
-    found = graph.total(graph.above(strongest, 0.35), 1)  # [1]
-    pixels = graph.total(solid, 1, 2, 3)
-    sure = graph.op("Mul", graph.scaled(pixels, *_BODY_PIXELS), graph.scaled(found, *_ANCHORS_FOUND))
-    score = graph.op("Mul", sure, graph.const(_TOP_SCORE))
-    # The figure is body and discs; a column or row belongs to it with at least two pixels.
-    figure = graph.op("Max", solid, graph.above(graph.op("ReduceMax", on_body, axes=[1], keepdims=1), 0.3))
+    small = graph.op("AveragePool", bgr, kernel_shape=[2, 2], strides=[2, 2])
+    anchors = _nearness(graph, small, _bgr(ANCHOR_RGB), _ANCHOR_REACH)
+    places = np.arange(side // 2)
+    weights = graph.const(side // 2 - places), graph.const(places + 1)
+    pixels = graph.total(solid, 0, 2, 3)  # [bodies]
+    found = []
+    for index in range(len(BODY_RGBS)):
+        body, near, count = (
+            _one(graph, tensor, index, axis) for tensor, axis in ((solid, 1), (near_body, 1), (pixels, 0))
+        )
+        on_body = graph.op("Mul", anchors, near)
+        strongest = graph.op("ReduceMax", on_body, axes=[2, 3], keepdims=0)  # [1, 17]
+        discs = graph.total(graph.above(strongest, 0.35), 1)  # [1]
+        sure = graph.op("Mul", graph.scaled(count, *_BODY_PIXELS), graph.scaled(discs, *_ANCHORS_FOUND))
+        # The figure is body and discs; a column or row belongs to it with at least two pixels.
+        figure = graph.op("Max", body, graph.above(graph.op("ReduceMax", on_body, axes=[1], keepdims=1), 0.3))
+        x1, x2, y1, y2 = _edges(graph, figure, side // 2, weights)
+        found.append(_Found(x1, y1, x2, y2, graph.op("Mul", sure, graph.const(_TOP_SCORE))))
+    return found
+
+
+def _one(graph: GraphWriter, tensor: str, index: int, axis: int) -> str:
+    """The part `index` of an axis, kept as an axis of 1."""
+    return graph.op("Slice", tensor, graph.ints(index), graph.ints(index + 1), graph.ints(axis))
+
+
+def _edges(graph: GraphWriter, figure: str, half: int, weights: tuple[str, str]) -> list[str]:
+    """Left, right, upper and lower edge in model pixels, each [1], of a mask `[1, 1, half, half]`, two cells wider.
+
+    `weights`: `[half]` falling to 1, and rising from 1.
+    """
     edges = []
     for axis in (2, 3):
-        profile = graph.above(graph.total(figure, 0, 1, axis), 1.5)  # [side]
-        places = np.arange(side)
-        first = graph.op("ReduceMax", graph.op("Mul", profile, graph.const(side - places)), axes=[0], keepdims=1)
-        last = graph.op("ReduceMax", graph.op("Mul", profile, graph.const(places + 1)), axes=[0], keepdims=1)
-        low = graph.op("Sub", graph.op("Sub", graph.const(float(side)), first), graph.const(2.0))
-        edges += [graph.op("Max", low, graph.const(0.0)), graph.op("Add", last, graph.const(2.0))]
-    x1, x2, y1, y2 = edges
-    return _Found(x1, y1, x2, y2, score)
+        profile = graph.above(graph.total(figure, 0, 1, axis), 1.5)  # [half]
+        first, last = (
+            graph.op("ReduceMax", graph.op("Mul", profile, weight), axes=[0], keepdims=1) for weight in weights
+        )
+        low = graph.op("Sub", graph.op("Sub", graph.const(float(half)), first), graph.const(2.0))
+        for edge in (graph.op("Max", low, graph.const(0.0)), graph.op("Add", last, graph.const(2.0))):
+            edges.append(graph.op("Mul", edge, graph.const(2.0)))
+    return edges
 
 
 def build_detector(side: int = DETECTOR_SIDE) -> onnx.ModelProto:
     """The layout with NMS in the graph: input `[1, 3, side, side]` float32 BGR 0..255, outputs `dets` [1, N, 5]
-    (x1, y1, x2, y2, score; model pixels) and `labels` [1, N]; N is 0 or 1.
+    (x1, y1, x2, y2, score; model pixels) and `labels` [1, N]; N is at most the number of body colours.
     """
     graph = GraphWriter()
-    found = _find_puppet(graph, "input", side)
-    row = graph.op("Concat", found.x1, found.y1, found.x2, found.y2, found.score, axis=0)
-    rows = graph.op("Reshape", row, graph.ints(1, 1, 5))
-    graph.op("Compress", rows, graph.op("Greater", found.score, graph.const(0.05)), out="dets", axis=1)
+    found = _find_puppets(graph, "input", side)
+    numbers = [value for one in found for value in (one.x1, one.y1, one.x2, one.y2, one.score)]
+    rows = graph.op("Reshape", graph.op("Concat", *numbers, axis=0), graph.ints(1, len(found), 5))
+    scores = graph.op("Concat", *(one.score for one in found), axis=0)
+    graph.op("Compress", rows, graph.op("Greater", scores, graph.const(0.05)), out="dets", axis=1)
     first = graph.op("Slice", "dets", graph.ints(0), graph.ints(1), graph.ints(2))
     flat = graph.op("Squeeze", first, graph.ints(2))
     graph.op("Cast", graph.op("Mul", flat, graph.const(0.0)), out="labels", to=TensorProto.INT64)
@@ -115,16 +154,17 @@ def build_detector(side: int = DETECTOR_SIDE) -> onnx.ModelProto:
         "mini-detector",
         {"input": [1, 3, side, side]},
         {"dets": (TensorProto.FLOAT, [1, "n", 5]), "labels": (TensorProto.INT64, [1, "n"])},
-        "Finds the demo puppet by its colours. BGR 0..255.",
+        "Finds the demo puppets by their colours. BGR 0..255.",
     )
 
 
 def build_raw_detector(side: int = 640, classes: int = 80, label: int = 0) -> onnx.ModelProto:
-    """The layout without NMS (DWPose's `yolox_l.onnx`): `output` [1, cells, 5 + classes], undecoded; `label` is the
-    class that the puppet is called. At side 640 there are 8,400 cells. For tests of the code that reads this layout.
+    """The layout without NMS (DWPose's `yolox_l.onnx`): `output` [1, cells, 5 + classes], undecoded. At side 640 there
+    are 8,400 cells. It has the first puppet alone; `label` is the class that it is called. For tests of the code that
+    reads this layout.
     """
     graph = GraphWriter()
-    found = _find_puppet(graph, "images", side)
+    found = _find_puppets(graph, "images", side)[0]
     stride, across = 32, side // 32
     before = sum((side // s) ** 2 for s in (8, 16))
     cells = before + across**2
@@ -155,10 +195,28 @@ def build_raw_detector(side: int = 640, classes: int = 80, label: int = 0) -> on
     )
 
 
+def _own_part(graph: GraphWriter, bgr: str, size: tuple[int, int]) -> str:
+    """`[N, 1, H, W]`: 1 near the body that fills most of the crop's middle; 1 everywhere where no known body does."""
+    width, height = size
+    solid = _solid(graph, bgr, 1)
+    across = 1 - 0.6 * np.abs(np.linspace(-1, 1, width))[None, None, None]
+    down = 1 - 0.3 * np.abs(np.linspace(-1, 1, height))[None, None, :, None]
+    weighted = graph.op("Mul", graph.op("Mul", solid, graph.const(across)), graph.const(down))
+    mass = graph.total(weighted, 2, 3, keep=True)  # [N, bodies, 1, 1]
+    most = graph.op("ReduceMax", mass, axes=[1], keepdims=1)
+    chosen = graph.op("Cast", graph.op("Equal", mass, most), to=TensorProto.FLOAT)
+    own = graph.total(graph.op("Mul", solid, chosen), 1, keep=True)
+    nobody = graph.op("Cast", graph.op("Less", most, graph.const(_OWN_PIXELS)), to=TensorProto.FLOAT)
+    reach, pad = _OWN_REACH, _OWN_REACH // 2
+    rows = graph.op("MaxPool", own, kernel_shape=[1, reach], pads=[0, pad, 0, pad], strides=[1, 1])
+    near = graph.op("MaxPool", rows, kernel_shape=[reach, 1], pads=[pad, 0, pad, 0], strides=[1, 1])
+    return graph.op("Max", near, nobody)
+
+
 def _anchor_positions(graph: GraphWriter, bgr: str, size: tuple[int, int]) -> tuple[str, str]:
     """`[N, 3, H, W]` -> positions `[N, 17, 2]` in crop pixels and scores `[N, 17]`."""
     width, height = size
-    near = _nearness(graph, bgr, _bgr(ANCHOR_RGB), _POSE_REACH)
+    near = graph.op("Mul", _nearness(graph, bgr, _bgr(ANCHOR_RGB), _POSE_REACH), _own_part(graph, bgr, size))
     smooth = graph.mean_pool(near, _POSE_POOL)
     flat = graph.op("Flatten", graph.op("Reshape", smooth, graph.ints(-1, width * height)), axis=1)
     best = graph.op("ArgMax", flat, axis=1, keepdims=0)  # [N * 17]

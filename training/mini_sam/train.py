@@ -41,6 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True, help="training time of the stage")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--final-lr", type=float, default=0.05, help="share of it left at the end of the cosine")
+    parser.add_argument("--warm-up", type=int, default=40, help="steps until the learning rate is reached")
     parser.add_argument("--init", type=Path, help="weights or checkpoint to start from (safetensors)")
     parser.add_argument("--cache", type=Path, help="folder of rendered demo clips (training.mini_sam.demo_clips)")
     parser.add_argument("--demo-share", type=float, default=0.55, help="share of sequences cut from the cache")
@@ -55,10 +56,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def learning_rate(progress: Progress, options: argparse.Namespace) -> float:
-    """40 steps of warm-up, then half a cosine over the stage's minutes."""
+    """`--warm-up` steps, then half a cosine over the stage's minutes."""
     done = min(1.0, progress.seconds / (60 * options.minutes))
     cosine = options.final_lr + (1 - options.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
-    return float(options.lr * cosine * min(1.0, (progress.step + 1) / 40))
+    return float(options.lr * cosine * min(1.0, (progress.step + 1) / options.warm_up))
 
 
 def _batches(options: argparse.Namespace, resumed: int, rank: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
