@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 
 import av
 import cv2
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from stages._comfy import colour
 from stages._comfy.address import parse_server
+from stages._comfy.answers import Entry
 from stages._comfy.config import ComfyConfig, ComfyState
 from stages._comfy.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
-from stages._comfy.history import images, judge
+from stages._comfy.history import Verdict, images, judge
 from stages._comfy.sizes import check_size, fit_size, resize_frames, resize_region
 from stages._comfy.transport import decode_png, encode_png, encode_video
+from storage.boundary import parse
 from storage.errors import GeneratorError, UsageError
 
 LENGTHS = st.integers(1, 40).map(lambda n: 4 * n + 1)
@@ -196,28 +199,37 @@ def test_addresses_are_refused(text: str) -> None:
         parse_server(text)
 
 
-def test_history_is_judged_by_its_last_word() -> None:
-    def entry(done: bool, *messages: tuple[str, dict[str, str]]) -> dict[str, object]:
-        return {"status": {"completed": done, "status_str": "x", "messages": [list(item) for item in messages]}}
+def entry(**given: object) -> Entry:
+    """An entry of the history, as the server writes it."""
+    return parse(json.dumps(given), Entry, "entry", GeneratorError)
 
-    assert judge(entry(True, ("execution_start", {}), ("execution_success", {}))).kind == "success"
-    assert judge(entry(True, ("execution_start", {}))).kind == "failed"
-    assert judge(entry(False, ("execution_interrupted", {}))).kind == "interrupted"
+
+def test_history_is_judged_by_its_last_word() -> None:
+    def verdict(done: bool, *messages: tuple[str, dict[str, str]]) -> Verdict:
+        return judge(entry(status={"completed": done, "status_str": "x", "messages": messages}))
+
+    assert verdict(True, ("execution_start", {}), ("execution_success", {})).kind == "success"
+    assert verdict(True, ("execution_start", {})).kind == "failed"
+    assert verdict(False, ("execution_interrupted", {})).kind == "interrupted"
     memory = {"exception_type": "torch.OutOfMemoryError", "exception_message": "Allocation on device"}
-    assert judge(entry(False, ("execution_error", memory))).kind == "memory"
-    error = {"exception_type": "ValueError", "exception_message": "bad\nshape", "node_id": "7", "node_type": "KSampler"}
-    verdict = judge(entry(False, ("execution_error", error)))
-    assert verdict.kind == "failed" and verdict.message == "node 7 (KSampler): ValueError: bad shape"
-    assert judge({}).kind == "failed"
+    assert verdict(False, ("execution_error", memory)).kind == "memory"
+    error = {"exception_type": "ValueError", "exception_message": "bad\nshape\x1b[2J", "node_id": "7", "node_type": "K"}
+    found = verdict(False, ("execution_error", error))
+    assert found.kind == "failed" and found.message == "node 7 (K): ValueError: bad shape\N{REPLACEMENT CHARACTER}[2J"
+    assert judge(entry()).kind == "failed"
 
 
 def test_images_of_the_output_node_alone() -> None:
     outputs = {
         "9": {"images": [{"filename": "a", "subfolder": "s", "type": "temp"}]},
         "8": {"gifs": [{"filename": "g"}]},
+        "7": "a custom node's own",
     }
-    assert [item.filename for item in images({"outputs": outputs}, None)] == ["a"]
-    assert images({"outputs": outputs}, "8") == [] and images({"outputs": outputs}, "9")[0].kind == "temp"
+    found = entry(outputs=outputs)
+    assert [(item.filename, item.subfolder, item.type) for item in images(found, "9")] == [("a", "s", "temp")]
+    assert images(found, "8") == images(found, "6") == []
+    with pytest.raises(GeneratorError, match="node 7: the whole: expected object, got str"):
+        images(found, "7")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """ComfyUI workflows: the packaged ones against the schema, injection, refusal of what cannot run."""
 
 import copy
-import io
 import json
 import threading
 from collections.abc import Callable
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from fake_comfy.schema import MODELS, object_info, validate
 
 from stages._comfy.address import parse_server
 from stages._comfy.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
 from stages._comfy.inject import Files, Values, inject
 from stages._comfy.validate import check_workflow
+from stages._comfy.wire import Reply, Wire
 from stages._comfy.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
 from storage.errors import GeneratorError, InputError
 
@@ -212,13 +211,11 @@ def test_files_nested_too_deeply_are_refused(tmp_path: Path, levels: int) -> Non
 def test_answers_nested_too_deeply(
     monkeypatch: pytest.MonkeyPatch, ask: Callable[[ComfyClient], object], status: int
 ) -> None:
-    answer = requests.Response()
-    answer.status_code, answer.raw = status, io.BytesIO(b"[" * 200_000)
-    monkeypatch.setattr(ComfyClient, "_once", lambda *_, **__: answer)
+    monkeypatch.setattr(Wire, "ask", lambda *_, **__: Reply(status, "", b"[" * 200_000))
     client = ComfyClient(parse_server("127.0.0.1:9"), Timeouts(), threading.Event())
     if status == 400 and ask is ComfyClient.upload_limit:
         assert ask(client) == DEFAULT_UPLOAD_LIMIT_BYTES
         return
-    with pytest.raises(GeneratorError, match=r"not JSON|refuses") as caught:
+    with pytest.raises(GeneratorError, match=r"is not JSON|the whole: expected|refuses") as caught:
         ask(client)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700

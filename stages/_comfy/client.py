@@ -1,6 +1,6 @@
 """HTTP side of the ComfyUI protocol: one method a route, retried where a retry is safe.
 
-Redirects and proxies are off: only the host given by `--server` is ever contacted. Names that come back in answers
+Only the host given by `--server` is ever contacted. Names that come back in answers
 are only ever sent back to the same server, never used as local paths.
 """
 
@@ -10,18 +10,18 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import requests
+from typing import Any, Literal, TypeVar
 
 from stages._comfy.address import Address
+from stages._comfy.answers import Entry, Features, Image, Listed, Queue, Stats, Taken, Uploaded
 from stages._comfy.errors import ServerUnreachable, UploadTooLarge
-from stages._comfy.history import ImageRef
+from stages._comfy.wire import TRANSIENT, Reply, Wire
 from stages._comfy.words import connection_words, node_errors, refused, words
+from storage.boundary import parse, printable
 from storage.errors import GeneratorError, Interrupted
 
 Json = Any
-TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+T = TypeVar("T")
 PERSISTENT_500_TRIES = 3  # 500 is also what ComfyUI answers when its own code fails on a request: waiting cures nothing
 # /interrupt looks at the body's prompt_id since pull request 9607 (September 2025, 0.3.57): surely from this one on.
 TARGETED_INTERRUPT = (0, 3, 58)
@@ -76,10 +76,9 @@ class Job:
     prompt_id: str
     client_id: str
 
-    def is_listed(self, item: Json) -> bool:
-        """Whether an item of /queue, `[number, prompt_id, graph, extra_data, ...]`, is this job."""
-        extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
-        return item[1] == self.prompt_id or extra.get("client_id") == self.client_id
+    def is_listed(self, item: Listed) -> bool:
+        """Whether an item of the queue or the history is this job."""
+        return item.prompt_id == self.prompt_id or item.extra.client_id == self.client_id
 
 
 def new_job() -> Job:
@@ -87,11 +86,9 @@ def new_job() -> Job:
     return Job(str(uuid.uuid4()), uuid.uuid4().hex)
 
 
-def version_of(stats: Mapping[str, Json]) -> tuple[int, ...]:
-    """ComfyUI's version as /system_stats tells it, e.g. (0, 3, 64); () where it does not."""
-    system = stats.get("system")
-    text = str(system.get("comfyui_version", "")) if isinstance(system, dict) else ""
-    found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
+def version_of(stats: Stats) -> tuple[int, ...]:
+    """ComfyUI's version, e.g. (0, 3, 64); () where it does not tell."""
+    found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", stats.system.comfyui_version)
     return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
@@ -104,26 +101,20 @@ class ComfyClient:
         self.patience = timeouts.patience
         self.stop = stop
         self.slot = f"skate_{uuid.uuid4().hex[:12]}"  # of this client's upload names, used again window by window
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._wire = Wire(address, timeouts.connect, timeouts.request)
         self._upload_limit: int | None = None
         self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known
 
     def close(self) -> None:
         """Close kept connections."""
-        self._session.close()
+        self._wire.close()
 
     def sleep(self, seconds: float) -> None:
         """Wait, or raise `Interrupted` as soon as `stop` is set."""
         if self.stop.wait(seconds):
             raise Interrupted(f"interrupted while waiting for ComfyUI at {self.address.host}: `skate resume` continues")
 
-    def _once(self, method: str, path: str, **options: Any) -> requests.Response:
-        wait = (self.timeouts.connect, self.timeouts.request)
-        options.setdefault("timeout", wait)
-        return self._session.request(method, self.address.http + path, allow_redirects=False, **options)
-
-    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+    def request(self, method: str, path: str, **options: Any) -> Reply:
         """One request, repeated with growing pauses while the server refuses, times out or answers 5xx.
 
         Raises:
@@ -135,11 +126,11 @@ class ComfyClient:
         while True:
             self.sleep(0)
             try:
-                answer = self._once(method, path, **options)
-                if answer.status_code < 500:
-                    return answer
-                server_errors += answer.status_code == 500
-                said = f"HTTP {answer.status_code}: {words(answer)}"
+                reply = self._wire.ask(method, path, **options)
+                if reply.status < 500:
+                    return reply
+                server_errors += reply.status == 500
+                said = f"HTTP {reply.status}: {words(reply)}"
                 cause: Exception | None = None
             except TRANSIENT as error:
                 said, cause = connection_words(error), error
@@ -151,43 +142,32 @@ class ComfyClient:
             self.sleep(pause)
             pause = min(2 * pause, 5.0)
 
-    def _json(self, method: str, path: str, **options: Any) -> Json:
-        answer = self.request(method, path, **options)
-        if answer.status_code != 200:
-            raise refused(self.address.host, f"{method} {path}", answer)
-        return self._parsed(answer, f"{method} {path}")
+    def _get(self, path: str, kind: type[T], **options: Any) -> T:
+        reply = self.request("GET", path, **options)
+        if reply.status != 200:
+            raise refused(self.address.host, f"GET {path}", reply)
+        return self._parsed(reply, kind, f"GET {path}")
 
-    def _parsed(self, answer: requests.Response, what: str) -> Json:
-        try:
-            return answer.json()
-        except (requests.exceptions.JSONDecodeError, RecursionError) as error:  # the latter: nested too deeply
-            raise GeneratorError(
-                f"{self.address.host} answers {what} with something that is not JSON: {words(answer)}: "
-                "is this a ComfyUI server?"
-            ) from error
+    def _parsed(self, reply: Reply, kind: type[T], what: str) -> T:
+        named = f"ComfyUI at {self.address.host}, answer to {what}"
+        return parse(reply.body, kind, named, GeneratorError, "is this a ComfyUI server?")
 
     def object_info(self) -> dict[str, Json]:
-        """The server's schema of every node it has."""
-        info = self._json("GET", "/object_info")
-        if not isinstance(info, dict):
-            raise GeneratorError(f"{self.address.host}: /object_info is no object: is this a ComfyUI server?")
-        return info
+        """The server's schema of every node it has; `stages._comfy.validate` reads those that are used."""
+        return self._get("/object_info", dict[str, Any])
 
-    def system_stats(self) -> dict[str, Json]:
-        """`system` and `devices[]` with name, vram_total, vram_free, torch_vram_total, torch_vram_free (bytes)."""
-        stats = self._json("GET", "/system_stats")
-        if not isinstance(stats, dict):
-            return {}
+    def system_stats(self) -> Stats:
+        """The server's version and its devices' memory."""
+        stats = self._get("/system_stats", Stats)
         self._version = version_of(stats)
         return stats
 
     def upload_limit(self) -> int:
         """Largest upload in bytes: `max_upload_size` of /features, or ComfyUI's default where the server has none."""
         if self._upload_limit is None:
-            answer = self.request("GET", "/features")
-            features = self._parsed(answer, "GET /features") if answer.status_code == 200 else {}
-            value = features.get("max_upload_size") if isinstance(features, dict) else None
-            self._upload_limit = int(value) if value else DEFAULT_UPLOAD_LIMIT_BYTES
+            reply = self.request("GET", "/features")
+            features = self._parsed(reply, Features, "GET /features") if reply.status == 200 else Features()
+            self._upload_limit = int(features.max_upload_size or DEFAULT_UPLOAD_LIMIT_BYTES)
         return self._upload_limit
 
     def upload(self, name: str, data: bytes, subfolder: str) -> str:
@@ -200,13 +180,13 @@ class ComfyClient:
         if len(data) > limit:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
         form = {"overwrite": "true", "type": "input", "subfolder": subfolder}
-        answer = self.request("POST", "/upload/image", data=form, files={"image": (name, data)})
-        if answer.status_code == 413:
+        reply = self.request("POST", "/upload/image", data=form, files={"image": (name, data)})
+        if reply.status == 413:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
-        if answer.status_code != 200:
-            raise refused(self.address.host, f"the upload of {name}", answer)
-        stored = self._parsed(answer, "POST /upload/image")
-        return f"{stored['subfolder']}/{stored['name']}" if stored.get("subfolder") else str(stored["name"])
+        if reply.status != 200:
+            raise refused(self.address.host, f"the upload of {name}", reply)
+        stored = self._parsed(reply, Uploaded, "POST /upload/image")
+        return f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
 
     def _too_large(self, name: str, size: int, limit: int) -> str:
         return (
@@ -226,68 +206,70 @@ class ComfyClient:
         """
         body = {"prompt": graph, "client_id": job.client_id, "prompt_id": job.prompt_id}
         deadline = time.monotonic() + self.patience
-        answer = self._post_prompt(body)
-        while answer is None or answer.status_code >= 500:
+        reply = self._post_prompt(body)
+        while reply is None or reply.status >= 500:
             found = self._find(job)
             if found is not None:
                 return found
-            if time.monotonic() > deadline or (answer is not None and answer.status_code == 500):
-                said = "no answer" if answer is None else f"HTTP {answer.status_code}: {words(answer)}"
+            if time.monotonic() > deadline or (reply is not None and reply.status == 500):
+                said = "no answer" if reply is None else f"HTTP {reply.status}: {words(reply)}"
                 raise ServerUnreachable(f"ComfyUI at {self.address.host} fails on POST /prompt ({said}): see its log")
             self.sleep(0.2)
-            answer = self._post_prompt(body)
-        if answer.status_code != 200:
-            raise refused(self.address.host, "the workflow", answer)
-        taken = self._parsed(answer, "POST /prompt")
-        queued = replace(job, prompt_id=str(taken["prompt_id"])) if taken.get("prompt_id") else job
-        errors = taken.get("node_errors")
-        if errors:  # one good and one bad output is answered 200
+            reply = self._post_prompt(body)
+        if reply.status != 200:
+            raise refused(self.address.host, "the workflow", reply)
+        taken = self._parsed(reply, Taken, "POST /prompt")
+        queued = replace(job, prompt_id=taken.prompt_id or job.prompt_id)
+        if taken.node_errors:  # one good and one bad output is answered 200
             self.cancel(queued)
-            raise GeneratorError(f"{self.address.host} refuses a part of the workflow: {node_errors(errors)}")
+            told = node_errors(taken.node_errors)
+            raise GeneratorError(f"{self.address.host} refuses a part of the workflow: {told}")
         return queued
 
-    def _post_prompt(self, body: Json) -> requests.Response | None:
+    def _post_prompt(self, body: Json) -> Reply | None:
         """The answer, or None when it got lost: whether the server took the job is not known then."""
         self.sleep(0)
         try:
-            return self._once("POST", "/prompt", json=body)
+            return self._wire.ask("POST", "/prompt", json=body)
         except TRANSIENT:
             return None
 
     def _find(self, job: Job) -> Job | None:
         """The job as the server has it, whatever id it goes by there; None when it has none."""
-        queue = self._json("GET", "/queue")
+        queue = self._get("/queue", Queue)
         if self.history(job.prompt_id) is not None:
             return job
-        recent = self._json("GET", "/history", params={"max_items": RECENT_JOBS})
-        listed = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
-        listed += [entry["prompt"] for entry in recent.values()]
-        return next((replace(job, prompt_id=item[1]) for item in listed if job.is_listed(item)), None)
+        recent = self._get("/history", dict[str, Entry], params={"max_items": RECENT_JOBS})
+        done = [entry.prompt for entry in recent.values() if entry.prompt is not None]
+        listed = [*queue.queue_running, *queue.queue_pending, *done]
+        return next((replace(job, prompt_id=item.prompt_id) for item in listed if job.is_listed(item)), None)
 
     def place(self, prompt_id: str) -> Place | None:
         """Where the job stands in the queue; None when it is not in it (any more)."""
-        queue = self._json("GET", "/queue")
-        running = [item[1] for item in queue.get("queue_running", [])]
-        if prompt_id in running:
+        queue = self._get("/queue", Queue)
+        if any(item.prompt_id == prompt_id for item in queue.queue_running):
             return Place("running", False)
-        if prompt_id in [item[1] for item in queue.get("queue_pending", [])]:
-            return Place("pending", bool(running))
+        if any(item.prompt_id == prompt_id for item in queue.queue_pending):
+            return Place("pending", bool(queue.queue_running))
         return None
 
-    def history(self, prompt_id: str) -> dict[str, Json] | None:
+    def history(self, prompt_id: str) -> Entry | None:
         """The history's entry of a finished job, None when there is none."""
-        entry = self._json("GET", f"/history/{prompt_id}").get(prompt_id)
-        return entry if isinstance(entry, dict) else None
+        return self._get(f"/history/{prompt_id}", dict[str, Entry]).get(prompt_id)
 
-    def view(self, image: ImageRef) -> bytes | None:
-        """The bytes of an output file; None when the server has it no more (404)."""
-        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.kind}
-        answer = self.request("GET", "/view", params=query)
-        if answer.status_code == 404:
+    def view(self, image: Image, most_bytes: int) -> bytes | None:
+        """The bytes of an output file; None when the server has it no more (404).
+
+        Args:
+            most_bytes: a longer file is none that was asked for.
+        """
+        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
+        reply = self.request("GET", "/view", params=query, most_bytes=most_bytes)
+        if reply.status == 404:
             return None
-        if answer.status_code != 200:
-            raise refused(self.address.host, f"GET /view of {image.filename}", answer)
-        return answer.content
+        if reply.status != 200:
+            raise refused(self.address.host, f"GET /view of {printable(image.filename, 80)}", reply)
+        return reply.body
 
     def free(self, drop_cache: bool = False) -> None:
         """Ask the server to unload its models, which it does between jobs.
@@ -295,9 +277,9 @@ class ComfyClient:
         Args:
             drop_cache: what its nodes computed too: a text encoding, say, which is kept otherwise.
         """
-        answer = self.request("POST", "/free", json={"unload_models": True, "free_memory": drop_cache})
-        if answer.status_code != 200:
-            raise refused(self.address.host, "POST /free", answer)
+        reply = self.request("POST", "/free", json={"unload_models": True, "free_memory": drop_cache})
+        if reply.status != 200:
+            raise refused(self.address.host, "POST /free", reply)
 
     def cancel(self, job: Job) -> str | None:
         """Take the job out of the queue, or interrupt it. One try each, also after `stop` was set.
@@ -313,26 +295,25 @@ class ComfyClient:
                 self._tell("POST", "/queue", {"delete": [job.prompt_id]})
                 self._tell("POST", "/interrupt", {"prompt_id": job.prompt_id})
                 return None
-            running, pending = self._own_queue()
-            own = [str(item[1]) for item in (*running, *pending) if job.is_listed(item)]
+            queue = self._queue_now()
+            own = [item.prompt_id for item in (*queue.queue_running, *queue.queue_pending) if job.is_listed(item)]
             if not own:
                 return None
             self._tell("POST", "/queue", {"delete": own})
-            running, pending = self._own_queue()
-            if not any(job.is_listed(item) for item in running):
+            queue = self._queue_now()
+            if not any(job.is_listed(item) for item in queue.queue_running):
                 return None
-            if pending:
+            if queue.queue_pending:
                 return "it cannot stop one job alone and others' wait: stop it in ComfyUI's own page, or update ComfyUI"
             self._tell("POST", "/interrupt", {"prompt_id": own[0]})
-        except (*TRANSIENT, ValueError) as error:
+        except (*TRANSIENT, GeneratorError) as error:
             return connection_words(error)
         return None
 
-    def _tell(self, method: str, path: str, body: Json = None) -> requests.Response:
+    def _tell(self, method: str, path: str, body: Json = None) -> Reply:
         """One request that is not repeated and not held up by `stop`."""
         wait = (min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request))
-        return self._once(method, path, json=body, timeout=wait)
+        return self._wire.ask(method, path, wait=wait, json=body)
 
-    def _own_queue(self) -> tuple[list[Json], list[Json]]:
-        queue = self._tell("GET", "/queue").json()
-        return queue.get("queue_running", []), queue.get("queue_pending", [])
+    def _queue_now(self) -> Queue:
+        return self._parsed(self._tell("GET", "/queue"), Queue, "GET /queue")

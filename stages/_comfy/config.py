@@ -105,7 +105,7 @@ class ComfyConfig:
         return Timeouts(
             job=self.timeout_s,
             connect=self.connect_s,
-            request=self.request_s,
+            request=min(self.request_s, self.timeout_s),
             patience=self.patience_s,
             failover=self.failover_s,
             poll=self.poll_s,

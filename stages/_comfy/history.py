@@ -1,19 +1,13 @@
 """What a history entry says: the only judge of whether a job succeeded. Pure functions."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-Json = Any
+from msgspec import Raw
 
-
-@dataclass(frozen=True)
-class ImageRef:
-    """An output file as the server names it: query values of /view, never a local path."""
-
-    filename: str
-    subfolder: str
-    kind: str
+from stages._comfy.answers import Entry, Failure, Image, Output, Status
+from storage.boundary import parse, printable
+from storage.errors import GeneratorError
 
 
 @dataclass(frozen=True)
@@ -29,25 +23,32 @@ class Verdict:
     message: str = ""
 
 
-def judge(entry: Mapping[str, Json]) -> Verdict:
-    """Read the verdict from `status` and the last message (an interrupt reads status_str "error" too)."""
-    status = entry.get("status") or {}
-    messages = [(name, data) for name, data in status.get("messages", [])]
-    names = [name for name, _ in messages]
-    if status.get("completed") and "execution_success" in names:
+def judge(entry: Entry) -> Verdict:
+    """Read the verdict from `status` and the last message (an interrupt reads status_str "error" too).
+
+    Raises:
+        GeneratorError: the message of a failure is not one.
+    """
+    status = entry.status or Status()
+    names = [name for name, _ in status.messages]
+    if status.completed and "execution_success" in names:
         return Verdict("success")
     if "execution_interrupted" in names:
         return Verdict("interrupted", "the job was interrupted on the server")
-    for name, data in reversed(messages):
+    for name, data in reversed(status.messages):
         if name == "execution_error":
             return _failure(data)
-    return Verdict("failed", f"status {status.get('status_str', 'unknown')!r} without an execution_success message")
+    said = printable(status.status_str, 80)
+    return Verdict("failed", f"status {said!r} without an execution_success message")
 
 
-def _failure(data: Mapping[str, Json]) -> Verdict:
-    kind, said = str(data.get("exception_type", "")), " ".join(str(data.get("exception_message", "")).split())
-    text = f"node {data.get('node_id', '?')} ({data.get('node_type', '?')}): {kind}: {said}"
-    return Verdict("memory" if is_out_of_memory(kind, said) else "failed", text)
+def _failure(data: Raw) -> Verdict:
+    found = parse(bytes(data), Failure, "ComfyUI's message execution_error", GeneratorError, "see the server's log")
+    said = printable(found.exception_message)
+    kind = printable(found.exception_type, 80)
+    text = f"node {printable(str(found.node_id), 40)} ({printable(found.node_type, 80)}): {kind}: {said}"
+    memory = is_out_of_memory(found.exception_type, found.exception_message)
+    return Verdict("memory" if memory else "failed", text)
 
 
 def is_out_of_memory(exception_type: str, message: str) -> bool:
@@ -57,14 +58,14 @@ def is_out_of_memory(exception_type: str, message: str) -> bool:
     return "OutOfMemory" in exception_type or any(part in low for part in wording)
 
 
-def images(entry: Mapping[str, Json], node_id: str | None) -> list[ImageRef]:
-    """Image files of one output node, in order; of all output nodes when `node_id` is None."""
-    outputs = entry.get("outputs") or {}
-    chosen = [outputs.get(node_id, {})] if node_id is not None else list(outputs.values())
-    found = []
-    for output in chosen:
-        for item in output.get("images", []):
-            found.append(
-                ImageRef(str(item["filename"]), str(item.get("subfolder", "")), str(item.get("type", "output")))
-            )
-    return found
+def images(entry: Entry, node_id: str) -> list[Image]:
+    """Image files of one output node, in order.
+
+    Raises:
+        GeneratorError: its output is something else.
+    """
+    output = entry.outputs.get(node_id)
+    if output is None:
+        return []
+    what = f"ComfyUI's output of node {printable(node_id, 40)}"
+    return parse(bytes(output), Output, what, GeneratorError, "does it save pictures?").images

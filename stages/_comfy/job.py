@@ -6,17 +6,20 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
+from stages._comfy.answers import Entry, Image, Stats
 from stages._comfy.client import ComfyClient, Job, new_job
 from stages._comfy.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
-from stages._comfy.history import ImageRef, Verdict, images, judge
+from stages._comfy.history import Verdict, images, judge
 from stages._comfy.inject import Files, Values, inject
-from stages._comfy.progress import ProgressSocket, read_message
+from stages._comfy.progress import ProgressSocket
 from stages._comfy.transport import decode_png, encode_video
 from stages._comfy.workflow import Graph, Workflow
 from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array, Json
+from storage.boundary import MB, printable
 from storage.errors import GeneratorError
 
 logger = logging.getLogger("skate.comfyui")
@@ -24,6 +27,8 @@ logger = logging.getLogger("skate.comfyui")
 SUBFOLDER = "skate"  # of the server's input and output folders
 RESUBMISSIONS = 3  # after a server lost the job; a server that restarts more often has a fault of its own
 LISTEN_SECONDS = 0.25  # longest wait for a message before the clock and `stop` are looked at
+BYTES_PER_PIXEL = 8  # of the largest PNG: four channels of 16 bits, which nothing could compress
+BESIDE_PICTURE_BYTES = 16 * MB  # the workflow that ComfyUI writes into it
 HASTE_SECONDS = 0.05  # between looks once the websocket has said that the job ended
 
 Steps = Callable[[int, int], None]
@@ -129,7 +134,7 @@ def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files
     return Files(control, mask[0], pose, reference)
 
 
-def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, dict[str, Json]]:
+def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, Entry]:
     """Submit the graph; once it succeeded, the id that the server gave it and its history entry.
 
     Whatever else happens, the job is cancelled.
@@ -144,6 +149,8 @@ def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps)
         ended = True
     finally:
         progress.close()
+        if progress.unread:
+            logger.warning("ComfyUI at %s: %d messages could not be read", client.address.host, progress.unread)
         refusal = None if ended else client.cancel(job)
         if refusal is not None:
             logger.warning("ComfyUI at %s goes on with job %s: %s", client.address.host, job.prompt_id, refusal)
@@ -151,9 +158,7 @@ def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps)
     return job.prompt_id, entry
 
 
-def _watch(
-    client: ComfyClient, progress: ProgressSocket, job: Job, samplers: frozenset[str], steps: Steps
-) -> dict[str, Json]:
+def _watch(client: ComfyClient, progress: ProgressSocket, job: Job, samplers: frozenset[str], steps: Steps) -> Entry:
     """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
     began = time.monotonic()
     next_look, pause = began, LISTEN_SECONDS
@@ -161,7 +166,7 @@ def _watch(
         message = progress.receive(pause)
         client.sleep(0 if progress.connected else min(pause, client.timeouts.poll))
         now = time.monotonic()
-        if message and read_message(message, job.prompt_id, samplers, steps):
+        if message is not None and progress.step(message, job.prompt_id, samplers, steps):
             pause = HASTE_SECONDS  # the history may lag behind the message
             next_look = now
         if now < next_look:
@@ -188,8 +193,8 @@ def _raise_for(client: ComfyClient, verdict: Verdict) -> None:
     host = client.address.host
     if verdict.kind == "memory":
         room = "; ".join(
-            f"{item['name']}: {item['vram_free']} of {item['vram_total']} bytes free"
-            for item in devices(client.system_stats())
+            f"{printable(item.name, 80)}: {item.vram_free} of {item.vram_total} bytes free"
+            for item in client.system_stats().devices
         )
         raise OutOfMemory(
             f"ComfyUI at {host} ran out of memory: {verdict.message} ({room}): "
@@ -203,7 +208,7 @@ def _raise_for(client: ComfyClient, verdict: Verdict) -> None:
         raise GeneratorError(f"ComfyUI at {host} failed: {verdict.message}: {remedy}, then `skate resume`")
 
 
-def _fetch(client: ComfyClient, job: WindowJob, entry: dict[str, Json]) -> Array:
+def _fetch(client: ComfyClient, job: WindowJob, entry: Entry) -> Array:
     """The output pictures in order, `[length, height, width, 3]` uint8 RGB."""
     host, values = client.address.host, job.values
     found = images(entry, job.workflow.points.output)
@@ -218,24 +223,23 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: dict[str, Json]) -> Array
         if picture.shape != target.shape:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             raise GeneratorError(
-                f"ComfyUI at {host}: {image.filename} is {size}, {values.width}x{values.height} is needed: "
-                "remove what scales the output in the workflow"
+                f"ComfyUI at {host}: {printable(image.filename, 80)} is {size}, {values.width}x{values.height} is "
+                "needed: remove what scales the output in the workflow"
             )
         target[:] = picture
     return frames
 
 
-def _picture(client: ComfyClient, image: ImageRef, max_pixels: int) -> Array:
-    data = client.view(image)
+def _picture(client: ComfyClient, image: Image, max_pixels: int) -> Array:
+    data = client.view(image, BYTES_PER_PIXEL * max_pixels + BESIDE_PICTURE_BYTES)
     if data is None:
         raise StaleOutput(
-            f"ComfyUI at {client.address.host} names {image.filename} but has it no more: "
+            f"ComfyUI at {client.address.host} names {printable(image.filename, 80)} but has it no more: "
             "leave its output folder alone while a run goes on"
         )
-    return decode_png(data, image.filename, max_pixels)
+    return decode_png(data, printable(image.filename, 80), max_pixels)
 
 
-def devices(stats: dict[str, Json]) -> list[dict[str, Json]]:
+def devices(stats: Stats) -> list[dict[str, Json]]:
     """The part of /system_stats that goes into the record: per device its name and its memory in bytes."""
-    kept = ("name", "vram_total", "vram_free", "torch_vram_total", "torch_vram_free")
-    return [{key: item.get(key) for key in kept} for item in stats.get("devices", [])]
+    return [msgspec.to_builtins(device) for device in stats.devices]

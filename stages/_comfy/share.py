@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from stages._comfy.address import Address, parse_server
-from stages._comfy.client import ComfyClient, Json, Timeouts
+from stages._comfy.answers import Stats
+from stages._comfy.client import ComfyClient, Timeouts
 from stages._comfy.errors import OutOfMemory
 from storage.errors import GeneratorError
 
@@ -41,11 +42,9 @@ def make_room(address: Address, timeouts: Timeouts) -> None:
         client.close()
 
 
-def held_bytes(stats: dict[str, Json]) -> int:
-    """What the server's torch holds of its devices' memory, as /system_stats tells it."""
-    found = stats.get("devices")
-    devices = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    return sum(int(value) for item in devices if isinstance(value := item.get("torch_vram_total"), int | float))
+def held_bytes(stats: Stats) -> int:
+    """What the server's torch holds of its devices' memory."""
+    return sum(int(device.torch_vram_total or 0) for device in stats.devices)
 
 
 @contextmanager

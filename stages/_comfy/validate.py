@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stages._comfy.answers import NodeInfo
 from stages._comfy.workflow import LOADERS, Graph, Workflow
-from storage.errors import InputError
+from storage.boundary import convert
+from storage.errors import GeneratorError, InputError
 
 Json = Any
 
@@ -48,9 +50,9 @@ def _node_problems(
     node_id: str, node: Mapping[str, Json], graph: Graph, object_info: Mapping[str, Json]
 ) -> Iterator[str]:
     name, inputs = node["class_type"], node["inputs"]
-    schema = object_info[name].get("input", {})
-    required, optional = schema.get("required", {}), schema.get("optional", {})
-    known = {**required, **optional, **schema.get("hidden", {})}
+    schema = info_of(name, object_info).input
+    required = schema.required
+    known = {**required, **schema.optional, **schema.hidden}
     at = f"node {node_id} ({name})"
     for key in required:
         if key not in inputs:
@@ -65,13 +67,24 @@ def _node_problems(
             yield from _value_problem(at, key, value, known[key])
 
 
+def info_of(name: str, object_info: Mapping[str, Json]) -> NodeInfo:
+    """A node's part of /object_info.
+
+    Raises:
+        GeneratorError: it is something else.
+    """
+    return convert(object_info[name], NodeInfo, f"/object_info of {name}", GeneratorError, "is this a ComfyUI server?")
+
+
 def _format_inputs(known: Mapping[str, Json]) -> set[str]:
     """Inputs that a choice brings with it (VHS_VideoCombine's formats)."""
     names: set[str] = set()
     for spec in known.values():
         extra = spec[1] if isinstance(spec, list) and len(spec) > 1 and isinstance(spec[1], dict) else {}
-        for widgets in (extra.get("formats") or {}).values():
-            names.update(str(widget[0]) for widget in widgets if isinstance(widget, list) and widget)
+        formats = extra.get("formats")
+        for widgets in formats.values() if isinstance(formats, dict) else ():
+            if isinstance(widgets, list):
+                names.update(str(widget[0]) for widget in widgets if isinstance(widget, list) and widget)
     return names
 
 
@@ -108,7 +121,7 @@ def _link_problem(
     source = graph[str(value[0])]["class_type"]
     if source not in object_info:
         return  # told as a missing node
-    outputs = object_info[source].get("output", [])
+    outputs = info_of(source, object_info).output
     if not 0 <= value[1] < len(outputs):
         yield f"{at}: input {key} links to output {value[1]} of {source}, which has {len(outputs)}"
     elif not _fits(outputs[value[1]], spec):

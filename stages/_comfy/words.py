@@ -1,19 +1,19 @@
-"""What a server said, on one line each: for messages and errors. Pure functions."""
+"""What a server said, as one line that does nothing to a terminal: for messages and errors. Pure functions."""
 
-from collections.abc import Mapping
-from typing import Any
+import msgspec
 
-import requests
-
+from stages._comfy.answers import NodeProblems, Problem, Problems, Refusal
+from stages._comfy.wire import Reply
+from storage.boundary import printable
 from storage.errors import GeneratorError
 
-Json = Any
+MOST_NODES = 8  # told about, of those that are refused
 
 
-def words(answer: requests.Response) -> str:
-    """The server's own words, on one line; of a web page only the reason that stands beside the status."""
-    page = answer.text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
-    return (answer.reason if page else " ".join(answer.text.split())[:400]) or answer.reason
+def words(reply: Reply) -> str:
+    """The server's own words; of a web page only the reason that stands beside the status."""
+    page = reply.text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
+    return printable(reply.reason if page else reply.text) or printable(reply.reason)
 
 
 def connection_words(error: Exception) -> str:
@@ -21,35 +21,37 @@ def connection_words(error: Exception) -> str:
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
+            return printable(inner.strerror)
         inner = inner.__cause__ or inner.__context__
-    return f"{type(error).__name__}: {error}"
+    return printable(f"{type(error).__name__}: {error}")
 
 
-def node_errors(errors: Mapping[str, Json]) -> str:
-    """`node_errors` of /prompt as one line: node, class, message and details."""
-    lines = []
-    for node_id, item in errors.items():
-        for error in item.get("errors", []):
-            told = f"{error.get('message', '')}: {error.get('details', '')}".strip(": ")
-            lines.append(f"node {node_id} ({item.get('class_type', '?')}): {told}")
-    return "; ".join(lines) or "no details given"
+def problem(found: Problem) -> str:
+    """Message and details."""
+    return printable(f"{found.message}: {found.details}".strip(": "))
 
 
-def refused(host: str, what: str, answer: requests.Response) -> GeneratorError:
+def node_errors(errors: Problems) -> str:
+    """`node_errors` of /prompt: node, class, message and details."""
+    nodes: dict[str, NodeProblems] = errors if isinstance(errors, dict) else {}
+    told = [
+        f"node {printable(node_id, 40)} ({printable(item.class_type, 80)}): {problem(error)}"
+        for node_id, item in nodes.items()
+        for error in item.errors
+    ]
+    more = f"; and {len(told) - MOST_NODES} more" if len(told) > MOST_NODES else ""
+    return "; ".join(told[:MOST_NODES]) + more or "no details given"
+
+
+def refused(host: str, what: str, reply: Reply) -> GeneratorError:
     """The error for an answer that is not 200, with the server's own words."""
     try:
-        body = answer.json()
-    except (requests.exceptions.JSONDecodeError, RecursionError):  # the latter: nested too deeply
-        body = None
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        error = body["error"]
-        text = f"{error.get('message', '')}: {error.get('details', '')}".strip(": ")
-        details = node_errors(body.get("node_errors") or {}) if body.get("node_errors") else ""
-        text = f"{text} [{details}]" if details else text
-    else:
-        text = f"HTTP {answer.status_code}: {words(answer)}"
+        refusal = msgspec.json.decode(reply.body, type=Refusal)
+        details = f" [{node_errors(refusal.node_errors)}]" if refusal.node_errors else ""
+        text = problem(refusal.error) + details
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # said in a way of its own
+        text = f"HTTP {reply.status}: {words(reply)}"
     hint = {400: "install what it names, or correct the workflow", 404: "is this a ComfyUI server?"}.get(
-        answer.status_code, "see the server's log"
+        reply.status, "see the server's log"
     )
-    return GeneratorError(f"ComfyUI at {host} refuses {what}: {' '.join(text.split())}: {hint}")
+    return GeneratorError(f"ComfyUI at {host} refuses {what}: {text}: {hint}")

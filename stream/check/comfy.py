@@ -3,11 +3,15 @@
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from storage.boundary import printable
 from storage.errors import GeneratorError, InputError
 from storage.sizes import format_size
 from stream.check.rows import Row, line_of
+
+if TYPE_CHECKING:
+    from stages._comfy.answers import Stats
 
 
 def check_server(server: str, workflow: str | None) -> Iterator[Row]:
@@ -34,12 +38,11 @@ def check_server(server: str, workflow: str | None) -> Iterator[Row]:
     yield from check_workflows(server, workflow, object_info)
 
 
-def _server_text(stats: Mapping[str, Any]) -> str:
-    system = stats.get("system") or {}
-    parts = [f"version {system.get('comfyui_version', 'unknown')}"]
-    for device in stats.get("devices") or []:
-        free, total = device.get("vram_free") or 0, device.get("vram_total") or 0
-        parts.append(f"{device.get('name', 'device')} {format_size(free)} of {format_size(total)} free")
+def _server_text(stats: "Stats") -> str:
+    parts = [f"version {printable(stats.system.comfyui_version, 40) or 'unknown'}"]
+    for device in stats.devices:
+        free, total = int(device.vram_free or 0), int(device.vram_total or 0)
+        parts.append(f"{printable(device.name, 80)} {format_size(free)} of {format_size(total)} free")
     return ", ".join(parts)
 
 
@@ -57,7 +60,7 @@ def check_workflows(server: str, workflow: str | None, object_info: Mapping[str,
         try:
             loaded = load_workflow(Path(workflow) if workflow else packaged_workflow(name))
             check_workflow(loaded, object_info, server)
-        except InputError as error:
+        except (InputError, GeneratorError) as error:
             yield Row(label, False, line_of(error), "install what is named, or choose another --workflow", needed)
         else:
             yield Row(label, True, f"{server} has its nodes and model files", needed=needed)

@@ -217,6 +217,8 @@ class Executor:
         self.server.send(item.client_id, "progress_state", {"prompt_id": item.prompt_id, "nodes": nodes})
         self.server.send(item.client_id, "progress", data)
         self.server.send_preview(item.client_id)
+        for text in self.server.says:
+            self.server.send_text(item.client_id, text)
 
     def _go_away(self, forever: bool) -> None:
         self.server.away_until = float("inf") if forever else time.monotonic() + AWAY_SECONDS

@@ -58,6 +58,10 @@ class FakeComfy:
         self.executor = Executor(self, generator or Paint(), step_seconds)
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.seen: list[str] = []  # "METHOD path" of every request
+        self.instead: dict[str, str | bytes] = {}  # by path: what is answered in place of the answer, and
+        self.statuses: dict[str, int] = {}  # its HTTP status, where that is not 200
+        self.entry: Json = None  # in place of every entry of the history
+        self.says: list[str] = []  # beside each sampler step, as they are
         self.prompts: list[Json] = []  # every graph that was queued
         self.freed: list[Json] = []  # the body of every /free
         self.away_until = 0.0  # monotonic: connections are cut until then
@@ -103,6 +107,16 @@ class FakeComfy:
                     await socket.send_json({"type": kind, "data": data})
                 except ConnectionError:
                     self.sockets.pop(client_id or "", None)
+
+        asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
+
+    def send_text(self, client_id: str | None, text: str) -> None:
+        """A text message as it is."""
+
+        async def deliver() -> None:
+            socket = self.sockets.get(client_id or "")
+            if socket is not None and not socket.closed:
+                await socket.send_str(text)
 
         asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
 
@@ -166,6 +180,10 @@ class FakeComfy:
             elif isinstance(action, int):
                 return web.Response(status=action, text=f"fault {action}")
             answer = await handler(request)
+            if request.path in self.instead:
+                body = self.instead[request.path]
+                raw = body if isinstance(body, bytes) else body.encode()
+                return web.Response(status=self.statuses.get(request.path, 200), body=raw)
             if action == "lost":  # the work is done, the answer never arrives
                 assert request.transport is not None
                 request.transport.abort()
@@ -252,6 +270,8 @@ class FakeComfy:
     async def _history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["prompt_id"]
         entry = self.executor.history.get(prompt_id)
+        if entry is not None and self.entry is not None:
+            entry = self.entry
         return web.json_response({prompt_id: entry} if entry is not None else {})
 
     async def _recent_history(self, request: web.Request) -> web.Response:

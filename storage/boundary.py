@@ -1,0 +1,70 @@
+"""The boundary: what others wrote (servers, files that are not ours or were altered) becomes declared types here.
+
+A type says what is read: fields, kinds of values, bounds of numbers and lengths. What is not declared is passed over.
+Everything else is one line that names the thing and the field. `msgspec` parses: it refuses NaN and infinities, a wrong
+kind of value in any depth, and tells where; Python's own limit on nesting holds.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from storage.errors import SkateError
+
+T = TypeVar("T")
+MB = 2**20
+MOST_BYTES = 64 * MB
+_AT = re.compile(r"^(?P<why>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
+
+
+def parse(
+    data: bytes | str, kind: type[T], what: str, fault: type[SkateError], remedy: str = "", most_bytes: int = MOST_BYTES
+) -> T:
+    """The value of a JSON text.
+
+    Args:
+        data: UTF-8. kind: a `msgspec.Struct`, or a type of them. what: names the text in the error, e.g. its path.
+        fault, remedy: of the error.
+        most_bytes: a longer text is not looked at.
+
+    Raises:
+        SkateError: a `fault`, when it is no JSON or not of this kind.
+    """
+    if len(data) > most_bytes:
+        raise fault(_line(what, f"is longer than {most_bytes / MB:g} MB", remedy))
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise fault(_line(what, _field(error), remedy)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise fault(_line(what, f"is not JSON ({error})", remedy)) from error
+    except RecursionError as error:
+        raise fault(_line(what, "is not JSON (nested too deeply)", remedy)) from error
+
+
+def convert(value: Any, kind: type[T], what: str, fault: type[SkateError], remedy: str = "") -> T:
+    """The same for a value that is parsed already."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise fault(_line(what, _field(error), remedy)) from error
+    except RecursionError as error:
+        raise fault(_line(what, "is nested too deeply", remedy)) from error
+
+
+def _field(error: msgspec.ValidationError) -> str:
+    """Where and what, as `queue_running[...]: expected array, got int`."""
+    found = _AT.match(str(error))
+    why = (str(error) if found is None else found["why"]).replace("`", "")
+    return f"{found['field'] if found else 'the whole'}: {why[:1].lower()}{why[1:]}"
+
+
+def _line(what: str, told: str, remedy: str) -> str:
+    return f"{what}: {printable(told)}" + (f": {remedy}" if remedy else "")
+
+
+def printable(text: str, most: int = 400) -> str:
+    """A text of others as one line that does nothing to a terminal: no line ends, no escape sequences, no end."""
+    line = " ".join(text[: 4 * most].split())[:most]
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
