@@ -104,8 +104,12 @@ class BlendStage(Stage):
         self._state = BlendState.from_parts(values, arrays)
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """The raw window, its blended part, the overlap held before and after, and one frame in 32 bits."""
-        frames = window_frames + window_frames + 2 * self.config.overlap + 4 * 3
+        """The raw window, its blended part, the overlap held before and after, and one frame in 32 bits.
+
+        Between windows the overlap alone.
+        """
+        overlap = self.config.overlap
+        frames = 2 * window_frames + 2 * overlap + 4 * 3 if window_frames else overlap
         return frames * height * width * 3, 0
 
 

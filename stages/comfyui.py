@@ -298,5 +298,5 @@ class ComfyStage(GeneratorStage):
         columns, rows = self.config.size or fit_size(width, height)
         small = window_frames * rows * columns
         held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
-        one_frame = height * width * 60  # float32 work of feathering and compositing
+        one_frame = height * width * 60 if window_frames else 0  # float32 work of feathering and compositing
         return window_frames * height * width * (3 + 3 + 3 + 4) + small * (4 * 3 + 4) + held + one_frame, 0

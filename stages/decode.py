@@ -43,6 +43,7 @@ class DecodeConfig:
         max_pixels: largest width times height of a frame.
         max_gap_seconds: longest time from one frame to the next.
         hdr: "tonemap" or "refuse", for HLG and PQ.
+        picture_bytes: of a decoded picture, a pixel; for the projection alone. 4 is 4:2:2 in more than 8 bits.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class DecodeConfig:
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
     hdr: str = "tonemap"
+    picture_bytes: float = 4.0
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0.01 <= self.fps <= MAX_FPS:
@@ -244,12 +246,13 @@ class DecodeStage(Stage):
         self._state = state
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Two windows of RGB frames, and 48 decoded pictures, taken at 4 bytes a pixel (8-bit 4:2:0 has 1.5).
+        """Two windows of RGB frames, and decoded pictures: 32, and in short windows the 16 that are looked at ahead.
 
-        16 are looked at ahead; 32 bound what the decoder holds to refer to and to reorder (16 in H.264 and HEVC, in one
-        thread) and what waits to be converted (`MAX_PENDING` of `stages/_video/convert.py`).
+        32 bound what the decoder holds to refer to and to reorder (16 in H.264 and HEVC, in one thread), what is
+        deinterlaced and what waits to be converted (`MAX_PENDING` of `stages/_video/convert.py`).
         """
-        return height * width * (3 * 2 * window_frames + 4 * (LOOK_AHEAD_FRAMES + HELD_PICTURES)), 0
+        pictures = HELD_PICTURES + (LOOK_AHEAD_FRAMES if window_frames < LOOK_AHEAD_FRAMES else 0)
+        return int(height * width * (3 * 2 * window_frames + self.config.picture_bytes * pictures)), 0
 
     def _opened(self) -> VideoSource:
         if self._source is None:

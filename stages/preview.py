@@ -149,4 +149,5 @@ class PreviewStage(GeneratorStage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Frames, masks, keypoints and the raw window, the work on one frame, and (8 MB) choosing the palette."""
         picture = height * width
-        return window_frames * (picture * (3 + 2 + 3) + 133 * 3 * 4) + picture * 110 + 8_000_000, 0
+        frame = picture * 110 if window_frames else 0
+        return window_frames * (picture * (3 + 2 + 3) + 133 * 3 * 4) + frame + 8_000_000, 0

@@ -111,7 +111,8 @@ class ScoreStage(Stage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
         ram, vram = sam_peak_bytes(self.model.config, 1, 1 + len(self.config.corrections))
-        return ram + window_frames * height * width * 2 + height * width * 40, vram
+        frame = height * width * 40 if window_frames else 0
+        return ram + window_frames * height * width * 2 + frame, vram
 
 
 def exactly(frames: Iterator[Array], count: int, path: Path) -> Iterator[Array]:

@@ -62,5 +62,5 @@ class SinkStage(Stage):
         )
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """A window of RGB frames, and about 60 pictures in x264's look-ahead and references."""
-        return height * width * 3 * window_frames + height * width * 3 // 2 * 60 * 2, 0
+        """A window of RGB frames, and at most 60 pictures in x264's look-ahead and references, while it works."""
+        return height * width * 3 * (window_frames + min(60, window_frames)), 0

@@ -236,7 +236,8 @@ class TrackStage(Stage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
         ram, vram = sam_peak_bytes(self._model.config, len(OBJECTS), 1 + len(self.config.corrections))
-        return ram + window_frames * height * width * 5 + height * width * 16, vram
+        frame = height * width * 16 if window_frames else 0
+        return ram + window_frames * height * width * 5 + frame, vram
 
 
 def _as_box(values: Sequence[float]) -> Box:

@@ -89,7 +89,7 @@ def no_space(writes: int) -> None:
 
 def unplanned() -> None:
     """The plan takes every run to fit: what happens when the disk fills up all the same."""
-    from stream.plan.projection import Plan
+    from stream.plan.plan import Plan
 
     Plan.check = lambda self: None  # type: ignore[method-assign]
 

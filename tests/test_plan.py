@@ -27,7 +27,8 @@ from stream.plan.calibration import (
     read_calibration,
     record_calibration,
 )
-from stream.plan.projection import Plan, announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
+from stream.plan.plan import Need, Plan
+from stream.plan.projection import announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
 
 MB = 1_000_000
 MANIFEST: Manifest = {"video": {"width": 1280, "height": 720, "claimed_frames": 201, "claimed_fps": 24.0}}
@@ -87,7 +88,7 @@ def test_ram_counts_what_stays_loaded_and_the_largest_window() -> None:
     loaded = (10 + 200 + 500 + 20 + 30) * MB
     assert need.total == plan_module.OTHER_LIBRARIES_BYTES + loaded + 81 * (1 + 3) * MB
     assert need.most == "track"
-    assert vram_need(stages(), 720, 1280, 81) == plan_module.Need(1200 * MB, "track")
+    assert vram_need(stages(), 720, 1280, 81) == Need(1200 * MB, "track")
 
 
 def test_nothing_grows_with_the_clip_but_what_is_kept(tmp_path: Path) -> None:

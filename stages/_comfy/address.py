@@ -18,12 +18,14 @@ class Address:
 
     Attributes:
         name: of the host alone, or its address.
+        port: that it listens on.
         host: `host:port`, as it stands in messages and records.
         http: base of HTTP requests, without a trailing slash.
         websocket: base of the websocket, without a trailing slash.
     """
 
     name: str
+    port: int
     host: str
     http: str
     websocket: str
@@ -49,6 +51,7 @@ def parse_server(text: str) -> Address:
     rest = f"{name}:{port}{parts.path.rstrip('/')}"
     return Address(
         parts.hostname,
+        port,
         f"{name}:{port}",
         f"{parts.scheme}://{rest}",
         f"{'wss' if parts.scheme == 'https' else 'ws'}://{rest}",

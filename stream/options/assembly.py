@@ -1,7 +1,7 @@
 """From a config to the stages that carry it out."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,13 @@ def decode_config(config: RunConfig) -> DecodeConfig:
         max_pixels=config.max_pixels,
         hdr=config.hdr,
     )
+
+
+def picture_bytes(video: Mapping[str, Any]) -> float:
+    """Bytes a pixel of a decoded picture of this video (`run.json`)."""
+    from av import VideoFormat
+
+    return VideoFormat(video["pixel_format"]).padded_bits_per_pixel / 8
 
 
 def sam_config(config: RunConfig, models: Models) -> Any:
@@ -156,7 +163,7 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
             f"for ComfyUI at {', '.join(config.sharing)}: leave it out, or give --share-gpu no"
         )
     sam = SamModel(sam_config(config, models))
-    decode = DecodeStage(decode_config(config))
+    decode = DecodeStage(replace(decode_config(config), picture_bytes=picture_bytes(manifest["video"])))
     if config.chain == "given":
         from stages.given import GivenMasksStage, GivenPoseStage
 

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,15 @@ import psutil
 from stages._sam.checkpoint import read_config
 from stages._sam.footprint import object_state_bytes
 from stages.base import Stage
-from storage.errors import EnvironmentFault
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
-from storage.sizes import format_size
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
-from stream.plan.calibration import Calibration, duration_text, expected_seconds, read_calibration
+from stream.plan.calibration import Calibration, expected_seconds, read_calibration
 from stream.plan.hints import distilled_hints, mini_hint, no_person_hint, past_end_hints
+from stream.plan.plan import SHARED_MODEL, Need, Plan
+from stream.plan.rate import rate_line
+from stream.plan.server import server_need
+from stream.plan.smaller import what_fits
 from stream.progress.events import rss_bytes
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
@@ -27,129 +28,6 @@ MASK_BYTES_PER_PIXEL = 0.01  # of a blob's mask after zstd
 SMALL_ARRAYS_BYTES = 133 * 3 * 4 + 1000  # a frame's keypoints, times and flags, and its share of the journal
 FILE_BYTES = 4096  # a file system's block: the least that a chunk takes
 SMALL_ARRAYS = 7  # arrays with one small file a chunk
-SHARED_MODEL = ("track", "score")  # one SAM 2.1 serves both
-
-
-@dataclass(frozen=True)
-class Need:
-    """A projected peak, bytes, and the stage that takes most of it."""
-
-    total: int
-    most: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run before it starts. Bytes are projections; None where something does not apply or is not known.
-
-    Attributes:
-        frames: that the header claims (it is not trusted), after `--fps`; windows: of a clip of that length.
-        size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
-        fps: nominal rate of the output. window, overlap: frames.
-        models: by kind, as named. device: of all models. generator: its name, None when nothing is generated.
-        ram, vram: peaks. disk_working: freed at the end. disk_kept: what stays. disk_present: of it, already written.
-        ram_limit, vram_limit, disk_free: what there is. limits: the options that set them, by name.
-        by_turns: whether the VRAM is ours and a server's by turns; then neither is counted beside the other.
-        seconds: that earlier runs on this machine suggest, None where a stage was never timed here.
-        out: the run directory. keep: what the store keeps.
-    """
-
-    frames: int | None
-    windows: int | None
-    size: tuple[int, int]
-    generated_size: tuple[int, int] | None
-    fps: float
-    window: int
-    overlap: int
-    models: Mapping[str, str]
-    device: str
-    generator: str | None
-    ram: Need
-    vram: Need
-    disk_working: int
-    disk_kept: int | None
-    disk_present: int
-    ram_limit: int
-    vram_limit: int | None
-    disk_free: int
-    by_turns: bool
-    limits: frozenset[str]
-    seconds: float | None
-    out: Path
-    keep: str
-
-    @property
-    def disk_needed(self) -> int:
-        """Bytes still to be written, at the highest."""
-        return max(0, self.disk_working + (self.disk_kept or 0) - self.disk_present)
-
-    def text(self) -> str:
-        """A few lines for the person who starts it."""
-        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self.windows} windows"
-        named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
-        made = ""
-        if self.generator is not None and self.generated_size is not None:
-            made = f"; {self.generator} generates {'x'.join(map(str, self.generated_size))}"
-        kept = "unknown" if self.disk_kept is None else format_size(self.disk_kept)
-        vram = f", VRAM {_of(self.vram.total, self.vram_limit)}" if self.vram_limit is not None else ""
-        vram += ", by turns with ComfyUI" if self.by_turns else ""
-        time = "not known: nothing was timed on this machine yet"
-        if self.seconds is not None:
-            time = f"about {duration_text(self.seconds)}, going by earlier runs on this machine"
-        return "\n".join(
-            [
-                f"plan     {length} of {self.window}, overlap {self.overlap}; "
-                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}",
-                f"models   {named}, on {self.device}",
-                f"memory   RAM {_of(self.ram.total, self.ram_limit)}{vram}",
-                f"disk     {format_size(self.disk_working)} while working, {kept} kept; "
-                f"{format_size(self.disk_free)} free",
-                f"time     {time}",
-            ]
-        )
-
-    def check(self) -> None:
-        """Refuse what cannot fit.
-
-        Raises:
-            EnvironmentFault: with what is needed, what there is, and what would help.
-        """
-        if self.ram.total > self.ram_limit:
-            limit = self._limit("--ram", self.ram_limit, "of RAM available")
-            raise EnvironmentFault(
-                f"this run needs about {format_size(self.ram.total)} of RAM ({self.ram.most} most of all), "
-                f"over {limit}: {_smaller(self.ram.most)}, or close other programs or give a higher --ram"
-            )
-        if self.vram_limit is not None and self.vram.total > self.vram_limit:
-            limit = self._limit("--vram", self.vram_limit, "of VRAM free")
-            raise EnvironmentFault(
-                f"this run needs about {format_size(self.vram.total)} of VRAM ({self.vram.most} most of all), "
-                f"over {limit}: {_smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
-                + ("" if self.by_turns or self.generator != "comfyui" else ", or --share-gpu yes where ComfyUI has it")
-            )
-        if self.disk_needed > self.disk_free:
-            claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"
-            keep = " or --keep none" if self.keep != "none" else ""
-            raise EnvironmentFault(
-                f"{self.out}: needs about {format_size(self.disk_needed)}{claimed}, {format_size(self.disk_free)} "
-                f"are free: free space, or choose another --out{keep}"
-            )
-
-    def _limit(self, option: str, limit: int, else_named: str) -> str:
-        return f"{option} {format_size(limit)}" if option in self.limits else f"the {format_size(limit)} {else_named}"
-
-
-def _of(need: int, limit: int | None) -> str:
-    return f"{format_size(need)} of {format_size(limit or 0)}"
-
-
-def _smaller(stage: str) -> str:
-    """What makes this stage smaller."""
-    if stage in SHARED_MODEL:
-        return "take a smaller --sam (tiny) or --window"
-    if stage == "pose":
-        return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"
-    return "take a smaller --window"
 
 
 def announce_plan(
@@ -207,20 +85,28 @@ def make_plan(
     log = read_log(out) if log is None else log
     working, kept = disk_bytes(config, models, width, height, frames)
     done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
-    ram = config.ram or available_ram_bytes()
+    available = available_ram_bytes()
+    ram = config.ram or available  # --ram bounds this program alone
+    generated = _generated_size(config, width, height)
+    server = server_need(config, generated)
+    need = ram_need(stages, height, width, held)
+    spare = ram if server is None else min(ram, available - server.total)
+    fps = float(config.fps or video["claimed_fps"])
     vram = vram_limit(config)
     return Plan(
         frames=frames,
         windows=None if frames is None else config.plan.count(frames),
         size=(width, height),
-        generated_size=_generated_size(config, width, height),
-        fps=float(config.fps or video["claimed_fps"]),
+        generated_size=generated,
+        fps=fps,
         window=config.window,
         overlap=config.overlap,
+        rate=_rate(config, fps, frames),
+        footage=_footage(video),
         models={kind: model.name for kind, model in models.files.items()},
         device=config.device,
         generator=config.generator if config.generates else None,
-        ram=ram_need(stages, height, width, held),
+        ram=need,
         vram=vram_need(stages, height, width, held),
         disk_working=working,
         disk_kept=kept,
@@ -229,6 +115,11 @@ def make_plan(
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
         by_turns=config.shares_gpu,
+        server=server,
+        both_fit=server is None or need.total + server.total <= available,
+        fits=""
+        if need.total <= spare
+        else what_fits(lambda *shape: ram_need(stages, *shape).total, (width, height), held, config.overlap, spare),
         limits=frozenset(
             f"--{name}" for name, limit in (("ram", ram), ("vram", vram)) if getattr(config, name) == limit is not None
         ),
@@ -308,6 +199,24 @@ def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, in
     from stages._comfy.sizes import fit_size
 
     return config.size or fit_size(width, height)
+
+
+def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:
+    if config.generator != "comfyui" or not config.generates:
+        return None
+    from stages._comfy.sizes import TRAINED_FPS
+
+    return rate_line(TRAINED_FPS, fps, frames, config.plan)
+
+
+def _footage(video: Mapping[str, Any]) -> tuple[str, ...]:
+    """What becomes of HDR and of interlaced pictures."""
+    found = []
+    if video.get("tone_map"):
+        found.append(f"HDR ({video['tone_map']}) is mapped to BT.709; --hdr refuse refuses it")
+    if video.get("deinterlaced"):
+        found.append("interlaced, deinterlaced by bwdif: as many frames, at the same times")
+    return tuple(found)
 
 
 def available_ram_bytes() -> int:

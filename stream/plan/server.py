@@ -1,0 +1,64 @@
+"""What ComfyUI will take of this machine's RAM, where it runs here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from storage.sizes import format_size
+from stream.options.config import RunConfig
+
+
+@dataclass(frozen=True)
+class ServerNeed:
+    """RAM that servers on this machine are still to take.
+
+    Attributes:
+        total: bytes, at the highest; what they hold already is not in it.
+        models: bytes by file name, None where a file's size is not known.
+        held: bytes that they hold now.
+    """
+
+    total: int
+    models: Mapping[str, int | None]
+    held: int
+
+    def __str__(self) -> str:
+        known = ", ".join(f"{name} {format_size(size)}" for name, size in self.models.items() if size is not None)
+        unknown = ", ".join(name for name, size in self.models.items() if size is None)
+        left_out = f"; not counted, their size is not known: {unknown}" if unknown else ""
+        held = f"; it holds {format_size(self.held)} already" if self.held else ""
+        return f"ComfyUI on this machine {format_size(self.total)} more ({known or 'no model known'}{left_out}{held})"
+
+
+def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed | None:
+    """What the servers of this run that are on this machine need; None where none is.
+
+    Args:
+        config: of the run.
+        size: (width, height) of what is generated.
+    """
+    if config.generator != "comfyui" or not config.generates or size is None:
+        return None
+    from stages._comfy.address import on_this_machine, parse_server
+    from stages._comfy.footprint import server_footprint
+    from stages._comfy.workflow import chosen_workflow
+
+    addresses = {address.host: address for address in map(parse_server, config.server) if on_this_machine(address)}
+    if not addresses:
+        return None
+    graph = chosen_workflow(config.workflow, config.reference).graph
+    footprint = server_footprint(graph, *size, config.window)
+    held = {port: resident_bytes(port) for port in {address.port for address in addresses.values()}}
+    total = sum(max(0, footprint.total - held[address.port]) for address in addresses.values())
+    return ServerNeed(total, footprint.models, sum(held.values()))
+
+
+def resident_bytes(port: int) -> int:
+    """What the process that listens on a TCP port of this machine holds in RAM; 0 where that cannot be seen."""
+    try:
+        listening = [item for item in psutil.net_connections("tcp") if item.status == psutil.CONN_LISTEN]
+        found = {item.pid for item in listening if item.laddr and item.laddr[1] == port and item.pid}
+        return sum(int(psutil.Process(pid).memory_info().rss) for pid in found)
+    except (psutil.Error, OSError):
+        return 0  # another user's, or in a container
