@@ -110,7 +110,7 @@ def open_session(path: str, options: SessionOptions) -> Session:
         if options.device == "cuda" and inner.get_providers()[0] != "CUDAExecutionProvider":
             raise EnvironmentFault(
                 f"--device cuda: ONNX Runtime fell back to {inner.get_providers()[0]} for {path}: "
-                "install the gpu extra and an NVIDIA driver for its CUDA version, or use --device cpu"
+                "`skate check` names the driver it needs; or use --device cpu"
             )
         return inner
 
@@ -122,7 +122,7 @@ def _require_cuda(ort: Any) -> None:
     if "CUDAExecutionProvider" not in available:
         raise EnvironmentFault(
             f"--device cuda: this ONNX Runtime has no CUDA provider (it has {', '.join(available)}): "
-            "install the gpu extra instead of cpu, or use --device cpu"
+            "install the extra gpu or gpu-cuda12 instead of cpu, or use --device cpu"
         )
     ort.preload_dlls()  # finds the CUDA and cuDNN libraries that came with torch
 

@@ -65,7 +65,7 @@ class SamModel:
         config = self.config
         if config.device == "cuda" and not torch.cuda.is_available():
             raise EnvironmentFault(
-                "--device cuda: torch finds no usable NVIDIA GPU; use --device cpu or install the gpu extra"
+                "--device cuda: torch finds no usable NVIDIA GPU: see `skate check`, or use --device cpu"
             )
         settings = read_config(config.config_yaml)
         if config.sha256 is not None and config.checkpoint.is_file():

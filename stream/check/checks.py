@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.device import use_device
+from stages.driver import find_driver
 from stages.models.fetch import verify
 from stages.models.registry import (
     DEFAULTS,
@@ -26,7 +27,6 @@ from stages.models.registry import (
 from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
 from stream.check.comfy import check_server, check_workflow_file
-from stream.check.driver import check_driver
 from stream.check.rows import Row, line_of
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest, as pyproject.toml has them
@@ -102,6 +102,12 @@ def check_clashes() -> Iterator[Row]:
                 f"{' and '.join(found)} overwrite each other",
                 f"uninstall {others}, then install this project again with one of its extras",
             )
+
+
+def check_driver(device: str) -> Row:
+    """The NVIDIA driver: found and needed."""
+    driver = find_driver()
+    return Row("NVIDIA driver", driver.fits, driver.detail, driver.remedy, device == "cuda")
 
 
 def check_torch(device: str) -> Iterator[Row]:

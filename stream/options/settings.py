@@ -1,18 +1,22 @@
 """From command-line options to a resolved `RunConfig`."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 from stages.device import use_device
+from stages.driver import find_driver
 from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
 
+logger = logging.getLogger("skate.device")
+
 
 def resolve_device(wanted: str) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; a card that is there but cannot be used is told in a warning.
 
     Raises:
         EnvironmentFault: when CUDA is asked for and torch finds none.
@@ -26,9 +30,12 @@ def resolve_device(wanted: str) -> str:
         return "cuda"
     if wanted == "cuda":
         raise EnvironmentFault(
-            f"--device cuda: torch {torch.__version__} finds no CUDA device: install the gpu extra and an NVIDIA "
-            "driver (see `skate check`), or leave --device out"
+            f"--device cuda: torch {torch.__version__} finds no CUDA device: `skate check` names the driver and the "
+            "packages that belong together; or leave --device out"
         )
+    driver = find_driver()
+    if driver.found is not None and not driver.fits:
+        logger.warning("working on the CPU: the NVIDIA driver is %s: %s", driver.detail, driver.remedy)
     return "cpu"
 
 
