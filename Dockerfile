@@ -21,10 +21,10 @@ COPY workflows workflows
 RUN --mount=type=cache,target=/root/.cache/uv /opt/skate/bin/uv pip install --python /opt/skate/bin/python --no-deps .
 
 FROM ${PYTHON_IMAGE}
-# Triton, behind --sam-compile, builds its launchers with a C compiler.
+# Triton and torch, behind --sam-compile, build what they generate with a C and a C++ compiler.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --home-dir /work --no-create-home skate \
     && install -d -o 1000 -g 1000 /models /work

@@ -91,6 +91,19 @@ def test_two_distributions_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not row.ok and row.needed and "overwrite each other" in row.detail and "uninstall" in row.remedy
 
 
+def test_compilers_and_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name in ("gcc", "c++") else None)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    row = checks.check_compiler()
+    assert not row.ok and not row.needed and row.detail == f"not there: {tmp_path / 'Python.h'}"
+    (tmp_path / "Python.h").touch()
+    row = checks.check_compiler()
+    assert row.ok and row.detail == "/usr/bin/gcc, /usr/bin/c++"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    row = checks.check_compiler()
+    assert row.detail == "not there: C compiler, C++ compiler" and "g++ python3-dev" in row.remedy
+
+
 def test_cuda_is_needed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from stream.check.rows import Row, line_of
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest, as pyproject.toml has them
 LOW_DISK_BYTES = 5 * 10**9  # the default weights are 0.4 GB; a minute of 720p keeps about 2 GB at hand while it runs
 CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python-headless", "opencv-python", "opencv-contrib-python"))
+COMPILERS = {"C compiler": ("cc", "gcc", "clang"), "C++ compiler": ("c++", "g++", "clang++")}
 DECODERS = ("h264", "hevc", "vp9", "av1", "ffv1")
 
 
@@ -64,6 +66,7 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
     yield from check_onnxruntime(wanted.device)
     yield check_av()
     yield check_sam2()
+    yield check_compiler()
     yield check_ytdlp()
     yield check_memory()
     yield from check_disk([Path.cwd(), models_folder()])
@@ -215,6 +218,16 @@ def check_sam2() -> Row:
     except (ImportError, OSError, RuntimeError) as error:
         return Row("sam2", False, line_of(error), "install this project's requirements again")
     return Row("sam2", True, f"{_installed('sam2') or 'version unknown'}, rtmlib {_installed('rtmlib') or 'missing'}")
+
+
+def check_compiler() -> Row:
+    """For `--sam-compile`: Triton and torch build what they generate, C and C++, against Python's headers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    found = {what: next(filter(None, map(shutil.which, names)), None) for what, names in COMPILERS.items()}
+    missing = [what for what, path in found.items() if path is None] + ([] if headers.is_file() else [str(headers)])
+    detail = f"not there: {', '.join(missing)}" if missing else ", ".join(map(str, found.values()))
+    remedy = "for --sam-compile: install g++ and Python's headers (Debian, Ubuntu: g++ python3-dev)"
+    return Row("compiler", not missing, detail, remedy, needed=False)
 
 
 def check_ytdlp() -> Row:
