@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# As `skate` itself does: spinning OpenMP threads are 20 to 40 times slower where cores are shared. Before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
