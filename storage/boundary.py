@@ -5,8 +5,12 @@ Everything else is one line that names the thing and the field. `msgspec` parses
 kind of value in any depth, and tells where; Python's own limit on nesting holds.
 """
 
+import errno
+import os
 import re
-from typing import Any, TypeVar
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -38,9 +42,9 @@ def parse(
     except msgspec.ValidationError as error:
         raise fault(_line(what, _field(error), remedy)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise fault(_line(what, f"is not JSON ({error})", remedy)) from error
+        raise fault(_line(what, f"is no JSON ({error})", remedy)) from error
     except RecursionError as error:
-        raise fault(_line(what, "is not JSON (nested too deeply)", remedy)) from error
+        raise fault(_line(what, "is no JSON (nested too deeply)", remedy)) from error
 
 
 def convert(value: Any, kind: type[T], what: str, fault: type[SkateError], remedy: str = "") -> T:
@@ -51,6 +55,37 @@ def convert(value: Any, kind: type[T], what: str, fault: type[SkateError], remed
         raise fault(_line(what, _field(error), remedy)) from error
     except RecursionError as error:
         raise fault(_line(what, "is nested too deeply", remedy)) from error
+
+
+def open_regular(path: Path, follow: bool = True) -> BinaryIO:
+    """Open a file that others made, for reading: a named pipe or a device would hold the process up, or never end.
+
+    Args:
+        follow: whether a symbolic link may lead to it.
+
+    Raises:
+        OSError: it is not there, is no regular file, or is a link and must not be one.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # without it opening a pipe waits for a writer
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path, most_bytes: int = MOST_BYTES, follow: bool = True) -> bytes:
+    """All bytes of such a file.
+
+    Raises:
+        OSError: as `open_regular`, or it is longer.
+    """
+    with open_regular(path, follow) as file:
+        data = file.read(most_bytes + 1) if os.fstat(file.fileno()).st_size <= most_bytes else None
+    if data is None or len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"is larger than {most_bytes / MB:g} MB", str(path))
+    return data
 
 
 def _field(error: msgspec.ValidationError) -> str:

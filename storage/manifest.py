@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from storage.boundary import read_regular
 from storage.durable import write_atomic
 from storage.errors import RunDirectoryError
 
@@ -32,7 +33,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / "run.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular(file))
         intact = isinstance(manifest, dict) and manifest.get(_DIGEST) == _digest(manifest)
     except FileNotFoundError as error:
         raise ManifestDamaged(f"{path} is no run directory: it has no run.json") from error

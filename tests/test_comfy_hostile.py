@@ -253,7 +253,7 @@ def test_an_answer_that_unpacks_to_more_is_not_unpacked() -> None:
     """1 MB of gzip can be 1 GB: it is not asked for, and not unpacked when it comes."""
     with Raw(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08") as server:
         client = ComfyClient(parse_server(server.address), Timeouts(patience=0.1), threading.Event())
-        with pytest.raises(GeneratorError, match="answer to GET /queue: is not JSON"):
+        with pytest.raises(GeneratorError, match="answer to GET /queue: is no JSON"):
             client.place("x")
         client.close()
 

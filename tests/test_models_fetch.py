@@ -379,7 +379,7 @@ def test_no_room(server: tuple[Behaviour, str], tmp_path: Path, monkeypatch: pyt
         fetch(plain(base), tmp_path, pause_seconds=0)
 
 
-@pytest.mark.parametrize("given", ["²", "-1", "ten"])
+@pytest.mark.parametrize("given", ["²", "-1", "ten", "9" * 5000])
 def test_headers_that_hold_no_number_count_as_missing(given: str) -> None:
     """Headers are latin-1, whose superscripts `isdigit` takes for digits."""
     response = requests.Response()
@@ -389,3 +389,15 @@ def test_headers_that_hold_no_number_count_as_missing(given: str) -> None:
     assert fetching._content_range(response) == (-1, None)
     response.headers["Content-Range"] = f"bytes 5-9/{given}"
     assert fetching._content_range(response) == (5, None)
+
+
+@pytest.mark.parametrize("note", ["[]", '"x"', "[" * 100_000, '{"url": 3}', '{"validator": "€"}', "{", ""])
+def test_a_damaged_note_counts_as_none(server: tuple[Behaviour, str], tmp_path: Path, note: str) -> None:
+    _, base = server
+    model = plain(base)
+    fetch(model, tmp_path, pause_seconds=0)
+    download = fetching.Download("x", f"{base}/x", tmp_path / "x.partial", None, None)
+    download.partial.write_bytes(b"some")
+    text = note.replace('"validator"', f'"url": "{download.url}", "validator"')
+    download.note.write_text(text, encoding="utf-8")
+    assert fetching._resumption(download) == (0, {})

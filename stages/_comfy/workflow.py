@@ -5,12 +5,12 @@ following the links upwards from WanVaceToVideo, because a graph has several loa
 """
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.boundary import parse, read_regular
 from storage.errors import InputError
 
 Json = Any
@@ -91,16 +91,15 @@ def load_workflow(path: Path) -> Workflow:
         InputError: when it cannot be read, is in the UI's format, or lacks a node that values go into.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        _check_depth(data)
+        text = read_regular(path)
     except OSError as error:
         raise InputError(f"--workflow {path}: cannot be read ({error.strerror}): give a workflow's JSON") from error
-    except (ValueError, RecursionError) as error:  # the latter: nested too deeply for the parser
-        raise InputError(f"--workflow {path}: is no JSON ({error}): use Workflow > Export (API)") from error
+    data: Json = parse(text, object, f"--workflow {path}", InputError, "use Workflow > Export (API)")
+    _check_depth(data, str(path))
     return parse_workflow(data, str(path))
 
 
-def _check_depth(data: Json) -> None:
+def _check_depth(data: Json, name: str) -> None:
     """Refuse, as the parser does at about 1000 levels, what copying and sending would be too deep for."""
     level = [data]
     for _ in range(MAX_DEPTH):
@@ -108,7 +107,7 @@ def _check_depth(data: Json) -> None:
         if not inner:
             return
         level = [value for values in inner for value in values]
-    raise RecursionError(f"nested more than {MAX_DEPTH} levels deep")
+    raise InputError(f"--workflow {name}: nested more than {MAX_DEPTH} levels deep: use Workflow > Export (API)")
 
 
 def parse_workflow(data: Json, name: str) -> Workflow:

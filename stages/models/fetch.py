@@ -10,21 +10,25 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import requests
 from filelock import FileLock, Timeout
+from msgspec import Meta, Struct
 from tqdm import tqdm
 
 from stages._address import split_address
 from stages.models.archive import MAX_BYTES, UnusableArchive, take_member
 from stages.models.registry import expected_sha256, models_folder, path_of, recorded_path
 from stages.models.table import ModelFile
+from storage.boundary import MB, parse, printable, read_regular
 from storage.durable import PARTIAL_SUFFIX, file_sha256, fsync_file, fsync_folder, write_atomic
 from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
 
 ATTEMPTS = 4
+MOST_DIGITS = 18  # of a length in bytes
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces
 CHUNK_BYTES = 1 << 20
 USER_AGENT = "skate-physics-preserver"
@@ -218,7 +222,14 @@ def _attempt(session: requests.Session, download: Download) -> bool:
     """One request; True when it continued what was there. Returns only when the whole file has arrived."""
     offset, headers = _resumption(download)
     headers |= {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
-    with session.get(download.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+    try:
+        answer = session.get(download.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS)
+    except requests.RequestException:
+        raise
+    except ValueError as error:  # a redirect to what is no address, or to bytes that are no text
+        why = printable(str(error), 100)
+        raise EnvironmentFault(f"{download.label}: {download.url} leads to no http(s) address: {why}") from error
+    with answer as response:
         if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{offset}":
             return True  # all of it had arrived before; its hash is checked next
         _check_answer(response, download)
@@ -245,6 +256,13 @@ def _attempt(session: requests.Session, download: Download) -> bool:
     return offset > 0
 
 
+class Note(Struct, frozen=True):
+    """What the server said about a partial file: its address, and what `If-Range` takes, which a header can hold."""
+
+    url: str
+    validator: Annotated[str, Meta(max_length=1000, pattern=r"^[\x20-\x7e]*$")] | None = None
+
+
 def _resumption(download: Download) -> tuple[int, dict[str, str]]:
     """`(offset, headers)` with which to ask for the rest; `(0, {})` where continuing could mix two files.
 
@@ -252,12 +270,11 @@ def _resumption(download: Download) -> tuple[int, dict[str, str]]:
     """
     received = download.received()
     validator = None
-    if download.note.is_file():
-        try:
-            note = json.loads(download.note.read_text())
-        except ValueError:
-            note = {}  # half written by a kill: as if there were none
-        validator = note.get("validator") if note.get("url") == download.url else None
+    try:
+        note = parse(read_regular(download.note, MB), Note, str(download.note), EnvironmentFault)
+        validator = note.validator if note.url == download.url else None
+    except (OSError, EnvironmentFault):
+        pass  # there is none, or it is damaged: as if there were none
     too_long = download.size_bytes is not None and received > download.size_bytes
     if received == 0 or too_long or (validator is None and download.sha256 is None):
         return 0, {}
@@ -305,14 +322,17 @@ def _content_range(response: requests.Response) -> tuple[int, int | None]:
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, whole = rest.partition("/")
     start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal():
-        return -1, None
-    return int(start), int(whole) if whole.isdecimal() else None
+    first = _whole(start)
+    return (-1, None) if unit != "bytes" or first is None else (first, _whole(whole))
 
 
 def _content_length(response: requests.Response) -> int | None:
-    given = response.headers.get("Content-Length", "")
-    return int(given) if given.isdecimal() else None
+    return _whole(response.headers.get("Content-Length", ""))
+
+
+def _whole(text: str) -> int | None:
+    """The number of bytes that a header names; None where it is none, or none that a file can have."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _validator(response: requests.Response) -> str | None:

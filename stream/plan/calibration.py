@@ -4,9 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta, Struct
+
+from storage.boundary import MB, parse, read_regular
 from storage.durable import write_atomic
+from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest
 from stream.options.config import RunConfig
 
@@ -25,6 +29,13 @@ class Calibration:
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Kept(Struct, frozen=True):
+    """The file: what `Calibration` holds, as `record_calibration` writes it."""
+
+    format: int
+    seconds: dict[str, Annotated[float, Meta(ge=0, le=1e9)]]
 
 
 def calibration_file() -> Path:
@@ -81,15 +92,11 @@ def _units(stage: str, manifest: Manifest) -> int:
 def read_calibration(path: Path | None = None) -> Calibration:
     """What earlier runs left; empty where there is none, or where it was left by another version or is damaged."""
     file = path or calibration_file()
-    if not file.is_file():
-        return Calibration()
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            return Calibration()
-        return Calibration({str(key): float(value) for key, value in values["seconds"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        kept = parse(read_regular(file, MB), Kept, str(file), EnvironmentFault)
+    except (OSError, EnvironmentFault):
         return Calibration()  # it is only a cache: the next run writes it anew
+    return Calibration(kept.seconds if kept.format == FORMAT else {})
 
 
 def record_calibration(log: CommitLog, config: RunConfig, manifest: Manifest, path: Path | None = None) -> None:

@@ -1,6 +1,5 @@
 """The IoU gate alone: on a finished run, or on a picture made elsewhere from exported masks."""
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Iterator
@@ -8,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from msgspec import Meta, Struct
 
 from stages._order import frame_files
 from stages._sam.model import SamModel
@@ -23,7 +23,8 @@ from stages.device import use_device
 from stages.given import first_prompt, read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
-from storage.errors import InputError, RunDirectoryError
+from storage.boundary import parse, printable, read_regular
+from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
@@ -132,31 +133,54 @@ class Reference:
     frames: int | None = None
 
 
+Frame = Annotated[int, Meta(ge=0, le=10**9)]
+
+
+class Spans(Struct, frozen=True):
+    """Half-open spans of frames, of the object."""
+
+    object: list[tuple[Frame, Frame]]
+
+
+class Length(Struct, frozen=True):
+    """Frames of the clip."""
+
+    frames: Frame
+
+
+class Metadata(Struct, frozen=True):
+    """What is read of `tracking_metadata.json`; the config is checked by `RunConfig`."""
+
+    config: dict[str, Any]
+    untracked: Spans
+    video: Length
+
+
 def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
     """The reference and the models named in an exported `tracking_metadata.json`; the masks lie beside it.
 
     Raises:
         InputError: when the file is not what `skate export` writes.
     """
+    remedy = "give its tracking_metadata.json"
     try:
-        values = json.loads(metadata.read_text(encoding="utf-8"))
-        mask = values["config"]["prompt"]["mask_png"]
+        text = read_regular(metadata)
+        found = parse(text, Metadata, f"--metadata {metadata}: is not what `skate export` wrote", InputError, remedy)
+        values = found.config
+        mask = values["prompt"]["mask_png"]
         if mask is not None:  # named as it lies beside the metadata, wherever both are now
-            values["config"]["prompt"]["mask_png"] = str((metadata.parent / mask).resolve())
-        prompt = RunConfig.from_json(values["config"]).prompt
-        corrections = RunConfig.from_json(values["config"]).correct
-        untracked = tuple((int(a), int(b)) for a, b in values["untracked"]["object"])
-        frames = int(values["video"]["frames"])
-        masks = metadata.parent / "mask_skateboard"
+            values["prompt"]["mask_png"] = str((metadata.parent / mask).resolve())
+        config = RunConfig.from_json(values)
     except OSError as error:
         raise InputError(
             f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise InputError(
-            f"--metadata {metadata}: is not what `skate export` wrote: give its tracking_metadata.json"
+            f"--metadata {metadata}: is not what `skate export` wrote: config: {printable(repr(error), 80)}: {remedy}"
         ) from error
-    return Reference(masks, prompt, corrections, untracked, frames), values["config"]
+    masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked.object)
+    return Reference(masks, config.prompt, config.correct, untracked, found.video.frames), values
 
 
 def evaluate_video(
