@@ -71,6 +71,27 @@ def first_prompt(
     raise InputError(f"{option} {masks}: {within} has a white pixel: white (>= {WHITE}) is the object")
 
 
+def check_first(masks: Path, persons: Path | None, size: tuple[int, int], max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+    """Refuse masks whose first is of another size than the video, before anything is begun.
+
+    Raises:
+        InputError: naming both sizes.
+    """
+    for path, option in ((masks, "--masks"), (persons, "--person-masks")):
+        if path is not None:
+            next(_sized_masks(path, option, size, max_pixels), None)
+
+
+def file_counts(masks: Path, persons: Path | None, pose: Path) -> dict[str, int]:
+    """How many files each folder holds, by option: there must be one a frame. Videos and JSON lists are not counted."""
+    counts = {}
+    for option, path in (("--masks", masks), ("--person-masks", persons), ("--pose", pose)):
+        if path is not None and path.is_dir():
+            poses = option == "--pose" and not picture_files(path)
+            counts[option] = len(frame_files(path, "*.json" if poses else "*.png"))
+    return counts
+
+
 def has_person(pose: Path, person_masks: Path | None, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:
     """Whether a person's region can be had on any frame; reads no further than the first.
 

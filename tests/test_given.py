@@ -257,3 +257,23 @@ def test_options_that_do_not_belong_together(given: Given, tmp_path: Path) -> No
     assert result.code == 2 and "--person-masks: belongs to a VIDEO with --masks and --pose" in result.err
     result = given.generate(tmp_path / "x", "--person-masks", str(tmp_path / "none"))
     assert result.code == 3 and "--person-masks" in result.err and "no such folder or video" in result.err
+
+
+def test_masks_of_another_size_are_told_before_anything_is_begun(given: Given, tmp_path: Path) -> None:
+    large = pngs(tmp_path / "large", given.objects.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8) * 255)
+    result = given.generate(tmp_path / "run", masks=large)
+    assert result.code == 3 and "--masks" in result.err and "frame 0 is 384x256, the video is 96x64" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_file_less_than_frames(given: Given, tmp_path: Path) -> None:
+    """A hint before the hours that a run takes; where the run knows its clip, nothing of it is lost."""
+    short = pngs(tmp_path / "short", given.objects[:-1].astype(np.uint8) * 255)
+    result = given.generate(tmp_path / "run", masks=short)
+    assert result.code == 3 and "ends after 12 frames, the video goes on" in result.err
+    assert "hint     --masks has 12 files, the header claims 13 frames" in result.err
+    assert given.generate(tmp_path / "done").code in (0, 1)
+    before = (tmp_path / "done" / "journal.jsonl").read_bytes()
+    result = given.generate(tmp_path / "done", "--overwrite", masks=short)
+    assert result.code == 3 and "--masks: has 12 files, the clip has 13 frames" in result.err
+    assert (tmp_path / "done" / "journal.jsonl").read_bytes() == before

@@ -122,7 +122,7 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
     from stages._pose.pictures import picture_files
     from stages.comfyui import ComfyConfig
 
-    pictures = config.pose_file if config.pose_file is not None and picture_files(Path(config.pose_file)) else None
+    pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
     return ComfyConfig(
         servers=config.server,
         workflow=config.workflow,
@@ -167,13 +167,13 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
     if config.chain == "given":
         from stages.given import GivenMasksStage, GivenPoseStage
 
-        assert config.masks is not None and config.pose_file is not None  # given_config() sets both
+        assert config.given is not None  # given_config() sets them
+        masks, persons, poses = config.given
         size = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
-        persons, poses = Path(config.person_masks) if config.person_masks else None, Path(config.pose_file)
         tracking: list[Stage] = [
             decode,
             GivenPoseStage(poses, size),
-            GivenMasksStage(Path(config.masks), persons, poses, config.prompt, size, config.max_pixels),
+            GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels),
         ]
         return [*tracking, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
     pose = PoseConfig(

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from stages._comfy.address import on_this_machine, parse_server
@@ -134,6 +135,13 @@ class RunConfig:
     def shares_gpu(self) -> bool:
         """Whether our models and a server's make room for each other."""
         return bool(self.sharing)
+
+    @property
+    def given(self) -> tuple[Path, Path | None, Path] | None:
+        """Masks of the object, of the person, and poses, where they were made elsewhere."""
+        if self.masks is None or self.pose_file is None:
+            return None
+        return Path(self.masks), Path(self.person_masks) if self.person_masks else None, Path(self.pose_file)
 
     @property
     def generates(self) -> bool:

@@ -35,15 +35,30 @@ def mini_hint(config: RunConfig) -> str | None:
 
 def no_person_hint(config: RunConfig) -> str | None:
     """That of masks and poses made elsewhere the object alone will be regenerated; None where that is not so."""
-    if config.chain != "given" or config.reskin != "both" or config.masks is None or config.pose_file is None:
+    given = config.given
+    if given is None or config.reskin != "both":
         return None
     from stages.given import has_person
 
-    persons = None if config.person_masks is None else Path(config.person_masks)
-    if has_person(Path(config.pose_file), persons, config.max_pixels):
+    _, persons, pose = given
+    if has_person(pose, persons, config.max_pixels):
         return None
-    where = config.person_masks or config.pose_file
-    return f"hint     nobody is to be seen in {Path(where).name}: the object alone is regenerated"
+    return f"hint     nobody is to be seen in {(persons or pose).name}: the object alone is regenerated"
+
+
+def given_count_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
+    """Folders of masks or poses that do not hold as many files as the header claims frames. It may be wrong."""
+    given = config.given
+    if given is None or claimed_frames is None:
+        return []
+    from stages.given import file_counts
+
+    return [
+        f"hint     {option} has {count} files, the header claims {claimed_frames} frames: if it is right, this run "
+        "will fail at the clip's end: give one a frame"
+        for option, count in file_counts(*given).items()
+        if count != claimed_frames
+    ]
 
 
 def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:

@@ -14,7 +14,7 @@ from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan.calibration import Calibration, expected_seconds, read_calibration
-from stream.plan.hints import distilled_hints, mini_hint, no_person_hint, past_end_hints
+from stream.plan.hints import distilled_hints, given_count_hints, mini_hint, no_person_hint, past_end_hints
 from stream.plan.plan import SHARED_MODEL, Need, Plan
 from stream.plan.rate import rate_line
 from stream.plan.server import server_need
@@ -55,7 +55,13 @@ def announce_plan(
                 stage.leave_gpu()
     plan = make_plan(config, models, manifest, stages, out, read_calibration(), log)
     note(plan.text())
-    hints = [mini_hint(config), no_person_hint(config), *past_end_hints(config, plan.frames), *distilled_hints(config)]
+    hints = [
+        mini_hint(config),
+        no_person_hint(config),
+        *past_end_hints(config, plan.frames),
+        *given_count_hints(config, plan.frames),
+        *distilled_hints(config),
+    ]
     for hint in hints:
         if hint is not None:
             note(hint)

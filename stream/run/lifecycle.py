@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from stages._sam.prompts import PromptSchedule
 from stages.base import Stage
 from stages.decode import DecodeStage
+from stages.given import check_first, file_counts
 from stages.prompts import check_box_inside
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
@@ -66,9 +67,21 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
 def _check_prompts(config: RunConfig, manifest: Manifest) -> None:
     """Refuse prompts that do not fit the frame before anything is written or loaded."""
     height, width = manifest["video"]["height"], manifest["video"]["width"]
+    given = config.given
+    if given is not None:  # first: the prompt comes from them
+        check_first(*given[:2], (width, height), config.max_pixels)
     PromptSchedule(config.prompt, config.correct).check_inside(height, width)
     if config.person_box is not None:
         check_box_inside("--person-box", config.person_box, width, height)
+
+
+def _check_length(config: RunConfig, frames: int) -> None:
+    """Refuse what does not fit a clip that is decoded to its end already."""
+    PromptSchedule(config.prompt, config.correct).check_length(frames)
+    given = config.given
+    for option, count in file_counts(*given).items() if given else ():
+        if count != frames:
+            raise InputError(f"{option}: has {count} files, the clip has {frames} frames: give one a frame")
 
 
 def _file_digest(option: str, path: str) -> str:
@@ -207,7 +220,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
         log = read_log_of(session.out, session.change)
         decoded = log.of("decode")
         if decoded and decoded[-1]["info"]["last"]:
-            PromptSchedule(config.prompt, config.correct).check_length(decoded[-1]["span"][1])
+            _check_length(config, int(decoded[-1]["span"][1]))
         announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
         with OpenStages(stages) as opened:
             if config.generates and has_work(log, "generate"):
