@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from _runs import invoke
 
 from storage.errors import UsageError
 from stream.demo import DemoConfig, Scene, Truth
@@ -335,3 +336,30 @@ def test_the_command_knows_the_cameras() -> None:
     from stream.demo import camera
 
     assert demo.CAMERAS == camera.CAMERAS
+
+
+def test_the_command_renders_what_it_is_told_and_writes_the_truth(tmp_path: Path) -> None:
+    clip = ["--frames", "5", "--clip-size", "160x90", "--camera", "handheld", "--skaters", "2", "--boards", "2"]
+    options = ["--window", "5", "--overlap", "0", "--out", str(tmp_path / "run"), "--truth", str(tmp_path / "truth")]
+    ended = invoke(["demo", *clip, *options])
+    assert ended.code in (0, 1), ended.err  # the bounds are for the default clip
+    config = DemoConfig(5, 160, 90, camera="handheld", skaters=2, boards=2)
+    assert (tmp_path / "run" / "input" / clip_name(config)).is_file()
+    about = json.loads((tmp_path / "truth" / "truth.json").read_text())
+    assert (about["clip"]["camera"], about["clip"]["skaters"], len(about["frames"])) == ("handheld", 2, 5)
+    again = invoke(["demo", *clip, *options])
+    assert again.code == 2 and "not empty" in again.err
+    wrong = invoke(["demo", "--shots", "3", "--out", str(tmp_path / "other")])
+    assert wrong.code == 2 and "--camera cuts" in wrong.err and not (tmp_path / "other").exists()
+
+
+def test_a_rail_stands_under_the_grinding_board_and_is_part_of_the_plate() -> None:
+    scene = Scene(DemoConfig(60, 640, 360, FPS, 2, tricks=("grind",)))
+    sliding = [t for t in range(50) if scene.truth(t).boards[0].support == "rail"]
+    assert len(sliding) >= 5
+    board = scene.truth(sliding[2]).boards[0]
+    y = round(board.y + 7.0)  # just below the board's middle
+    bare = Scene(DemoConfig(60, 640, 360, FPS, 2, tricks=("ride",))).truth(sliding[2]).plate
+    plate = scene.truth(sliding[2]).plate
+    assert np.abs(plate[y, round(board.x)].astype(int) - bare[y, round(board.x)]).max() > 3
+    assert (np.abs(plate.astype(int) - bare).max(2) > 3).sum() > 300

@@ -112,7 +112,7 @@ class Camera:
         self.unit = min(width / 640.0, height / 360.0)
         rng = np.random.default_rng([seed, 31])
         self._speed = float(rng.uniform(110, 210)) * front
-        self.slowest = 0.7 * abs(self._speed)
+        self.slowest = 0.67 * abs(self._speed)
         self._phases = rng.uniform(0, 2 * math.pi, 4)
         self._rates = 2 * math.pi * np.array([0.21, 0.13, 0.17, 0.09]) * rng.uniform(0.85, 1.15, 4)
         shake = np.random.default_rng([seed, 52])

@@ -20,7 +20,7 @@ MOST = 5  # skaters, boards
 LONG_LEAVE_SECONDS = 3.9  # two of them out of the picture
 _SIZES = (1.0, 0.8, 0.72, 0.66, 0.62)  # of one among so many
 _LANES = (-22.0, 24.0)  # ground lines of the farthest and the nearest, below that of a single skater
-_REACH = 205.0  # of the paths to both sides of the middle
+PATH_REACH = 205.0  # of the paths to both sides of the middle
 
 
 def subject_name(kind: str, index: int) -> str:
@@ -137,7 +137,7 @@ def cast(
         size = _SIZES[group - 1] * (1.0 if group == 1 else 0.94 + 0.12 * nearness)
         lane = GROUND_Y + (0.0 if group == 1 else _LANES[0] * (1 - nearness) + _LANES[1] * nearness)
         place = 0.0 if group == 1 else -0.85 + 1.7 * k / (group - 1)
-        path = _path(rng, place, min(_REACH, view_width / 2 - 60.0), int(rng.choice((-1, 1))))
+        path = _path(rng, place, min(PATH_REACH, view_width / 2 - 60.0), int(rng.choice((-1, 1))))
         own: Callable[[float], float] | None = None if group == 1 else _scaled(path, size)
         timeline = Timeline(
             seed, looks[k].body, view_width / size, k, _script(k, group, k < skaters, k < boards, tricks),

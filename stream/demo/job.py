@@ -25,7 +25,7 @@ KEYPOINT_SCORE = 0.3  # the threshold of the annotators; below it a joint counts
 
 
 @dataclass(frozen=True)
-class Truth:
+class Accuracy:
     """Accuracy against the renderer's own masks and joints.
 
     Attributes:
@@ -79,10 +79,10 @@ def _holds(value: float, sign: str, bound: float) -> bool:
     return value >= bound if sign == ">=" else value <= bound
 
 
-def truth_text(truth: Truth) -> str:
+def truth_text(accuracy: Accuracy) -> str:
     """The table that `skate demo` prints."""
     lines = ["against the renderer's ground truth:"]
-    for what, value, sign, bound in truth.bounds():
+    for what, value, sign, bound in accuracy.bounds():
         verdict = "ok" if _holds(value, sign, bound) else "FAILED"
         lines.append(f"  {what:<36} {value:8.3f}   {sign} {bound:<5g} {verdict}")
     return "\n".join(lines)
@@ -101,7 +101,7 @@ def run_demo(
     as_json: bool,
     overwrite: bool = False,
     truth: Path | None = None,
-) -> tuple[dict[str, Any], Truth]:
+) -> tuple[dict[str, Any], Accuracy]:
     """Render, run, compare; write the truth into the folder `truth`, where one is given.
 
     Raises:
@@ -153,7 +153,7 @@ def clip_name(clip: DemoConfig) -> str:
     return f"demo-{clip.width}x{clip.height}-{clip.frames}-seed{clip.seed}{camera}{group}-r{RENDERER}.mp4"
 
 
-def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Truth:
+def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Accuracy:
     """Masks and keypoints of a finished run against the scene's own, frame by frame."""
     arrays = run.arrays
     objects, persons, errors, absent = [], [], [], []
@@ -173,7 +173,7 @@ def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Truth
         errors.append(np.linalg.norm(keypoints[reported, :2] - truth.joints[reported], axis=1))
         seen, visible = seen + int(reported.sum()), visible + int(truth.joints_visible.sum())
     all_errors = np.concatenate(errors)
-    return Truth(
+    return Accuracy(
         object_iou_mean=float(np.mean(objects)) if objects else 0.0,
         object_iou_p5=float(np.percentile(objects, 5)) if objects else 0.0,
         object_frames=len(objects),

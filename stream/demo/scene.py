@@ -18,7 +18,7 @@ import numpy as np
 from storage.errors import UsageError
 from stream.demo.background import Background
 from stream.demo.camera import CAMERAS, Camera, Shot, apply, compose, invert, plan_shots
-from stream.demo.cast import MOST, cast, subject_name
+from stream.demo.cast import MOST, PATH_REACH, cast, subject_name
 from stream.demo.exposure import Exposed, Figure, cast_shadow, expose, joints_visible, region_of
 from stream.demo.motion import Timeline
 from stream.demo.puppet import Array, Proportions, joints_from_anchors
@@ -260,7 +260,8 @@ class Scene:
             self._places[shot.index] = Background(seed, *self._size, camera.scale(shot), camera.middle_y(shot), tint)
         ground, later = (self._camera.ground(shot, at) for at in (seconds, seconds + exposure))
         centre = apply(invert(ground), np.array(self._size) / 2)
-        reach = 0.5 * self.config.width / self._camera.scale(shot) / max(1.0, self._camera.slowest) + 1.0
+        # Seconds in which the park goes by from the picture's edge to any place of a skater.
+        reach = (0.5 * self.config.width / self._camera.scale(shot) + PATH_REACH) / self._camera.slowest + 1.0
         rails = [rail for performer in self._cast for rail in performer.rails(seconds - reach, seconds + reach)]
         return self._places[shot.index].draw(ground, rails, apply(later, centre) - apply(ground, centre))
 
