@@ -17,7 +17,7 @@ from bench.machine import command_line, machine
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, SkateError
 from stream.options.versions import versions
-from stream.progress import events
+from stream.progress import memory
 from stream.report.tables import text_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ def peak_rss_bytes(children: bool = False) -> int:
     """Peak resident memory of this process, or the largest of its children's that ended."""
     if children:
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return events.peak_rss_bytes()
+    return memory.peak_rss_bytes()
 
 
 def timed(work: Callable[[], Any]) -> float:

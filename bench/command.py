@@ -54,6 +54,7 @@ def bench_command(
     from bench.machine import command_line
     from bench.measure import BenchClip, run_bench
     from bench.summary import record_of, text
+    from stream.progress.listeners import fitting_listener
 
     as_json, ctx = options.pop("as_json"), click.get_current_context()
     if video == "demo":
@@ -62,7 +63,8 @@ def bench_command(
                 options[name] = value
         frames = frames or DEMO_FRAMES
     clip = BenchClip(video, frames, clip_size, clip_seed)
-    found = run_bench(clip, Path(out), options, as_json, command_line("skate"))
+    with fitting_listener(as_json) as listener:
+        found = run_bench(clip, Path(out), options, listener, command_line("skate"))
     if record is not None:
         write_record(record_of(found), Path(record))
     done = {"event": "done", **found["run"], "run": str(Path(out) / "run"), "bench": str(Path(out) / "bench.json")}

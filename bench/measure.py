@@ -30,7 +30,7 @@ from stream.demo.job import demo_config
 from stream.options.config import RunConfig
 from stream.options.settings import config_from_options, fetch_limits, local_video
 from stream.options.versions import versions
-from stream.progress.events import make_reporter
+from stream.progress.events import Listener
 from stream.run.lifecycle import start
 
 CUT_FRAMES = 60  # in memory at once while a clip is cut
@@ -49,7 +49,7 @@ class BenchClip:
     seed: int
 
 
-def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool, command: str) -> dict[str, Any]:
+def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Listener, command: str) -> dict[str, Any]:
     """Run the clip in `out`/run, measured, always anew; returns what it wrote to `out`/bench.json.
 
     Raises:
@@ -66,10 +66,10 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], as_json: bool
     _cap_vram(config)
     servers = [parse_server(server).http for server in config.server]
     clock, sampler = Clock(), Sampler(servers)
-    probe = Probe(make_reporter(as_json), sampler, clock, config.stages[-1], lambda: working_bytes(run))
+    probe = Probe(listener, sampler, clock, config.stages[-1], lambda: working_bytes(run))
     begun = time.perf_counter()
     with sampler.running(), clock.watching():
-        summary = start(config, run, reporter=probe)
+        summary = start(config, run, listener=probe)
     wall = time.perf_counter() - begun
     spent = overhead(wall, clock.seconds(), clock.seconds(main=False), summary["frames"])
     record = {

@@ -13,8 +13,8 @@ import psutil
 import requests
 
 from bench.clocks import Clock, compute_seconds, difference
-from storage.spans import Span
-from stream.progress.events import Reporter, rss_bytes
+from stream.progress.events import Event, Listener, RunBegins, WindowDone
+from stream.progress.memory import rss_bytes
 
 SAMPLE_SECONDS = 0.02
 SERVER_SECONDS = 1.0  # between looks at a ComfyUI server's /system_stats
@@ -241,7 +241,7 @@ class Reading:
 
 
 class Probe:
-    """A reporter that measures every committed step, and passes everything on to the one that people see.
+    """A listener that measures every committed step, and passes everything on to the one that people see.
 
     Args:
         inner: told everything.
@@ -252,7 +252,7 @@ class Probe:
     """
 
     def __init__(
-        self, inner: Reporter, sampler: Sampler, clock: Clock, last_stage: str, working_disk: Callable[[], int]
+        self, inner: Listener, sampler: Sampler, clock: Clock, last_stage: str, working_disk: Callable[[], int]
     ) -> None:
         self.rows: list[Row] = []
         self._inner = inner
@@ -262,43 +262,35 @@ class Probe:
         self._working_disk = working_disk
         self._before = self._read()
 
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        """The first step is counted from here on."""
-        self._inner.start(windows, stages, done)
-        self._sampler.take()
-        self._before = self._read()
+    def __call__(self, event: Event) -> None:
+        """Count the first step from the run's beginning on, measure each that ends."""
+        if isinstance(event, WindowDone):
+            self._measure(event)
+        self._inner(event)
+        if isinstance(event, RunBegins):
+            self._sampler.take()
+        if isinstance(event, RunBegins | WindowDone):
+            self._before = self._read()
 
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        """Measure the step that ended."""
+    def _measure(self, event: WindowDone) -> None:
         now, before = self._read(), self._before
         spent = difference(now.sections, before.sections)
         moved = [None, None] if now.moved is None or before.moved is None else _minus(now.moved, before.moved)
         self.rows.append(
             Row(
-                stage=stage,
-                window=index,
-                frames=span.frames,
-                seconds=seconds,
+                stage=event.stage,
+                window=event.index,
+                frames=event.span.frames,
+                seconds=event.seconds,
                 wall_seconds=now.seconds - before.seconds,
                 compute_seconds=compute_seconds(spent),
                 waited_seconds=spent.get(WAITING, 0.0),
                 peaks=self._sampler.take(),
                 read_bytes=moved[0],
                 written_bytes=moved[1],
-                working_disk_bytes=self._working_disk() if stage == self._last_stage else None,
+                working_disk_bytes=self._working_disk() if event.stage == self._last_stage else None,
             )
         )
-        self._inner.window(stage, index, span, seconds, info)
-        self._before = self._read()
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        self._inner.step(window, step, steps)
-
-    def note(self, text: str) -> None:
-        self._inner.note(text)
-
-    def close(self) -> None:
-        self._inner.close()
 
     def _read(self) -> Reading:
         return Reading(time.perf_counter(), self._clock.seconds(), moved_bytes())

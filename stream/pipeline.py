@@ -147,7 +147,7 @@ class Pipeline:
             record = self.executor.commit(done)
             if stage == "blend":
                 self.run.delete_stale_blocks()
-        self.reporter.window(stage, index, done.span, done.seconds, record["info"])
+        self.reporter.window(record["n"], stage, index, done.span, done.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
         """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""

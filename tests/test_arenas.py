@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from stream.engine.arenas import give_back_free_memory
-from stream.progress.events import rss_bytes
+from stream.progress.memory import rss_bytes
 
 BLOCK, BLOCKS, PIN = 3000, 30_000, 100
 

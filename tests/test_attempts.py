@@ -1,6 +1,5 @@
 """The closed loop, on stages so simple that the best attempt is known: a white object, painted off its place."""
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from stages.blend import BlendConfig, BlendStage
 from storage.rundir import RunDirectory, RunReader
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
-from stream.progress.events import JsonReporter
+from stream.progress.events import Reporter
 from stream.run.attempts import ClosedLoop, request_of
 
 PLAN = WindowPlan(5, 2)
@@ -150,7 +149,7 @@ def process(
 
         stages = [Decode(), track, generate, *judges(run.segments)]
         source: Any = Source(run)
-        pipeline = Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy)
+        pipeline = Pipeline(run, stages, PLAN, source, Reporter(), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
             run, pipeline.executor, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
         )

@@ -1,6 +1,5 @@
 """What matters on a GPU alone, as far as it shows without one: leaving it to the generator, and `--sam-compile`."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from stream.engine.windows import WindowPlan
 from stream.options.assembly import resolve_models, sam_config
 from stream.options.config import RunConfig
 from stream.pipeline import Pipeline
-from stream.progress.events import JsonReporter
+from stream.progress.events import Reporter
 
 HEIGHT, WIDTH, FRAMES = 8, 12, 14
 PLAN = WindowPlan(5, 2)
@@ -63,7 +62,7 @@ def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
     manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
-        Pipeline(run, stages, PLAN, source, JsonReporter(io.StringIO()), keep="all", courtesy=courtesy).process()
+        Pipeline(run, stages, PLAN, source, Reporter(), keep="all", courtesy=courtesy).process()
     return noted
 
 

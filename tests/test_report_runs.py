@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +10,34 @@ from _runs import invoke
 from _small_run import FRAMES, small_config, small_run
 
 from storage.errors import RunDirectoryError
-from storage.spans import Span
+from stream.progress.events import Event, RunBegins, WindowDone
 from stream.report.collect import Facts
 from stream.report.of_run import report_run
 from stream.run.lifecycle import start
 
 
 class Asks:
-    """A reporter that has the report written after every commit."""
+    """A listener that has the report written after every commit."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.seen: dict[str, dict[str, Any]] = {}
         self.pages: dict[str, str] = {}
 
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        with pytest.raises(RunDirectoryError, match="nothing is decoded yet"):
-            report_run(self.out)
-
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        self.seen[f"{stage} {index}"] = report_run(self.out)
-        self.pages[f"{stage} {index}"] = (self.out / "report" / "index.html").read_text()
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunBegins):
+            with pytest.raises(RunDirectoryError, match="nothing is decoded yet"):
+                report_run(self.out)
+        elif isinstance(event, WindowDone):
+            name = f"{event.stage} {event.index}"
+            self.seen[name] = report_run(self.out)
+            self.pages[name] = (self.out / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("chain", ["run", "extract"])
 def test_at_any_time(tmp_path: Path, chain: str) -> None:
     asks = Asks(tmp_path / "run")
-    start(small_config(chain), asks.out, reporter=asks)
+    start(small_config(chain), asks.out, listener=asks)
     first = asks.seen["decode 0"]
     assert first["frames"] == 0 and first["gate"] is None and not first["complete"]
     assert set(first["cost"]["seconds"]) == {"decode"}

@@ -3,7 +3,6 @@
 No GPU is needed: the server tells whether its models are loaded, and a spy stage stands for pose, tracking and scoring.
 """
 
-import io
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +31,7 @@ from stream.options.assembly import build_stages
 from stream.options.config import RunConfig
 from stream.pipeline import Pipeline
 from stream.plan import projection
-from stream.progress.events import JsonReporter
+from stream.progress.events import Reporter
 from stream.run.trouble import clear_lines
 
 SCENE = make_scene(41)
@@ -140,7 +139,7 @@ def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as directory:
-        reporter = JsonReporter(io.StringIO())
+        reporter = Reporter()
         Pipeline(directory, stages, PLAN, source, reporter, keep="all", courtesy=share).process()
     return [item for item in server.seen if item.startswith("works") or item in ("POST /free", "POST /prompt")]
 
@@ -262,4 +261,4 @@ def test_our_own_out_of_memory_names_it_too(tmp_path: Path) -> None:
 def test_a_compiled_tracker_cannot_take_turns(tmp_path: Path) -> None:
     config = run_config(sam_compile=True)
     with pytest.raises(UsageError, match=r"--sam-compile: .*127\.0\.0\.1:8188: .*--share-gpu no"):
-        build_stages(config, models(), MANIFEST, tmp_path, JsonReporter(io.StringIO()))
+        build_stages(config, models(), MANIFEST, tmp_path, Reporter())

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _runs import BOX, small_clip, small_models
@@ -13,8 +14,9 @@ from _screen import Screen, on_terminal
 
 from storage.spans import Span
 from stream.progress.counts import IouSoFar, Progress, StageProgress, clock_text, memory_text
-from stream.progress.events import PlainReporter, make_reporter
-from stream.progress.terminal import Board, TerminalReporter
+from stream.progress.events import Event, GeneratorStep, Note, RunBegins, WindowDone
+from stream.progress.listeners import PlainLines, fitting_listener
+from stream.progress.terminal import Board, TerminalLines
 
 STAGES = ("decode", "pose", "track", "generate", "blend", "sink", "score")
 needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
@@ -23,10 +25,10 @@ needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-te
 def progress() -> Progress:
     """Two of five windows done, one of them by an earlier process."""
     found = Progress()
-    found.start(5, STAGES, dict.fromkeys(STAGES, 1))
+    found(RunBegins(None, 5, STAGES, dict.fromkeys(STAGES, 1)))
     for stage in STAGES:
         info = {"iou": [None, 0.95, 0.5, 1.0]} if stage == "score" else {}
-        found.window(stage, 1, Span(60, 64), 2.0, info, "RSS 915.3 MB")
+        found(WindowDone(7, stage, 1, Span(60, 64), 2.0, info, rss_bytes=915_300_000, vram_peak_bytes=None))
     return found
 
 
@@ -55,7 +57,7 @@ def test_what_is_not_known_is_not_told() -> None:
     unknown.add(0, 81, 100.0, "RSS 1.0 GB")
     assert unknown.line("pose", 79).split() == ["pose", "window", "1", "0.81", "frames/s", "RSS", "1.0", "GB"]
     begun = Progress()
-    begun.start(3, STAGES, {})
+    begun(RunBegins(None, 3, STAGES, {}))
     assert begun.seconds_left is None and begun.lines(4, "RSS 1.0 GB", 79)[-1] == "run      0:04 so far; RSS 1.0 GB"
 
 
@@ -70,18 +72,27 @@ def test_more_windows_than_the_header_claimed_and_windows_made_again() -> None:
 
 def test_the_end_is_told() -> None:
     found = Progress()
-    found.start(1, ("decode", "pose"), {"decode": 1, "pose": 1})
+    found(RunBegins(None, 1, ("decode", "pose"), {"decode": 1, "pose": 1}))
     assert found.lines(9, "RSS 1.0 GB", 79)[-1].endswith("all windows done; writing output and report; RSS 1.0 GB")
     assert found.lines(9, "RSS 1.0 GB", 79, ended=True)[-1] == "run      0:09 so far, all windows done; RSS 1.0 GB"
 
 
+def window_done(stage: str, frames: int, seconds: float, info: dict[str, Any]) -> Event:
+    return WindowDone(7, stage, 0, Span(0, frames), seconds, info)
+
+
+def fitting(json_lines: bool) -> type:
+    with fitting_listener(json_lines) as listener:
+        return type(listener)
+
+
 def test_steps_of_the_generator() -> None:
     out = io.StringIO()
-    told = TerminalReporter(out, tick_seconds=0)
-    told.start(3, STAGES, {})
-    told.step(0, 4, 20)
+    told = TerminalLines(out, tick_seconds=0)
+    told(RunBegins(None, 3, STAGES, {}))
+    told(GeneratorStep(None, 0, 4, 20))
     assert "step 4 of 20" in out.getvalue()
-    told.window("generate", 0, Span(0, 81), 60.0, {})
+    told(window_done("generate", 81, 60.0, {}))
     screen = Screen(80, 24)
     screen.write(out.getvalue())
     assert "step" not in "\n".join(screen.lines) and "1.35 frames/s" in screen.lines[3]
@@ -92,12 +103,12 @@ def test_steps_of_the_generator() -> None:
 def test_notes_and_warnings_stay_above(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
-    told = TerminalReporter(tick_seconds=0.01)
-    told.start(3, STAGES, {})
-    told.note("plan     " + "a word " * 20)
+    told = TerminalLines(tick_seconds=0.01)
+    told(RunBegins(None, 3, STAGES, {}))
+    told(Note(None, "plan     " + "a word " * 20))
     print("UserWarning: torch has something to say\n  warnings.warn(", file=sys.stderr)
     sys.stderr.write("half a line")
-    thread = threading.Thread(target=told.window, args=("decode", 0, Span(0, 81), 1.0, {}))
+    thread = threading.Thread(target=told, args=(window_done("decode", 81, 1.0, {}),))
     thread.start()
     thread.join()
     told.close()
@@ -133,20 +144,20 @@ def test_a_low_or_narrower_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    plain = PlainReporter(out)
-    plain.start(3, STAGES, {})
-    plain.window("score", 0, Span(0, 3), 1.5, {"iou": [None, 0.95, 0.85]})
+    plain = PlainLines(out)
+    plain(RunBegins(None, 3, STAGES, {}))
+    plain(window_done("score", 3, 1.5, {"iou": [None, 0.95, 0.85]}))
     assert re.fullmatch(
         r"score    window 1 of 3: frames 0\.\.3, 2\.0 frames/s, 0:03 left, RSS [\d.]+ [MG]B(, VRAM .*)?, "
         r"IoU mean 0\.900, min 0\.850 at frame 2\n",
         out.getvalue(),
     )
-    assert isinstance(make_reporter(False), PlainReporter)  # pytest's stderr is no terminal
+    assert fitting(False) is PlainLines  # pytest's stderr is no terminal
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert isinstance(make_reporter(False), TerminalReporter)
+    assert fitting(False) is TerminalLines
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(make_reporter(False), PlainReporter)
+    assert fitting(False) is PlainLines
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +189,7 @@ def test_screen_of_a_run(job: tuple[Path, list[str]], columns: int, rows: int) -
     assert max(map(len, lines)) < (columns or 80)
     assert lines.index(next(line for line in lines if line.startswith("IoU "))) < len(lines) - 4  # the summary is below
     score = next(line for line in during if line.startswith("score "))
-    assert re.search(r"window [1-4] of 5 .* frames/s +\d:\d\d left +RSS [\d.]+ MB", score)
+    assert re.search(r"window [1-4] of 5 .* frames/s +\d:\d\d left +RSS [\d.]+ [MG]B", score)
     assert any(re.match(r"run +0:\d\d so far, about \d:\d\d left; RSS ", line) for line in during)
     assert any(re.match(r"IoU +mean \d\.\d+, min \d\.\d+ at frame \d+", line) for line in during)
     assert ("█" in score) == (columns == 120)

@@ -28,7 +28,7 @@ from stages.base import Inputs, Window
 from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.spans import Span
-from stream.progress.events import peak_rss_bytes
+from stream.progress.memory import peak_rss_bytes
 
 checkpoint, config, frames = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 prompt = ObjectPrompt(box=(100, 100, 300, 200))

@@ -48,12 +48,14 @@ def demo_command(
     """
     from stream.demo import DemoConfig
     from stream.demo.job import run_demo, truth_text
+    from stream.progress.listeners import fitting_listener
 
     as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
     scene = {name: options.pop(name) for name in ("camera", "skaters", "boards", "shots")}
     width, height = clip_size or CLIP_SIZES.get(scene["camera"], (640, 360))
     clip = DemoConfig(frames=frames, width=width, height=height, seed=clip_seed, **scene)
-    summary, accuracy = run_demo(clip, Path(out), options, as_json, overwrite, Path(truth) if truth else None)
+    with fitting_listener(as_json) as listener:
+        summary, accuracy = run_demo(clip, Path(out), options, overwrite, Path(truth) if truth else None, listener)
     if not as_json:
         from stream.report.closing import summary_text
 

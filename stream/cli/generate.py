@@ -20,7 +20,7 @@ from stream.cli.options import (
     option,
     stack,
 )
-from stream.cli.run import report_end
+from stream.cli.run import carry_out
 
 _GIVEN = [
     option("elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
@@ -85,7 +85,7 @@ def generate_command(source: str, **options: Any) -> int:
         note = None if folder is None else order_note(Path(folder), pattern)
         if note is not None:
             click.echo(f"note: {note}", err=True)
-    return report_end(start(config, out, overwrite, as_json), as_json)
+    return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
 
 
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
@@ -102,4 +102,4 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
     fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
-    return report_end(generate_from_run(Path(source), out, chosen, overwrite, as_json), as_json)
+    return carry_out(lambda listener: generate_from_run(Path(source), out, chosen, overwrite, listener), as_json)

@@ -7,7 +7,7 @@ import click
 
 from storage.errors import UsageError
 from stream.cli.options import JSON, GroupedCommand, option, stack, whole_number
-from stream.cli.run import report_end
+from stream.cli.run import carry_out
 
 
 @click.command("redo", cls=GroupedCommand)
@@ -27,20 +27,19 @@ def redo_command(run: str, windows: str | None, seed: int | None, text: str | No
     The run must have been made with --keep all. The window after keeps its generation unless it is named too. Until all
     windows are made the result stays as it is: --cancel takes the redo back.
     """
-    from stream.run.redo import cancel as cancel_redo
-    from stream.run.redo import redo
+    from stream.run.redo import redo, take_back
 
     if cancel:
         if windows is not None or seed is not None or text is not None:
             raise UsageError("--cancel goes with no other option: it takes back the redo that is under way")
-        return _report_cancelled(run, cancel_redo(Path(run)), as_json)
+        return _report_cancelled(run, take_back(Path(run)), as_json)
     if windows is None:
         raise UsageError("give --windows K[,K], or --cancel")
     numbers = {whole_number(number.strip()) for number in windows.split(",")}
     if None in numbers:
         raise UsageError(f"--windows {windows[:60]}: give numbers with commas between, e.g. 3 or 3,4")
     chosen = sorted(number for number in numbers if number is not None)
-    return report_end(redo(Path(run), chosen, seed, text, as_json), as_json)
+    return carry_out(lambda listener: redo(Path(run), chosen, seed, text, listener), as_json)
 
 
 def _report_cancelled(run: str, windows: tuple[int, ...], as_json: bool) -> int:

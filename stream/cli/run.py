@@ -1,8 +1,9 @@
 """`skate run`, `skate extract`, `skate resume`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -24,6 +25,9 @@ from stream.cli.options import (
     option,
     stack,
 )
+
+if TYPE_CHECKING:
+    from stream.progress.events import Listener
 
 RUN_OPTIONS = [
     OUT,
@@ -54,7 +58,16 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
     out = Path(options.pop("out"))
     as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
     config = config_from_options(video, chain, options, out)
-    return report_end(start(config, out, overwrite, as_json), as_json)
+    return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
+
+
+def carry_out(work: "Callable[[Listener], dict[str, Any]]", as_json: bool) -> int:
+    """Do what a command asks for, tell how it goes on and how it ended; returns the exit code."""
+    from stream.progress.listeners import fitting_listener
+
+    with fitting_listener(as_json) as listener:
+        summary = work(listener)
+    return report_end(summary, as_json)
 
 
 def report_end(summary: dict[str, Any], as_json: bool) -> int:
@@ -96,4 +109,4 @@ def resume_command(run: str, as_json: bool, **options: Any) -> int:
 
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is ParameterSource.COMMANDLINE}
-    return report_end(resume(Path(run), as_json, given), as_json)
+    return carry_out(lambda listener: resume(Path(run), given, listener), as_json)

@@ -17,6 +17,7 @@ from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.options.settings import config_from_options
 from stream.plan.hints import is_demo_clip
+from stream.progress.events import Listener
 from stream.run.lifecycle import start
 
 VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
@@ -98,9 +99,9 @@ def run_demo(
     clip: DemoConfig,
     out: Path,
     options: dict[str, Any],
-    as_json: bool,
     overwrite: bool = False,
     truth: Path | None = None,
+    listener: Listener | None = None,
 ) -> tuple[dict[str, Any], Accuracy]:
     """Render, run, compare; write the truth into the folder `truth`, where one is given.
 
@@ -112,7 +113,7 @@ def run_demo(
         _refuse_others(out)
     if truth:
         write_truth(Scene(clip), truth)
-    summary = start(demo_config(clip, out, options), out, overwrite=True, as_json=as_json)
+    summary = start(demo_config(clip, out, options), out, overwrite=True, listener=listener)
     return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
 
 

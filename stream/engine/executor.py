@@ -23,7 +23,7 @@ from storage.spans import Span
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Scratch, StateParts, Task
-from stream.progress.events import peak_vram_bytes, rss_bytes
+from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
 class Executor:

@@ -1,20 +1,57 @@
-"""Interruption: Ctrl-C and SIGTERM end the run between commits, never inside one."""
+"""Ending a run early: Ctrl-C, SIGTERM, or a token that a caller holds; between commits, never inside one."""
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from storage.errors import Interrupted
+
+
+class Cancel:
+    """Asks a run to end. Looked at after every commit, so what is committed is kept and `resume` continues.
+
+    Args:
+        deadline_seconds: from now on; the run ends at the first commit after them. None: no deadline.
+    """
+
+    def __init__(self, deadline_seconds: float | None = None) -> None:
+        self._asked = threading.Event()
+        self._deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+
+    def cancel(self) -> None:
+        """Ask; may be called from any thread, any number of times."""
+        self._asked.set()
+
+    @property
+    def due(self) -> bool:
+        """Whether the run is to end now: it was asked to, or its deadline has passed."""
+        return self._asked.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+
+    def check(self) -> None:
+        """Called after a commit.
+
+        Raises:
+            Interrupted: when the run is to end.
+        """
+        if self.due:
+            raise Interrupted("cancelled: what is committed is kept, `skate resume` continues")
+
 
 class InterruptShield:
     """While installed, SIGINT and SIGTERM raise KeyboardInterrupt, but only after the commit in hand.
 
-    Outside the main thread (the Python API, tests) nothing is installed and `shield` does nothing.
+    Outside the main thread (the Python API, tests) no signal is handled; there it is for `cancel` to end a run.
+
+    Args:
+        cancel: looked at after every commit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cancel: Cancel | None = None) -> None:
+        self._cancel = cancel or Cancel()
         self._shielded = False
         self._pending = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -45,6 +82,7 @@ class InterruptShield:
             if self._pending:
                 self._pending = False
                 raise KeyboardInterrupt
+        self._cancel.check()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._shielded:

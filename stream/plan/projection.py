@@ -19,7 +19,7 @@ from stream.plan.plan import SHARED_MODEL, Need, Plan
 from stream.plan.rate import rate_line
 from stream.plan.server import server_need
 from stream.plan.smaller import what_fits
-from stream.progress.events import rss_bytes
+from stream.progress.memory import rss_bytes
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
 LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers

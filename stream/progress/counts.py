@@ -1,11 +1,10 @@
 """How far a run is: counted from its commits, told as text. No clock and no terminal here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from storage.sizes import format_size
-from storage.spans import Span
+from stream.progress.events import Event, GeneratorStep, RunBegins, WindowDone
 
 BAR_CELLS = (10, 30)  # at least and at most; a line that has no room for the least has no bar
 AHEAD = "decode"  # works beside the others, so that its time is not added to theirs
@@ -133,15 +132,18 @@ class Progress:
     stages: dict[str, StageProgress] = field(default_factory=dict)
     iou: IouSoFar = field(default_factory=IouSoFar)
 
-    def start(self, windows: int | None, stages: Sequence[str], done: Mapping[str, int]) -> None:
-        """The run begins, or goes on where `done` windows are committed."""
-        self.stages = {name: StageProgress(windows, done.get(name, 0)) for name in stages}
-
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any], memory: str) -> None:
-        """A stage has committed a window."""
-        self.stages.setdefault(stage, StageProgress(None)).add(index, span.frames, seconds, memory)
-        if stage == "score":
-            self.iou.add(span.start, info["iou"])
+    def __call__(self, event: Event) -> None:
+        """Count the event."""
+        if isinstance(event, RunBegins):
+            self.stages = {name: StageProgress(event.windows, event.done.get(name, 0)) for name in event.stages}
+        elif isinstance(event, WindowDone):
+            memory = memory_text(event.rss_bytes, event.vram_peak_bytes)
+            stage = self.stages.setdefault(event.stage, StageProgress(None))
+            stage.add(event.index, event.span.frames, event.seconds, memory)
+            if event.stage == "score":
+                self.iou.add(event.span.start, event.info["iou"])
+        elif isinstance(event, GeneratorStep) and "generate" in self.stages:
+            self.stages["generate"].step = f"step {event.step} of {event.steps}"
 
     @property
     def seconds_left(self) -> float | None:

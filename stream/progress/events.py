@@ -1,141 +1,110 @@
-"""What a run tells while it works: JSON lines for programs, plain lines for logs, lines in place for a terminal."""
+"""What a run tells while it works, as data. Whoever wants to know is a function that takes an event."""
 
-import json
-import os
-import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import IO, Any, Protocol
-
-import psutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from storage.spans import Span
-from stream.progress.counts import Progress, memory_text
+from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
-def rss_bytes() -> int:
-    """Resident memory of this process, bytes."""
-    return int(psutil.Process().memory_info().rss)
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        record: number of the journal's newest record when it happened, counted from 0; None before a journal is open.
+            Of a committed window it is the number of the commit itself, so that a listener that was away can go on
+            from the journal.
+    """
+
+    record: int | None
 
 
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far, bytes."""
-    info = psutil.Process().memory_info()
-    peak = getattr(info, "peak_wset", None)  # Windows
-    if peak is not None:
-        return int(peak)
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's ru_maxrss starts from what the process had that started this one
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    import resource
+@dataclass(frozen=True)
+class RunBegins(Event):
+    """The chain is about to work.
 
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    Attributes:
+        windows: of the clip, as far as its header can be trusted; None where it tells nothing.
+        stages: in order.
+        done: windows by stage that are committed already.
+    """
 
-
-def peak_vram_bytes() -> int | None:
-    """Highest memory that torch has taken on the GPU so far, bytes; None without CUDA (or before torch is loaded)."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return None
-    return int(torch.cuda.max_memory_allocated())
+    windows: int | None
+    stages: tuple[str, ...]
+    done: Mapping[str, int]
 
 
-class Reporter(Protocol):
-    """Whoever wants to know how the run goes on."""
+@dataclass(frozen=True)
+class WindowDone(Event):
+    """A stage has committed a window.
 
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        """The run begins; `windows` as the header claims, `done` windows by stage from an earlier process."""
+    Attributes:
+        stage: that worked. index: of the window. span: of the frames it wrote. seconds: that it took.
+        info: the facts in its commit record. rss_bytes, vram_peak_bytes: this process's, when it was committed.
+    """
 
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        """A stage has committed a window."""
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        """The generator is at this step of this window."""
-
-    def note(self, text: str) -> None:
-        """One line for the person who watches."""
-
-    def close(self) -> None:
-        """Nothing more will be told."""
-
-
-class JsonReporter:
-    """One JSON object a line on stdout; notes go to stderr."""
-
-    def __init__(self, out: IO[str] | None = None) -> None:
-        self._out = out or sys.stdout
-
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        """Nothing: the contract has no such line."""
-
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        event: dict[str, Any] = {
-            "event": "window",
-            "index": index,
-            "stage": stage,
-            "frames": list(span),
-            "seconds": round(seconds, 4),
-            "rss_bytes": rss_bytes(),
-            "vram_peak_bytes": peak_vram_bytes(),
-        }
-        if stage == "score":
-            event["iou"] = info["iou"]
-        self._write(event)
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        """Nothing: the contract has no such line."""
-
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-    def close(self) -> None:
-        self._out.flush()
-
-    def _write(self, event: Mapping[str, Any]) -> None:
-        print(json.dumps(event), file=self._out, flush=True)
+    stage: str
+    index: int
+    span: Span
+    seconds: float
+    info: Mapping[str, Any]
+    rss_bytes: int = field(default_factory=rss_bytes)
+    vram_peak_bytes: int | None = field(default_factory=peak_vram_bytes)
 
 
-class PlainReporter:
-    """One line a committed window on stderr: for logs, pipes and everything that is no terminal."""
+@dataclass(frozen=True)
+class GeneratorStep(Event):
+    """A generator's server is at this sampling step, of so many, of this window. Told from a thread of its own."""
 
-    def __init__(self, out: IO[str] | None = None) -> None:
-        self._out = out or sys.stderr
-        self._progress = Progress()
+    window: int
+    step: int
+    steps: int
 
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        self._progress.start(windows, stages, done)
 
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        memory = memory_text(rss_bytes(), peak_vram_bytes())
-        self._progress.window(stage, index, span, seconds, info, memory)
-        known = self._progress.stages[stage]
-        total = f" of {known.windows}" if known.windows else ""
-        speed = f"{span.frames / seconds:.1f} frames/s" if seconds > 0 else ""
-        iou = f"IoU {self._progress.iou}" if stage == "score" and self._progress.iou.frames else ""
-        told = ", ".join(part for part in (speed, known.time, memory, iou) if part)
-        self.note(f"{stage:<8} window {index + 1}{total}: frames {span.start}..{span.stop}, {told}")
+@dataclass(frozen=True)
+class Note(Event):
+    """One line for the person who watches."""
+
+    text: str
+
+
+Listener = Callable[[Event], None]
+
+
+class Reporter:
+    """Makes events of what happens, each with the number of the newest journal record, and tells them to a listener.
+
+    Args:
+        listener: told every event, from the thread in which it happens; None: nobody listens.
+    """
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
+        self.record: int | None = None
+
+    def begins(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
+        """See `RunBegins`."""
+        self._tell(RunBegins(self.record, windows, stages, done))
+
+    def window(self, record: int, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
+        """See `WindowDone`."""
+        self.record = record
+        self._tell(WindowDone(record, stage, index, span, seconds, info))
 
     def step(self, window: int, step: int, steps: int) -> None:
-        """Nothing: a log wants a line a window."""
+        """See `GeneratorStep`."""
+        self._tell(GeneratorStep(self.record, window, step, steps))
 
     def note(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        """See `Note`."""
+        self._tell(Note(self.record, text))
 
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def make_reporter(json_lines: bool) -> Reporter:
-    """The reporter that fits: JSON where asked for, lines in place on a terminal, plain lines elsewhere."""
-    if json_lines:
-        return JsonReporter()
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return PlainReporter()
-    from stream.progress.terminal import TerminalReporter  # it builds on this module
-
-    return TerminalReporter()
+    def _tell(self, event: Event) -> None:
+        if self._listener is not None:
+            self._listener(event)
 
 
 class Stopwatch:

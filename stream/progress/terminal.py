@@ -7,13 +7,13 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import TextIOBase
-from typing import IO, Any
+from typing import IO, Self
 
-from storage.spans import Span
 from stream.progress.counts import Progress, memory_text
-from stream.progress.events import peak_vram_bytes, rss_bytes
+from stream.progress.events import Event, Note, RunBegins
+from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 TICK_SECONDS = 1.0  # between drawings while nothing is committed: a sign of life
 FALLBACK_SIZE = 80, 24  # where the terminal tells none, as that of `script` or a serial line
@@ -64,7 +64,7 @@ class Board:
 class _Above(TextIOBase):
     """Stands in for stderr while lines are shown: warnings and the like go above them, line by line."""
 
-    def __init__(self, told: "TerminalReporter") -> None:
+    def __init__(self, told: "TerminalLines") -> None:
         self._told = told
         self._part = ""
 
@@ -80,7 +80,7 @@ class _Above(TextIOBase):
             self.write("\n")
 
 
-class TerminalReporter:
+class TerminalLines:
     """One line a stage, the whole run and the IoU so far, at the bottom of stderr's terminal.
 
     Args:
@@ -103,31 +103,26 @@ class TerminalReporter:
         if os.name == "nt":
             importlib.import_module("colorama").just_fix_windows_console()
 
-    def start(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
-        """Show the lines from now on."""
+    def __call__(self, event: Event) -> None:
+        """Show the event: a note above the lines that stay, everything else in them."""
+        if isinstance(event, Note):
+            self.note(event.text)
+            return
         with self._lock:
-            self._progress.start(windows, stages, done)
-            self._started = time.monotonic()
+            self._progress(event)
+            if isinstance(event, RunBegins):
+                self._started = time.monotonic()
             self._redraw()
+        if isinstance(event, RunBegins):
+            self._stay()
+
+    def _stay(self) -> None:
+        """From now on everything else on stderr is written above the lines, and they show signs of life."""
         if sys.stderr is self._out:
             self._redirected.enter_context(contextlib.redirect_stderr(self._above))
         if self._tick_seconds:
             self._ticker = threading.Thread(target=self._tick, name="skate-progress", daemon=True)
             self._ticker.start()
-
-    def window(self, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
-        """A stage has committed a window."""
-        with self._lock:
-            memory = memory_text(rss_bytes(), peak_vram_bytes())
-            self._progress.window(stage, index, span, seconds, info, memory)
-            self._redraw()
-
-    def step(self, window: int, step: int, steps: int) -> None:
-        """The generator is at this step of this window."""
-        with self._lock:
-            if "generate" in self._progress.stages:
-                self._progress.stages["generate"].step = f"step {step} of {steps}"
-                self._redraw()
 
     def note(self, text: str) -> None:
         """Write lines above those that stay, wrapped between words."""
@@ -135,6 +130,12 @@ class TerminalReporter:
             columns, _ = self._board.size()
             rows = [row for line in text.splitlines() or [""] for row in wrapped(line, columns)]
             self._redraw(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Leave the lines as they stand at last; what is written later comes below them."""

@@ -11,7 +11,7 @@ from storage.faults import fault_point
 from storage.rundir import RunDirectory, RunReader
 from storage.verify import same_file
 from stream.options.config import RunConfig
-from stream.progress.events import peak_rss_bytes, peak_vram_bytes
+from stream.progress.memory import peak_rss_bytes, peak_vram_bytes
 from stream.report.comparison import write_comparison
 from stream.report.of_run import report_run
 

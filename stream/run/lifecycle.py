@@ -17,7 +17,7 @@ from stages.prompts import check_box_inside
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
 from stream.engine.executor import Executor, has_work
-from stream.engine.signals import InterruptShield
+from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
@@ -27,7 +27,7 @@ from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
-from stream.progress.events import Reporter, Stopwatch, make_reporter
+from stream.progress.events import Listener, Reporter, Stopwatch
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
 from stream.run.reconcile import read_log_of, reconcile, refuse
@@ -106,23 +106,25 @@ def start(
     config: RunConfig,
     out: Path,
     overwrite: bool = False,
-    as_json: bool = False,
-    reporter: Reporter | None = None,
+    listener: Listener | None = None,
+    cancel: Cancel | None = None,
     origin: "Origin | None" = None,
 ) -> dict[str, Any]:
     """Begin a run in `out`, or continue the one that is there with the same config; returns the summary.
 
     Args:
         overwrite: do again what other options than those of the run in `out` change.
-        reporter: told how it goes on, in place of the one that `as_json` and the terminal ask for.
+        listener: told every event, from the thread in which it happens.
+        cancel: ends the run at its next commit.
         origin: whose tracking a run that is not there yet begins with.
 
     Raises:
+        Interrupted: when `cancel` asked for it.
         RunDirectoryError: when `out` holds a run with another config and `overwrite` is not given.
     """
-    with clear_lines(out), InterruptShield().installed() as interrupts:
+    with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
         session = prepare(config, out, overwrite, interrupts, origin)
-        return _drive(session, reporter or make_reporter(as_json))
+        return _drive(session, Reporter(listener))
 
 
 def prepare(
@@ -145,21 +147,26 @@ def prepare(
 
 
 def resume(
-    out: Path, as_json: bool = False, changes: dict[str, Any] | None = None, beside: "Beside | None" = None
+    out: Path,
+    changes: dict[str, Any] | None = None,
+    listener: Listener | None = None,
+    cancel: Cancel | None = None,
+    beside: "Beside | None" = None,
 ) -> dict[str, Any]:
     """Continue the run in `out` with the config it was begun with.
 
     Args:
         changes: options that change no result, by their `RunConfig` names.
+        listener, cancel: as for `start`.
         beside: called with the locked, mended run before it goes on (`skate redo`).
     """
-    with clear_lines(out), InterruptShield().installed() as interrupts:
+    with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
         manifest, begun = read_run(out)
         config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        return _drive(Session(config, models, manifest, guard, out, interrupts), make_reporter(as_json), beside)
+        return _drive(Session(config, models, manifest, guard, out, interrupts), Reporter(listener), beside)
 
 
 def open_run(config: RunConfig, manifest: Manifest, out: Path, change: Change | None = None) -> RunDirectory:
@@ -215,22 +222,19 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     """
     watch = Stopwatch()
     config = session.config
-    try:
-        stages = session.stages(reporter)
-        log = read_log_of(session.out, session.change)
-        decoded = log.of("decode")
-        if decoded and decoded[-1]["info"]["last"]:
-            _check_length(config, int(decoded[-1]["span"][1]))
-        announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
-        with OpenStages(stages) as opened:
-            if config.generates and has_work(log, "generate"):
-                opened.open("generate")  # one that cannot work says so before anything is written
-            if session.origin is not None:
-                session.origin.copy(session.manifest)
-            with open_run(config, session.manifest, session.out, session.change) as run:
-                return _carry_out(session, run, opened, reporter, beside, watch)
-    finally:
-        reporter.close()
+    stages = session.stages(reporter)
+    log = read_log_of(session.out, session.change)
+    decoded = log.of("decode")
+    if decoded and decoded[-1]["info"]["last"]:
+        _check_length(config, int(decoded[-1]["span"][1]))
+    announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
+    with OpenStages(stages) as opened:
+        if config.generates and has_work(log, "generate"):
+            opened.open("generate")  # one that cannot work says so before anything is written
+        if session.origin is not None:
+            session.origin.copy(session.manifest)
+        with open_run(config, session.manifest, session.out, session.change) as run:
+            return _carry_out(session, run, opened, reporter, beside, watch)
 
 
 def _carry_out(
@@ -318,4 +322,4 @@ def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, manifest
         reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))
     if any(done.values()):
         reporter.note(f"continuing: windows done by stage: {', '.join(f'{k} {v}' for k, v in done.items())}")
-    reporter.start(windows, config.stages, done)
+    reporter.begins(windows, config.stages, done)

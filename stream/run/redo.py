@@ -20,10 +20,11 @@ from storage.errors import RunDirectoryError, UsageError
 from storage.records import Record
 from storage.rundir import RunDirectory
 from stream.engine.executor import Executor
+from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task
 from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
-from stream.progress.events import Reporter
+from stream.progress.events import Listener, Reporter
 from stream.run.lifecycle import Beside, Session, open_run, resume
 
 GENERATE, DEPENDING = "generate", ("blend", "sink", "score")
@@ -44,13 +45,19 @@ class Redo:
 
 
 def redo(
-    path: Path, windows: Sequence[int], seed: int | None, text: str | None, as_json: bool = False
+    path: Path,
+    windows: Sequence[int],
+    seed: int | None,
+    text: str | None,
+    listener: Listener | None = None,
+    cancel: Cancel | None = None,
 ) -> dict[str, Any]:
     """Make these windows of the run in `path` again; returns the summary.
 
     Args:
         windows: numbers of windows, counted from 0.
         seed, text: of the new generation; None: the run's seed plus one, the run's prompt.
+        listener, cancel: as for `start`.
 
     Raises:
         UsageError: when the run has no such window.
@@ -58,10 +65,11 @@ def redo(
     """
     _, config = read_run(path)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
-    return resume(path, as_json, beside=preparation(Redo(tuple(sorted(set(windows))), seed, text)))
+    wanted = Redo(tuple(sorted(set(windows))), seed, text)
+    return resume(path, listener=listener, cancel=cancel, beside=preparation(wanted))
 
 
-def cancel(path: Path) -> tuple[int, ...]:
+def take_back(path: Path) -> tuple[int, ...]:
     """Take back a redo that has not put its windows in place; returns their numbers.
 
     Raises:

@@ -11,9 +11,11 @@ from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
 from storage.verify import damaged_keys
+from stream.engine.signals import Cancel
 from stream.options.config import CHAIN, RunConfig, differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
+from stream.progress.events import Listener
 from stream.run.lifecycle import start
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
@@ -21,7 +23,12 @@ _COPIED = ("times", "keypoints", "contacts", "masks", "visible")
 
 
 def generate_from_run(
-    source: Path, out: Path, changes: dict[str, Any], overwrite: bool = False, as_json: bool = False
+    source: Path,
+    out: Path,
+    changes: dict[str, Any],
+    overwrite: bool = False,
+    listener: Listener | None = None,
+    cancel: Cancel | None = None,
 ) -> dict[str, Any]:
     """Generate the clip of the run in `source` anew into `out`; returns the summary.
 
@@ -29,7 +36,7 @@ def generate_from_run(
         source: an extracted or finished run.
         out: the new run directory, or one of an earlier call to be continued.
         changes: options of generation by their `RunConfig` names.
-        overwrite: as for `start`.
+        overwrite, listener, cancel: as for `start`.
 
     Raises:
         RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
@@ -38,7 +45,7 @@ def generate_from_run(
     reader = RunReader(source)
     chain = "run" if tracked.chain == "extract" else tracked.chain
     config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
-    return start(config, out, overwrite, as_json, origin=_Tracked(source, reader, out))
+    return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out))
 
 
 class _Tracked:

@@ -1,0 +1,63 @@
+"""What a caller of the Python API is told, and how it ends a run: events, and the cancel token."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from _small_run import FRAMES, small_config, small_run
+
+from storage.errors import Interrupted
+from storage.rundir import read_log
+from stream.engine.signals import Cancel
+from stream.progress.events import Event, Note, RunBegins, WindowDone
+from stream.run.lifecycle import resume, start
+
+
+def test_each_window_carries_the_number_of_its_record(tmp_path: Path) -> None:
+    told: list[Event] = []
+    start(small_config("extract"), tmp_path / "run", listener=told.append)
+    windows = [event for event in told if isinstance(event, WindowDone)]
+    commits = read_log(tmp_path / "run").commits
+    assert windows and {(e.stage, e.index): e.record for e in windows} == {key: r["n"] for key, r in commits.items()}
+    assert all(event.info == commits[event.stage, event.index]["info"] for event in windows)
+    begins = next(event for event in told if isinstance(event, RunBegins))
+    assert begins.stages == ("decode", "pose", "track") and not any(begins.done.values())
+    assert sum(event.span.frames for event in windows if event.stage == "track") == FRAMES
+    assert any(isinstance(event, Note) and event.text.startswith("plan ") for event in told)
+    records = [event.record for event in told if event.record is not None]
+    assert records == sorted(records), "never older than what was told before"
+
+
+def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
+    cancel, run = Cancel(), tmp_path / "run"
+
+    def listener(event: Event) -> None:
+        if isinstance(event, WindowDone) and (event.stage, event.index) == ("track", 0):
+            thread = threading.Thread(target=cancel.cancel)
+            thread.start()
+            thread.join()
+
+    with pytest.raises(Interrupted, match="skate resume"):
+        start(small_config(), run, listener=listener, cancel=cancel)
+    done = read_log(run)
+    assert done.done("track") == 1 and done.done("generate") == 1 and done.done("blend") == 0, "ends at the next commit"
+    resume(run)
+    assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
+
+
+def test_in_a_thread_of_its_own_with_a_deadline(tmp_path: Path) -> None:
+    run, raised = tmp_path / "run", []
+
+    def work() -> None:
+        try:
+            start(small_config("extract"), run, cancel=Cancel(deadline_seconds=0.0))
+        except Interrupted as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(raised) == 1 and raised[0].exit_code == 130
+    assert sum(read_log(run).done(stage) for stage in ("decode", "pose", "track")) == 1, "at the first commit"
+    resume(run)
+    assert read_log(run).finished is not None
