@@ -19,7 +19,7 @@ from stream.plan import projection, server
 from stream.plan.plan import Plan
 from stream.plan.rate import rate_line, suggested_fps
 from stream.plan.server import resident_bytes, server_need
-from stream.progress.events import JsonReporter
+from stream.progress.events import Reporter
 
 GB = 1_000_000_000
 PHONE = {"claimed_frames": 216_000, "claimed_fps": 60.0, "pixel_format": "yuv420p10le", "tone_map": "HLG, 1000 cd/m2"}
@@ -85,7 +85,7 @@ def planned(tmp_path: Path, width: int, height: int, video: dict[str, Any] | Non
     config = asked(tmp_path, **given)
     manifest: Any = {"video": {**PHONE, **TAGS, **(video or {}), "width": width, "height": height}}
     models = resolve_models(config)
-    stages = build_stages(config, models, manifest, tmp_path / "RUN", JsonReporter())
+    stages = build_stages(config, models, manifest, tmp_path / "RUN", Reporter())
     return projection.make_plan(config, models, manifest, stages, tmp_path / "RUN", None, CommitLog([]))
 
 
@@ -168,7 +168,7 @@ def test_a_wider_picture_format_takes_more(tmp_path: Path, monkeypatch: pytest.M
 def test_work_on_a_window_is_not_counted_while_another_stage_works(tmp_path: Path) -> None:
     config = asked(tmp_path)
     manifest: Any = {"video": {**PHONE, **TAGS, "width": 3840, "height": 2160}}
-    stages = build_stages(config, resolve_models(config), manifest, tmp_path, JsonReporter())
+    stages = build_stages(config, resolve_models(config), manifest, tmp_path, Reporter())
     resting = {stage.name: stage.peak_bytes(2160, 3840, 0)[0] - stage.peak_bytes(90, 160, 0)[0] for stage in stages}
     assert resting.pop("decode") > 10**8, "decoding goes on beside the others"
     assert resting.pop("blend") == 21 * 3 * (3840 * 2160 - 160 * 90), "the overlap is kept"
