@@ -23,6 +23,7 @@ from stages._video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.plain import plain_frames
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
 from stages.prompts import Box, ObjectPrompt
+from storage.boundary import read_regular
 from storage.errors import InputError
 
 WHITE = 128  # from here on a pixel of a mask picture is the object
@@ -43,7 +44,7 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
         raise InputError(f"{path}: has no PNG in it")
     for file in files:
         try:
-            data = file.read_bytes()
+            data = read_regular(file)
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror})") from error
         mask = decode_picture(data, cv2.IMREAD_GRAYSCALE, str(file), max_pixels, "give masks of the video's size")

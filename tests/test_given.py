@@ -1,6 +1,7 @@
 """Masks and poses made elsewhere: where the person's region comes from, what fits the video, what is refused."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_numbers_that_no_picture_has(given: Given, tmp_path: Path, number: str) 
     frame = pose_keypoint(given.keypoints[0], CLIP.height, CLIP.width)
     frame["people"][0]["pose_keypoints_2d"][0] = 123.25
     path.write_text(f"[{json.dumps(frame).replace('123.25', number)}]")
-    with pytest.raises(InputError, match=r"--pose .*pose\.json: (an entry is neither|a coordinate or score)"):
+    with pytest.raises(InputError, match=r"--pose .*pose\.json: (an entry is neither|is no JSON|.*out of range)"):
         list(read_poses(path, SIZE))
 
 
@@ -277,3 +278,15 @@ def test_one_file_less_than_frames(given: Given, tmp_path: Path) -> None:
     result = given.generate(tmp_path / "done", "--overwrite", masks=short)
     assert result.code == 3 and "--masks: has 12 files, the clip has 13 frames" in result.err
     assert (tmp_path / "done" / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["mask", "skeleton", "pose"])
+def test_pipes_and_devices_do_not_hold_it_up(given: Given, tmp_path: Path, kind: str) -> None:
+    pipe = replaced(given, tmp_path / "folder", {"skeleton": "skeletons"}.get(kind, "masks"), given.objects[5] * 255)
+    pipe = pipe / "000.png"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    named = {"mask": {"masks": pipe.parent}, "skeleton": {"pose": pipe.parent}, "pose": {"pose": pipe}}[kind]
+    result = given.generate(tmp_path / "run", "--reskin", "person", **named)
+    assert result.code == 3 and "000.png" in result.err and "is no regular file" in result.err, result.err
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from stages._picture import decode_picture
 from stages._pose.draw import painted
 from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array
+from storage.boundary import read_regular
 from storage.errors import InputError
 
 SHAPE_TOLERANCE = 0.1  # annotators round both sides to multiples of 64
@@ -52,7 +53,7 @@ class SkeletonPictures:
         """
         file = self.files[index]
         try:
-            data = file.read_bytes()
+            data = read_regular(file)
         except OSError as error:
             raise InputError(f"--pose {file}: cannot be read ({error.strerror})") from error
         decoded = decode_picture(data, cv2.IMREAD_COLOR, f"--pose {file}", self._max_pixels)

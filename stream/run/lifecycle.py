@@ -14,6 +14,8 @@ from stages.base import Stage
 from stages.decode import DecodeStage
 from stages.given import check_first, file_counts
 from stages.prompts import check_box_inside
+from storage.boundary import open_regular
+from storage.durable import file_sha256
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
 from stream.engine.executor import Executor, has_work
@@ -86,7 +88,8 @@ def _check_length(config: RunConfig, frames: int) -> None:
 
 def _file_digest(option: str, path: str) -> str:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        open_regular(Path(path)).close()  # a pipe or a device would have no end
+        return file_sha256(Path(path))
     except OSError as error:
         raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from error
 
