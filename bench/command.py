@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from stream.cli.options import SIZE, GroupedCommand, option, stack
-from stream.cli.run import RUN_OPTIONS
+from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
+from stream.options.table import GENERATION, TRACKING
+from stream.options.values import SIZE
 
 _NOT_FOR_BENCH = ("--out", "--overwrite")
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
@@ -16,9 +16,8 @@ DEMO_FRAMES = 201
 
 
 def _run_options() -> list[Any]:
-    probe = stack(RUN_OPTIONS)(lambda: None)
-    found = [item for item in probe.__click_params__ if not set(item.opts) & set(_NOT_FOR_BENCH)]  # type: ignore[attr-defined]
-    return list(reversed(found))
+    probe = options_of(TRACKING, GENERATION, without=_NOT_FOR_BENCH)(lambda: None)
+    return list(reversed(probe.__click_params__))  # type: ignore[attr-defined]
 
 
 @click.command("bench", cls=GroupedCommand)
@@ -56,10 +55,10 @@ def bench_command(
     from bench.summary import record_of, text
     from stream.progress.listeners import fitting_listener
 
-    as_json, ctx = options.pop("as_json"), click.get_current_context()
+    as_json = options.pop("as_json")
     if video == "demo":
         for name, value in _MINI.items():
-            if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            if not was_given(name):
                 options[name] = value
         frames = frames or DEMO_FRAMES
     clip = BenchClip(video, frames, clip_size, clip_seed)

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stages import bounds
 from storage.errors import UsageError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,8 +30,8 @@ def check_region(reskin: str, dilate: tuple[int, int]) -> None:
     """
     if reskin not in RESKIN_CHOICES:
         raise UsageError(f"--reskin {reskin} is none of {', '.join(RESKIN_CHOICES)}")
-    if min(dilate) < 0:
-        raise UsageError(f"--dilate {dilate[0]},{dilate[1]} is below 0: give widths in pixels")
+    for width in dilate:
+        bounds.DILATE.check("--dilate", width)
 
 
 def source_pixels(dilate: tuple[int, int], source: tuple[int, int], generated: tuple[int, int]) -> tuple[float, float]:

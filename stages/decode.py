@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from stages import bounds
 from stages._video.buffers import FrameBuffers
 from stages._video.convert import FrameWriter
 from stages._video.digest import frame_digest
@@ -18,7 +19,7 @@ from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, Vi
 from stages._video.resample import CHANGED, ClipFrame, clip_frames, read_again
 from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
 from stages.base import Array, Inputs, Json, Output, Stage, State, Window
-from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
 
 __all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "FetchLimits", "VideoProperties"]
@@ -27,7 +28,6 @@ __all__ += ["fetch_video", "read_span"]
 LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
 HELD_PICTURES = 32  # in the decoder and before conversion, at most
 KNOWN_FRAMES = 8
-MAX_FPS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class DecodeConfig:
     picture_bytes: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not 0.01 <= self.fps <= MAX_FPS:
-            raise UsageError(f"--fps {self.fps} is outside 0.01..{MAX_FPS:g} frames a second")
+        if self.fps is not None:
+            bounds.FPS.check("--fps", self.fps)
         self.limits  # noqa: B018  (validates)
 
     @property

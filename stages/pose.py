@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from stages import bounds
 from stages._cuts import frame_signature, is_cut
 from stages._pose.contact import Ground, foot_contacts, no_ground
 from stages._pose.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
@@ -79,8 +80,7 @@ class PoseConfig:
             raise UsageError(f"--smooth {self.smooth}: choose one of {', '.join(SMOOTH)}")
         if self.device not in DEVICES:
             raise UsageError(f"--device {self.device}: the pose stage runs on one of {', '.join(DEVICES)}")
-        if self.detect_every < 1:
-            raise UsageError(f"--detect-every {self.detect_every} is below 1")
+        bounds.DETECT_EVERY.check("--detect-every", self.detect_every)
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"a batch of {self.batch} crops is below 1")
         if not 0.0 <= self.score_threshold < 1.0:

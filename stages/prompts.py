@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stages import bounds
 from storage.errors import InputError, UsageError
 
 Box = tuple[float, float, float, float]
@@ -37,8 +38,7 @@ class ObjectPrompt:
         given = [self.box is not None, bool(self.points), self.mask_png is not None]
         if sum(given) != 1:
             raise UsageError("the object needs exactly one of --box, --point (repeatable) or --object-mask")
-        if self.frame < 0:
-            raise UsageError(f"--prompt-frame {self.frame} is negative: frames count from 0")
+        bounds.FRAME.check("--prompt-frame", self.frame)
         if self.box is not None:
             check_box("--box", self.box)
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from stages import bounds
 from stages._metrics import failed_spans, rounded
 from stages._sam.footprint import sam_peak_bytes
 from stages._sam.model import SamModel
@@ -15,7 +16,7 @@ from stages._sam.reverse import ReverseState, ReverseTracker
 from stages._video.segment import read_segment
 from stages.base import Array, Inputs, Json, Output, Stage, Window
 from stages.prompts import Correction, ObjectPrompt
-from storage.errors import RunDirectoryError, UsageError
+from storage.errors import RunDirectoryError
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         PromptSchedule(self.prompt, self.corrections)
-        if not 0.0 <= self.iou_threshold <= 1.0:
-            raise UsageError(f"--iou-threshold {self.iou_threshold:g} lies outside 0..1")
+        bounds.IOU.check("--iou-threshold", self.iou_threshold)
 
 
 class ScoreStage(Stage):

@@ -1,6 +1,7 @@
 """Exit codes and messages: one clear line, the right code, nothing lost. Runs in this process, to save imports."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -67,11 +68,14 @@ def test_every_help_fits_a_narrow_screen(command: str, monkeypatch: pytest.Monke
 
 def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    lines = invoke(["run", "--help"]).out.splitlines()
+    lines = invoke(["run", "--help-all"]).out.splitlines()
     groups = [line.split()[0] for line in lines if line[:1].isalpha() and "  " in line]
-    assert groups == ["output", "prompt", "input", "generation", "models", "gate", "limits", "other"]
+    assert groups == ["object", "look", "generator", "windows", "models", "machine", "clip", "output", "other"]
     for fragment in ("--window N", "[default: 81]", "seconds.  [default: 3600.0]", "frames/s", "SIZE", "e.g. 8GB"):
         assert any(fragment in line for line in lines), fragment
+    short = invoke(["run", "--help"]).out
+    assert 16 <= len(re.findall(r"^(?:[a-z]+)? +(?:-h, )?--[a-z]", short, re.MULTILINE)) <= 24
+    assert "--box" in short and "--help-all" in short and "--sam-compile" not in short
 
 
 @pytest.mark.parametrize(

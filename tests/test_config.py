@@ -61,7 +61,7 @@ def test_every_option_says_what_it_can_change() -> None:
         ({"window": 80}, "--window 80"),
         ({"overlap": 50}, "--overlap 50"),
         ({"person_box": (5.0, 0.0, 5.0, 9.0)}, "--person-box 5,0,5,9 is empty or inverted"),
-        ({"dilate": (8, -1)}, "--dilate 8,-1"),
+        ({"dilate": (8, -1)}, "--dilate -1"),
         ({"detect_every": 0}, "--detect-every 0"),
         ({"iou_threshold": 1.5}, "--iou-threshold 1.5"),
         ({"fps": 0.0}, "--fps 0"),

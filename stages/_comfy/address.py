@@ -42,9 +42,9 @@ def parse_server(text: str) -> Address:
         parts = split_address(value if "://" in value else f"http://{value}")
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"--server {text!r}: {error}; give HOST:PORT, e.g. 127.0.0.1:{DEFAULT_PORT}") from error
+        raise UsageError(f"--server {text[:60]!r}: {error}; give HOST:PORT, e.g. 127.0.0.1:{DEFAULT_PORT}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise UsageError(f"--server {text!r} names no server: give HOST:PORT, e.g. 127.0.0.1:{DEFAULT_PORT}")
+        raise UsageError(f"--server {text[:60]!r} names no server: give HOST:PORT, e.g. 127.0.0.1:{DEFAULT_PORT}")
     if port is None:
         port = 443 if parts.scheme == "https" else DEFAULT_PORT
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

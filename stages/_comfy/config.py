@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from stages import bounds
 from stages._comfy.client import Timeouts
 from stages._comfy.colour import Correction
 from stages._comfy.condition import Guides
@@ -13,7 +14,6 @@ from stages.base import State
 from storage.errors import UsageError
 
 CONTINUITIES = ("tail", "blend")
-MAX_SEED = 2**64 - 1
 
 
 def free(**given: Any) -> Any:
@@ -80,15 +80,12 @@ class ComfyConfig:
             check_size(self.size)
         if self.continuity not in CONTINUITIES:
             raise UsageError(f"--continuity {self.continuity} is none of {', '.join(CONTINUITIES)}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"--seed {self.seed} is outside 0..{MAX_SEED}")
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"--steps {self.steps} is below 1")
-        for name, value, high in (("cfg", self.cfg, 100.0), ("strength", self.strength, 1000.0)):
-            if value is not None and not 0.0 <= value <= high:  # the ranges of KSampler and WanVaceToVideo
-                raise UsageError(f"--{name} {value:g} is outside 0..{high:g}")
-        if self.timeout_s <= 0:
-            raise UsageError(f"--timeout {self.timeout_s:g}: give seconds above 0")
+        bounds.SEED.check("--seed", self.seed)
+        bounds.SECONDS.check("--timeout", self.timeout_s)
+        given = (("--steps", self.steps, bounds.STEPS), ("--cfg", self.cfg, bounds.CFG))
+        for name, value, allowed in (*given, ("--strength", self.strength, bounds.STRENGTH)):
+            if value is not None:
+                allowed.check(name, value)
 
     def guides(self, separate_pose: bool) -> Guides:
         """How the region is filled."""

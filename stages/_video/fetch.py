@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from stages import bounds
 from stages._address import split_address
 from storage.errors import EnvironmentFault, InputError, UsageError
 from storage.sizes import format_size
@@ -40,8 +41,7 @@ class FetchLimits:
     silent_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.total_seconds < float("inf"):
-            raise UsageError(f"--fetch-timeout {self.total_seconds:g} must be above 0 seconds")
+        bounds.SECONDS.check("--fetch-timeout", self.total_seconds)
 
 
 def fetch_video(address: str, folder: Path, limits: FetchLimits | None = None) -> Path:

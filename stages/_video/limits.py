@@ -4,7 +4,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import InputError, UsageError
+from stages import bounds
+from storage.errors import InputError
 
 DEFAULT_MAX_PIXELS = 8192 * 4320  # one frame of DCI 8K
 DEFAULT_MAX_GAP_SECONDS = 3600.0
@@ -34,10 +35,8 @@ class VideoLimits:
     hdr: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")
-        if self.max_bad_frames < 0:
-            raise UsageError(f"--max-bad-frames {self.max_bad_frames} must be 0 or more")
+        bounds.PIXELS.check("--max-pixels", self.max_pixels)
+        bounds.BAD_FRAMES.check("--max-bad-frames", self.max_bad_frames)
 
     def check_size(self, path: Path, width: int, height: int) -> None:
         """Refuse a frame that is too large, or empty.

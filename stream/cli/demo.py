@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from stream.cli.options import SIZE, GroupedCommand, option, stack
-from stream.cli.run import RUN_OPTIONS
+from stream.cli.options import GroupedCommand, option, options_of, stack
+from stream.options.table import GENERATION, TRACKING
+from stream.options.values import SIZE
 
 _NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame")
 CAMERAS = ("steady", "handheld", "far", "cuts", "pan")
@@ -16,12 +17,11 @@ _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
 
 
 def _demo_options() -> list[Any]:
-    probe = stack(RUN_OPTIONS)(lambda: None)
+    probe = options_of(TRACKING, GENERATION, without=_NOT_FOR_DEMO)(lambda: None)
     found = []
     for parameter in reversed(probe.__click_params__):  # type: ignore[attr-defined]
-        if not set(parameter.opts) & set(_NOT_FOR_DEMO):
-            parameter.default = _MINI.get(parameter.name, parameter.default)
-            found.append(parameter)
+        parameter.default = _MINI.get(parameter.name, parameter.default)
+        found.append(parameter)
     return found
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from storage.errors import InputError, UsageError
-from stream.cli.options import FRAMES, INPUT_OPTIONS, JSON, MODEL_OPTIONS, PROMPT_OPTIONS, GroupedCommand, option, stack
+from stream.cli.options import JSON, GroupedCommand, chosen, from_table, option, stack, was_given
+from stream.options.table import picked
+from stream.options.values import FRAMES
 
 if TYPE_CHECKING:
     from stream.report.evaluate import FrameIou, Reference
 
-_SAM_OPTIONS = MODEL_OPTIONS[:2]
 _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
 
 
@@ -27,11 +28,11 @@ _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
         option("elsewhere", "--original", type=click.Path(), help="Source masks: a folder of PNGs, or a video."),
         option("elsewhere", "--generated", type=click.Path(dir_okay=False), help="The video to judge."),
         option("elsewhere", "--frames", type=FRAMES, help="That VIDEO shows, where it is a part: A to before B."),
-        *PROMPT_OPTIONS,
-        INPUT_OPTIONS[1],
-        *_SAM_OPTIONS,
-        option("gate", "--iou-threshold", type=float, help="All must be above.  [default: the run's, or 0.90]"),
-        option("limits", "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="For SAM 2.1."),
+        chosen("box", "point", "object_mask", "prompt_frame", "correct", "sam", "sam_config"),
+        from_table(
+            *picked("iou_threshold"), default=None, help="All must be above.  [default: the run's, or 0.90]", short=True
+        ),
+        from_table(*picked("device"), help="For SAM 2.1."),
         option("output", "--quiet", is_flag=True, help="No line a frame."),
         JSON,
     ]
@@ -72,8 +73,7 @@ def _refuse_choices() -> None:
     """A run is judged as it was made: what says otherwise is not passed over without a word."""
     context = click.get_current_context()
     for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if source == click.core.ParameterSource.COMMANDLINE and parameter.name not in _FOR_RUNS:
+        if was_given(str(parameter.name)) and parameter.name not in _FOR_RUNS:
             raise UsageError(
                 f"{parameter.opts[0]} does not go with RUN, judged with the prompt and model it was made with: "
                 "leave it out, or use --original with --generated"
@@ -120,9 +120,8 @@ def _elsewhere(options: dict[str, Any], tell: Callable[[str], None]) -> Iterator
 
 def _refuse_prompts() -> None:
     """An export says itself how the object was pointed at."""
-    context = click.get_current_context()
     for name in ("box", "point", "object_mask", "prompt_frame", "correct"):
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+        if was_given(name):
             option_name = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option_name} does not go with --metadata, which holds the prompt: leave it out")
 
@@ -159,8 +158,7 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
 
 def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
     """--sam and --sam-config where they are given: the model of the metadata may lie elsewhere on this machine."""
-    source = click.get_current_context().get_parameter_source("sam")
-    if source != click.core.ParameterSource.COMMANDLINE:
+    if not was_given("sam"):
         return {}
     return {"sam": options["sam"], "sam_config": options["sam_config"]}
 

@@ -6,53 +6,14 @@ from typing import Any
 import click
 
 from storage.errors import UsageError
-from stream.cli.options import (
-    DECODE_LIMITS,
-    FETCH_OPTIONS,
-    GATE_OPTIONS,
-    GENERATION_OPTIONS,
-    HDR,
-    LIMIT_OPTIONS,
-    MODEL_OPTIONS,
-    OUT,
-    OUTPUT_OPTIONS,
-    GroupedCommand,
-    option,
-    stack,
-)
+from stream.cli.options import GroupedCommand, options_of, was_given
 from stream.cli.run import carry_out
-
-_GIVEN = [
-    option("elsewhere", "--masks", type=click.Path(), help="The object: a folder of PNGs, or a video."),
-    option(
-        "elsewhere",
-        "--person-masks",
-        type=click.Path(),
-        help="The person, likewise.  [default: drawn around the skeleton]",
-    ),
-    option(
-        "elsewhere", "--pose", "pose_file", type=click.Path(), help="POSE_KEYPOINT, or folder of CMU files or PNGs."
-    ),
-]
-_SCORING = MODEL_OPTIONS[:2]
+from stream.options.table import GENERATION, GIVEN
 
 
 @click.command("generate", cls=GroupedCommand)
 @click.argument("source", metavar="RUN|VIDEO")
-@stack(
-    [
-        OUT,
-        *_GIVEN,
-        HDR,
-        *DECODE_LIMITS,
-        *FETCH_OPTIONS,
-        *GENERATION_OPTIONS,
-        *_SCORING,
-        *GATE_OPTIONS,
-        *LIMIT_OPTIONS,
-        *OUTPUT_OPTIONS,
-    ]
-)
+@options_of(GENERATION, GIVEN)
 def generate_command(source: str, **options: Any) -> int:
     """Generate from tracking that is done.
 
@@ -91,12 +52,7 @@ def generate_command(source: str, **options: Any) -> int:
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
     from stream.run.variation import generate_from_run
 
-    context = click.get_current_context()
-    chosen = {
-        name: value
-        for name, value in options.items()
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    }
+    chosen = {name: value for name, value in options.items() if was_given(name)}
     if set(chosen) & {"max_fetch", "fetch_timeout"}:
         raise UsageError(f"--max-fetch and --fetch-timeout are for a VIDEO by address, {source} is a run directory")
     fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr"})

@@ -6,18 +6,20 @@ from pathlib import Path
 import click
 
 from storage.errors import UsageError
-from stream.cli.options import JSON, GroupedCommand, option, stack, whole_number
+from stream.cli.options import JSON, GroupedCommand, from_table, option, stack
 from stream.cli.run import carry_out
+from stream.options.table import picked
+from stream.options.values import whole_number
 
 
 @click.command("redo", cls=GroupedCommand)
 @click.argument("run", type=click.Path(file_okay=False))
 @stack(
     [
-        option("generation", "--windows", metavar="K[,K]", help="Counted from 0."),
-        option("generation", "--seed", type=int, help="Of the new generation.  [default: the run's plus one]"),
-        option("generation", "--prompt", "text", help="Of the new generation.  [default: the run's]"),
-        option("generation", "--cancel", is_flag=True, help="Take back a redo whose windows are not all made."),
+        option("windows", "--windows", metavar="K[,K]", help="Counted from 0."),
+        from_table(*picked("seed"), default=None, help="Of the new generation.  [default: the run's plus one]"),
+        from_table(*picked("text"), default=None, help="Of the new generation.  [default: the run's]"),
+        option("windows", "--cancel", is_flag=True, help="Take back a redo whose windows are not all made."),
         JSON,
     ]
 )

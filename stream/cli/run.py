@@ -6,49 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from stream.cli.options import (
-    GATE_OPTIONS,
-    GENERATION_OPTIONS,
-    INPUT_OPTIONS,
-    JSON,
-    KEEP,
-    LIMIT_OPTIONS,
-    MODEL_OPTIONS,
-    OUT,
-    OUTPUT_OPTIONS,
-    OVERWRITE,
-    PROMPT_OPTIONS,
-    SHARE_GPU,
-    GroupedCommand,
-    option,
-    stack,
-)
+from stream.cli.options import GroupedCommand, chosen, options_of, was_given
+from stream.options.table import GENERATION, TRACKING
 
 if TYPE_CHECKING:
     from stream.progress.events import Listener
-
-RUN_OPTIONS = [
-    OUT,
-    *PROMPT_OPTIONS,
-    *INPUT_OPTIONS,
-    *GENERATION_OPTIONS,
-    *MODEL_OPTIONS,
-    *GATE_OPTIONS,
-    *LIMIT_OPTIONS,
-    *OUTPUT_OPTIONS,
-]
-EXTRACT_OPTIONS = [
-    OUT,
-    *PROMPT_OPTIONS,
-    *INPUT_OPTIONS,
-    *MODEL_OPTIONS,
-    *LIMIT_OPTIONS,
-    KEEP,
-    JSON,
-    OVERWRITE,
-]
 
 
 def _begin(video: str, options: dict[str, Any], chain: str) -> int:
@@ -84,7 +47,7 @@ def report_end(summary: dict[str, Any], as_json: bool) -> int:
 
 @click.command("run", cls=GroupedCommand)
 @click.argument("video")
-@stack(RUN_OPTIONS)
+@options_of(TRACKING, GENERATION)
 def run_command(video: str, **options: Any) -> int:
     """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was. The object is given
     by one of --box, --point or --object-mask. An unfinished run of the same options in --out is continued.
@@ -94,7 +57,7 @@ def run_command(video: str, **options: Any) -> int:
 
 @click.command("extract", cls=GroupedCommand)
 @click.argument("video")
-@stack(EXTRACT_OPTIONS)
+@options_of(TRACKING)
 def extract_command(video: str, **options: Any) -> int:
     """Pose and masks of VIDEO only: nothing is generated, so there is no gate."""
     return _begin(video, options, "extract")
@@ -102,11 +65,10 @@ def extract_command(video: str, **options: Any) -> int:
 
 @click.command("resume", cls=GroupedCommand)
 @click.argument("run", type=click.Path(file_okay=False))
-@stack([option("limits", "--timeout", type=float, help="Seconds for one generated window."), SHARE_GPU, JSON])
+@chosen("timeout", "share_gpu", "as_json")
 def resume_command(run: str, as_json: bool, **options: Any) -> int:
     """Continue the interrupted run in RUN; on a finished one, print its result again."""
     from stream.run.lifecycle import resume
 
-    source = click.get_current_context().get_parameter_source
-    given = {name: value for name, value in options.items() if source(name) is ParameterSource.COMMANDLINE}
+    given = {name: value for name, value in options.items() if was_given(name)}
     return carry_out(lambda listener: resume(Path(run), given, listener), as_json)

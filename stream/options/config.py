@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from stages._comfy.address import on_this_machine, parse_server
+from stages._comfy.sizes import check_size
 from stages._region import DILATE, check_region
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
-from storage.errors import UsageError
 from stream.engine.windows import WindowPlan
+from stream.options.table import check_bounds
 
 CHAIN = ("decode", "pose", "track", "generate", "blend", "sink", "score")
 """The stages in order. What changes one changes all that follow."""
@@ -103,16 +104,10 @@ class RunConfig:
             check_box("--person-box", self.person_box)
         for correction in self.correct:
             check_box(f"--correct {correction.frame}:", correction.box)
-        for name, low in (("max_bad_frames", 0), ("retries", 0), ("detect_every", 1)):
-            if getattr(self, name) < low:
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is below {low}")
+        check_bounds(self)
         check_region(self.reskin, self.dilate)
-        if not 0.0 < self.iou_threshold < 1.0:
-            raise UsageError(f"--iou-threshold {self.iou_threshold:g} is outside 0..1: give for example 0.9")
-        if self.size is not None and (self.size[0] % 16 or self.size[1] % 16):
-            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: both must be multiples of 16, e.g. 832x480")
-        if self.fps is not None and not 0.1 <= self.fps <= 1000:
-            raise UsageError(f"--fps {self.fps:g} is outside 0.1..1000")
+        if self.size is not None:
+            check_size(self.size)
 
     @property
     def plan(self) -> WindowPlan:

@@ -1,0 +1,144 @@
+"""Options in a TOML file: `--config FILE.toml` and `--write-config FILE`.
+
+Keys are options without their dashes, at the top or in a table named after their group in the help. Values are TOML's,
+or texts as on the command line. Both become the texts that the command line would have given: one parser reads all.
+A key of another command of this program is passed over: one file serves `run`, `extract` and `generate`.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from storage.durable import write_atomic
+from storage.errors import InputError, UsageError
+from stream.options.table import OPTIONS
+from stream.options.values import SIZE
+
+MOST_BYTES = 1_000_000
+_NEVER = ("config", "write-config", "help", "help-all")  # a file names no file
+_GROUPS = {item.group for item in OPTIONS}
+
+
+def load_options(path: str, command: click.Command) -> dict[str, Any]:
+    """Values by the names of the command's parameters, as texts.
+
+    Raises:
+        InputError: when the file cannot be read, or is no TOML.
+        UsageError: for a key or a value that is none.
+    """
+    parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
+    elsewhere = {item.key for item in OPTIONS}
+    found: dict[str, Any] = {}
+    for key, value in _flat(path, _read(path)):
+        parameter = parameters.get(key)
+        if parameter is None and key in elsewhere:
+            continue
+        if parameter is None or key in _NEVER:
+            close = difflib.get_close_matches(key, parameters, n=1)
+            meant = f": is '{close[0]}' meant?" if close else ""
+            raise UsageError(f"--config {path}: '{key[:60]}' is no option of `skate {command.name}`{meant}")
+        assert parameter.name is not None  # click names every parameter
+        found[parameter.name] = _value(path, key, parameter, value)
+    return found
+
+
+def _read(path: str) -> dict[str, Any]:
+    file = Path(path)
+    try:
+        if not file.is_file():
+            raise InputError(f"--config {path}: no such file")
+        with file.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"--config {path}: has more than {MOST_BYTES} bytes: it is no file of options")
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--config {path}: is no TOML ({' '.join(str(error).split())[:200]})") from error
+
+
+def _flat(path: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Keys and values of the top and of the groups' tables.
+
+    Raises:
+        UsageError: for another table, and for a key that stands there twice.
+    """
+    seen = set()
+    for key, value in values.items():
+        inner = value.items() if isinstance(value, dict) else ((key, value),)
+        if isinstance(value, dict) and key not in _GROUPS:
+            raise UsageError(f"--config {path}: [{key[:60]}] is no group of options: {', '.join(sorted(_GROUPS))}")
+        for name, item in inner:
+            if name in seen:
+                raise UsageError(f"--config {path}: '{name}' is given twice")
+            seen.add(name)
+            yield name, item
+
+
+def _value(path: str, key: str, parameter: click.Option, value: Any) -> Any:
+    """As click takes it from a file: a text, texts, or a switch."""
+    if parameter.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"--config {path}: {key} = {str(value)[:60]}: give true or false")
+        return value
+    separator = "x" if isinstance(value, list) and getattr(parameter.type, "name", "") == SIZE.form else ","
+    if not parameter.multiple:
+        return _text(path, key, value, separator)
+    several = value if isinstance(value, list) and not _are_numbers(value) else [value]
+    return tuple(_text(path, key, item, separator) for item in several)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(item, (int, float)) for item in values)
+
+
+def _text(path: str, key: str, value: Any, separator: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and _are_numbers(value):
+        return separator.join(_text(path, key, item, separator) for item in value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    raise UsageError(f"--config {path}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
+
+
+def write_options(path: str, ctx: click.Context) -> None:
+    """Write what was given to this command as a file for `--config`; `-` prints it. What was not stands as a comment.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    lines = [f"# skate {ctx.command.name} --config FILE: the command line wins; paths are relative to where it runs"]
+    group = ""
+    for item in OPTIONS:
+        parameter = next((found for found in ctx.command.params if found.opts == [item.name]), None)
+        if parameter is None or parameter.name != item.parameter:
+            continue
+        if item.group != group:
+            group = item.group
+            lines += ["", f"[{group}]"]
+        given = ctx.get_parameter_source(item.parameter) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+        value = ctx.params[item.parameter]
+        if given:
+            text = f"[{', '.join(map(item.kind.write, value))}]" if item.many else item.kind.write(value)
+            lines.append(f"{item.key} = {text}")
+        else:
+            lines.append(f"# {item.key} = {item.default if item.default is not None else '...'}  # {item.help}")
+    whole = "\n".join(lines) + "\n"
+    if path == "-":
+        click.echo(whole, nl=False)
+        return
+    try:
+        write_atomic(Path(path), whole.encode())
+    except OSError as error:
+        raise InputError(f"--write-config {path}: cannot be written ({error.strerror})") from error
+
+
+def _key(parameter: click.Option) -> str:
+    return max(parameter.opts, key=len).removeprefix("--")

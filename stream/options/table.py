@@ -1,0 +1,211 @@
+"""The options of a run and its kin, in one table: what the command line, the help, TOML files and the checks go by.
+
+What each can change (`since`) stands at its field of `RunConfig`; `tests/test_options_table.py` holds the two together.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from stages import bounds
+from storage.bounds import Bounds
+from stream.options.values import (
+    BOX,
+    BYTES,
+    CORRECTION,
+    FILE,
+    FLAG,
+    FOLDER,
+    INTEGER,
+    NUMBER,
+    PATH,
+    POINT,
+    SIZE,
+    TEXT,
+    WIDTHS,
+    Kind,
+    choice,
+)
+
+TRACKING, GENERATION, GIVEN = "tracking", "generation", "given"  # what alone an option matters for
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        group: the user's, as in the help.
+        only: `TRACKING`, `GENERATION` or `GIVEN` (tracking made elsewhere); empty where it matters for each of them.
+        name: with its dashes.
+        kind: of its value. help: one line.
+        default: as a text on the command line; None: not given. otherwise: what holds then.
+        bounds: of a number, or of each of several.
+        many: whether it may be given several times.
+        parameter: the name of its value, where that is another: a field of `RunConfig`, or what makes one up.
+        metavar: in the help, in place of the kind's form.
+        required: whether it must be given.
+    """
+
+    group: str
+    only: str
+    name: str
+    kind: Kind
+    help: str
+    default: str | None = None
+    otherwise: str = ""
+    bounds: Bounds | None = None
+    many: bool = False
+    parameter: str = ""
+    metavar: str = ""
+    required: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.parameter:
+            object.__setattr__(self, "parameter", self.key.replace("-", "_"))
+
+    @property
+    def key(self) -> str:
+        """Its name in a TOML file."""
+        return self.name.removeprefix("--")
+
+    @property
+    def short(self) -> bool:
+        """Whether `--help` shows it; `--help-all` shows every one."""
+        return self.only == GIVEN or self.name in _SHORT
+
+    def check(self, value: Any) -> None:
+        """Refuse a value outside the bounds; None, not given, is within.
+
+        Raises:
+            UsageError: with the option, the value and the bounds.
+        """
+        if self.bounds is not None and value is not None:
+            for item in value if isinstance(value, tuple) else (value,):
+                self.bounds.check(self.name, item)
+
+
+_SHORT = frozenset(
+    f"--{key}"
+    for keys in (
+        ("box", "point", "object-mask", "prompt-frame", "correct"),
+        ("prompt", "reference", "seed", "reskin", "server", "workflow", "window", "retries", "sam", "device", "fps"),
+        ("out", "keep", "comparison", "json", "overwrite"),
+    )
+    for key in keys
+)
+_object = partial(Option, "object", TRACKING)
+_given = partial(Option, "elsewhere", GIVEN)
+_look = partial(Option, "look", GENERATION)
+_generator = partial(Option, "generator", GENERATION)
+_windows = partial(Option, "windows")
+_models = partial(Option, "models")
+_machine = partial(Option, "machine")
+_clip = partial(Option, "clip")
+_output = partial(Option, "output")
+
+OPTIONS: tuple[Option, ...] = (
+    _object("--box", BOX, "The object on the prompt frame, pixels."),
+    _object("--point", POINT, "On it (label 1, default) or off it (0); repeatable.", many=True),
+    _object("--object-mask", FILE, "Its mask: a PNG of the frame's size."),
+    _object("--prompt-frame", INTEGER, "Counted from 0; frames before it are untracked.", "0", bounds=bounds.FRAME),
+    _object("--correct", CORRECTION, "Its box on a later frame; repeatable.", many=True),
+    _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),
+    _given("--masks", PATH, "The object: a folder of PNGs, or a video."),
+    _given("--person-masks", PATH, "The person, likewise.", otherwise="drawn around the skeleton"),
+    _given("--pose", PATH, "POSE_KEYPOINT, or folder of CMU files or PNGs.", parameter="pose_file"),
+    _look("--prompt", TEXT, "What person and object become.", "", parameter="text"),
+    _look("--negative", TEXT, "What to avoid.", ""),
+    _look("--reference", FILE, "Picture of how it should look."),
+    _look("--seed", INTEGER, "The generator's seed.", "0", bounds=bounds.SEED),
+    _look("--reskin", choice("both", "object", "person"), "What is regenerated.", "both"),
+    _look("--dilate", WIDTHS, "Region beyond the masks, generator's pixels.", "8", bounds=bounds.DILATE),
+    _look("--fill", choice("grey", "white"), "What the emptied region is filled with.", "grey"),
+    _look("--object-guide", choice("none", "scribble"), "Edges drawn for the object.", "scribble"),
+    _generator("--generator", choice("comfyui", "preview"), "", otherwise="comfyui with --server, else preview"),
+    _generator("--server", TEXT, "ComfyUI server; repeatable.", many=True, metavar="HOST:PORT"),
+    _generator("--workflow", FILE, "Your own workflow, in API format.", otherwise="VACE 1.3B"),
+    _generator("--size", SIZE, "Generator's size, multiples of 16.", otherwise="near 832x480"),
+    _generator("--steps", INTEGER, "Sampler steps.", otherwise="the workflow's", bounds=bounds.STEPS),
+    _generator("--cfg", NUMBER, "Guidance.", otherwise="the workflow's", bounds=bounds.CFG),
+    _generator(
+        "--strength", NUMBER, "How strongly the control guides.", otherwise="the workflow's", bounds=bounds.STRENGTH
+    ),
+    _generator("--timeout", NUMBER, "For one generated window, seconds.", "3600.0", bounds=bounds.SECONDS),
+    _windows("", "--window", INTEGER, "Frames, 4n+1.", "81"),
+    _windows("", "--overlap", INTEGER, "Frames two windows share, at most half.", "21"),
+    _windows(GENERATION, "--continuity", choice("tail", "blend"), "Condition on the tail, or only crossfade.", "tail"),
+    _windows(GENERATION, "--retries", INTEGER, "New attempts for a window that fails.", "0", bounds=bounds.RETRIES),
+    _windows(GENERATION, "--iou-threshold", NUMBER, "Every frame must be above it.", "0.9", bounds=bounds.IOU),
+    _models("", "--sam", PATH, "tiny, small, base-plus, large or mini.", "small", metavar="NAME|PATH"),
+    _models("", "--sam-config", FILE, "YAML of a checkpoint given by path."),
+    _models(TRACKING, "--pose", PATH, "Of the keypoints.", "dwpose-l-384", metavar="NAME|PATH"),
+    _models(TRACKING, "--detector", PATH, "Of persons.", "yolox-m", metavar="NAME|PATH"),
+    _models(
+        TRACKING,
+        "--pose-style",
+        choice("controlnet", "vace", "wan-animate"),
+        "Of drawn skeletons: controlnet, vace or wan-animate.",
+        "vace",
+        metavar="STYLE",
+    ),
+    _models(
+        TRACKING,
+        "--detect-every",
+        INTEGER,
+        "Frames between detections.",
+        otherwise="1 on GPU, 3 on CPU",
+        bounds=bounds.DETECT_EVERY,
+    ),
+    _models(TRACKING, "--smooth", choice("none", "one-euro"), "Filter of the keypoints.", "one-euro"),
+    _machine("", "--device", choice("auto", "cpu", "cuda"), "For all models.", "auto"),
+    _machine("", "--vram", BYTES, "Refuse to start above it, e.g. 8GB.", otherwise="what is there"),
+    _machine("", "--ram", BYTES, "Refuse to start above it, e.g. 16GB.", otherwise="what is there"),
+    _machine(
+        GENERATION,
+        "--share-gpu",
+        choice("auto", "yes", "no"),
+        "By turns with ComfyUI; auto: one on this machine.",
+        "auto",
+    ),
+    _machine(TRACKING, "--state-device", choice("cpu", "cuda"), "Where SAM's memories rest.", "cpu"),
+    _machine(TRACKING, "--sam-compile", FLAG, "sam2's own compiled predictor."),
+    _clip(TRACKING, "--fps", NUMBER, "Resample to this rate, frames/s.", otherwise="keep the times", bounds=bounds.FPS),
+    _clip("", "--hdr", choice("tonemap", "refuse"), "Clips in HLG or PQ: map them to BT.709, or refuse.", "tonemap"),
+    _clip(TRACKING, "--on-cut", choice("ignore", "stop", "reset"), "What a hard cut in the clip does.", "ignore"),
+    _clip(
+        "", "--max-bad-frames", INTEGER, "Damaged frames concealed before giving up.", "100", bounds=bounds.BAD_FRAMES
+    ),
+    _clip("", "--max-pixels", INTEGER, "Pictures with more pixels are refused.", "35389440", bounds=bounds.PIXELS),
+    _clip("", "--max-fetch", BYTES, "Of a VIDEO by address: at most so much.", "20GB"),
+    _clip("", "--fetch-timeout", NUMBER, "And within so many seconds.", "3600.0", bounds=bounds.SECONDS),
+    _output("", "--out", FOLDER, "The run directory.", required=True),
+    _output("", "--keep", choice("none", "frames", "all"), "Frames kept in the store.", "none"),
+    _output(GENERATION, "--comparison", FLAG, "Also a side-by-side comparison.mp4."),
+    _output("", "--json", FLAG, "One JSON object a line on stdout.", parameter="as_json"),
+    _output("", "--overwrite", FLAG, "Do again what another config changes."),
+)
+"""In the order of the help."""
+
+
+def options_for(*purposes: str) -> tuple[Option, ...]:
+    """The options that matter for any of these purposes."""
+    return tuple(item for item in OPTIONS if not item.only or item.only in purposes)
+
+
+def picked(*parameters: str) -> tuple[Option, ...]:
+    """Options by the names of their values, in the table's order."""
+    found = tuple(item for item in OPTIONS if item.parameter in parameters)
+    assert len(found) == len(parameters), set(parameters) - {item.parameter for item in found}
+    return found
+
+
+def check_bounds(values: Any, among: Iterable[Option] = OPTIONS) -> None:
+    """Check every number that is an attribute of `values` by its option's name.
+
+    Raises:
+        UsageError: for the first that is outside.
+    """
+    for item in among:
+        item.check(getattr(values, item.parameter, None))

@@ -1,0 +1,157 @@
+"""Kinds of values: how a text of the command line becomes one, and how one stands in a TOML file. Pure."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from storage.errors import UsageError
+from storage.sizes import parse_size
+from storage.spans import Span
+
+MOST_DIGITS = 9  # of a frame's index or a side: far above what there is
+MOST_INTEGER_DIGITS = 30  # of any other whole number; its bounds are checked later
+MOST_CHARACTERS, MOST_NAME_BYTES = 4096, 255  # of a path and of a name in it: no system takes more
+_LARGEST = 1e9  # of a coordinate
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of value.
+
+    Attributes:
+        form: what stands for it in the help, e.g. `x1,y1,x2,y2`.
+        what: it is, as a refusal says it: "'abc' is not ...".
+        read: the value of a text; ValueError where it is none.
+        write: the value as TOML.
+    """
+
+    form: str
+    what: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+
+
+def whole_number(text: str) -> int | None:
+    """The number a text of decimal digits stands for, None where it is none (`isdigit` takes a superscript for one)."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
+
+
+def toml_text(value: str) -> str:
+    """A TOML basic string."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _array(values: Any) -> str:
+    return f"[{', '.join(f'{value:.17g}' for value in values)}]"
+
+
+def _integer(text: str) -> int:
+    digits = text.strip().removeprefix("-").removeprefix("+")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= MOST_INTEGER_DIGITS):
+        raise ValueError
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _numbers(*counts: int) -> Callable[[str], tuple[float, ...]]:
+    def read(text: str) -> tuple[float, ...]:
+        values = tuple(float(part) for part in text.split(","))
+        if len(values) not in counts or not all(abs(value) < _LARGEST for value in values):
+            raise ValueError
+        return values
+
+    return read
+
+
+def _correction(text: str) -> tuple[int, tuple[float, ...]]:
+    first, _, box = text.partition(":")
+    frame = whole_number(first)
+    if frame is None:
+        raise ValueError
+    return frame, BOX.read(box)
+
+
+def _size(text: str) -> tuple[int, int]:
+    first, _, second = text.lower().partition("x")
+    width, height = whole_number(first), whole_number(second)
+    if not width or not height:
+        raise ValueError
+    return width, height
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise ValueError from error
+
+
+def _widths(text: str) -> tuple[int, int]:
+    first, comma, second = text.partition(",")
+    widths = whole_number(first), whole_number(second if comma else first)
+    if widths[0] is None or widths[1] is None:
+        raise ValueError
+    return widths[0], widths[1]
+
+
+def _span(text: str) -> Span:
+    first, _, second = text.partition(":")
+    start, stop = whole_number(first), whole_number(second)
+    if start is None or stop is None or start >= stop:
+        raise ValueError
+    return Span(start, stop)
+
+
+def _path(text: str) -> str:
+    longest = max(len(part.encode("utf-8", "surrogateescape")) for part in text.split("/"))
+    if "\0" in text or len(text) > MOST_CHARACTERS or longest > MOST_NAME_BYTES:
+        raise ValueError
+    return text
+
+
+def choice(*values: str) -> Kind:
+    """One of some words."""
+
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError
+        return text
+
+    return Kind(f"[{'|'.join(values)}]", f"one of {', '.join(values)}", read, toml_text)
+
+
+def _correction_toml(value: tuple[int, tuple[float, ...]]) -> str:
+    frame, box = value
+    return toml_text(f"{frame}:{','.join(f'{side:.17g}' for side in box)}")
+
+
+_NO_PATH = (
+    f"a path: a null byte, a name of more than {MOST_NAME_BYTES} bytes, or more than {MOST_CHARACTERS} characters"
+)
+INTEGER = Kind("N", "a whole number", _integer, str)
+NUMBER = Kind("X", "a finite number", _number, repr)
+TEXT = Kind("TEXT", "a text", str, toml_text)
+PATH = Kind("PATH", _NO_PATH, _path, toml_text)
+FILE = Kind("FILE", _NO_PATH, _path, toml_text)
+FOLDER = Kind("DIRECTORY", _NO_PATH, _path, toml_text)
+FLAG = Kind("", "true or false", lambda text: text == "true", lambda value: "true" if value else "false")
+BOX = Kind("x1,y1,x2,y2", "of the form x1,y1,x2,y2", _numbers(4), _array)
+POINT = Kind("x,y[,label]", "of the form x,y[,label]", _numbers(2, 3), _array)
+CORRECTION = Kind("FRAME:x1,y1,x2,y2", "of the form FRAME:x1,y1,x2,y2", _correction, _correction_toml)
+SIZE = Kind("WxH", "of the form WxH, e.g. 832x480", _size, lambda value: toml_text(f"{value[0]}x{value[1]}"))
+BYTES = Kind("SIZE", "a size: write for example 8GB, 7.5GiB or 512MB", _bytes, str)
+WIDTHS = Kind(
+    "OBJECT[,PERSON]",
+    "of the form OBJECT[,PERSON]: give one or two whole numbers",
+    _widths,
+    lambda value: f"[{value[0]}, {value[1]}]",
+)
+FRAMES = Kind("A:B", "of the form A:B, with A below B", _span, lambda value: toml_text(f"{value.start}:{value.stop}"))
