@@ -24,7 +24,7 @@ BOX = ["--box", "60,70,100,82"]
 HIDDEN, SEEN = 77, 78  # how a process ends that has loaded the library
 LIBRARY = f"""
 import os
-raise SystemExit({HIDDEN} if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1" else {SEEN})
+os._exit({HIDDEN} if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1" else {SEEN})
 """
 
 
