@@ -45,6 +45,7 @@ from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
 from stream.engine.ahead import DecodeAhead
 from stream.engine.windows import WindowPlan
+from stream.options.layout import run_layout
 from stream.report.tables import text_table
 
 BLOCK_FRAMES = 60
@@ -109,7 +110,7 @@ def our_store(video: Path, folder: Path, read_back: bool) -> Blocks:
     begun = time.perf_counter()
     with DecodeStage(DecodeConfig(video)) as stage:
         size = stage.properties
-        with RunDirectory(folder / "run", PLAN.chunk_frames, size.height, size.width, {}) as run:
+        with RunDirectory(folder / "run", run_layout(size.height, size.width), {}) as run:
             ahead = DecodeAhead(stage, PLAN, 0)
             try:
                 last = False
@@ -124,7 +125,7 @@ def our_store(video: Path, folder: Path, read_back: bool) -> Blocks:
                     del done  # its memory is for the window after the next
                     if read_back:
                         run.arrays.read("frames", *span)
-                    run.drop(("frames",), max(0, start - 21) // PLAN.chunk_frames * PLAN.chunk_frames)
+                    run.drop(("frames",), max(0, start - 21))
                     now = time.perf_counter()
                     blocks.append((count, now - begun))
                     begun = now

@@ -36,12 +36,13 @@ from bench._common import (
 from bench.clips import prepare_clip
 from stages._video.plain import plain_frames
 from stages.base import Array
-from storage.arrays import RunArrays, run_arrays
+from storage.arrays import RunArrays
+from storage.backend import open_store
+from storage.log import CommitLog
 from stream.demo import DemoConfig, Scene
-from stream.engine.windows import WindowPlan
+from stream.options.layout import run_layout
 from stream.report.tables import text_table
 
-CHUNK_FRAMES = WindowPlan(81, 21).chunk_frames
 WHATS = ("frames", "masks")
 SIDES = tuple(f"{way} {what}" for what in WHATS for way in ("png", "zarr"))
 
@@ -74,11 +75,14 @@ def png_side(values: Array, folder: Path) -> tuple[Callable[[], None], Callable[
 def zarr_side(values: Array, folder: Path) -> tuple[Callable[[], None], Callable[[], Array]]:
     """Writing, durable, and reading an array of a run."""
     name = "frames" if values.ndim == 4 else "masks/object"
-    arrays = RunArrays(folder, run_arrays(*values.shape[1:3]), CHUNK_FRAMES)
+    layout = run_layout(*values.shape[1:3])
+    log = CommitLog([])
+    arrays = RunArrays(open_store(folder), layout, log)
 
     def write() -> None:
         arrays.write(name, 0, values)
-        arrays.flush()
+        digests, span = arrays.flush(), [0, len(values)]
+        log.apply({"kind": "commit", "stage": "decode", "window": 0, "span": span, "digests": digests})
 
     return write, lambda: arrays.read(name, 0, len(values))
 

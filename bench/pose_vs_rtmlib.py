@@ -60,7 +60,7 @@ def our_stage(frames: Array, config: PoseConfig) -> tuple[Array, float]:
 def _window(stage: PoseStage, frames: Array) -> Array:
     span = Span(0, len(frames))
     inputs = Inputs({"frames": frames, "times": np.arange(len(frames)) / FPS})
-    return stage.process(Window(0, span, span, span, True, len(frames)), inputs).arrays["keypoints"]
+    return stage.process(Window(0, span, span, span, True, len(frames)), inputs).arrays["keypoints/person"]
 
 
 def drawing(keypoints: Array, height: int, width: int) -> dict[str, float]:

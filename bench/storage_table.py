@@ -4,8 +4,11 @@
 
 Consecutive frames at 720p and 1080p; a clip of another size is resized (cubic), which the record says. One core, no
 files: each chunk is encoded from memory and decoded into memory, the fastest of several passes counts. Masks are the
-demo scene's. MB/s are of raw pixels. The last table varies the chunk's length with the default codec: the length in use
-must divide both the window and the stride of every plan (81 and 60: 1 or 3), so that no two windows share a chunk.
+demo scene's. MB/s are of raw pixels. One table varies how many frames are compressed together: one in use, so that any
+frame can be read alone and a window may hold any number.
+
+The last table is about files: an hour of the arrays that a run keeps, as three layouts store them, from a few windows
+written durably and read back in pieces of 12 frames, as an export reads.
 """
 
 import argparse
@@ -17,23 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numcodecs  # type: ignore[import-untyped]  # it brings no stubs
-import numcodecs.blosc  # type: ignore[import-untyped]
+import numcodecs
+import numcodecs.blosc
 import numpy as np
 
 from bench._common import must_exist, new_record, run_main, write_record
 from stages._video.plain import plain_frames
 from stages.base import Array
 from storage.errors import InputError
-from storage.metadata import CODEC
+from storage.shards import LEVEL
 from stream.demo import DemoConfig, Scene
-from stream.engine.windows import WindowPlan
 from stream.report.tables import text_table
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
 CHUNKS = (1, 3, 9, 27)
-PLAN = WindowPlan(81, 21)
-LEGAL = tuple(length for length in CHUNKS if PLAN.chunk_frames % length == 0)
+IN_USE = 1  # frames compressed together
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Way:
 
 
 def default_name() -> str:
-    """What `storage.metadata` uses, in this table's words."""
-    return f"zstd {CODEC.level}"
+    """What `storage.shards` uses, in this table's words."""
+    return f"zstd {LEVEL}"
 
 
 def ways() -> Iterator[Way]:
@@ -55,7 +56,7 @@ def ways() -> Iterator[Way]:
     numcodecs.blosc.use_threads = False
     yield Way("none", lambda data: memoryview(data).tobytes(), lambda data: memoryview(data).tobytes())
     for level in (-5, 1, 3, 9):
-        yield _way(f"zstd {level}", numcodecs.Zstd(level=level, checksum=CODEC.checksum))
+        yield _way(f"zstd {level}", numcodecs.Zstd(level=level, checksum=True))
     shuffles = {"": numcodecs.Blosc.NOSHUFFLE, ", byte shuffle": numcodecs.Blosc.SHUFFLE}
     shuffles[", bit shuffle"] = numcodecs.Blosc.BITSHUFFLE
     for inner, level in (("lz4", 5), ("zstd", 1), ("zstd", 3)):
@@ -142,7 +143,7 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
         sources[f"frames {label}"], sources[f"masks {label}"] = made, "the demo scene's board"
         masks = demo_masks(options.frames, size)
         for name, values in ((f"frames {label}", frames), (f"masks {label}", masks)):
-            found[name] = [measure(way, values, PLAN.chunk_frames, options.passes) for way in ways()]
+            found[name] = [measure(way, values, IN_USE, options.passes) for way in ways()]
             print(table(name, found[name]) + "\n", flush=True)
         default = next(way for way in ways() if way.name == default_name())
         name = f"chunks of frames {label}"
@@ -152,21 +153,19 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def chunk_row(way: Way, frames: Array, chunk_frames: int, passes: int) -> dict[str, Any]:
-    """One chunk length, and whether windows allow it."""
+    """One chunk length."""
     row = measure(way, frames, chunk_frames, passes)
-    row["chunk_bytes"] = int(frames[:chunk_frames].nbytes)
-    legal = chunk_frames in LEGAL
-    return row | {"legal": legal, "why": "" if legal else f"does not divide {PLAN.window} and {PLAN.stride}"}
+    return row | {"chunk_bytes": int(frames[:chunk_frames].nbytes)}
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> str:
     """One table as text; the default is marked."""
     lines = []
     for row in rows:
-        mark = "default" if (row["codec"], row["chunk_frames"]) == (default_name(), PLAN.chunk_frames) else ""
+        mark = "default" if (row["codec"], row["chunk_frames"]) == (default_name(), IN_USE) else ""
         rates = (row["encode_mb_per_second"], row["decode_mb_per_second"])
         cells = [row["codec"], str(row["chunk_frames"]), f"{row['ratio']:.2f}", *map(str, rates)]
-        lines.append([*cells, mark or row.get("why", "")])
+        lines.append([*cells, mark])
     return text_table((name, "frames a chunk", "ratio", "in MB/s", "out MB/s", ""), lines)
 
 

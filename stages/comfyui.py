@@ -65,7 +65,7 @@ class ComfyStage(GeneratorStage):
     gpu = "server"
     reads: ClassVar[Mapping[str, str]] = {
         "frames": "read",
-        "keypoints": "read",
+        "keypoints/person": "read",
         "masks/object": "read",
         "masks/person": "read",
         "tail": "read",
@@ -200,7 +200,7 @@ class ComfyStage(GeneratorStage):
         tail = inputs.arrays["tail"] if self.config.continuity == "tail" else frames[:0]
         return condition(
             frames,
-            inputs.arrays["keypoints"],
+            inputs.arrays["keypoints/person"],
             objects if self.config.reskin != "person" else objects & False,
             allowed,
             tail,

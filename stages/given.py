@@ -190,7 +190,7 @@ class GivenPoseStage(_Given):
     """
 
     name: ClassVar[str] = "pose"
-    writes: ClassVar[Mapping[str, str]] = {"keypoints": "new", "contacts": "new"}
+    writes: ClassVar[Mapping[str, str]] = {"keypoints/person": "new", "contacts/person": "new"}
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
         super().__init__(_Series(path, "--pose", partial(read_poses, path, size)))
@@ -200,7 +200,8 @@ class GivenPoseStage(_Given):
         (keypoints,) = self.take(window)
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         contacts = np.zeros((len(keypoints), 2), bool)
-        return Output({"keypoints": keypoints, "contacts": contacts}, {"person": None, "persons_seen": seen})
+        arrays: dict[str, Array] = {"keypoints/person": keypoints, "contacts/person": contacts}
+        return Output(arrays, {"person": None, "persons_seen": seen})
 
 
 class GivenMasksStage(_Given):
@@ -219,8 +220,13 @@ class GivenMasksStage(_Given):
     """
 
     name: ClassVar[str] = "track"
-    reads: ClassVar[Mapping[str, str]] = {"keypoints": "new"}
-    writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
+    reads: ClassVar[Mapping[str, str]] = {"keypoints/person": "new"}
+    writes: ClassVar[Mapping[str, str]] = {
+        "masks/object": "new",
+        "masks/person": "new",
+        "visible/object": "new",
+        "visible/person": "new",
+    }
 
     def __init__(
         self,
@@ -250,14 +256,21 @@ class GivenMasksStage(_Given):
         """
         objects, *rest = self.take(window)
         width, height = self._size
-        persons = rest[0] if rest else np.stack([silhouette(k, height, width) for k in inputs.arrays["keypoints"]])
+        persons = (
+            rest[0] if rest else np.stack([silhouette(k, height, width) for k in inputs.arrays["keypoints/person"]])
+        )
         if self._drawn:
             persons &= ~objects
-        visible = np.stack([masks.any(axis=(1, 2)) for masks in (objects, persons)], axis=1)
+        seen, person_seen = (np.asarray(masks.any(axis=(1, 2))) for masks in (objects, persons))
         new, begins = window.new, self._prompt.frame
         before = [[new.start, min(new.stop, begins)]] if begins > new.start else []
         return Output(
-            {"masks/object": objects, "masks/person": persons, "visible": visible},
+            {
+                "masks/object": objects,
+                "masks/person": persons,
+                "visible/object": seen,
+                "visible/person": person_seen,
+            },
             {
                 "cuts": [],
                 "stop": None,

@@ -154,7 +154,7 @@ class PoseStage(Stage):
     name: ClassVar[str] = "pose"
     gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
-    writes: ClassVar[Mapping[str, str]] = {"keypoints": "new", "contacts": "new"}
+    writes: ClassVar[Mapping[str, str]] = {"keypoints/person": "new", "contacts/person": "new"}
 
     def __init__(self, config: PoseConfig) -> None:
         self.config = config
@@ -211,7 +211,7 @@ class PoseStage(Stage):
             contacts[index] = self._ground.contacts
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         info = {"person": chosen[0] if chosen else None, "again": chosen[1:], "persons_seen": seen}
-        return Output({"keypoints": keypoints, "contacts": contacts}, info)
+        return Output({"keypoints/person": keypoints, "contacts/person": contacts}, info)
 
     def leave_gpu(self) -> None:
         """Drop both models and their memory until they are asked again."""

@@ -71,7 +71,7 @@ class PreviewStage(GeneratorStage):
     name = "generate"
     reads: ClassVar[Mapping[str, str]] = {
         "frames": "read",
-        "keypoints": "read",
+        "keypoints/person": "read",
         "masks/object": "read",
         "masks/person": "read",
     }
@@ -86,7 +86,7 @@ class PreviewStage(GeneratorStage):
 
         Another seed alone changes anything: attempts with the same one are the same picture.
         """
-        frames, keypoints = inputs.arrays["frames"], inputs.arrays["keypoints"]
+        frames, keypoints = inputs.arrays["frames"], inputs.arrays["keypoints/person"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         raw = np.empty_like(frames)
         anchors = np.full((len(frames), ROW_VALUES), np.nan)

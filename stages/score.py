@@ -46,7 +46,8 @@ class ScoreStage(Stage):
     `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
     `info["decode"]["clip_frames_min16"]`.
 
-    Writes `iou` `[n] float32`, NaN on frames where the source's object is untracked. The committed info holds, a value
+    Writes `scores/object` `[n] float32`, NaN on frames where the source's object is untracked, and `iou`, the worst of
+    the subjects that are gated: the object is the only one. The committed info holds, a value
     a frame (None where untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in
     the generated frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
 
@@ -57,7 +58,7 @@ class ScoreStage(Stage):
     name: ClassVar[str] = "score"
     gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final"}
-    writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
+    writes: ClassVar[Mapping[str, str]] = {"iou": "final", "scores/object": "final"}
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         self.config = config
@@ -80,7 +81,7 @@ class ScoreStage(Stage):
         scores = self._reverse.score(frames, masks, persons, known)
         values = np.array(scores.iou, dtype=np.float32)
         return Output(
-            {"iou": values},
+            {"iou": values, "scores/object": values},
             {
                 "iou": rounded(scores.iou),
                 "boundary_f": rounded(scores.boundary_f),

@@ -101,7 +101,7 @@ class TrackStage(Stage):
     name: ClassVar[str] = "track"
     gpu = "own"
     reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
-    writes: ClassVar[Mapping[str, str]] = {"masks/object": "new", "masks/person": "new", "visible": "new"}
+    writes: ClassVar[Mapping[str, str]] = {f"{part}/{name}": "new" for part in ("masks", "visible") for name in OBJECTS}
 
     def __init__(self, config: TrackConfig, model: SamModel, observer: LogitsObserver | None = None) -> None:
         self.config = config
@@ -143,7 +143,10 @@ class TrackStage(Stage):
                         self._observer(index, name, results[name])
         state.next_frame = span.stop
         return Output(
-            {"masks/object": masks["object"], "masks/person": masks["person"], "visible": visible},
+            {
+                **{f"masks/{name}": masks[name] for name in OBJECTS},
+                **{f"visible/{name}": visible[:, column].copy() for column, name in enumerate(OBJECTS)},
+            },
             {
                 "cuts": cuts,
                 "stop": state.stop,

@@ -1,244 +1,109 @@
-"""The arrays of a run: `run.zarr`, a Zarr v3 group with one chunk grid in time that no two windows share.
+"""The arrays and carried states of a run, as objects: one an array and window, whatever frames the window has.
 
-Every chunk and state that is written is remembered with its digest until `flush`, which makes it durable and hands the
-digests over for the commit record. Chunks are always written, also when they hold nothing but zeros, so that a missing
-chunk is damage and never an empty mask.
+    NAME/c.K.0.0      frames of an array that window K wrote: a shard (`storage/shards.py`), one frame a chunk
+    blocks/NAME/K     an array that is kept by window, the same way
+    state/STAGE/K     a stage's carried state after window K
+
+Which frames window K wrote stands in its commit record, so windows may start and stop anywhere. Everything that is
+written is remembered with its digest until `flush`, which makes it durable and hands the digests over for the commit
+record. Frames are always written, also when they are all zeros: a missing object is damage, never an empty mask.
 """
 
-import asyncio
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-import zarr
-from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
 
-from storage.durable import digest, fsync_below, make_folder
+from storage import shards
+from storage.backend import Backend
 from storage.errors import RunDirectoryError
-from storage.metadata import CHUNK_KEYS, CODEC, FILE_NAME, ArraySpec, Lengths, MetadataFiles
-
-__all__ = ["ArraySpec", "Lengths", "RunArrays", "run_arrays"]
+from storage.layout import ArraySpec, Layout
+from storage.log import CommitLog, window_of
+from storage.metadata import object_key
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# Zarr would work on 10 chunks at once, each with its buffers: half the fresh memory and an eighth less processor time
-# with 4, measured on 2 cores with 720p frames (`bench.decode_vs_raw`, side `read`).
-zarr.config.set({"async.concurrency": 4})
-
-STATE_CHUNK_BYTES = 4 << 20  # the blend's state is whole frames: in pieces, several cores compress it
-MAX_BLOCK_BYTES = 1 << 36  # a block's size is read from the disk: more than any window takes is damage or malice
-
-
-def run_arrays(height: int, width: int) -> dict[str, ArraySpec]:
-    """The arrays of a run with frames of this upright size (pixels), by name."""
-    picture = ArraySpec((height, width, 3), "uint8")
-    mask = ArraySpec((height, width), "bool")
-    return {
-        "times": ArraySpec((), "float64"),
-        "frames": picture,
-        "keypoints": ArraySpec((133, 3), "float32"),
-        "contacts": ArraySpec((2,), "bool"),
-        "masks/object": mask,
-        "masks/person": mask,
-        "visible": ArraySpec((2,), "bool"),
-        "generated": picture,
-        "iou": ArraySpec((), "float32", fill=float("nan")),
-    }
-
-
 Recorded = Callable[[str, bool], str | None]  # key, whether to read the journal anew -> the digest it has in a commit
 
-
-class _DigestingStore(LocalStore):
-    """A LocalStore that remembers the digest of everything written since the last `take_written`.
-
-    Given `recorded`, it hands out a chunk only when its bytes are those that the journal names: two chunks that are
-    exchanged carry checksums that are right.
-    """
-
-    def __init__(self, root: Path | str, *, read_only: bool = False, recorded: Recorded | None = None) -> None:
-        super().__init__(root, read_only=read_only)
-        self._written: dict[str, str] = {}
-        self._recorded = recorded
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        value = await super().get(key, prototype, byte_range)
-        await asyncio.to_thread(self._compare, key, value)
-        return value
-
-    def get_sync(
-        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        value = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        self._compare(key, value)
-        return value
-
-    def _compare(self, key: str, value: Buffer | None) -> None:
-        if self._recorded is None or value is None or key.endswith(FILE_NAME):
-            return
-        found = digest(memoryview(value.as_buffer_like()))
-        # Not what was committed when the journal was read: damage, or a window that was made again since.
-        if found != self._recorded(key, False) and found != self._recorded(key, True):
-            raise RunDirectoryError(
-                f"{self.root / key} is not what was committed (its digest is not the journal's): "
-                "`skate status --verify` tells what else, `skate resume` repairs it"
-            )
-
-    async def set(self, key: str, value: Buffer) -> None:
-        data = memoryview(value.as_buffer_like())
-        self._written[key] = await asyncio.to_thread(digest, data)
-        await super().set(key, value)
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        self._written[key] = digest(memoryview(value.as_buffer_like()))
-        super().set_sync(key, value)
-
-    def take_written(self) -> dict[str, str]:
-        """Digests by key of what was written since the last call."""
-        written, self._written = self._written, {}
-        return written
+MAX_BLOCK_FRAMES = 1 << 16  # a block tells itself how many it holds
+_STATE = ArraySpec((1 << 18,), "uint8")  # a state in pieces: several cores compress it, none is allocated unseen
+_COUNT_BYTES = 8
 
 
 class RunArrays:
     """The arrays and carried states of one run, opened for reading and writing by one process, or for reading."""
 
-    def __init__(
-        self,
-        path: Path,
-        specs: Mapping[str, ArraySpec],
-        chunk_frames: int,
-        read_only: bool = False,
-        lengths: Lengths | None = None,
-        recorded: Recorded | None = None,
-    ) -> None:
-        """Open the group; unless `read_only`, create what is missing in it and mend its metadata (`mended` says what).
-
-        Args:
-            recorded: the journal's digest of a key; what is read is compared with it. None: the caller has verified it.
-
-        Raises:
-            RunDirectoryError: when it is in another Zarr format, or, for reading, when metadata is damaged.
+    def __init__(self, objects: Backend, layout: Layout, log: CommitLog, recorded: Recorded | None = None) -> None:
         """
-        self.path = path
-        self.chunk_frames = chunk_frames
-        self.specs = dict(specs)
-        self.mended: list[str] = []
-        files = MetadataFiles(path, specs, chunk_frames, lengths)
-        if not read_only:
-            make_folder(path)
-            self.mended = files.mend()
-        elif damaged := files.damaged(states=False):
-            raise RunDirectoryError(
-                f"{path}/{damaged[0]} is missing or damaged: `skate status --verify` tells what else, "
-                "`skate resume` repairs it"
-            )
-        self._store = _DigestingStore(path, read_only=read_only, recorded=recorded)
-        self._group = zarr.open_group(self._store, mode="r" if read_only else "r+", zarr_format=3)
-        self._arrays = {name: self._open_array(name) for name in self.specs}
+        Args:
+            objects: where they lie. layout: what there is. log: which window wrote which frames.
+            recorded: the journal's digest of a key: what is read is compared with it. None: the caller has verified it.
+        """
+        self.objects = objects
+        self.layout = layout
+        self._log = log
+        self._recorded = recorded
+        self._compared: dict[str, str] = {}  # by array, the object that was compared last
+        self._written: dict[str, str] = {}
 
-    def _open_array(self, name: str) -> "zarr.Array[Any]":
-        node = self._group[name]
-        assert isinstance(node, zarr.Array)  # its metadata is what it must be
-        return node.with_config({"write_empty_chunks": True})
+    @property
+    def specs(self) -> Mapping[str, ArraySpec]:
+        """The arrays by frame."""
+        return self.layout.arrays
 
     def frames(self, name: str) -> int:
-        """How many frames the array holds so far."""
-        return int(self._arrays[name].shape[0])
+        """How many frames of the array are committed, from the first."""
+        return self._log.frames(name)
 
-    def write(self, name: str, start: int, values: Array) -> None:
-        """Write frames `[start, start + len(values))`; the array grows as needed. Durable only after `flush`."""
-        array = self._arrays[name]
-        stop = start + len(values)
-        if stop > array.shape[0]:
-            array.resize((stop, *array.shape[1:]))
-        array[start:stop] = values
+    def write(self, name: str, window: int, values: Array) -> None:
+        """Write the frames of one window, `[n, ...]`. Durable only after `flush`, readable once they are committed."""
+        spec = self.layout.arrays[name]
+        self._put(object_key(name, window, len(spec.frame_shape)), spec, values)
 
     def read(self, name: str, start: int, stop: int) -> Array:
         """Frames `[start, stop)`, frames first.
 
         Raises:
-            RunDirectoryError: when a chunk of the span is missing, cannot be decoded, or is not what was committed.
+            RunDirectoryError: when frames are not committed, or what holds them is missing, damaged or not what was
+                committed.
         """
-        array = self._arrays[name]
-        if stop > array.shape[0]:
-            raise RunDirectoryError(f"{self.path}/{name} ends at frame {array.shape[0]}, {stop} frames are needed")
-        missing = [key for key in self.chunk_keys(name, start, stop) if not (self.path / key).exists()]
-        if missing:
-            raise RunDirectoryError(
-                f"{self.path}/{missing[0]} is missing: `skate status --verify` tells what else, "
-                "`skate resume` repairs it"
-            )
-        try:
-            return np.asarray(array[start:stop])
-        except (RuntimeError, ValueError) as error:
-            raise RunDirectoryError(
-                f"{self.path}/{name} cannot be decoded in frames {start} to {stop} ({error}): `skate resume` repairs it"
-            ) from error
+        spec = self.layout.arrays[name]
+        out = np.empty((stop - start, *spec.frame_shape), spec.dtype)
+        reached = start
+        for window, span in self._log.covering(name, start, stop):
+            if span.start > reached:
+                break
+            upto = min(stop, span.stop)
+            key = object_key(name, window, len(spec.frame_shape))
+            inside = slice(reached - span.start, upto - span.start)
+            self._get(name, key, spec, span.frames, inside, out[reached - start : upto - start])
+            reached = upto
+        if reached < stop:
+            raise RunDirectoryError(f"{self.objects.where(name)} ends at frame {reached}, {stop} frames are needed")
+        return out
 
-    def chunk_keys(self, name: str, start: int, stop: int) -> list[str]:
-        """Keys of the chunks that hold frames `[start, stop)`, in order of time."""
-        tail = ".0" * len(self.specs[name].frame_shape)
-        first, last = start // self.chunk_frames, -(-stop // self.chunk_frames)
-        return [f"{name}/c.{index}{tail}" for index in range(first, last)]
-
-    def drop_before(self, name: str, stop: int) -> int:
-        """Delete the chunks that lie wholly before frame `stop`; returns the bytes that were freed."""
-        freed = 0
-        for entry in os.scandir(self.path / name):
-            kind, _, rest = entry.name.partition(".")
-            index = rest.partition(".")[0]
-            if kind == "c" and index.isdecimal() and (int(index) + 1) * self.chunk_frames <= stop:
-                freed += entry.stat().st_size
-                Path(entry.path).unlink()
-        return freed
+    def drop_before(self, name: str, stop: int) -> None:
+        """Delete the objects whose frames all lie before frame `stop`."""
+        spans = self._log.spans(name)
+        for key in self.objects.keys(name):
+            window = window_of(key)
+            if window in spans and spans[window].stop <= stop:
+                self.objects.delete(key)
 
     def flush(self) -> dict[str, str]:
-        """Make everything written since the last call durable.
-
-        Returns:
-            Digests by key of chunks, blocks and states (the metadata of arrays by frame is left out: it grows).
-        """
-        written = self._store.take_written()
-        paths = [self.path / key for key in written]
-        fsync_below(self.path, (path for path in paths if path.exists()))
-        return {key: value for key, value in sorted(written.items()) if _is_committed(key)}
-
-    def adopt(self, other: "RunArrays", keys: list[str]) -> None:
-        """Move these files of another store, which is flushed, to their place in this one; durable when it returns."""
-        for key in keys:
-            make_folder((self.path / key).parent)
-            (other.path / key).replace(self.path / key)
-        fsync_below(self.path, (self.path / key for key in keys))
+        """Make everything written since the last call durable; returns the digests by key."""
+        self.objects.flush()
+        written, self._written = self._written, {}
+        return dict(sorted(written.items()))
 
     # -- blocks and carried states: kept by name and window, not by frame ---------------------------------------------
 
-    def _block_path(self, name: str, window: int) -> str:
-        return f"state/{name}/{window}"
-
     def write_block(self, name: str, window: int, values: Array) -> None:
-        """Keep an array of its own for one window, e.g. a raw generated window until it is blended."""
-        chunks = (self.chunk_frames, *values.shape[1:]) if values.ndim > 1 else (min(len(values), STATE_CHUNK_BYTES),)
-        block = self._group.create_array(
-            self._block_path(name, window),
-            shape=values.shape,
-            chunks=tuple(max(1, size) for size in chunks),
-            dtype=values.dtype,
-            compressors=[CODEC],
-            chunk_key_encoding=CHUNK_KEYS,
-            overwrite=True,
-            config={"write_empty_chunks": True},
-        )
-        block[:] = values
+        """Keep an array of its own for one window, `[n, ...]`, e.g. a raw generated window until it is blended."""
+        self._put(block_key(name, window), self.layout.blocks[name], values, counted=True)
 
     def read_block(self, name: str, window: int) -> Array:
         """What `write_block` kept.
@@ -246,39 +111,25 @@ class RunArrays:
         Raises:
             RunDirectoryError: when it is not there or cannot be decoded.
         """
-        key = self._block_path(name, window)
-        try:
-            block = self._group[key]
-            if not isinstance(block, zarr.Array) or block.nbytes > MAX_BLOCK_BYTES:
-                raise ValueError(f"no array of at most {MAX_BLOCK_BYTES} bytes")
-            return np.asarray(block[:])
-        except (KeyError, RuntimeError, ValueError, TypeError, FileNotFoundError) as error:
-            raise RunDirectoryError(f"{self.path}/{key} is missing or damaged: `skate resume` repairs it") from error
+        return self._whole(block_key(name, window), self.layout.blocks[name])
 
-    def blocks(self, name: str) -> list[int]:
-        """The windows for which a block of this name is kept."""
-        folder = self.path / "state" / name
-        names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
-        return sorted(int(name) for name in names if name.isdecimal())
-
-    def block_names(self) -> list[str]:
-        """Names under which blocks and states are kept."""
-        folder = self.path / "state"
-        return sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
-
-    def delete_block(self, name: str, window: int) -> None:
-        """Forget a block; nothing happens when it is not there."""
-        folder = self.path / self._block_path(name, window)
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    def kept(self, name: str) -> list[int]:
+        """The windows whose state (of a stage) or block of this name is kept."""
+        keys = {*self.objects.keys(f"state/{name}"), *self.objects.keys(f"blocks/{name}")}
+        return sorted(int(last) for key in keys if (last := key.rpartition("/")[2]).isdecimal())
 
     def write_state(self, stage: str, window: int, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Keep a stage's carried state after a window: a safetensors blob (no pickle) in a uint8 array."""
+        """Keep a stage's carried state after a window: a safetensors blob (no pickle), compressed."""
         blob = safetensors.numpy.save(
             {key: np.ascontiguousarray(array) for key, array in arrays.items()},
             metadata={"values": json.dumps(values, sort_keys=True)},
         )
-        self.write_block(stage, window, np.frombuffer(blob, dtype=np.uint8))
+        piece = _STATE.frame_shape[0]
+        padded = np.zeros((-(-(len(blob) + _COUNT_BYTES) // piece), piece), np.uint8)
+        flat = padded.reshape(-1)
+        flat[:_COUNT_BYTES] = np.frombuffer(len(blob).to_bytes(_COUNT_BYTES, "little"), np.uint8)
+        flat[_COUNT_BYTES : _COUNT_BYTES + len(blob)] = np.frombuffer(blob, np.uint8)
+        self._put(state_key(stage, window), _STATE, padded, counted=True)
 
     def read_state(self, stage: str, window: int) -> tuple[dict[str, Any], dict[str, Array]]:
         """`(values, arrays)` as they were given to `write_state`.
@@ -286,19 +137,90 @@ class RunArrays:
         Raises:
             RunDirectoryError: when the state is not there or damaged.
         """
-        blob = self.read_block(stage, window).tobytes()
+        key = state_key(stage, window)
+        stored = self._whole(key, _STATE).tobytes()
+        blob = stored[_COUNT_BYTES : _COUNT_BYTES + int.from_bytes(stored[:_COUNT_BYTES], "little")]
         try:
             length = int.from_bytes(blob[:8], "little")
             header = json.loads(blob[8 : 8 + length])
             values = json.loads(header["__metadata__"]["values"])
             return values, dict(safetensors.numpy.load(blob))
         except (ValueError, KeyError, RecursionError, safetensors.SafetensorError) as error:
-            raise RunDirectoryError(f"{self.path}/state/{stage}/{window} is damaged ({error!r})") from error
+            raise RunDirectoryError(f"{self.objects.where(key)} is damaged ({error!r})") from error
+
+    # -- objects ------------------------------------------------------------------------------------------------------
+
+    def _put(self, key: str, spec: ArraySpec, values: Array, counted: bool = False) -> None:
+        if values.shape[1:] != spec.frame_shape or values.dtype != spec.dtype:
+            raise ValueError(f"{key}: {values.shape[1:]} {values.dtype} is not {spec.frame_shape} {spec.dtype}")
+        parts = shards.encode(values)
+        self._written[key] = self.objects.write(key, _counted(parts, len(values)) if counted else parts)
+
+    def _whole(self, key: str, spec: ArraySpec) -> Array:
+        """An object that tells itself how many frames it holds."""
+        size = self.objects.size(key)
+        if size is None or size < _COUNT_BYTES:
+            raise self._missing(key)
+        count = int.from_bytes(self.objects.read_range(key, size - _COUNT_BYTES, _COUNT_BYTES), "little")
+        if count > MAX_BLOCK_FRAMES:
+            raise RunDirectoryError(f"{self.objects.where(key)} claims {count} frames: `skate resume` repairs it")
+        self._check_size(key, size - _COUNT_BYTES, count, spec)
+        out = np.empty((count, *spec.frame_shape), spec.dtype)
+        self._decode(key, size - _COUNT_BYTES, count, 0, out)
+        return out
+
+    def _get(self, name: str, key: str, spec: ArraySpec, count: int, inside: slice, out: Array) -> None:
+        size = self.objects.size(key)
+        if size is None:
+            raise self._missing(key)
+        self._check_size(key, size, count, spec)
+        self._compare(name, key)
+        self._decode(key, size, count, inside.start, out)
+
+    def _decode(self, key: str, size: int, count: int, start: int, out: Array) -> None:
+        try:
+            shards.decode(partial(self.objects.read_range, key), size, count, start, out)
+        except shards.Damaged as error:
+            raise RunDirectoryError(
+                f"{self.objects.where(key)} cannot be decoded ({error}): `skate resume` repairs it"
+            ) from error
+
+    def _check_size(self, key: str, size: int, count: int, spec: ArraySpec) -> None:
+        if size > shards.most_bytes(count, spec.frame_bytes):
+            raise RunDirectoryError(
+                f"{self.objects.where(key)} has {size} bytes, {count} frames take at most "
+                f"{shards.most_bytes(count, spec.frame_bytes)}: `skate resume` repairs it"
+            )
+
+    def _compare(self, name: str, key: str) -> None:
+        """What is read must be what the journal names: exchanged objects carry checksums that are right."""
+        if self._recorded is None or self._compared.get(name) == key:
+            return
+        found = self.objects.digest(key)
+        # Not what was committed when the journal was read: damage, or a window that was made again since.
+        if found != self._recorded(key, False) and found != self._recorded(key, True):
+            raise RunDirectoryError(
+                f"{self.objects.where(key)} is not what was committed (its digest is not the journal's): "
+                "`skate status --verify` tells what else, `skate resume` repairs it"
+            )
+        self._compared[name] = key
+
+    def _missing(self, key: str) -> RunDirectoryError:
+        return RunDirectoryError(
+            f"{self.objects.where(key)} is missing: `skate status --verify` tells what else, `skate resume` repairs it"
+        )
 
 
-def _is_committed(key: str) -> bool:
-    """Whether a key's digest belongs into a commit record."""
-    parts = key.split("/")
-    if parts[0] == "state":
-        return len(parts) == 4  # state/NAME/WINDOW/file: a block's metadata never changes
-    return parts[-1] != FILE_NAME
+def block_key(name: str, window: int) -> str:
+    """Where an array that is kept by window lies."""
+    return f"blocks/{name}/{window}"
+
+
+def state_key(stage: str, window: int) -> str:
+    """Where a stage's state after a window lies."""
+    return f"state/{stage}/{window}"
+
+
+def _counted(parts: Iterator[bytes], count: int) -> Iterator[bytes]:
+    yield from parts
+    yield count.to_bytes(_COUNT_BYTES, "little")

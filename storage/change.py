@@ -1,11 +1,11 @@
 """What other options make of a run that is there. Nothing of it happens before its first new window is ready."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.durable import fsync_folder
+from storage.backend import Backend, open_store
 from storage.errors import RunDirectoryError
+from storage.journal import JOURNAL
 from storage.lock import lock_run
 from storage.log import CommitLog
 from storage.manifest import Manifest
@@ -56,7 +56,7 @@ def check_identity(path: Path, manifest: Manifest, log: CommitLog) -> None:
     )
 
 
-def delete_run(path: Path) -> None:
+def delete_run(store: Backend) -> None:
     """Delete what a run wrote into its directory, which is locked, and nothing else that may lie there.
 
     Raises:
@@ -64,14 +64,12 @@ def delete_run(path: Path) -> None:
     """
     folders = ("run.zarr", "segments", "report", SCRATCH, REDO)
     for name in folders:
-        if (path / name).is_symlink():
-            raise RunDirectoryError(f"{path / name} is a symbolic link: remove it by hand")
-    (path / "journal.jsonl").unlink(missing_ok=True)  # first: without it nothing of the rest counts
-    fsync_folder(path)
+        store.path(name)
+    store.delete(JOURNAL)  # first: without it nothing of the rest counts
     for name in folders:
-        shutil.rmtree(path / name, ignore_errors=True)
+        store.delete_all(name)
     for name in ("output.mp4", "comparison.mp4", "run.json"):
-        (path / name).unlink(missing_ok=True)
+        store.delete(name)
 
 
 def check_ours(path: Path) -> None:
@@ -93,4 +91,4 @@ def clear_run(path: Path) -> None:
     """
     check_ours(path)
     with lock_run(path):
-        delete_run(path)
+        delete_run(open_store(path))

@@ -48,7 +48,7 @@ def store(arrays: RunArrays, work: Commit, fault: bool = False) -> dict[str, str
     """
     for name, values in work.arrays.items():
         if len(values):
-            arrays.write(name, work.span.start, values)
+            arrays.write(name, work.window, values)
     for name, values in work.blocks.items():
         arrays.write_block(name, work.window, values)
     digests = arrays.flush()

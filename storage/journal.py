@@ -5,17 +5,18 @@ recognised and dropped when the journal is opened for writing; damage anywhere e
 """
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from storage.durable import fsync_folder
+from storage.backend import Backend
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.records import Record, check_record
+
+JOURNAL = "journal.jsonl"
+MAX_BYTES = 1 << 30  # an hour of video takes some 10 MB
 
 _CRC_MARK = ', "crc": "'
 
@@ -38,14 +39,18 @@ def decode_line(line: bytes) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def read_records(path: Path) -> tuple[list[Record], int]:
-    """All records, and the length in bytes of the intact part of the file.
+def read_records(store: Backend) -> tuple[list[Record], int]:
+    """All records of a run's journal, and the length in bytes of its intact part.
 
     Raises:
         RunDirectoryError: when a record before the last one is damaged, is none that this program writes, or a whole
             line is lost (a record's `n` is the number of its line).
     """
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = store.read(JOURNAL, MAX_BYTES)
+    except FileNotFoundError:
+        return [], 0
+    path = store.where(JOURNAL)
     records: list[Record] = []
     intact = 0
     lines = data.split(b"\n")
@@ -75,16 +80,10 @@ def read_records(path: Path) -> tuple[list[Record], int]:
 class Journal:
     """The journal open for appending. Each `append` is durable when it returns."""
 
-    def __init__(self, path: Path) -> None:
-        self._read, self._intact = read_records(path)
+    def __init__(self, store: Backend) -> None:
+        self._read, intact = read_records(store)
         self._count = len(self._read)
-        self.dropped_bytes = path.stat().st_size - self._intact if path.exists() else 0
-        # Unbuffered: after a failed write nothing is left that a later call could write by surprise.
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
-        if self.dropped_bytes:
-            self._file.truncate(self._intact)
-        os.fsync(self._file.fileno())
-        fsync_folder(path.parent)
+        self._writer = store.open_journal(JOURNAL, intact)
 
     def take_records(self) -> list[Record]:
         """The records that were there when it was opened. They are given once: who needs them keeps them."""
@@ -99,28 +98,16 @@ class Journal:
         """
         line = encode_line({"n": self._count, **record})
         fault_point("journal.before")
-        try:
-            self._write(line)
-            fault_point("journal.written")
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(self._intact)
-            raise
+        self._writer.append(line)
         fault_point("journal.after")
-        self._intact += len(line)
         stored: Record = json.loads(line)
         stored.pop("crc")
         self._count += 1
         return stored
 
-    def _write(self, line: bytes) -> None:
-        left = memoryview(line)
-        while left:
-            left = left[self._file.write(left) :]
-
     def close(self) -> None:
-        """Close the file; may be called twice."""
-        self._file.close()
+        """Close it; may be called twice."""
+        self._writer.close()
 
     def __enter__(self) -> Self:
         return self

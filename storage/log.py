@@ -1,23 +1,19 @@
 """The commits that hold: what the journal's records add up to."""
 
-from collections.abc import Mapping
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from storage.backend import open_store
 from storage.digests import Digests
 from storage.journal import read_records
-from storage.metadata import Lengths
+from storage.layout import Layout
 from storage.records import Record
+from storage.spans import Span
 
 STATE_KEEP_EVERY = 10  # besides the latest state and the one before: where a repair can begin
-LARGE_STATES = ("blend",)  # whole frames: only the latest and the one before, or the disk would fill with the clip
-
-
-def is_landmark(stage: str, window: int) -> bool:
-    """Whether the state after this window is kept for later repairs."""
-    return window % STATE_KEEP_EVERY == 0 and stage not in LARGE_STATES
-
 
 Task = tuple[str, int]  # stage, window
 
@@ -27,8 +23,8 @@ class CommitLog:
 
     Attributes:
         commits: the record of each stage and window.
-        dropped: by array, the frame before which its chunks are deleted.
-        chunk_frames: frames in a chunk.
+        layout: what the chain stores.
+        dropped: by array, the frame before which what it holds is deleted.
         finished: the record with the digests of the finished files; None when something was committed since.
         config_digest: of the config under which the last commits were made.
         attempts: by window, what was tried after the first attempt failed the gate.
@@ -43,7 +39,9 @@ class CommitLog:
     def __init__(self, records: list[Record]) -> None:
         self.commits: dict[Task, Record] = {}
         self.dropped: dict[str, int] = {}
-        self.chunk_frames = 1
+        self.layout = Layout()
+        self._spans: dict[str, dict[int, Span]] = {}  # by array: the frames that each window wrote
+        self._windows: dict[str, list[int]] = {}  # by array: its windows, in order
         self.finished: Record | None = None
         self.config_digest: str | None = None
         self.attempts: dict[int, list[Record]] = {}
@@ -68,6 +66,8 @@ class CommitLog:
             self._commit(record)
         elif kind == "revoke":
             self._revoke(record)
+        elif kind == "layout":
+            self.layout = Layout.from_json(record["layout"])
         elif kind == "drop":
             for name in record["arrays"]:
                 self.dropped[name] = max(self.dropped.get(name, 0), record["stop"])
@@ -94,8 +94,12 @@ class CommitLog:
                 self.redo, self.made = None, {}  # what it replaces is generated anew, as this config says
 
     def _commit(self, record: Record) -> None:
-        self.commits[record["stage"], record["window"]] = {**record, "digests": Digests(record["digests"])}
-        self.chunk_frames = int(record["chunk_frames"])
+        window = int(record["window"])
+        self.commits[record["stage"], window] = {**record, "digests": Digests(record["digests"])}
+        for name in _arrays_of(record):
+            if window not in self._spans.setdefault(name, {}):
+                insort(self._windows.setdefault(name, []), window)
+            self._spans[name][window] = Span(*record["span"])
         self._count(record["stage"])
 
     def _revoke(self, record: Record) -> None:
@@ -105,8 +109,10 @@ class CommitLog:
 
     def _void(self, record: Record) -> None:
         """What a revoked commit wrote is written again, so it is no longer dropped."""
-        for name in {array_of(key) for key in record["digests"] if not is_block(key)}:
+        for name in _arrays_of(record):
             self.dropped[name] = min(self.dropped.get(name, 0), record["span"][0])
+            del self._spans[name][record["window"]]
+            self._windows[name].remove(record["window"])
 
     def done(self, stage: str) -> int:
         """How many windows, counted from the first, the stage has committed."""
@@ -136,55 +142,90 @@ class CommitLog:
         """Which stage and window wrote each key of `run.zarr`."""
         return {key: task for task, record in self.commits.items() for key in record["digests"]}
 
+    def writer_of(self, key: str) -> Task | None:
+        """Which stage and window wrote this key, without reading every record for it."""
+        tasks = ((stage, window_of(key)) for stage in self._done)
+        return next((task for task in tasks if task in self.commits and key in self.commits[task]["digests"]), None)
+
     @cached_property
     def digests(self) -> dict[str, str]:
         """The digest of each key of `run.zarr`."""
         return {key: value for record in self.commits.values() for key, value in record["digests"].items()}
 
-    def lengths(self) -> Lengths:
-        """How long the arrays are, and which blocks there are."""
-        frames: dict[str, int] = {}
-        blocks: set[str] = set()
-        longest = 0
-        for record in self.commits.values():
-            start, stop = record["span"]
-            longest = max(longest, stop - start)
-            blocks |= {key.split("/")[1] for key in record["digests"] if is_block(key)}
-            for name in {array_of(key) for key in record["digests"] if not is_block(key)}:
-                frames[name] = max(frames.get(name, 0), stop)
-        most = None if self.finished is not None else max(frames.values(), default=0) + longest
-        return Lengths(frames, most, frozenset(blocks))
+    def spans(self, name: str) -> Mapping[int, Span]:
+        """The frames that each window wrote of this array."""
+        return self._spans.get(name, {})
+
+    def covering(self, name: str, start: int, stop: int) -> Iterator[tuple[int, Span]]:
+        """The windows that wrote any of the frames `[start, stop)` of this array, in order, each with its span."""
+        windows, spans = self._windows.get(name, []), self.spans(name)
+        for place in range(bisect_right(windows, start, key=lambda window: spans[window].stop), len(windows)):
+            span = spans[windows[place]]
+            if span.start >= stop:
+                return
+            yield windows[place], span
+
+    def frames(self, name: str) -> int:
+        """How many frames of this array are committed, from the first."""
+        windows = self._windows.get(name)
+        return self._spans[name][windows[-1]].stop if windows else 0
+
+    def joined_spans(self) -> dict[str, list[Span]]:
+        """By array, the spans of its windows from frame 0 on, as far as they follow one another."""
+        joined: dict[str, list[Span]] = {}
+        for name, windows in self._windows.items():
+            reached = 0
+            for window in windows:
+                span = self._spans[name][window]
+                if span.start != reached:
+                    break
+                joined.setdefault(name, []).append(span)
+                reached = span.stop
+        return joined
 
     def is_kept(self, task: Task) -> bool:
         """Whether this commit was made with `--keep all`, so that its state and raw window stay."""
         commit = self.commits.get(task)
         return commit is not None and self.kept_since is not None and int(commit["n"]) > self.kept_since
 
+    def is_landmark(self, stage: str, window: int) -> bool:
+        """Whether the state after this window is kept for later repairs."""
+        return window % STATE_KEEP_EVERY == 0 and stage not in self.layout.brief
+
     def is_forgotten(self, task: Task, key: str) -> bool:
-        """Whether this chunk, block or state of a commit is deleted on purpose."""
+        """Whether this object of a commit is deleted on purpose."""
         stage, window = task
-        if key.startswith("state/raw/"):
-            return not self.is_kept(task) and ("blend", window) in self.commits
-        if is_block(key):
-            return not self.is_kept(task) and not is_landmark(stage, window) and window < self.done(stage) - 2
-        return (chunk_index(key) + 1) * self.chunk_frames <= self.dropped.get(array_of(key), 0)
+        folder, name = key.split("/")[:2]
+        if folder == "blocks":
+            until = self.layout.blocks[name].until if name in self.layout.blocks else None
+            return not self.is_kept(task) and until is not None and (until, window) in self.commits
+        if folder == "state":
+            return not self.is_kept(task) and not self.is_landmark(stage, window) and window < self.done(stage) - 2
+        return bool(self.commits[task]["span"][1] <= self.dropped.get(array_of(key), 0))
 
 
 def is_block(key: str) -> bool:
     """Whether a key belongs to a carried state or a block, not to an array by frame."""
-    return key.startswith("state/")
+    return key.startswith(("state/", "blocks/"))
 
 
 def array_of(key: str) -> str:
-    """The array a chunk belongs to: "masks/object" of "masks/object/c.5.0.0"."""
+    """The array that an object belongs to: "masks/object" of "masks/object/c.5.0.0"."""
     return key.rpartition("/")[0]
 
 
-def chunk_index(key: str) -> int:
-    """A chunk's number in time: 5 of "masks/object/c.5.0.0"."""
-    return int(key.rpartition("/")[2].split(".")[1])
+def window_of(key: str) -> int:
+    """The window that wrote an object: 5 of "masks/object/c.5.0.0" and of "state/track/5"; -1 of any other name."""
+    last = key.rpartition("/")[2]
+    number = last.split(".")[1] if last.startswith("c.") else last
+    return int(number) if number.isdecimal() else -1
+
+
+def _arrays_of(record: Mapping[str, Any]) -> list[str]:
+    """The arrays by frame that a commit wrote."""
+    return [array_of(key) for key in record["digests"] if not is_block(key)]
 
 
 def read_log(path: Path) -> CommitLog:
-    """The commits of a run directory that another process may be writing (nothing is locked or changed)."""
-    return CommitLog(read_records(path / "journal.jsonl")[0])
+    """The commits of the run in `path`, which another process may be writing (nothing is locked or changed)."""
+    return CommitLog(read_records(open_store(path))[0])

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from storage.boundary import read_regular
-from storage.durable import write_atomic
+from storage.backend import open_store
 from storage.errors import RunDirectoryError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MANIFEST = "run.json"
+MAX_BYTES = 1 << 24
 MAX_SIDE = (
     32768  # pixels; frames are refused by --max-pixels long before: this bounds what a foreign run.json can ask for
 )
@@ -31,9 +32,9 @@ def read_manifest(path: Path) -> Manifest:
         ManifestDamaged: when it is missing, unreadable or altered.
         RunDirectoryError: when it is of another format version.
     """
-    file = path / "run.json"
+    file = path / MANIFEST
     try:
-        manifest = json.loads(read_regular(file))
+        manifest = json.loads(open_store(path).read(MANIFEST, MAX_BYTES).decode())
         intact = isinstance(manifest, dict) and manifest.get(_DIGEST) == _digest(manifest)
     except FileNotFoundError as error:
         raise ManifestDamaged(f"{path} is no run directory: it has no run.json") from error
@@ -59,7 +60,9 @@ def write_manifest(path: Path, manifest: Manifest) -> Manifest:
     """Write `run.json`, durable and whole; returns it with its digest."""
     signed = {key: value for key, value in manifest.items() if key != _DIGEST}
     signed[_DIGEST] = _digest(signed)
-    write_atomic(path / "run.json", json.dumps(signed, indent=2, sort_keys=True).encode() + b"\n")
+    store = open_store(path)
+    store.write(MANIFEST, [json.dumps(signed, indent=2, sort_keys=True).encode() + b"\n"])
+    store.flush()
     return signed
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from storage.arrays import RunArrays, run_arrays
+from storage.arrays import RunArrays
+from storage.backend import open_store
 from storage.change import check_identity
 from storage.errors import RunDirectoryError
 from storage.log import read_log
@@ -17,26 +18,20 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.store = open_store(path)
         self.manifest, self.log = read_manifest(path), read_log(path)
         check_identity(path, self.manifest, self.log)
-        self._arrays: RunArrays | None = None
+        self._arrays = RunArrays(self.store.below("run.zarr"), self.log.layout, self.log, self._recorded)
 
     @property
     def arrays(self) -> RunArrays:
-        """The run's arrays; opened when first asked for.
+        """The run's arrays.
 
         Raises:
-            RunDirectoryError: when nothing is committed yet, or the arrays' metadata is damaged.
+            RunDirectoryError: when nothing is committed yet.
         """
-        if self._arrays is None:
-            video = self.manifest["video"]
-            if not self.log.commits:
-                raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
-            specs = run_arrays(video["height"], video["width"])
-            lengths = self.log.lengths()
-            self._arrays = RunArrays(
-                self.path / "run.zarr", specs, self.log.chunk_frames, True, lengths, self._recorded
-            )
+        if not self.log.commits:
+            raise RunDirectoryError(f"{self.path} holds no committed window yet: `skate resume {self.path}`")
         return self._arrays
 
     def _recorded(self, key: str, anew: bool) -> str | None:

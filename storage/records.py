@@ -2,6 +2,7 @@
 
 Kinds:
     config   the digest of the config under which the commits that follow are made
+    layout   what the chain stores: names, shapes, dtypes, lifetimes
     commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
     revoke   the stages' commits from a window on are void; `digest`: for the config that `run.json` says next
@@ -18,16 +19,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from storage.errors import RunDirectoryError
+from storage.layout import ARRAY_NAME, STAGE_NAME, Layout
 
 Record = dict[str, Any]
 
 MAX_WINDOWS = 10**7
 MAX_FRAMES = 10**9
 
-_WORD = re.compile(r"[a-z][a-z_]{0,31}")
-_ARRAY = re.compile(r"[a-z]{1,32}(/[a-z]{1,32})?")
-_KEY = re.compile(r"(?!state/)[a-z]{1,32}(/[a-z]{1,32})?/c(\.[0-9]{1,9}){1,5}")
-_STATE_KEY = re.compile(r"state/[a-z][a-z_]{0,31}/[0-9]{1,8}/(zarr\.json|c(\.[0-9]{1,9}){1,5})")
+_KEY = re.compile(rf"(?:{ARRAY_NAME.pattern})/c\.(?P<window>[0-9]{{1,8}})(\.0){{0,4}}")
+_BLOCK_KEY = re.compile(rf"(?:state|blocks)/{STAGE_NAME.pattern}/(?P<window>[0-9]{{1,8}})")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SEGMENT = re.compile(r"[0-9]{5,8}\.mp4")
@@ -57,21 +57,24 @@ def _config(record: Record) -> str | None:
     return None if _matches(_SHA256, record.get("digest")) else "digest"
 
 
+def _layout(record: Record) -> str | None:
+    try:
+        Layout.from_json(record["layout"])
+    except (RunDirectoryError, AttributeError, KeyError, TypeError, ValueError):
+        return "layout"
+    return None
+
+
 def _commit(record: Record) -> str | None:
-    if not _matches(_WORD, record.get("stage")):
+    if not _matches(STAGE_NAME, record.get("stage")):
         return "stage"
     if not _whole(record.get("window"), MAX_WINDOWS):
         return "window"
-    span = record.get("span")
-    if not (
-        isinstance(span, list) and len(span) == 2 and all(_whole(t, MAX_FRAMES) for t in span) and span[0] <= span[1]
-    ):
+    if not _span(record.get("span")):
         return "span"
-    if not _whole(record.get("chunk_frames"), 1000) or record["chunk_frames"] == 0:
-        return "chunk_frames"
     if not isinstance(record.get("seconds"), int | float):
         return "seconds"
-    if not _digests(record.get("digests")):
+    if not _digests(record.get("digests"), record["window"]):
         return "digests"
     return _info(record.get("info"))
 
@@ -81,12 +84,13 @@ def _span(span: Any) -> bool:
     return whole and bool(span[0] <= span[1])
 
 
-def _digests(digests: Any) -> bool:
+def _digests(digests: Any, window: int) -> bool:
+    """Whether every key is an object of this window, with a digest."""
     if not isinstance(digests, dict):
         return False
-    return all(
-        (_matches(_KEY, key) or _matches(_STATE_KEY, key)) and _matches(_DIGEST, digests[key]) for key in digests
-    )
+    keys = [_KEY.fullmatch(key) or _BLOCK_KEY.fullmatch(key) for key in digests]
+    named = all(key is not None and int(key["window"]) == window for key in keys)
+    return named and all(_matches(_DIGEST, value) for value in digests.values())
 
 
 def _info(info: Any) -> str | None:
@@ -99,14 +103,14 @@ def _info(info: Any) -> str | None:
 
 def _drop(record: Record) -> str | None:
     arrays = record.get("arrays")
-    if not isinstance(arrays, list) or not all(_matches(_ARRAY, name) for name in arrays):
+    if not isinstance(arrays, list) or not all(_matches(ARRAY_NAME, name) for name in arrays):
         return "arrays"
     return None if _whole(record.get("stop"), MAX_FRAMES) else "stop"
 
 
 def _revoke(record: Record) -> str | None:
     stages = record.get("stages")
-    if not isinstance(stages, list) or not all(_matches(_WORD, name) for name in stages):
+    if not isinstance(stages, list) or not all(_matches(STAGE_NAME, name) for name in stages):
         return "stages"
     if "digest" in record and not _matches(_SHA256, record["digest"]):
         return "digest"
@@ -139,6 +143,7 @@ def _finish(record: Record) -> str | None:
 
 _CHECKS: dict[str, Callable[[Record], str | None]] = {
     "config": _config,
+    "layout": _layout,
     "commit": _commit,
     "drop": _drop,
     "revoke": _revoke,

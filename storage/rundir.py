@@ -4,24 +4,25 @@ A commit is: arrays, durable; then the carried state, durable; then one journal 
 behind without its record is written again with the same bytes, or swept away when the directory is opened next.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from storage.arrays import RunArrays, run_arrays
+from storage.arrays import RunArrays, block_key, state_key
+from storage.backend import Backend, open_store
 from storage.change import REDO, SCRATCH, Change, check_identity, delete_run
 from storage.commit import Commit, store
-from storage.durable import file_digest, fsync_folder, make_folder, remove_partials
-from storage.errors import EnvironmentFault
+from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import Journal
+from storage.layout import Layout
 from storage.lock import is_locked, lock_run
-from storage.log import STATE_KEEP_EVERY, CommitLog, is_block, is_landmark, read_log
+from storage.log import STATE_KEEP_EVERY, CommitLog, read_log
 from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
 from storage.reader import RunReader
 from storage.records import Record, segment_of
+from storage.verify import metadata_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -47,39 +48,33 @@ class RunDirectory:
     """A run directory opened by the one process that may write to it.
 
     Attributes:
+        segments: the folder of the encoded pieces.
         mended: what was damaged and has been mended on opening, relative to the directory.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        chunk_frames: int,
-        height: int,
-        width: int,
-        manifest: Manifest,
-        change: Change | None = None,
-    ) -> None:
+    def __init__(self, path: Path, layout: Layout, manifest: Manifest, change: Change | None = None) -> None:
         """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is.
 
         Args:
+            layout: what the chain stores.
             change: what is to be done to what is there right before the next commit. Until then `log` says what will
                 hold, and every byte of what is there stays.
         """
         self.path = path
+        self.store: Backend = open_store(path)
+        self.segments = path / "segments"
         self.manifest = manifest
         self.mended: list[str] = []
-        self._chunk_frames = chunk_frames
-        self._specs = run_arrays(height, width)
+        self._layout = layout
         self._change = change
         self._keep_all = False  # asked for while the change is pending
-        self._beside: RunArrays | None = None
-        self._lock = lock_run(path)
+        self._lock = self.store.lock()
         self.journal: Journal | None = None
         try:
-            remove_partials(path)
+            self.store.clean()
             if change is not None and change.anew:
                 self.log = CommitLog([])
-                self.arrays = RunArrays(path / SCRATCH / "run.zarr", self._specs, chunk_frames)
+                self.arrays = self.arrays_at(SCRATCH)
             else:
                 self._open()
         except BaseException:
@@ -88,25 +83,28 @@ class RunDirectory:
 
     def _open(self) -> None:
         """Open what is there; nothing of it is changed but what a crash left."""
-        if not (self.path / "run.json").exists() and self._change is None:
+        if self.store.size("run.json") is None and self._change is None:
             write_manifest(self.path, self.manifest)
-        make_folder(self.segments)
-        self.journal = Journal(self.path / "journal.jsonl")
+        self.segments = self.store.folder("segments")
+        self.journal = Journal(self.store)
         self.log = CommitLog(self.journal.take_records())
-        lengths = self.log.lengths()
-        self.arrays = RunArrays(self.path / "run.zarr", self._specs, self._chunk_frames, lengths=lengths)
-        self.mended = [f"run.zarr/{name}" for name in self.arrays.mended] if self.log.commits else []
         if self._change is None:
             check_identity(self.path, self.manifest, self.log)
             self._note_config()
+            self._note_layout()
+        self.mended = [f"run.zarr/{key}" for key in self._mend_metadata()] if self.log.finished is not None else []
         self.sweep()
         if self._change is not None:
             self.log = self._change.preview(self.log)
+        self.arrays = self.arrays_at("run.zarr")
 
-    @property
-    def segments(self) -> Path:
-        """The folder of the encoded pieces."""
-        return self.path / "segments"
+    def arrays_at(self, part: str) -> RunArrays:
+        """A store of the run's arrays below `part` of its directory."""
+        return RunArrays(self.store.below(part), self._layout, self.log)
+
+    def _mend_metadata(self) -> list[str]:
+        """Write the arrays' `zarr.json` where they are not what they must be; nothing of ours reads them."""
+        return metadata_of(self.store, self.log).mend()
 
     @property
     def pending(self) -> bool:
@@ -123,12 +121,12 @@ class RunDirectory:
         if change is None:
             return
         if work is not None:
-            room = self.path / SCRATCH / "room"
-            store(RunArrays(room, self._specs, self._chunk_frames), work)
-            write_manifest(room, change.manifest)
-            shutil.rmtree(room)
+            room = f"{SCRATCH}/room"
+            store(self.arrays_at(room), work)
+            write_manifest(self.path / room, change.manifest)
+            self.store.delete_all(room)
         if change.anew:
-            delete_run(self.path)
+            delete_run(self.store)
         elif change.void is not None:
             digest = change.manifest["config_digest"]
             self._append({"kind": "revoke", "stages": list(change.void), "window": 0, "digest": digest})
@@ -147,22 +145,29 @@ class RunDirectory:
         if digest is not None and digest != self.log.config_digest:
             self._append({"kind": "config", "digest": digest})
 
+    def _note_layout(self) -> None:
+        if self._layout == self.log.layout:
+            return
+        for name, spec in self.log.layout.arrays.items():
+            if self.log.spans(name) and self._layout.arrays.get(name) != spec:
+                raise RunDirectoryError(
+                    f"{self.path}: its array '{name}' is not stored as this program stores it: finish the run with the "
+                    "version that began it, or start anew with --overwrite"
+                )
+        self._append({"kind": "layout", "layout": self._layout.to_json()})
+
     def sweep(self) -> None:
         """Delete what the journal says is forgotten or never happened: left by a crash between record and deletion."""
-        for name, stop in self.log.dropped.items():
-            if name in self.arrays.specs:
-                self.arrays.drop_before(name, stop)
-        blocks = [(task, key) for key, task in self.log.writers.items() if is_block(key)]
-        held = {key.rpartition("/")[0] for task, key in blocks if not self.log.is_forgotten(task, key)}
-        for name in self.arrays.block_names():
-            for window in self.arrays.blocks(name):
-                if f"state/{name}/{window}" not in held:
-                    self.arrays.delete_block(name, window)
-        named = {segment_of(record) for record in self.log.commits.values()}
-        for path in self.segments.glob("*.mp4"):
-            if path.name not in named:
-                path.unlink()
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        objects = self.store.below("run.zarr")
+        for key in objects.keys(""):
+            task = self.log.writers.get(key)
+            if not key.endswith("zarr.json") and (task is None or self.log.is_forgotten(task, key)):
+                objects.delete(key)
+        named = {f"segments/{segment_of(record)}" for record in self.log.commits.values()}
+        for key in self.store.keys("segments"):
+            if key.endswith(".mp4") and key not in named:
+                self.store.delete(key)
+        self.store.delete_all(SCRATCH)
         if self.log.redo is None:
             self._place_redone()
 
@@ -172,6 +177,7 @@ class RunDirectory:
         self.settle(work)
         record = self._record("commit", work, store(self.arrays, work, fault=True))
         self._prune_state(work.stage, work.window - 2)
+        self._drop_blocks(work.stage, work.window)
         return record
 
     def _record(self, kind: str, work: Commit, digests: Mapping[str, str]) -> Record:
@@ -181,7 +187,6 @@ class RunDirectory:
                 "stage": work.stage,
                 "window": work.window,
                 "span": list(work.span),
-                "chunk_frames": self.arrays.chunk_frames,
                 "digests": dict(digests),
                 "info": dict(work.info),
                 "seconds": round(work.seconds, 6),
@@ -193,14 +198,16 @@ class RunDirectory:
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
-        if window >= 0 and not is_landmark(stage, window) and not self.log.is_kept((stage, window)):
-            self.arrays.delete_block(stage, window)
+        if window >= 0 and not self.log.is_landmark(stage, window) and not self.log.is_kept((stage, window)):
+            self.arrays.objects.delete(state_key(stage, window))
 
-    def delete_stale_blocks(self) -> None:
-        """Delete raw windows that are blended: nothing reads them again."""
-        for window in self.arrays.blocks("raw"):
-            if self.log.get("blend", window) and not self.log.is_kept(("generate", window)):
-                self.arrays.delete_block("raw", window)
+    def _drop_blocks(self, stage: str, window: int) -> None:
+        """Delete what was kept by window until this stage has read it."""
+        for name, spec in self._layout.blocks.items():
+            key = block_key(name, window)
+            writer = self.log.writer_of(key) if spec.until == stage else None
+            if writer is not None and self.log.is_forgotten(writer, key):
+                self.arrays.objects.delete(key)
 
     def drop(self, names: tuple[str, ...], stop: int) -> None:
         """Forget frames before `stop` in these arrays; the journal says so first."""
@@ -215,9 +222,8 @@ class RunDirectory:
     def finish(self, files: Mapping[str, str]) -> Record:
         """Declare the run finished; `files` are the sha256 of the finished files by name."""
         self.settle()
-        for folder in {(self.path / name).parent for name in files}:
-            fsync_folder(folder)
-        fsync_folder(self.path)
+        self._mend_metadata()
+        self.store.flush(files)
         fault_point("finish.before")
         return self._append({"kind": "finish", "files": dict(files)})
 
@@ -244,10 +250,8 @@ class RunDirectory:
 
     @property
     def beside(self) -> RunArrays:
-        """The store of windows that are made again and do not count yet; opened when first asked for."""
-        if self._beside is None:
-            self._beside = RunArrays(self.path / REDO, self._specs, self._chunk_frames)
-        return self._beside
+        """The store of windows that are made again and do not count yet."""
+        return self.arrays_at(REDO)
 
     def note_redo(self, windows: Iterable[int], seed: int, text: str) -> None:
         """Note that these windows are to be generated again, so that an interrupted redo is finished; none: no more."""
@@ -265,7 +269,7 @@ class RunDirectory:
         return [
             window
             for window, record in sorted(self.log.made.items())
-            if all(file_digest(self.path / REDO / key) == wanted for key, wanted in record["digests"].items())
+            if all(self.store.digest(f"{REDO}/{key}") == wanted for key, wanted in record["digests"].items())
         ]
 
     def take_over(self, stages: Iterable[str], window: int) -> None:
@@ -279,18 +283,20 @@ class RunDirectory:
 
     def _place_redone(self) -> None:
         """Move to its place what was made beside the run and counts by now."""
-        if not (self.path / REDO).is_dir():
-            return
-        wanted = {key: self.log.commits[task]["digests"][key] for key, task in self.log.writers.items()}
-        keys = [path.relative_to(self.path / REDO).as_posix() for path in (self.path / REDO / "state").rglob("*")]
-        ready = [key for key in keys if key in wanted and file_digest(self.path / REDO / key) == wanted[key]]
-        self.arrays.adopt(self.beside, ready)
-        fault_point("redo.placed")
+        keys = [key.removeprefix(f"{REDO}/") for key in self.store.keys(REDO)]
+        self.take(REDO, [key for key in keys if self.store.digest(f"{REDO}/{key}") == self.log.digests.get(key)])
+        if keys:
+            fault_point("redo.placed")
         self._drop_redo()
 
+    def take(self, part: str, keys: Iterable[str]) -> None:
+        """Move these objects of the arrays from below `part` to their place; durable when it returns."""
+        for key in keys:
+            self.store.move(f"{part}/{key}", f"run.zarr/{key}")
+        self.store.flush()
+
     def _drop_redo(self) -> None:
-        self._beside = None
-        shutil.rmtree(self.path / REDO, ignore_errors=True)
+        self.store.delete_all(REDO)
 
     def adopt(self, record: Record) -> None:
         """Take over a commit record of another run whose arrays are copied here."""
@@ -312,7 +318,7 @@ class RunDirectory:
         """Close the journal and give the lock back; may be called twice."""
         try:
             if self._change is not None:
-                shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+                self.store.delete_all(SCRATCH)
             if self.journal is not None:
                 self.journal.close()
         finally:

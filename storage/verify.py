@@ -1,14 +1,12 @@
-"""Does the disk still hold what the journal says was written?"""
+"""Does the store still hold what the journal says was written?"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.arrays import run_arrays
-from storage.durable import file_digest, file_sha256
-from storage.journal import read_records
+from storage.backend import Backend, open_store
+from storage.journal import JOURNAL, read_records
 from storage.log import CommitLog, Task
-from storage.manifest import Manifest
 from storage.metadata import MetadataFiles
 from storage.records import segment_of
 
@@ -18,7 +16,7 @@ class Damage:
     """What is missing or altered.
 
     Attributes:
-        keys: chunks, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
+        keys: objects of arrays, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
         metadata: `zarr.json` files, relative to `run.zarr`. files: finished files, relative to the run directory.
         journal: whether the journal's last record is torn, or all its commits are gone while their work is there.
     """
@@ -33,51 +31,53 @@ class Damage:
         """Everything, relative to the run directory."""
         found = [f"run.zarr/{key}" for key in sorted({*self.keys, *self.metadata})]
         found += [f"segments/{name}" for name in sorted(self.segments)]
-        return [*found, *self.files, *(["journal.jsonl"] if self.journal else [])]
+        return [*found, *self.files, *([JOURNAL] if self.journal else [])]
 
 
-def find_damage(path: Path, manifest: Manifest, log: CommitLog) -> Damage:
-    """Check every committed chunk, state, segment and finished file against its digest, and the metadata."""
+def find_damage(path: Path, log: CommitLog) -> Damage:
+    """Check every committed object, segment and finished file against its digest, and the metadata."""
+    store = open_store(path)
     segments = set()
     for record in log.commits.values():
         segment = segment_of(record)
-        if segment is not None and not same_file(path / "segments" / segment, record["info"]["sha256"]):
+        if segment is not None and store.digest(f"segments/{segment}", "sha256") != record["info"]["sha256"]:
             segments.add(segment)
     finished = log.finished["files"] if log.finished is not None else {}
     return Damage(
-        keys=frozenset(damaged_keys(path / "run.zarr", log, log.commits)),
+        keys=frozenset(damaged_keys(store.below("run.zarr"), log, log.commits)),
         segments=frozenset(segments),
-        metadata=tuple(_metadata(path, manifest, log)) if log.commits else (),
-        files=tuple(name for name, wanted in finished.items() if not same_file(path / name, wanted)),
-        journal=_torn(path / "journal.jsonl") or (not log.commits and _holds_work(path, log)),
+        metadata=tuple(metadata_of(store, log).damaged()) if finished else (),
+        files=tuple(name for name, wanted in finished.items() if store.digest(name, "sha256") != wanted),
+        journal=_torn(store) or (not log.commits and _holds_work(store, log)),
     )
 
 
-def damaged_keys(root: Path, log: CommitLog, tasks: Iterable[Task]) -> set[str]:
-    """The chunks, blocks and states of these commits below `root` that are missing or altered."""
+def damaged_keys(objects: Backend, log: CommitLog, tasks: Iterable[Task]) -> set[str]:
+    """The objects of these commits that are missing or altered."""
     return {
         key
         for task in tasks
         for key, wanted in log.commits[task]["digests"].items()
-        if not log.is_forgotten(task, key) and file_digest(root / key) != wanted
+        if not log.is_forgotten(task, key) and objects.digest(key) != wanted
     }
 
 
-def _holds_work(path: Path, log: CommitLog) -> bool:
-    """Whether something was written that no commit names; where the config is noted, a kill may have left chunks."""
-    segments = any((path / "segments").glob("*.mp4"))
-    return segments or (log.config_digest is None and any((path / "run.zarr" / "times").glob("c.*")))
+def metadata_of(store: Backend, log: CommitLog) -> MetadataFiles:
+    """The `zarr.json` files of a run; they are written when it is opened and when it is finished."""
+    return MetadataFiles(store.below("run.zarr"), log.layout, log.joined_spans())
 
 
-def _metadata(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
-    specs = run_arrays(manifest["video"]["height"], manifest["video"]["width"])
-    return MetadataFiles(path / "run.zarr", specs, log.chunk_frames, log.lengths()).damaged()
+def _holds_work(store: Backend, log: CommitLog) -> bool:
+    """Whether something was written that no commit names; where the config is noted, a kill may have left objects."""
+    if any(key.endswith(".mp4") for key in store.keys("segments")):
+        return True
+    return log.config_digest is None and any("/c." in key for key in store.keys("run.zarr"))
 
 
-def _torn(journal: Path) -> bool:
-    return journal.exists() and read_records(journal)[1] != journal.stat().st_size
+def _torn(store: Backend) -> bool:
+    return read_records(store)[1] != (store.size(JOURNAL) or 0)
 
 
 def same_file(path: Path, sha256: str) -> bool:
     """Whether the file is there with these bytes."""
-    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha256
+    return open_store(path.parent).digest(path.name, "sha256") == sha256

@@ -70,7 +70,6 @@ class Pipeline:
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
         with self.executor:
-            self.run.delete_stale_blocks()
             self._open_early()
             window = None
             for window in self._tracked_windows():
@@ -145,15 +144,12 @@ class Pipeline:
         stage, index = done.task.stage, done.task.window.index
         with self.interrupts.shield():
             record = self.executor.commit(done)
-            if stage == "blend":
-                self.run.delete_stale_blocks()
         self.reporter.window(record["n"], stage, index, done.span, done.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
         """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""
         if not self.droppable:
             return
-        chunk = self.plan.chunk_frames
-        stop = -(-window.read.stop // chunk) * chunk if window.last else window.final.start
+        stop = window.read.stop if window.last else window.final.start
         with self.interrupts.shield():
             self.run.drop(self.droppable, stop)

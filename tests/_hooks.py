@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def at_decode_commit(window: int, action: str, path: str, other: str = "") -> No
 
 
 def no_space(writes: int) -> None:
-    """From the n-th write on, of a chunk or of anything that is flushed, the disk is full."""
-    from storage import arrays
+    """From the n-th write on, of an object or of anything that is flushed, the disk is full."""
+    from storage.local import LocalBackend
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     count = 0
@@ -73,17 +74,17 @@ def no_space(writes: int) -> None:
         if count >= writes:
             raise full
 
-    original_set, original_fsync = arrays._DigestingStore.set, os.fsync
+    original_write, original_fsync = LocalBackend.write, os.fsync
 
-    async def write(self: arrays._DigestingStore, key: str, value: Any) -> None:
+    def write(self: LocalBackend, key: str, parts: Iterable[bytes]) -> str:
         another()
-        await original_set(self, key, value)
+        return original_write(self, key, parts)
 
     def fsync(handle: int) -> None:
         another()
         original_fsync(handle)
 
-    arrays._DigestingStore.set = write  # type: ignore[method-assign]
+    LocalBackend.write = write  # type: ignore[method-assign]
     os.fsync = fsync  # type: ignore[assignment]
 
 

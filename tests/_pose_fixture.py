@@ -156,7 +156,7 @@ def run_windows(stage: PoseStage, frames: Array, cuts: Sequence[int], fresh: boo
     return outputs
 
 
-def joined(outputs: Sequence[Output], name: str = "keypoints") -> Array:
+def joined(outputs: Sequence[Output], name: str = "keypoints/person") -> Array:
     """One array over all windows."""
     return np.concatenate([output.arrays[name] for output in outputs])
 

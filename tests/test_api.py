@@ -26,8 +26,8 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if language == "python":
             exec(compile(text, str(PAGE), "exec"), names)
     assert names["clip"].frames.shape == (17, 180, 320, 3) and names["clip"].last
-    assert names["poses"].arrays["keypoints"].shape == (17, 133, 3)
-    assert (names["poses"].arrays["keypoints"][..., 2] > 0.3).mean() > 0.3  # the puppet is seen
+    assert names["poses"].arrays["keypoints/person"].shape == (17, 133, 3)
+    assert (names["poses"].arrays["keypoints/person"][..., 2] > 0.3).mean() > 0.3  # the puppet is seen
     assert names["tracked"].arrays["masks/object"].shape == (17, 180, 320)
     assert names["raw"].shape == names["generated"].shape == names["clip"].frames.shape
     assert not np.array_equal(names["generated"], names["clip"].frames)

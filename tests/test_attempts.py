@@ -11,8 +11,9 @@ import pytest
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, State, Window
 from stages.blend import BlendConfig, BlendStage
-from storage.rundir import RunDirectory, RunReader
+from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
 from stream.engine.windows import WindowPlan
+from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 from stream.run.attempts import ClosedLoop, request_of
@@ -139,8 +140,8 @@ def process(
     stop_after: int | None = None,
     courtesy: bool = False,
 ) -> Generate:
-    manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
-    with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
+    manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
+    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as run:
         track = Track()
         generate = Generate(shifts, track)
 

@@ -59,7 +59,7 @@ def test_masks_are_the_tracked_ones(exported: Path) -> None:
 
 
 def test_skeletons_are_rgb_and_blank_where_nobody_is(exported: Path) -> None:
-    keypoints = RunReader(small_run()).arrays.read("keypoints", 0, FRAMES)
+    keypoints = RunReader(small_run()).arrays.read("keypoints/person", 0, FRAMES)
     assert (keypoints[..., 2] > 0.3).any()
     for t, video in enumerate(plain_frames(exported / "pose.mp4")):
         with Image.open(exported / "pose_skater" / f"frame_{t:05d}.png") as picture:

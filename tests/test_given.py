@@ -104,13 +104,17 @@ def window(frames: int = CLIP.frames) -> Window:
 
 def tracked(masks: Path, persons: Path | None, pose: Path, keypoints: Array, size: tuple[int, int] = SIZE) -> Any:
     with GivenMasksStage(masks, persons, pose, first_prompt(masks), size) as stage:
-        return stage.process(window(len(keypoints)), Inputs({"keypoints": keypoints}))
+        return stage.process(window(len(keypoints)), Inputs({"keypoints/person": keypoints}))
 
 
 def test_the_persons_masks_are_taken_where_they_are_given(given: Given) -> None:
     output = tracked(given.masks, given.person_masks, given.pose, given.keypoints)
     assert np.array_equal(output.arrays["masks/person"], given.persons)
-    assert output.arrays["visible"].all() and output.info["untracked"] == {"object": [], "person": []}
+    assert (
+        output.arrays["visible/object"].all()
+        and output.arrays["visible/person"].all()
+        and output.info["untracked"] == {"object": [], "person": []}
+    )
 
 
 def test_else_the_region_is_drawn_around_the_skeleton_without_the_object(given: Given) -> None:
@@ -140,11 +144,11 @@ def test_a_resumed_stage_goes_on_where_it_stood(given: Given) -> None:
     for persons, pose in ((given.person_masks, given.pose), (None, given.pictures)):
         whole = tracked(given.masks, persons, pose, given.keypoints).arrays["masks/person"]
         with GivenMasksStage(given.masks, persons, pose, first_prompt(given.masks), SIZE) as stage:
-            stage.process(plan[0], Inputs({"keypoints": given.keypoints[slice(*plan[0].new)]}))
+            stage.process(plan[0], Inputs({"keypoints/person": given.keypoints[slice(*plan[0].new)]}))
             state = stage.get_state().to_parts()
         with GivenMasksStage(given.masks, persons, pose, first_prompt(given.masks), SIZE) as stage:
             stage.set_state(*state)
-            output = stage.process(plan[1], Inputs({"keypoints": given.keypoints[slice(*plan[1].new)]}))
+            output = stage.process(plan[1], Inputs({"keypoints/person": given.keypoints[slice(*plan[1].new)]}))
         assert np.array_equal(output.arrays["masks/person"], whole[slice(*plan[1].new)])
 
 

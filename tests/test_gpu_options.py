@@ -14,11 +14,12 @@ from stages._sam.model import SamConfig, SamModel, build_predictor
 from stages.base import Array, Inputs, Output, Stage, Window
 from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
-from storage.rundir import RunDirectory
+from storage.rundir import FORMAT_VERSION, RunDirectory
 from storage.spans import Span
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import resolve_models, sam_config
 from stream.options.config import RunConfig
+from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 
@@ -59,9 +60,9 @@ def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
     """What a chain of spies did, in order."""
     noted: list[tuple[str, str]] = []
     stages = [Decode("decode", noted), *(Spy(name, noted) for name in ("pose", "track", "generate", "score"))]
-    manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
+    manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
-    with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as run:
+    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as run:
         Pipeline(run, stages, PLAN, source, Reporter(), keep="all", courtesy=courtesy).process()
     return noted
 

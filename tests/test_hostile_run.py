@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from _zygote import shared_zygote
 
 from storage.errors import RunDirectoryError
 from storage.journal import Journal, decode_line, encode_line
+from storage.layout import ArraySpec, Layout
+from storage.local import LocalBackend
 from storage.records import check_record
 from storage.rundir import read_manifest, write_manifest
 
@@ -22,11 +25,13 @@ COMMIT: dict[str, Any] = {
     "stage": "sink",
     "window": 3,
     "span": [9, 12],
-    "chunk_frames": 3,
     "seconds": 0.5,
-    "digests": {"masks/object/c.3.0.0": "0" * 32, "state/track/3/c.0": "0" * 32, "state/track/3/zarr.json": "0" * 32},
+    "digests": {"masks/object/c.3.0.0": "0" * 32, "state/track/3": "0" * 32, "blocks/raw/3": "0" * 32},
     "info": {"segment": "00003.mp4", "sha256": "0" * 64},
 }
+
+
+LAYOUT: dict[str, Any] = Layout({"frames": ArraySpec((6, 8, 3), "uint8")}).to_json()
 
 
 def changed(**values: Any) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def test_a_record_of_this_program_passes() -> None:
         changed(digests={"frames/../../c.0": "0" * 32}),
         changed(digests={"state/../../x/c.0": "0" * 32}),
         changed(digests={"state/track/../c.0": "0" * 32}),
-        changed(digests={"state/track/3/../../c.0": "0" * 32}),
+        changed(digests={"state/track/3/..": "0" * 32}),
         changed(digests={"frames/c.0\n": "0" * 32}),
         changed(digests={"frames/c.0": "0" * 31}),
         changed(digests={"frames/c.0": None}),
@@ -64,8 +69,21 @@ def test_a_record_of_this_program_passes() -> None:
         changed(span=[0, 10**15]),
         changed(span=[5, 2]),
         changed(span=[0]),
-        changed(chunk_frames=0),
-        changed(chunk_frames=10**9),
+        changed(digests={"frames/c.4": "0" * 32}),
+        changed(digests={"frames/c.3.1": "0" * 32}),
+        changed(digests={"state/track/4": "0" * 32}),
+        changed(digests={"blocks/../3": "0" * 32}),
+        {"kind": "layout", "layout": {"arrays": {"../x": LAYOUT["arrays"]["frames"]}, "blocks": {}, "brief": []}},
+        {"kind": "layout", "layout": {**LAYOUT, "blocks": {"a/b": LAYOUT["arrays"]["frames"]}}},
+        {
+            "kind": "layout",
+            "layout": {**LAYOUT, "arrays": {"frames": {**LAYOUT["arrays"]["frames"], "dtype": "object"}}},
+        },
+        {
+            "kind": "layout",
+            "layout": {**LAYOUT, "arrays": {"frames": {**LAYOUT["arrays"]["frames"], "shape": [1 << 40]}}},
+        },
+        {"kind": "layout", "layout": None},
         changed(seconds="soon"),
         changed(kind="exec"),
         changed(kind=["commit"]),
@@ -87,7 +105,7 @@ def test_records_that_lead_astray_are_refused(tmp_path: Path, record: dict[str, 
     path = tmp_path / "journal.jsonl"
     path.write_bytes(encode_line(record))
     with pytest.raises(RunDirectoryError, match=r"line 1: .* is nothing that this program wrote"):
-        Journal(path)
+        Journal(LocalBackend(tmp_path))
 
 
 def rewritten(run: Path, kind: str, change: dict[str, Any]) -> None:
@@ -114,7 +132,7 @@ def test_a_journal_that_names_files_elsewhere(tmp_path: Path, command: list[str]
     assert secret.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("where", ["segments", "run.zarr/frames", "run.zarr/state/track/5", "report", "journal.jsonl"])
+@pytest.mark.parametrize("where", ["segments", "run.zarr/frames", "run.zarr/state/track", "report", "journal.jsonl"])
 def test_links_out_of_the_directory_are_refused(tmp_path: Path, where: str) -> None:
     _, finished, _ = shared_case()
     run = copied(finished, tmp_path)
@@ -126,6 +144,46 @@ def test_links_out_of_the_directory_are_refused(tmp_path: Path, where: str) -> N
     assert ended.code == 6, ended.output
     assert "is a symbolic link" in ended.output and len(ended.output.splitlines()) == 1
     assert {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()} == before
+
+
+READERS = (["status"], ["status", "--verify"], ["report"], ["export", "--to", "to"], ["evaluate"])
+
+
+@pytest.mark.parametrize("name", ["run.json", "journal.jsonl", ".lock", "run.zarr/masks/object/c.1.0.0", "report"])
+@pytest.mark.parametrize("way", ["fifo", "endless", "elsewhere"])
+def test_readers_open_plain_files_of_the_run_alone(tmp_path: Path, name: str, way: str) -> None:
+    """A FIFO would wait for ever, /dev/zero fill the memory, a link lead writes out of the run."""
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    outside = tmp_path / "outside"
+    if (run / name).exists():
+        (run / name).rename(outside)
+    if way == "fifo":
+        os.mkfifo(run / name)
+    else:
+        (run / name).symlink_to("/dev/zero" if way == "endless" else outside)
+    before = {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()}
+    codes = set()
+    for command, *more in READERS:
+        ended = shared_zygote().run(
+            [command, str(run), *(str(tmp_path / word) if word == "to" else word for word in more)]
+        )
+        assert ended.code in (0, 1, 6) and "Traceback" not in ended.output, ended.output
+        if ended.code == 6 and command != "status":
+            assert "regular file" in ended.output or "symbolic link" in ended.output, ended.output
+        codes.add(ended.code)
+    assert 6 in codes, "somebody has to notice"
+    assert {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()} == before
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    for name in ("run.json", "run.zarr/masks/object/c.1.0.0"):
+        os.truncate(run / name, 1 << 40)  # a hole: it takes no room
+        ended = shared_zygote().run(["export", str(run), "--to", str(tmp_path / "to")])
+        assert ended.code == 6 and len(ended.output.splitlines()) == 1 and "has 1099511627776 bytes" in ended.output
+        (run / name).write_bytes((finished / name).read_bytes())
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (0, 64), (-5, 64), ("96", 64), (20000, 20000), (True, None)])
@@ -157,16 +215,14 @@ def test_a_config_that_is_none(tmp_path: Path) -> None:
             assert "Traceback" not in ended.output and (ended.code != 6 or len(ended.output.splitlines()) == 1)
 
 
-def test_a_huge_block_is_not_allocated(tmp_path: Path) -> None:
+def test_a_huge_state_is_not_allocated(tmp_path: Path) -> None:
     _, finished, _ = shared_case()
     run = copied(finished, tmp_path)
-    file = run / "run.zarr" / "state" / "track" / "6" / "zarr.json"
-    metadata = json.loads(file.read_text())
-    metadata["shape"] = [10**14]
-    file.write_text(json.dumps(metadata))
+    file = run / "run.zarr" / "state" / "track" / "6"
+    file.write_bytes(file.read_bytes()[:-8] + (10**14).to_bytes(8, "little"))
     from storage.rundir import RunReader
 
-    with pytest.raises(RunDirectoryError, match="is missing or damaged"):
+    with pytest.raises(RunDirectoryError, match="claims 100000000000000 frames"):
         RunReader(run).arrays.read_state("track", 6)
 
 

@@ -67,7 +67,7 @@ def test_windows_change_no_bit(detect_every: int, cuts: tuple[int, ...]) -> None
     config = pose_config(prompt=ObjectPrompt(box=box), detect_every=detect_every, smooth="one-euro")
     whole, cut = run_clip(config, images), run_clip(config, images, cuts)
     assert np.array_equal(joined(whole), joined(cut))
-    assert np.array_equal(joined(whole, "contacts"), joined(cut, "contacts"))
+    assert np.array_equal(joined(whole, "contacts/person"), joined(cut, "contacts/person"))
     assert [o.info["person"] for o in cut if o.info["person"]] == [whole[0].info["person"]]
     assert sum(o.info["persons_seen"] for o in cut) == whole[0].info["persons_seen"]
 
@@ -112,7 +112,7 @@ def test_nobody_means_no_skeleton() -> None:
     rng = np.random.default_rng(1)
     frames = rng.integers(0, 255, (6, 360, 640, 3), np.uint8)
     (output,) = run_clip(pose_config(smooth="one-euro"), frames)
-    assert not output.arrays["keypoints"].any() and not output.arrays["contacts"].any()
+    assert not output.arrays["keypoints/person"].any() and not output.arrays["contacts/person"].any()
     assert output.info == {"person": None, "again": [], "persons_seen": 0}
 
 
@@ -178,7 +178,7 @@ def test_behind_a_cut_the_person_is_chosen_anew(tints: dict[str, str], detect_ev
     for edges in ((10, 17), (cut,), (5, cut + 1)):
         parts = run_clip(config, frames, edges)
         assert np.array_equal(joined(parts), keypoints)
-        assert np.array_equal(joined(parts, "contacts"), joined(whole, "contacts"))
+        assert np.array_equal(joined(parts, "contacts/person"), joined(whole, "contacts/person"))
         chosen = [found for o in parts for found in (o.info["person"], *o.info["again"]) if found]
         assert chosen == [first, second]
     ignoring = run_clip(replace(config, on_cut="ignore"), frames)
@@ -206,7 +206,7 @@ def test_up_to_the_prompt_frame_the_prompt_chooses_whatever_cuts_there_are(
         (whole,) = run_clip(config, frames)
         (ignoring,) = run_clip(replace(config, on_cut="ignore"), frames)
         assert whole.info == ignoring.info and whole.info["person"]["frame"] == 10 and whole.info["again"] == []
-        assert (errors(whole.arrays["keypoints"], joints[:, who])[10:] < 2.0).all()
+        assert (errors(whole.arrays["keypoints/person"], joints[:, who])[10:] < 2.0).all()
         for edges in ((cut,), (10,), (cut + 1, 11), tuple(range(1, 16))):
             parts = run_clip(config, frames, edges)
             assert np.array_equal(joined(parts), joined([whole]))
@@ -282,5 +282,5 @@ def test_people_of_a_real_clip_are_no_puppets(prompt_frame: int) -> None:
         ]
     prompt = ObjectPrompt(frame=prompt_frame, box=(225, 395, 315, 490))
     (output,) = run_clip(pose_config(detector_path=DETECTOR, prompt=prompt), np.stack(pictures))
-    assert not output.arrays["keypoints"].any(), "a phantom"
-    assert output.info["person"] is None and len(output.arrays["keypoints"]) == len(pictures)
+    assert not output.arrays["keypoints/person"].any(), "a phantom"
+    assert output.info["person"] is None and len(output.arrays["keypoints/person"]) == len(pictures)

@@ -41,7 +41,7 @@ def make_clip(frames: int) -> Clip:
         persons[t, 10:46, max(0, 14 + t) : 30 + t] = True
         keypoints[t, 5:17] = [(22 + t, 12 + 2.5 * j, 0.9) for j in range(12)]
     persons &= ~objects
-    return {"frames": pictures, "keypoints": keypoints, "masks/object": objects, "masks/person": persons}
+    return {"frames": pictures, "keypoints/person": keypoints, "masks/object": objects, "masks/person": persons}
 
 
 def cut(clip: Clip, window: Window) -> Inputs:
@@ -121,9 +121,9 @@ def test_nothing_tracked_leaves_the_source() -> None:
 
 def test_unseen_joints_do_not_matter() -> None:
     clip = make_clip(2)
-    dark = dict(clip, keypoints=np.zeros_like(clip["keypoints"]))
-    odd = dict(clip, keypoints=np.full_like(clip["keypoints"], np.nan))
-    far = dict(clip, keypoints=np.full_like(clip["keypoints"], 1e9))
+    dark = {**clip, "keypoints/person": np.zeros_like(clip["keypoints/person"])}
+    odd = {**clip, "keypoints/person": np.full_like(clip["keypoints/person"], np.nan)}
+    far = {**clip, "keypoints/person": np.full_like(clip["keypoints/person"], 1e9)}
     reference = whole(dark, PreviewConfig())
     assert np.array_equal(whole(odd, PreviewConfig()), reference)
     assert np.array_equal(whole(far, PreviewConfig()), reference)
@@ -182,7 +182,7 @@ def test_peak_is_bounded_by_the_projection(name: str) -> None:
     height, width = 5 * HEIGHT, 5 * WIDTH
     clip = {
         "frames": make_clip(2)["frames"].repeat(5, axis=1).repeat(5, axis=2),
-        "keypoints": make_clip(2)["keypoints"] * 5,
+        "keypoints/person": make_clip(2)["keypoints/person"] * 5,
         "masks/object": np.zeros((2, height, width), dtype=np.bool_),
         "masks/person": np.zeros((2, height, width), dtype=np.bool_),
     }

@@ -25,10 +25,11 @@ from stages.comfyui import ComfyStage
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault, GeneratorError, UsageError
 from storage.log import CommitLog
-from storage.rundir import RunDirectory
+from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import build_stages
 from stream.options.config import RunConfig
+from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.plan import projection
 from stream.progress.events import Reporter
@@ -129,16 +130,16 @@ class Alone(ComfyStage):
 def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     """A whole run; what happened, in order."""
     masks = {"masks/object": SCENE.objects, "masks/person": SCENE.persons}
-    pose = {"keypoints": SCENE.keypoints, "contacts": np.zeros((len(SCENE.frames), 2), bool)}
+    pose = {"keypoints/person": SCENE.keypoints, "contacts/person": np.zeros((len(SCENE.frames), 2), bool)}
     ours = [Spy("pose", server, pose), Spy("track", server, masks), Spy("score", server)]
     sharing = (server.address,) if share else ()
     generator = Alone(comfy_config(server.address, sharing=sharing, **given))
     generator.ours = ours  # type: ignore[misc]
     decode = Decode("decode", server, {"frames": SCENE.frames, "times": np.zeros(1)})
     stages = [decode, *ours[:2], generator, BlendStage(BlendConfig(17, 5)), ours[2]]
-    manifest = {"format": 1, "video": {"height": HEIGHT, "width": WIDTH}}
+    manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
-    with RunDirectory(path, PLAN.chunk_frames, HEIGHT, WIDTH, manifest) as directory:
+    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as directory:
         reporter = Reporter()
         Pipeline(directory, stages, PLAN, source, reporter, keep="all", courtesy=share).process()
     return [item for item in server.seen if item.startswith("works") or item in ("POST /free", "POST /prompt")]

@@ -20,7 +20,6 @@ from stages.prompts import ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkConfig, SinkStage
 from stages.track import TrackConfig, TrackStage
-from storage.arrays import run_arrays
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
@@ -30,6 +29,7 @@ from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import encoder_settings
+from stream.options.layout import run_layout
 
 PLAN = WindowPlan(9, 3)
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
@@ -78,7 +78,7 @@ def _pass(material: Material) -> None:
     decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)
     path = material.folder / "run"
     with (
-        RunDirectory(path, PLAN.chunk_frames, CLIP.height, CLIP.width, manifest) as run,
+        RunDirectory(path, run_layout(CLIP.height, CLIP.width), manifest) as run,
         Executor(run, stages, FrameSource(run, decode)) as executor,
     ):
         for window in PLAN.windows(CLIP.frames):
@@ -108,7 +108,7 @@ def same(a: Output, b: Output) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_returns_what_it_declares(material: Material, name: str) -> None:
     stage = material.make[name](material.folder)
-    specs = run_arrays(CLIP.height, CLIP.width)
+    specs = run_layout(CLIP.height, CLIP.width).arrays
     assert stage.name == name
     for window in windows():
         output = material.outputs[name, window.index]

@@ -8,24 +8,30 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zarr
+from packaging.version import Version
 
 from stages._video.encode import written_whole
-from storage.arrays import RunArrays, run_arrays
+from storage.arrays import RunArrays
 from storage.change import clear_run
-from storage.durable import remove_partials, write_atomic
+from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
 from storage.journal import Journal, decode_line, read_records
-from storage.rundir import Commit, RunDirectory, read_log, read_manifest
+from storage.layout import ArraySpec, Layout
+from storage.local import LocalBackend
+from storage.metadata import array_metadata
+from storage.rundir import Commit, CommitLog, RunDirectory, RunReader, read_log, read_manifest
 from storage.sizes import format_size, parse_size
 from storage.spans import Span
+from stream.options.layout import run_layout
 
-SPECS = run_arrays(6, 8)
-MANIFEST = {"format": 1}
+LAYOUT = run_layout(6, 8)
+MANIFEST = {"format": 2}
 DROP = {"kind": "drop", "arrays": ["frames"], "stop": 0}
 
 
 def open_run(path: Path) -> RunDirectory:
-    return RunDirectory(path, chunk_frames=3, height=6, width=8, manifest=dict(MANIFEST))
+    return RunDirectory(path, LAYOUT, dict(MANIFEST))
 
 
 def frames(start: int, stop: int) -> np.ndarray:
@@ -33,10 +39,10 @@ def frames(start: int, stop: int) -> np.ndarray:
 
 
 def test_journal_reads_back_what_it_wrote(tmp_path: Path) -> None:
-    with Journal(tmp_path / "journal.jsonl") as journal:
+    with Journal(LocalBackend(tmp_path)) as journal:
         journal.append({**DROP, "text": 'quotes " and, commas", "crc": "'})
         journal.append({**DROP, "numbers": [1.5, None]})
-    records, intact = read_records(tmp_path / "journal.jsonl")
+    records, intact = read_records(LocalBackend(tmp_path))
     assert [record["n"] for record in records] == [0, 1]
     assert records[0]["text"] == 'quotes " and, commas", "crc": "'
     assert intact == (tmp_path / "journal.jsonl").stat().st_size
@@ -45,67 +51,95 @@ def test_journal_reads_back_what_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_a_torn_last_record_is_dropped(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with Journal(LocalBackend(tmp_path)) as journal:
         journal.append({**DROP, "stop": 1})
         whole = path.stat().st_size
         journal.append({**DROP, "stop": 2})
     path.write_bytes(path.read_bytes()[: whole + cut])
-    with Journal(path) as journal:
+    with Journal(LocalBackend(tmp_path)) as journal:
         assert [record["stop"] for record in journal.take_records()] == [1]
         journal.append({**DROP, "stop": 3})
-    assert [record["stop"] for record in read_records(path)[0]] == [1, 3]
+    assert [record["stop"] for record in read_records(LocalBackend(tmp_path))[0]] == [1, 3]
 
 
 def test_damage_before_the_last_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with Journal(LocalBackend(tmp_path)) as journal:
         for stop in range(3):
             journal.append({**DROP, "stop": stop})
     data = bytearray(path.read_bytes())
     data[10] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(RunDirectoryError, match="line 1 of the journal is damaged"):
-        Journal(path)
+        Journal(LocalBackend(tmp_path))
 
 
-def test_arrays_grow_and_read_back(tmp_path: Path) -> None:
-    arrays = RunArrays(tmp_path / "run.zarr", SPECS, 3)
+def opened(path: Path) -> tuple[RunArrays, CommitLog]:
+    log = CommitLog([])
+    return RunArrays(LocalBackend(path / "run.zarr"), LAYOUT, log), log
+
+
+def commit(arrays: RunArrays, log: CommitLog, window: int, start: int, values: dict[str, np.ndarray]) -> dict[str, str]:
+    """Write one window's frames, and have the log say so."""
+    for name, frames_of in values.items():
+        arrays.write(name, window, frames_of)
+    digests, stop = arrays.flush(), start + len(next(iter(values.values())))
+    log.apply({"kind": "commit", "stage": "decode", "window": window, "span": [start, stop], "digests": digests})
+    return digests
+
+
+SPANS = {0: (0, 121), 1: (121, 200), 2: (200, 203), 7: (203, 210)}  # windows start wherever they like
+
+
+def test_arrays_are_read_as_one_wherever_windows_start(tmp_path: Path) -> None:
+    arrays, log = opened(tmp_path)
+    for window, (start, stop) in SPANS.items():
+        values = {"frames": frames(start, stop), "masks/object": np.zeros((stop - start, 6, 8), bool)}
+        digests = commit(arrays, log, window, start, values)
+        assert list(digests) == [f"frames/c.{window}.0.0.0", f"masks/object/c.{window}.0.0"], "one object an array"
+    assert arrays.frames("frames") == 210
+    for start, stop in ((0, 210), (4, 14), (120, 122), (199, 204), (209, 210)):
+        assert np.array_equal(arrays.read("frames", start, stop), frames(start, stop)), (start, stop)
+    assert not arrays.read("masks/object", 0, 210).any() and arrays.read("masks/object", 200, 200).shape == (0, 6, 8)
+    with pytest.raises(RunDirectoryError, match="ends at frame 210, 211 frames are needed"):
+        arrays.read("frames", 0, 211)
+
+
+def test_what_is_not_committed_is_not_read(tmp_path: Path) -> None:
+    arrays, _ = opened(tmp_path)
     arrays.write("frames", 0, frames(0, 9))
-    arrays.write("frames", 9, frames(9, 14))
-    arrays.write("masks/object", 0, np.zeros((14, 6, 8), bool))
-    digests = arrays.flush()
-    assert sum(key.startswith("frames/c.") for key in digests) == 5
-    assert sum(key.startswith("masks/object/c.") for key in digests) == 5, "empty chunks are stored too"
-    again = RunArrays(tmp_path / "run.zarr", SPECS, 3)
-    assert again.frames("frames") == 14
-    assert np.array_equal(again.read("frames", 4, 14), frames(4, 14))
+    arrays.flush()
+    with pytest.raises(RunDirectoryError, match="ends at frame 0, 3 frames are needed"):
+        arrays.read("frames", 0, 3)
 
 
-def test_a_missing_or_altered_chunk_is_an_error_never_zeros(tmp_path: Path) -> None:
-    arrays = RunArrays(tmp_path / "run.zarr", SPECS, 3)
-    arrays.write("frames", 0, frames(0, 9))
-    key = arrays.chunk_keys("frames", 3, 6)[0]
-    chunk = tmp_path / "run.zarr" / key
-    chunk.write_bytes(b"garbage")
-    with pytest.raises(RunDirectoryError, match="frames"):
-        arrays.read("frames", 3, 6)
-    chunk.unlink()
+def test_a_missing_or_altered_object_is_an_error_never_zeros(tmp_path: Path) -> None:
+    arrays, log = opened(tmp_path)
+    commit(arrays, log, 0, 0, {"frames": frames(0, 9)})
+    file = tmp_path / "run.zarr" / "frames" / "c.0.0.0.0"
+    data = file.read_bytes()
+    for broken in (b"", b"garbage", data[:-1], data + b"x", data[:50] + bytes([data[50] ^ 1]) + data[51:], data * 9):
+        file.write_bytes(broken)
+        with pytest.raises(RunDirectoryError, match=r"frames/c\.0\.0\.0\.0 (cannot be decoded|has \d+ bytes)"):
+            arrays.read("frames", 0, 9)
+    file.unlink()
     with pytest.raises(RunDirectoryError, match="is missing"):
         arrays.read("frames", 3, 6)
 
 
-def test_drop_frees_whole_chunks_only(tmp_path: Path) -> None:
-    arrays = RunArrays(tmp_path / "run.zarr", SPECS, 3)
-    arrays.write("frames", 0, frames(0, 12))
-    assert arrays.drop_before("frames", 8) > 0
+def test_drop_frees_what_lies_before_as_a_whole(tmp_path: Path) -> None:
+    arrays, log = opened(tmp_path)
+    for window, start in enumerate((0, 3, 6, 9)):
+        commit(arrays, log, window, start, {"frames": frames(start, start + 3)})
+    arrays.drop_before("frames", 8)
     assert np.array_equal(arrays.read("frames", 6, 12), frames(6, 12))
     with pytest.raises(RunDirectoryError):
         arrays.read("frames", 3, 6)
 
 
 def test_states_keep_values_arrays_and_dtypes(tmp_path: Path) -> None:
-    arrays = RunArrays(tmp_path / "run.zarr", SPECS, 3)
-    given = {"memory/0": np.arange(6, dtype=np.uint16).reshape(2, 3), "flag": np.array([True, False])}
+    arrays, _ = opened(tmp_path)
+    given = {"memory/0": np.arange(300_000, dtype=np.uint16).reshape(2, -1), "flag": np.array([True, False])}
     arrays.write_state("track", 4, {"next": 81, "box": [1.5, None]}, given)
     values, found = arrays.read_state("track", 4)
     assert values == {"next": 81, "box": [1.5, None]}
@@ -114,23 +148,96 @@ def test_states_keep_values_arrays_and_dtypes(tmp_path: Path) -> None:
         arrays.read_state("track", 5)
 
 
+def test_a_block_is_kept_until_its_reader_has_committed(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        for window in range(2):
+            run.commit(Commit("generate", window, Span(0, 0), blocks={"raw": frames(5, 10)}))
+        assert np.array_equal(run.arrays.read_block("raw", 1), frames(5, 10))
+        run.commit(Commit("blend", 0, Span(0, 0)))
+        assert run.arrays.kept("raw") == [1]
+        run.keep_all()
+        run.commit(Commit("generate", 2, Span(0, 0), blocks={"raw": frames(5, 10)}))
+        run.commit(Commit("blend", 2, Span(0, 0)))
+        assert run.arrays.kept("raw") == [1, 2]
+
+
 def test_commit_then_reopen(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         for window in range(13):
             span = Span(window * 3, window * 3 + 3)
-            run.commit(
-                Commit(
-                    "decode", window, span, {"frames": frames(*span)}, state=({"n": window}, {}), info={"last": False}
-                )
-            )
+            for stage in ("decode", "blend"):
+                arrays = {"frames" if stage == "decode" else "generated": frames(*span)}
+                run.commit(Commit(stage, window, span, arrays, state=({"n": window}, {}), info={"last": False}))
         assert run.log.done("decode") == 13
     with open_run(tmp_path) as run:
         assert run.log.done("decode") == 13
-        assert run.arrays.blocks("decode") == [0, 10, 11, 12], "latest, the one before, every tenth"
+        assert run.arrays.kept("decode") == [0, 10, 11, 12], "latest, the one before, every tenth"
+        assert run.arrays.kept("blend") == [11, 12], "its states are large, as the layout says"
         assert run.arrays.read_state("decode", 12)[0] == {"n": 12}
         run.revoke(["decode"], 5)
-        assert run.log.done("decode") == 5
+        assert run.log.done("decode") == 5 and run.arrays.frames("frames") == 15
     assert read_log(tmp_path).done("decode") == 5
+    with open_run(tmp_path) as run:
+        assert len(list((tmp_path / "run.zarr" / "frames").iterdir())) == 5, "what is void is swept away"
+
+
+@pytest.mark.parametrize("names", [["a b"], ["../x"], ["state/x"], ["a", "a/b"], ["Mask", "mask"], [""], ["x" * 33]])
+def test_names_that_no_array_can_have(names: list[str]) -> None:
+    with pytest.raises(RunDirectoryError):
+        Layout({name: ArraySpec((), "bool") for name in names})
+
+
+def test_names_take_letters_digits_and_groups(tmp_path: Path) -> None:
+    layout = Layout({name: ArraySpec((2,), "int32") for name in ("masks/Board_2-b", "a/b/c", "x1")})
+    for stored in (layout, LAYOUT):
+        assert Layout.from_json(json.loads(json.dumps(stored.to_json()))) == stored
+    with RunDirectory(tmp_path, layout, dict(MANIFEST)) as run:
+        values = np.arange(6, dtype=np.int32).reshape(3, 2)
+        run.commit(Commit("any-stage_2", 0, Span(0, 3), dict.fromkeys(layout.arrays, values)))
+    reader = RunReader(tmp_path)
+    assert all(np.array_equal(reader.arrays.read(name, 1, 3), values[1:]) for name in layout.arrays)
+
+
+def test_arrays_stored_otherwise_are_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        run.commit(Commit("decode", 0, Span(0, 3), {"frames": frames(0, 3)}))
+    other = {**LAYOUT.arrays, "frames": ArraySpec((6, 9, 3), "uint8")}
+    with pytest.raises(RunDirectoryError, match="'frames' is not stored as this program stores it"):
+        RunDirectory(tmp_path, Layout(other), dict(MANIFEST))
+
+
+def test_an_object_is_a_shard_that_zarr_reads(tmp_path: Path) -> None:
+    """Of one window, as any Zarr reads it: the grid that joins the windows needs zarr-python 3.2."""
+    arrays, log = opened(tmp_path)
+    spans = {
+        "frames": frames(0, 7),
+        "keypoints/person": np.random.default_rng(0).random((7, 133, 3)).astype(np.float32),
+    }
+    commit(arrays, log, 0, 0, spans)
+    for name, values in spans.items():
+        metadata = array_metadata(LAYOUT.arrays[name], [Span(0, 7)])
+        metadata["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": list(values.shape)}}
+        (tmp_path / "run.zarr" / name / "zarr.json").write_text(json.dumps(metadata))
+        found = zarr.open_array(tmp_path / "run.zarr" / name, mode="r", zarr_format=3)
+        assert np.array_equal(np.asarray(found[:]), values) and np.array_equal(np.asarray(found[3:5]), values[3:5])
+
+
+@pytest.mark.skipif(Version(zarr.__version__) < Version("3.2"), reason="zarr-python knows variable grids from 3.2 on")
+def test_a_run_is_one_zarr_array_a_name(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        for window, (start, stop) in SPANS.items():
+            run.commit(Commit("decode", window, Span(start, stop), {"frames": frames(start, stop)}))
+        run.finish({})
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        found = zarr.open_group(tmp_path / "run.zarr", mode="r")["frames"]
+        assert isinstance(found, zarr.Array)
+        assert found.shape == (210, 6, 8, 3) and np.array_equal(np.asarray(found[:]), frames(0, 210))
+
+
+def test_a_grid_that_follows_from_the_spans() -> None:
+    spans = [Span(0, 81), Span(81, 141), Span(141, 201), Span(201, 204)]
+    grid = array_metadata(ArraySpec((4,), "bool"), spans)["chunk_grid"]["configuration"]["chunk_shapes"]
+    assert grid == [[81, [60, 2], 3], [4]]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -143,7 +250,7 @@ def test_leftovers_are_cleaned(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "zarr.abc.partial").write_bytes(b"x")
     write_atomic(tmp_path / "run.json", b"{}")
-    assert remove_partials(tmp_path) == 1
+    assert LocalBackend(tmp_path).clean() == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["run.json"]
 
 
@@ -156,7 +263,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_with_both_versions(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(RunDirectoryError, match=r"format 99, this program reads 1"):
+    with pytest.raises(RunDirectoryError, match=r"format 99, this program reads 2"):
         read_manifest(tmp_path)
 
 

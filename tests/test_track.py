@@ -102,7 +102,7 @@ def assert_equals_stock(
     for frame, stock in expected.items():
         assert torch.equal(logits[name, frame], stock), f"{name}: frame {frame} differs from stock"
     masks = np.concatenate([output.arrays[f"masks/{name}"] for output in outputs])
-    flags = np.concatenate([output.arrays["visible"] for output in outputs])[:, OBJECTS.index(name)]
+    flags = np.concatenate([output.arrays[f"visible/{name}"] for output in outputs])
     assert masks.dtype == np.bool_
     assert masks.shape == clip.shape[:3]
     for frame in range(len(clip)):
@@ -268,14 +268,14 @@ def test_no_person_at_all(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
     info: dict[str, dict[str, Any]] = {"pose": {"person": None}, "decode": {"clip_frames_min16": 6}}
     output = stage.process(window_of(0, (0, 6), 6), Inputs({"frames": clip[:6]}, info))
     assert not output.arrays["masks/person"].any()
-    assert not output.arrays["visible"][:, 1].any()
+    assert not output.arrays["visible/person"].any()
     assert output.info["untracked"] == {"object": [], "person": [[0, 6]]}
     assert "person" not in stage.get_state().banks
 
 
 def test_lost_frames_are_reported_and_empty(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
     outputs, _ = run_streamed(model, TrackConfig(ObjectPrompt(box=BOX)), clip[:60], [(0, 60)])
-    visible = outputs[0].arrays["visible"][:, 0]
+    visible = outputs[0].arrays["visible/object"]
     assert visible.any(), "the random model is meant to see the object on some frames"
     assert not visible.all(), "the random model is meant to lose the object on some frames"
     assert not outputs[0].arrays["masks/object"][~visible].any()

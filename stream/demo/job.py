@@ -169,7 +169,7 @@ def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Accur
             absent.append(bool(found_object.any()))
         if truth.person_mask.sum() >= enough:
             persons.append(_iou(arrays.read("masks/person", t, t + 1)[0], truth.person_mask))
-        keypoints = arrays.read("keypoints", t, t + 1)[0]
+        keypoints = arrays.read("keypoints/person", t, t + 1)[0]
         reported = truth.joints_visible & (keypoints[:, 2] > KEYPOINT_SCORE)
         errors.append(np.linalg.norm(keypoints[reported, :2] - truth.joints[reported], axis=1))
         seen, visible = seen + int(reported.sum()), visible + int(truth.joints_visible.sum())

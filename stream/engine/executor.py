@@ -157,7 +157,7 @@ class Executor:
     def can_rewind(self, names: Sequence[str], index: int) -> bool:
         """Whether the states from which these stages did window `index` are kept."""
         return index == 0 or all(
-            index - 1 in self._run.arrays.blocks(name) for name in names if carries_state(self.stages[name])
+            index - 1 in self._run.arrays.kept(name) for name in names if carries_state(self.stages[name])
         )
 
     def open_early(self, names: Sequence[str]) -> None:

@@ -23,7 +23,6 @@ from storage.log import CommitLog
 from storage.spans import Span
 
 MAX_WINDOW_FRAMES = 100_001  # an hour at 28 frames/s: far above what fits in memory, below what overflows
-MAX_CHUNK_FRAMES = 4  # a chunk is also the unit of reading: larger ones cost memory, smaller ones files
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,6 @@ class WindowPlan:
     def stride(self) -> int:
         """Frames from the start of one window to the start of the next."""
         return self.window - self.overlap
-
-    @property
-    def chunk_frames(self) -> int:
-        """Frames in a Zarr chunk: divides window and stride, so that no two windows write the same chunk."""
-        common = math.gcd(self.window, self.stride)
-        return max(size for size in range(1, MAX_CHUNK_FRAMES + 1) if common % size == 0)
 
     def new_span(self, index: int) -> Span:
         """The frames window `index` would see first if the clip never ended."""

@@ -29,8 +29,8 @@ LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's ind
 OUTPUT_BYTES_PER_PIXEL = 0.06  # H.264 at crf 16: 0.030 and 0.035 measured on two 720p clips
 MASK_BYTES_PER_PIXEL = 0.01  # of a blob's mask after zstd
 SMALL_ARRAYS_BYTES = 133 * 3 * 4 + 1000  # a frame's keypoints, times and flags, and its share of the journal
-FILE_BYTES = 4096  # a file system's block: the least that a chunk takes
-SMALL_ARRAYS = 7  # arrays with one small file a chunk
+FILE_BYTES = 4096  # a file system's block: what a file takes beyond its bytes
+OBJECTS = 24  # files a window: kept arrays, states, a segment, and those on their way
 
 
 def announce_plan(
@@ -175,15 +175,15 @@ def disk_bytes(
 ) -> tuple[int, int | None]:
     """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
 
-    While working the store holds at most two windows of source frames, one blended and one raw.
+    While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
+    whole), one blended and one raw.
     """
     picture = width * height * 3
     generating = config.generates
-    working = min(config.window, frames or config.window) * picture * (4 if generating else 2)
+    working = min(config.window, frames or config.window) * picture * (5 if generating else 3)
     if frames is None:
         return working, None
-    chunk = config.plan.chunk_frames
-    each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + SMALL_ARRAYS * FILE_BYTES / chunk
+    each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
     if generating:
         each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
     each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from stages.base import Array
 from stages.sink import read_segment, write_segment
 from storage.errors import RunDirectoryError
+from storage.records import segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
@@ -60,7 +61,7 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
     source = FrameSource(run, decode_config(config))
     for start in range(0, frames, PIECE_FRAMES):
         span = Span(start, min(frames, start + PIECE_FRAMES))
-        names = ("masks/object", "masks/person", "keypoints", "times", "iou")
+        names = ("masks/object", "masks/person", "keypoints/person", "times", "iou")
         objects, persons, keypoints, times, scores = (run.arrays.read(name, *span) for name in names)
         pictures = source.read(span)
         for offset in range(span.frames):
@@ -81,7 +82,7 @@ def _results(run: RunReader) -> Iterator[Array]:
     """The encoded frames in order, `[H, W, 3]` uint8 RGB."""
     video = run.manifest["video"]
     for record in run.log.of("sink"):
-        yield from read_segment(run.path / "segments" / record["info"]["segment"], video["height"], video["width"])
+        yield from read_segment(run.store.path(f"segments/{segment_of(record)}"), video["height"], video["width"])
 
 
 def caption(frame: int, seconds: float, iou: float) -> str:

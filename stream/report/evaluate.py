@@ -23,12 +23,12 @@ from stages.device import use_device
 from stages.given import first_prompt, read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
+from storage.backend import open_store
 from storage.boundary import parse, printable, read_regular
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
-from storage.verify import same_file
 from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Scratch, Task
@@ -109,7 +109,7 @@ def left_to_encode(path: Path) -> str | None:
 def _check_segment(path: Path, record: Record) -> None:
     """A segment that is damaged may still decode, and its IoU would be wrong without a word."""
     name = f"segments/{segment_of(record)}"
-    if not same_file(path / name, record["info"]["sha256"]):
+    if open_store(path).digest(name, "sha256") != record["info"]["sha256"]:
         raise RunDirectoryError(
             f"{path / name}: is missing or damaged (not the bytes in the journal): `skate resume {path}` makes it again"
         )

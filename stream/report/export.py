@@ -80,7 +80,7 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
     write_segment(target / "mask.mp4", _masks(run, frames, target / MASKS), times, settings)
     write_segment(target / "pose.mp4", _skeletons(run, frames, style, target), times, settings)
     with (target / "pose.json").open("w", encoding="utf-8") as file:
-        file.writelines(pose_keypoint_chunks(_each(run, "keypoints", frames), video["height"], video["width"]))
+        file.writelines(pose_keypoint_chunks(_each(run, "keypoints/person", frames), video["height"], video["width"]))
     metadata = tracking_metadata(run.manifest, run.log, frames, style)
     (target / PROMPT_MASK).unlink(missing_ok=True)  # of an earlier export
     if config.prompt.mask_png is not None:
@@ -115,7 +115,7 @@ def _masks(run: RunReader, frames: int, folder: Path) -> Iterator[Array]:
 def _skeletons(run: RunReader, frames: int, style: str, target: Path) -> Iterator[Array]:
     """Draw each skeleton, write it as PNG and CMU JSON, and pass it on as `[H, W, 3]` uint8 RGB."""
     height, width = run.manifest["video"]["height"], run.manifest["video"]["width"]
-    for t, keypoints in enumerate(_each(run, "keypoints", frames)):
+    for t, keypoints in enumerate(_each(run, "keypoints/person", frames)):
         skeleton = draw(keypoints, height, width, style)
         name = frame_name(t, frames)
         _write_png(target / POSES / f"{name}.png", np.ascontiguousarray(skeleton[..., ::-1]))

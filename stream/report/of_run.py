@@ -9,14 +9,14 @@ import numpy as np
 from stages.base import Array
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
-from storage.records import Record
+from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
-from stream.report.collect import facts, frame_table, shortfall
+from stream.report.collect import OBJECTS, facts, frame_table, shortfall
 from stream.report.write import FramePictures, write_report
 
 
@@ -36,7 +36,8 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     finals = [config.plan.at(record["window"], record["span"][1], record["info"]["last"]).final for record in decoded]
     times, visible = np.zeros(0), np.zeros((0, 2), dtype=bool)
     if frames:
-        times, visible = run.arrays.read("times", 0, frames), run.arrays.read("visible", 0, frames)
+        times = run.arrays.read("times", 0, frames)
+        visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in OBJECTS], axis=1)
     known = dataclasses.replace(
         facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked) or None]),
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
@@ -56,7 +57,7 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         "device": config.device,
         **run.manifest["versions"],
     }
-    return write_report(path / "report", table, known, config.iou_threshold, pictures.of, path.name, about)
+    return write_report(run.store.path("report"), table, known, config.iou_threshold, pictures.of, path.name, about)
 
 
 def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:
@@ -87,7 +88,7 @@ class _Pictures:
             source=self._source.read(Span(frame, frame + 1))[0],
             object_mask=arrays.read("masks/object", frame, frame + 1)[0],
             person_mask=arrays.read("masks/person", frame, frame + 1)[0],
-            keypoints=arrays.read("keypoints", frame, frame + 1)[0],
+            keypoints=arrays.read("keypoints/person", frame, frame + 1)[0],
             result=self._result(frame),
         )
 
@@ -97,7 +98,7 @@ class _Pictures:
         for record in self._run.log.of("sink"):
             start, stop = record["span"]
             if start <= frame < stop:
-                segment = self._run.path / "segments" / record["info"]["segment"]
+                segment = self._run.store.path(f"segments/{segment_of(record)}")
                 for index, picture in enumerate(read_segment(segment, video["height"], video["width"])):
                     if start + index == frame:
                         return np.asarray(picture)

@@ -24,6 +24,7 @@ from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
 from stream.options.config import RunConfig, config_digest, differences
+from stream.options.layout import run_layout
 from stream.options.recorded import read_run
 from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
@@ -174,8 +175,7 @@ def resume(
 
 def open_run(config: RunConfig, manifest: Manifest, out: Path, change: Change | None = None) -> RunDirectory:
     """The run directory of this config, locked; `change` happens to it right before its next commit."""
-    video = manifest["video"]
-    return RunDirectory(out, config.plan.chunk_frames, video["height"], video["width"], manifest, change)
+    return RunDirectory(out, run_layout(manifest["video"]["height"], manifest["video"]["width"]), manifest, change)
 
 
 class Origin(Protocol):

@@ -166,7 +166,7 @@ def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if run.log.done("generate") != count:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
-    kept = set(run.arrays.blocks("raw"))
+    kept = set(run.arrays.kept("raw"))
     lacking = [index for index in range(min(windows), count) if index not in kept]
     if run.log.kept_since is None or lacking:
         raise RunDirectoryError(

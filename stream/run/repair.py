@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.base import Request, Stage, Window
-from storage.arrays import RunArrays
+from storage.arrays import block_key, state_key
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
-from storage.log import CommitLog, array_of, chunk_index, is_block
+from storage.log import CommitLog, is_block
 from storage.log import Task as Key
+from storage.metadata import object_key
 from storage.records import segment_of
 from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
@@ -47,7 +48,7 @@ def repair_run(
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
     """
-    damage = find_damage(run.path, run.manifest, run.log)
+    damage = find_damage(run.path, run.log)
     tasks = {run.log.writers[key] for key in damage.keys}
     tasks |= {task for task, record in run.log.commits.items() if segment_of(record) in damage.segments}
     for name in (*run.mended, *damage.paths()):
@@ -84,11 +85,6 @@ class Needed:
         self._stages = {stage.name: stage for stage in stages}
         self._windows = windows
         self._damage = damage
-        self._arrays = set(log.lengths().frames)
-        self._keys: dict[str, list[str]] = {}  # by block, or by array and chunk
-        for key in log.writers:
-            name = array_of(key)
-            self._keys.setdefault(name if is_block(key) else f"{name} {chunk_index(key)}", []).append(key)
 
     def all(self, tasks: set[Key]) -> set[Key]:
         """`tasks` and everything they need that is not there.
@@ -119,7 +115,7 @@ class Needed:
                 missing |= self._chunks("generated", Span(window.read.start, window.final.start))
             elif array == "frames":
                 continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
-            elif array in self._arrays:
+            elif array in self._log.layout.arrays:
                 missing |= self._chunks(array, span_of(window, kind))
             else:
                 missing |= self._block(array, index)
@@ -129,24 +125,23 @@ class Needed:
         """The window whose carried state is needed, unless it is there or nothing is carried."""
         if index < 0 or not carries_state(stage):
             return set()
-        keys = [
-            key for key in self._log.commits[stage.name, index]["digests"] if key.startswith(f"state/{stage.name}/")
-        ]
-        return set() if keys and all(map(self._there, keys)) else {(stage.name, index)}
+        return self._missing([state_key(stage.name, index)], {(stage.name, index)})
 
     def _chunks(self, array: str, span: Span) -> set[Key]:
-        size = self._log.chunk_frames
-        chunks = range(span.start // size, -(-span.stop // size))
-        return self._missing(key for chunk in chunks for key in self._keys.get(f"{array} {chunk}", ()))
+        dimensions = len(self._log.layout.arrays[array].frame_shape)
+        return self._missing(object_key(array, window, dimensions) for window, _ in self._log.covering(array, *span))
 
     def _block(self, name: str, index: int) -> set[Key]:
-        return self._missing(self._keys.get(f"state/{name}/{index}", ()))
+        return self._missing([block_key(name, index)])
 
-    def _missing(self, keys: Iterable[str]) -> set[Key]:
-        return {self._log.writers[key] for key in keys if not self._there(key)}
+    def _missing(self, keys: Iterable[str], unwritten: set[Key] | None = None) -> set[Key]:
+        """Who wrote those of the keys that are not there; `unwritten`: who should have, where nobody has."""
+        writers = {key: self._log.writer_of(key) for key in keys}
+        lost = {task for key, task in writers.items() if task is not None and not self._there(key, task)}
+        return lost | (unwritten or set() if None in writers.values() else set())
 
-    def _there(self, key: str) -> bool:
-        return key not in self._damage.keys and not self._log.is_forgotten(self._log.writers[key], key)
+    def _there(self, key: str, task: Key) -> bool:
+        return key not in self._damage.keys and not self._log.is_forgotten(task, key)
 
 
 def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage) -> None:
@@ -154,8 +149,7 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     key = (task.stage, task.window.index)
     record = run.log.commits[key]
     done = executor.run(task)
-    scratch = RunArrays(run.path / SCRATCH, run.arrays.specs, run.arrays.chunk_frames)
-    found = store(scratch, executor.commit_of(done))
+    found = store(run.arrays_at(SCRATCH), executor.commit_of(done))
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if wrong and _follows_redo(run.log, *key):
@@ -169,9 +163,8 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     missing = [
         name for name in wanted if name in damage.keys or (run.log.is_forgotten(key, name) and not is_block(name))
     ]
-    run.arrays.adopt(scratch, missing)
-    for name in found:
-        (scratch.path / name).unlink(missing_ok=True)
+    run.take(SCRATCH, missing)
+    run.store.delete_all(SCRATCH)
 
 
 def _follows_redo(log: CommitLog, stage: str, index: int) -> bool:

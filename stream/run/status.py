@@ -96,7 +96,7 @@ def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
         RunDirectoryError: when `run.json` is not the one that the journal was written with.
     """
     check_identity(path, manifest, log)
-    found = find_damage(path, manifest, log)
+    found = find_damage(path, log)
     if not is_locked(path):
         return found.paths()
     later = read_log(path)

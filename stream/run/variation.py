@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from storage.durable import fsync_below, fsync_folder
+from storage.backend import copy_object
+from storage.durable import fsync_folder
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
@@ -19,7 +20,6 @@ from stream.progress.events import Listener
 from stream.run.lifecycle import start
 
 TRACKING = CHAIN[: CHAIN.index("generate")]
-_COPIED = ("times", "keypoints", "contacts", "masks", "visible")
 
 
 def generate_from_run(
@@ -99,7 +99,7 @@ def _check_tracked(reader: RunReader) -> None:
     if not complete:
         raise RunDirectoryError(f"{reader.path} is not tracked to its end: `skate resume {reader.path}` first")
     tracked = [task for task in reader.log.commits if task[0] in TRACKING]
-    keys = damaged_keys(reader.path / "run.zarr", reader.log, tracked)
+    keys = damaged_keys(reader.store.below("run.zarr"), reader.log, tracked)
     wrong = sorted(key for key in keys if array_of(key) != "frames")  # these are decoded again
     if wrong:
         raise RunDirectoryError(
@@ -119,9 +119,9 @@ def _check_reskin(reader: RunReader, reskin: str) -> None:
     Raises:
         UsageError: when nothing is left to regenerate.
     """
-    visible = reader.arrays.read("visible", 0, int(reader.log.of("decode")[-1]["span"][1]))
-    chosen = {"object": visible[:, :1], "person": visible[:, 1:], "both": visible}[reskin]
-    if not chosen.any():
+    frames = int(reader.log.of("decode")[-1]["span"][1])
+    names = ("object", "person") if reskin == "both" else (reskin,)
+    if not any(reader.arrays.read(f"visible/{name}", 0, frames).any() for name in names):
         what = "neither object nor person was" if reskin == "both" else f"the {reskin} was not"
         raise UsageError(
             f"--reskin {reskin}: {what} found on any frame of {reader.path}, so nothing is left to regenerate: choose "
@@ -140,7 +140,6 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
     try:
         _build(reader, building, manifest)
-        RunDirectory(*_shape(reader, building, manifest)).close()  # settles the metadata of what was copied
         if out.exists():
             out.rmdir()
         building.replace(out)
@@ -150,23 +149,17 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
         raise
 
 
-def _shape(reader: RunReader, path: Path, manifest: Manifest) -> tuple[Path, int, int, int, Manifest]:
-    video = manifest["video"]
-    return path, reader.log.chunk_frames, video["height"], video["width"], manifest
-
-
 def _build(reader: RunReader, building: Path, manifest: Manifest) -> None:
     """Copy arrays, states and records of tracking into a new run directory."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    with RunDirectory(*_shape(reader, building, manifest)) as run:
+    with RunDirectory(building, reader.log.layout, manifest) as run:
         if reader.log.kept_since is not None:
             run.keep_all()
-        run.drop(("frames",), frames + reader.log.chunk_frames)
+        run.drop(("frames",), frames)
         for stage in TRACKING:
             for record in reader.log.of(stage):
                 run.adopt(record)
-    for name in (*_COPIED, *(f"state/{stage}" for stage in TRACKING)):
-        shutil.rmtree(building / "run.zarr" / name, ignore_errors=True)
-        shutil.copytree(reader.path / "run.zarr" / name, building / "run.zarr" / name)
-    copied = building / "run.zarr"
-    fsync_below(copied, (path for path in copied.rglob("*") if path.is_file()))
+        for key, task in run.log.writers.items():
+            if not reader.log.is_forgotten(task, key) and array_of(key) != "frames":
+                copy_object(reader.store, run.store, f"run.zarr/{key}")
+        run.store.flush()

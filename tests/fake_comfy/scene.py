@@ -33,7 +33,7 @@ class Scene:
         span = slice(*window.read)
         given = {
             "frames": self.frames[span],
-            "keypoints": self.keypoints[span],
+            "keypoints/person": self.keypoints[span],
             "masks/object": self.objects[span],
             "masks/person": self.persons[span],
             "tail": self.frames[:0] if tail is None else tail,
