@@ -67,7 +67,6 @@ SECTIONS = (
     Section("storage.rundir:store", "store: compress and write"),
     Section("storage.rundir:RunDirectory.commit", "store: journal and fsync"),
     Section("storage.rundir:RunDirectory.drop", "store: drop"),
-    Section("storage.rundir:RunDirectory.delete_stale_blocks", "store: drop"),
     Section("stream.run.lifecycle:finish_run", "join and report", whole=True),
 )
 
