@@ -203,7 +203,7 @@ def test_pictures_go_back_to_the_decoder_at_once(tmp_path: Path) -> None:
             held = sum(type(found) is av.VideoFrame for found in gc.get_objects())
     finally:
         gc.enable()
-    assert held <= 4  # none waits for the search for cycles
+    assert held <= 16  # what the decoder hands out at once; none of the others waits for the search for cycles
 
 
 def test_a_picture_that_cannot_be_converted_is_said_at_its_frame(
