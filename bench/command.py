@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
 from stream.options.table import GENERATION, TRACKING
-from stream.options.values import SIZE
+from stream.options.values import INTEGER, SIZE
 
 _NOT_FOR_BENCH = ("--out", "--overwrite")
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
@@ -31,9 +32,15 @@ def _run_options() -> list[Any]:
             type=click.Path(dir_okay=False),
             help="Also a record: bench.json with series for its rows.",
         ),
-        option("bench", "--frames", type=click.IntRange(1), help="Of the clip's start.  [default: all; demo: 201]"),
-        option("bench", "--clip-size", type=SIZE, default="640x360", help="Of the demo clip."),
-        option("bench", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
+        option(
+            "bench",
+            "--frames",
+            type=INTEGER,
+            bounds=CLIP_FRAMES,
+            help="Of the clip's start.  [default: all; demo: 201]",
+        ),
+        option("bench", "--clip-size", type=SIZE, bounds=CLIP_SIDE, default="640x360", help="Of the demo clip."),
+        option("bench", "--clip-seed", type=INTEGER, bounds=CLIP_SEED, default=1, help="Its scene."),
     ]
 )
 def bench_command(

@@ -30,8 +30,7 @@ def check_region(reskin: str, dilate: tuple[int, int]) -> None:
     """
     if reskin not in RESKIN_CHOICES:
         raise UsageError(f"--reskin {reskin} is none of {', '.join(RESKIN_CHOICES)}")
-    for width in dilate:
-        bounds.DILATE.check("--dilate", width)
+    bounds.DILATE.check("--dilate", dilate)
 
 
 def source_pixels(dilate: tuple[int, int], source: tuple[int, int], generated: tuple[int, int]) -> tuple[float, float]:

@@ -14,4 +14,7 @@ CFG = Bounds(0, 100)  # KSampler's
 STRENGTH = Bounds(0, 1000)  # WanVaceToVideo's
 IOU = Bounds(0, 1, open=True, example="0.9")
 RETRIES = Bounds(0, 1000)
+CLIP_FRAMES = Bounds(1, 10**6)  # of a rendered clip, half a day
+CLIP_SIDE = Bounds(16, 8192)  # pixels
+CLIP_SEED = Bounds(0, 9999)
 SECONDS = Bounds(0, 10**8, open=True, example="600")  # a wait, at most three years

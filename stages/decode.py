@@ -57,8 +57,7 @@ class DecodeConfig:
     picture_bytes: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.fps is not None:
-            bounds.FPS.check("--fps", self.fps)
+        bounds.FPS.check("--fps", self.fps)
         self.limits  # noqa: B018  (validates)
 
     @property

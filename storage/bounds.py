@@ -22,12 +22,17 @@ class Bounds:
     def __contains__(self, value: float) -> bool:
         return self.low < value < self.high if self.open else self.low <= value <= self.high
 
-    def check(self, name: str, value: float) -> None:
-        """Refuse what lies outside.
+    def check(self, name: str, given: float | tuple[float, ...] | None) -> None:
+        """Refuse a number, or one of several, that lies outside; None is not given.
 
         Raises:
             UsageError: with the name, the value and the bounds.
         """
+        several = given if isinstance(given, tuple) else () if given is None else (given,)
+        for value in several:
+            self._check_one(name, value)
+
+    def _check_one(self, name: str, value: float) -> None:
         if value not in self:
             shown = str(value) if isinstance(value, int) and abs(value) < 10**_MOST_SHOWN else f"{_real(value):g}"
             example = f": give for example {self.example}" if self.example else ""

@@ -216,7 +216,8 @@ def test_what_is_written_gives_the_same_run(clip: Path, tmp_path: Path, only_pre
         ("box = [1, 2, 3]", 2, "'1,2,3' is not of the form x1,y1,x2,y2"),
         ("box = [[1, 2, 3, 4]]", 2, "give a text, a number, or several in brackets"),
         ('out = "a\\u0000b"', 2, "is not a path"),
-        ("config = 'other.toml'", 2, "'config' is no option"),
+        ("config = 'other.toml'", 2, "'config' stands on the command line alone"),
+        ("json = true", 2, "'json' stands on the command line alone"),
         ("seed = " + "9" * 5000, 3, "is no TOML"),
         ("seed = ", 3, "is no TOML"),
         ("x = " + "[" * 5000, 3, "is no TOML"),
@@ -245,3 +246,42 @@ def test_one_file_serves_several_commands(clip: Path, tmp_path: Path, only_prepa
     assert "BEGUN" in invoke(["extract", str(clip), "--config", file]).err
     assert only_prepared[-1].chain == "extract" and only_prepared[-1].sam_compile
     assert "gpu" not in invoke(["extract", "--help-all"]).out
+
+
+OWN = [
+    ("demo", [], "frames"),
+    ("demo", [], "clip-size"),
+    ("demo", [], "clip-seed"),
+    ("demo", [], "skaters"),
+    ("demo", [], "boards"),
+    ("demo", ["--camera", "cuts"], "shots"),
+    ("bench", ["demo", "--out", "OUT"], "frames"),
+    ("bench", ["demo", "--out", "OUT"], "clip-size"),
+    ("bench", ["demo", "--out", "OUT"], "clip-seed"),
+    ("redo", ["RUN", "--windows", "0"], "seed"),
+    ("redo", ["RUN"], "windows"),
+    ("resume", ["RUN"], "timeout"),
+    ("evaluate", ["RUN"], "iou-threshold"),
+    ("frame", ["clip.mp4", "--to", "x.png"], "at"),
+]
+
+
+@pytest.mark.parametrize(("command", "beside", "key"), OWN, ids=lambda value: str(value))
+def test_hostile_values_of_other_commands(
+    command: str, beside: list[str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import measure
+    from stream.demo import job
+
+    def begin(*given: Any, **named: Any) -> None:
+        raise UsageError("BEGUN")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job, "run_demo", begin)
+    monkeypatch.setattr(measure, "run_bench", begin)
+    for text in HOSTILE:
+        found = invoke([command, *beside, f"--{key}={text}"])
+        assert found.code == 2 or (command in ("redo", "resume", "evaluate", "frame") and found.code in (3, 6)), text[
+            :40
+        ]
+        assert len(found.err.splitlines()) == 1 and len(found.err) < 600, found.err[:300]

@@ -82,10 +82,9 @@ class ComfyConfig:
             raise UsageError(f"--continuity {self.continuity} is none of {', '.join(CONTINUITIES)}")
         bounds.SEED.check("--seed", self.seed)
         bounds.SECONDS.check("--timeout", self.timeout_s)
-        given = (("--steps", self.steps, bounds.STEPS), ("--cfg", self.cfg, bounds.CFG))
-        for name, value, allowed in (*given, ("--strength", self.strength, bounds.STRENGTH)):
-            if value is not None:
-                allowed.check(name, value)
+        bounds.STEPS.check("--steps", self.steps)
+        bounds.CFG.check("--cfg", self.cfg)
+        bounds.STRENGTH.check("--strength", self.strength)
 
     def guides(self, separate_pose: bool) -> Guides:
         """How the region is filled."""

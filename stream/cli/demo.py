@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack
 from stream.options.table import GENERATION, TRACKING
-from stream.options.values import SIZE
+from stream.options.values import INTEGER, SIZE
 
 _NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame")
 CAMERAS = ("steady", "handheld", "far", "cuts", "pan")
@@ -29,13 +30,19 @@ def _demo_options() -> list[Any]:
 @stack(
     [
         option("clip", "--out", type=click.Path(file_okay=False), default="runs/demo", help="The run directory."),
-        option("clip", "--frames", type=click.IntRange(1), default=201, help="Length of the clip."),
-        option("clip", "--clip-size", type=SIZE, help="Its size [default: 640x360; with --camera far 1280x720]."),
-        option("clip", "--clip-seed", type=click.IntRange(0, 9999), default=1, help="Its scene."),
+        option("clip", "--frames", type=INTEGER, bounds=CLIP_FRAMES, default=201, help="Length of the clip."),
+        option(
+            "clip",
+            "--clip-size",
+            type=SIZE,
+            bounds=CLIP_SIDE,
+            help="Its size [default: 640x360; with --camera far 1280x720].",
+        ),
+        option("clip", "--clip-seed", type=INTEGER, bounds=CLIP_SEED, default=1, help="Its scene."),
         option("clip", "--camera", type=click.Choice(CAMERAS), default="steady", help="Who films it, and from where."),
-        option("clip", "--skaters", type=int, default=1, help="How many, 1 to 5."),
-        option("clip", "--boards", type=int, default=1, help="How many, 1 to 5; skater N rides board N."),
-        option("clip", "--shots", type=int, help="How many, with --camera cuts [default: 5]."),
+        option("clip", "--skaters", type=INTEGER, default=1, help="How many, 1 to 5."),
+        option("clip", "--boards", type=INTEGER, default=1, help="How many, 1 to 5; skater N rides board N."),
+        option("clip", "--shots", type=INTEGER, help="How many, with --camera cuts [default: 5]."),
         option("clip", "--truth", type=click.Path(file_okay=False), help="Folder for all that the renderer knows."),
     ]
 )

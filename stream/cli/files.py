@@ -20,7 +20,7 @@ from stream.options.table import OPTIONS
 from stream.options.values import SIZE
 
 MOST_BYTES = 1_000_000
-_NEVER = ("config", "write-config", "help", "help-all")  # a file names no file
+_NEVER = ("config", "write-config", "help", "help-all", "json")  # json: faults in the file itself are told by it too
 _GROUPS = {item.group for item in OPTIONS}
 
 
@@ -36,9 +36,11 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in _flat(path, _read(path)):
         parameter = parameters.get(key)
+        if key in _NEVER:
+            raise UsageError(f"--config {path}: '{key}' stands on the command line alone")
         if parameter is None and key in elsewhere:
             continue
-        if parameter is None or key in _NEVER:
+        if parameter is None:
             close = difflib.get_close_matches(key, parameters, n=1)
             meant = f": is '{close[0]}' meant?" if close else ""
             raise UsageError(f"--config {path}: '{key[:60]}' is no option of `skate {command.name}`{meant}")
@@ -118,7 +120,7 @@ def write_options(path: str, ctx: click.Context) -> None:
     group = ""
     for item in OPTIONS:
         parameter = next((found for found in ctx.command.params if found.opts == [item.name]), None)
-        if parameter is None or parameter.name != item.parameter:
+        if parameter is None or parameter.name != item.parameter or item.key in _NEVER:
             continue
         if item.group != group:
             group = item.group

@@ -2,14 +2,16 @@
 
 import click
 
+from stages.bounds import FRAME
 from stream.cli.options import GroupedCommand, option, stack
+from stream.options.values import INTEGER
 
 
 @click.command("frame", cls=GroupedCommand)
 @click.argument("video", type=click.Path(dir_okay=False))
 @stack(
     [
-        option("options", "--at", type=click.IntRange(0), default=0, help="Frame, counted from 0."),
+        option("options", "--at", type=INTEGER, bounds=FRAME, default=0, help="Frame, counted from 0."),
         option("options", "--to", required=True, type=click.Path(dir_okay=False), help="The PNG to write."),
     ]
 )

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from storage.bounds import Bounds
 from stream.cli.files import load_options, write_options
 from stream.options.table import Option, options_for, picked
 from stream.options.values import FILE, FLAG, FOLDER, Kind
@@ -138,15 +139,22 @@ def _type_of(kind: Kind) -> click.ParamType[Any]:
     return _Place(kind) if kind in (FILE, FOLDER) else Value(kind)
 
 
-def option(group: str, *names: str, **settings: Any) -> Callable[[F], F]:
-    """A click option in a help group, of one command alone; defaults are shown."""
-    number = settings.get("type")
-    if number is int or isinstance(number, click.IntRange):
-        settings.setdefault("metavar", "N")
-    elif number is float:
-        settings.setdefault("metavar", "X")
-    elif isinstance(number, Kind):
-        settings["type"] = _type_of(number)
+def _within(name: str, bounds: Bounds) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that refuses what is outside, before a command does anything."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        bounds.check(name, value)
+        return value
+
+    return check
+
+
+def option(group: str, *names: str, bounds: Bounds | None = None, **settings: Any) -> Callable[[F], F]:
+    """A click option in a help group, of one command alone; defaults are shown. Its type may be a `Kind`."""
+    if isinstance(settings.get("type"), Kind):
+        settings["type"] = _type_of(settings["type"])
+    if bounds is not None:
+        settings["callback"] = _within(names[0], bounds)
     settings.setdefault("show_default", settings.get("default") is not None and not settings.get("is_flag"))
     return click.option(*names, cls=GroupedOption, group=group, **settings)
 
@@ -162,6 +170,8 @@ def from_table(item: Option, **changes: Any) -> Callable[[F], F]:
         settings["show_default"] = bool(item.default)
     if item.metavar:
         settings["metavar"] = item.metavar
+    if item.bounds is not None:
+        settings["callback"] = _within(item.name, item.bounds)
     return click.option(item.name, item.parameter, cls=GroupedOption, **(settings | changes))
 
 

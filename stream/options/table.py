@@ -81,9 +81,8 @@ class Option:
         Raises:
             UsageError: with the option, the value and the bounds.
         """
-        if self.bounds is not None and value is not None:
-            for item in value if isinstance(value, tuple) else (value,):
-                self.bounds.check(self.name, item)
+        if self.bounds is not None:
+            self.bounds.check(self.name, value)
 
 
 _SHORT = frozenset(
