@@ -215,6 +215,7 @@ def test_nothing_left_to_regenerate_is_said(given: Given, tmp_path: Path) -> Non
     assert result.code == 2 and not (tmp_path / "a").exists()
     result = given.generate(tmp_path / "b", pose=given.nobody)  # the object is left
     assert result.code in (0, 1) and "nobody is to be seen in nobody.json: the object alone" in result.err
+    assert "person   was never found, so that only the object could be regenerated: give --person-masks" in result.out
     again = invoke(["generate", str(tmp_path / "b"), "--out", str(tmp_path / "c"), "--reskin", "person"])
     assert again.code == 2 and "the person was not found on any frame" in again.err and not (tmp_path / "c").exists()
 

@@ -35,7 +35,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         if summary["failed_frames"]:
             count = sum(b - a for a, b in summary["failed_frames"])
             lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
-    lines += subject_lines(summary)
+    elsewhere = read_run(Path(summary["run"]))[1].given is not None
+    lines += subject_lines(summary, "--person-masks" if elsewhere else "--person-box")
     lines += source_lines(summary)
     if summary["output"]:
         lines.append(f"output   {summary['output']}")
@@ -46,8 +47,12 @@ def summary_text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def subject_lines(summary: Mapping[str, Any]) -> list[str]:
-    """In how many frames object and person were seen, and what that means where it is none."""
+def subject_lines(summary: Mapping[str, Any], remedy: str = "--person-box") -> list[str]:
+    """In how many frames object and person were seen, and what that means where it is none.
+
+    Args:
+        summary: of the run. remedy: the option that shows the person.
+    """
     lost, frames = summary["object_lost_frames"], summary["frames"]
     found = f"object   seen in {summary['object_frames']} of {frames} frames"
     if lost:
@@ -55,7 +60,7 @@ def subject_lines(summary: Mapping[str, Any]) -> list[str]:
     person = summary["person_frames"]
     if person:
         return [found, f"person   seen in {person} of {frames} frames"]
-    return [found, "person   was never found, so that only the object could be regenerated: give --person-box"]
+    return [found, f"person   was never found, so that only the object could be regenerated: give {remedy}"]
 
 
 def source_lines(summary: Mapping[str, Any]) -> list[str]:
