@@ -206,7 +206,7 @@ def test_commands_named_in_prose_exist(page: Path) -> None:
             if isinstance(command, click.Group) and len(words) > 2:
                 command = command.commands.get(words[2])
                 assert command is not None, f"{page.name}: `{text}`"
-            options = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+            options = {flag for item in command.get_params(click.Context(command)) for flag in item.opts}
             unknown = {word for word in words if word.startswith("--")} - options
             assert not unknown, f"{page.name}: `{text}`: {unknown}"
 
@@ -218,6 +218,7 @@ def test_options_named_in_prose_exist() -> None:
         "--build-arg",
         "--gpus",
         "--lowvram",
+        "--cache-none",
         "--listen",
         "--no-deps",
         "--editable",
@@ -231,7 +232,7 @@ def test_options_named_in_prose_exist() -> None:
             if isinstance(command, click.Group):
                 stack += list(command.commands.values())
             elif command is not None:
-                known |= {flag for parameter in command.params for flag in parameter.opts}
+                known |= {flag for item in command.get_params(click.Context(command)) for flag in item.opts}
     for page in (
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
