@@ -285,3 +285,26 @@ def test_hostile_values_of_other_commands(
             :40
         ]
         assert len(found.err.splitlines()) == 1 and len(found.err) < 600, found.err[:300]
+
+
+def test_choices_are_those_that_the_stages_know() -> None:
+    from stages._comfy.condition import FILLS, GUIDES
+    from stages._comfy.config import CONTINUITIES
+    from stages._pose.draw import STYLES
+    from stages._region import RESKIN_CHOICES
+    from stages.pose import SMOOTH
+    from stages.track import ON_CUT
+
+    known = {
+        "fill": FILLS,
+        "object_guide": GUIDES,
+        "continuity": CONTINUITIES,
+        "pose_style": STYLES,
+        "reskin": RESKIN_CHOICES,
+        "smooth": SMOOTH,
+        "on_cut": ON_CUT,
+    }
+    for item in picked(*known):
+        for word in known[item.parameter]:
+            assert item.kind.read(word) == word
+        assert sorted(item.kind.what.removeprefix("one of ").split(", ")) == sorted(known[item.parameter])

@@ -225,12 +225,13 @@ def test_colours_go_by_the_matrix() -> None:
         assert np.abs(signal[:, 0, 0] / (planes.LEVELS - 1) - wanted).max() < 0.002
 
 
-def test_packed_formats_keep_their_values() -> None:
-    planar = filled("yuv420p10le", (300, 600, 700), (9, 1, 9, PQ), (64, 48))
-    for name in ("p010le", "yuv420p10be"):
-        packed = planar.reformat(format=name)
-        packed.color_trc, packed.color_primaries = PQ, 9
-        np.testing.assert_array_equal(ToneMap(PQ, 1000, 9).to_rgb(packed), ToneMap(PQ, 1000, 9).to_rgb(planar))
+@pytest.mark.parametrize("tags", [(9, 1, 9, PQ), (9, 2, 9, PQ), (1, 1, 9, PQ)], ids=str)
+@pytest.mark.parametrize("name", ["p010le", "yuv420p10be"])
+def test_packed_formats_keep_their_values(name: str, tags: tuple[int, int, int, int]) -> None:
+    planar = filled("yuv420p10le", (300, 600, 700), tags, (64, 48))
+    packed = planar.reformat(format=name)
+    packed.colorspace, packed.color_range, packed.color_primaries, packed.color_trc = tags
+    np.testing.assert_array_equal(ToneMap(PQ, 1000, 9).to_rgb(packed), ToneMap(PQ, 1000, 9).to_rgb(planar))
 
 
 def decoded(path: Path, **options: object) -> tuple[Array, ColourTags, str]:

@@ -35,27 +35,33 @@ def signal_strips(picture: av.VideoFrame) -> Iterator[tuple[slice, Array]]:
     Chroma is repeated for each pixel that it stands for, as PyAV's default conversion does. Black, white and matrix
     are those of the tags; HDR without them is limited range, BT.2020.
     """
-    picture = planar(picture)
-    bits = picture.format.components[0].bits
-    planes = [_values(plane, bits) for plane in picture.planes[:3]]
+    separate = planar(picture)
+    bits = separate.format.components[0].bits
+    planes = [_values(plane, bits) for plane in separate.planes[:3]]
     if picture.format.is_rgb:
-        low, step = _luma_scale(bits, int(picture.color_range) == LIMITED_RANGE)
-        parts = [planes[2], planes[0], planes[1]]  # stored as G, B, R
-        for rows in _strips(picture.height, picture.width, 1):
-            yield (
-                rows,
-                np.stack([_index(part[rows] * np.float32(step) + np.float32(0.5 - low * step)) for part in parts]),
-            )
-        return
-    full = int(picture.color_range) == FULL_RANGE or picture.format.name.startswith("yuvj")
+        yield from _rgb_strips(planes, bits, limited=int(picture.color_range) == LIMITED_RANGE)
+    else:
+        full = int(picture.color_range) == FULL_RANGE or picture.format.name.startswith("yuvj")
+        yield from _yuv_strips(planes, bits, full, int(picture.colorspace))
+
+
+def _rgb_strips(planes: list[Array], bits: int, limited: bool) -> Iterator[tuple[slice, Array]]:
+    """Of planes as they are stored: G, B, R."""
+    low, step = _luma_scale(bits, limited)
+    for rows in _strips(planes[0].shape, 1):
+        scaled = [plane[rows] * np.float32(step) + np.float32(0.5 - low * step) for plane in planes]
+        yield rows, np.stack([_index(scaled[2]), _index(scaled[0]), _index(scaled[1])])
+
+
+def _yuv_strips(planes: list[Array], bits: int, full: bool, matrix: int) -> Iterator[tuple[slice, Array]]:
     low, step = _luma_scale(bits, not full)
     luma, blue, red = planes
     down, across = -(-luma.shape[0] // blue.shape[0]), -(-luma.shape[1] // blue.shape[1])
-    for rows in _strips(picture.height, picture.width, down):
+    for rows in _strips(luma.shape, down):
         coarse = slice(rows.start // down, -(-rows.stop // down))
         light = luma[rows] * np.float32(step) + np.float32(0.5 - low * step)
         signal = np.empty((3, *light.shape), np.intp)
-        for channel, term in enumerate(_chroma_terms(picture, blue[coarse], red[coarse], bits, full)):
+        for channel, term in enumerate(_chroma_terms(blue[coarse], red[coarse], bits, full, matrix)):
             wide = cv2.resize(term, None, fx=across, fy=down, interpolation=cv2.INTER_NEAREST)
             signal[channel] = _index(light + wide[: light.shape[0], : light.shape[1]])
         yield rows, signal
@@ -75,9 +81,9 @@ def planar(picture: av.VideoFrame) -> av.VideoFrame:
     return picture.reformat(format=kind if depth == 8 else f"{kind}{depth}le")
 
 
-def _chroma_terms(picture: av.VideoFrame, blue: Array, red: Array, bits: int, full: bool) -> list[Array]:
+def _chroma_terms(blue: Array, red: Array, bits: int, full: bool, matrix: int) -> list[Array]:
     """What chroma adds to luma for R', G' and B', in `LEVELS - 1`: `[h, w]` float32 each."""
-    k_red, k_blue = COEFFICIENTS.get(int(picture.colorspace), COEFFICIENTS[UNTAGGED_MATRIX])
+    k_red, k_blue = COEFFICIENTS.get(matrix, COEFFICIENTS[UNTAGGED_MATRIX])
     k_green = 1 - k_red - k_blue
     middle = np.float32(128 << (bits - 8))
     step = (LEVELS - 1) / (((1 << bits) - 1) if full else (224 << (bits - 8)))
@@ -105,7 +111,8 @@ def _values(plane: VideoPlane, bits: int) -> Array:
     return rows.reshape(plane.height, -1)[:, : plane.width]
 
 
-def _strips(height: int, width: int, multiple: int) -> Iterator[slice]:
+def _strips(shape: tuple[int, ...], multiple: int) -> Iterator[slice]:
+    height, width = shape
     rows = max(1, _STRIP_PIXELS // (width * multiple)) * multiple
     for start in range(0, height, rows):
         yield slice(start, min(height, start + rows))
