@@ -81,11 +81,15 @@ def read_regular(path: Path, most_bytes: int = MOST_BYTES, follow: bool = True) 
     Raises:
         OSError: as `open_regular`, or it is longer.
     """
+    found = bytearray()
     with open_regular(path, follow) as file:
-        data = file.read(most_bytes + 1) if os.fstat(file.fileno()).st_size <= most_bytes else None
-    if data is None or len(data) > most_bytes:
+        size = os.fstat(file.fileno()).st_size
+        while size <= most_bytes and (piece := file.read(MB)):
+            found += piece
+            size = len(found)  # it may grow meanwhile
+    if size > most_bytes:
         raise OSError(errno.EFBIG, f"is larger than {most_bytes / MB:g} MB", str(path))
-    return data
+    return bytes(found)
 
 
 def _field(error: msgspec.ValidationError) -> str:

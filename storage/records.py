@@ -16,7 +16,10 @@ Kinds:
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
 
 from storage.errors import RunDirectoryError
 from storage.layout import ARRAY_NAME, STAGE_NAME, Layout
@@ -93,8 +96,57 @@ def _digests(digests: Any, window: int) -> bool:
     return named and all(_matches(_DIGEST, value) for value in digests.values())
 
 
+Count = Annotated[int, Meta(ge=0, le=MAX_FRAMES)]
+Share = Annotated[float, Meta(ge=0, le=1)] | None
+Spans = list[tuple[Count, Count]]
+
+
+class Choice(Struct, frozen=True):
+    """A person, chosen on a frame by a box."""
+
+    frame: Count
+    box: tuple[float, float, float, float]
+
+
+class Seam(Struct, frozen=True):
+    """What the seam ratio is made of."""
+
+    edge: float | None
+    inside_sum: float
+    inside_frames: Count
+
+
+class Facts(Struct, frozen=True):
+    """Facts of a commit that are read again later, by whichever stage: of these kinds where they are there."""
+
+    last: bool = False
+    frames: Count = 0
+    frame_digests: list[str] = []
+    clip_frames_min16: Count = 0
+    person: Choice | None = None
+    again: list[Choice] = []
+    persons_seen: Count = 0
+    cuts: list[Count] = []
+    stop: Count | None = None
+    untracked: dict[str, Spans] = {}
+    lost: dict[str, Spans] = {}
+    attempt: Count = 0
+    iou: list[Share] = []
+    boundary_f: list[float | None] = []
+    containment: list[float | None] = []
+    clipping: list[float | None] = []
+    visible: list[bool] = []
+    failed: Spans = []
+    seam: Seam | None = None
+    redo: dict[str, Any] | None = None
+
+
 def _info(info: Any) -> str | None:
     if not isinstance(info, dict):
+        return "info"
+    try:
+        msgspec.convert(info, Facts)
+    except (msgspec.ValidationError, RecursionError):
         return "info"
     if "segment" in info and not (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256"))):
         return "info"

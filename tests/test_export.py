@@ -19,7 +19,6 @@ from stages._video.plain import plain_frames
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader, write_manifest
 from stream.options.assembly import resolve_models, sam_config
-from stream.options.config import RunConfig
 from stream.report import evaluate
 from stream.report.comparison import BAND, caption, write_comparison
 from stream.report.export import export_run
@@ -93,10 +92,9 @@ def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bo
     run = small_run(with_mask=with_mask)
     export_run(run, tmp_path / "to")
     (tmp_path / "to").rename(tmp_path / "moved")
-    reference, values = evaluate.read_reference(tmp_path / "moved" / "tracking_metadata.json")
+    reference, config = evaluate.read_reference(tmp_path / "moved" / "tracking_metadata.json")
     if with_mask:
-        assert Path(values["prompt"]["mask_png"]) == (tmp_path / "moved" / "prompt_mask.png").resolve()
-    config = RunConfig.from_json(values)
+        assert config.prompt.mask_png == str((tmp_path / "moved" / "prompt_mask.png").resolve())
     model = SamModel(sam_config(config, resolve_models(config, only=("sam",))))
     found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]
     model.close()

@@ -11,12 +11,15 @@ import pytest
 from _crash import copied, shared_case
 from _zygote import shared_zygote
 
+from stages.prompts import ObjectPrompt
 from storage.errors import RunDirectoryError
 from storage.journal import Journal, decode_line, encode_line
 from storage.layout import ArraySpec, Layout
 from storage.local import LocalBackend
 from storage.records import check_record
-from storage.rundir import read_manifest, write_manifest
+from storage.rundir import FORMAT_VERSION, read_manifest, write_manifest
+from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +41,27 @@ def changed(**values: Any) -> dict[str, Any]:
     return {**COMMIT, **values}
 
 
+BENT_FACTS: list[dict[str, Any]] = [
+    {"last": "yes"},
+    {"iou": [2.0]},
+    {"iou": "0.9"},
+    {"iou": [[]]},
+    {"seam": 3},
+    {"seam": {"edge": 1.0}},
+    {"untracked": [1]},
+    {"untracked": {"object": [[1]]}},
+    {"lost": {"object": [[0, "x"]]}},
+    {"cuts": [-1]},
+    {"cuts": 3},
+    {"frame_digests": [3]},
+    {"person": {"frame": 1}},
+    {"person": {"frame": 1, "box": [1, 2, 3]}},
+    {"frames": 10**400},
+    {"visible": [1]},
+    {"failed": [3]},
+]
+
+
 def test_a_record_of_this_program_passes() -> None:
     check_record(COMMIT, "journal")
 
@@ -50,6 +74,7 @@ def test_a_record_of_this_program_passes() -> None:
         changed(info={"segment": "00003.mp4"}),
         changed(info={"segment": ["00003.mp4"], "sha256": "0" * 64}),
         changed(info=[]),
+        *(changed(info=bent) for bent in BENT_FACTS),
         changed(digests={"../../outside/c.0": "0" * 32}),
         changed(digests={"/tmp/c.0": "0" * 32}),
         changed(digests={"frames/../../c.0": "0" * 32}),
@@ -241,3 +266,46 @@ def test_nothing_is_pickled() -> None:
                 assert word not in text.replace("self.model.eval(", "").replace(".eval(", ""), f"{file}: {word}"
             calls = text.count("torch.load(")
             assert text.count("weights_only=True") >= calls, f"{file}: torch.load would unpickle"
+
+
+CONFIG = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), video="clip.mp4")
+VIDEO = {
+    "width": 64, "height": 48, "claimed_fps": 24.0, "claimed_frames": 9, "sample_aspect_ratio": [1, 1],
+    "colour_matrix": 1, "colour_range": 1, "colour_primaries": 1, "colour_transfer": 1,
+}  # fmt: skip
+
+
+def written(path: Path, **changes: Any) -> Path:
+    """A run directory of `run.json` alone, well signed."""
+    values = {"config": CONFIG.to_json(), "config_digest": "0" * 64, "decisive": {"window": ["decode", 81]}}
+    write_manifest(path, {"format": FORMAT_VERSION, "versions": {}, "video": VIDEO, **values, **changes})
+    return path
+
+
+def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
+    assert read_run(written(tmp_path))[1] == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"config": None}, "config: expected object, got null"),
+        ({"config": {}}, "config: the whole: object missing required field prompt"),
+        ({"config": {"prompt": 3}}, "config: prompt: expected object, got int"),
+        ({"config": {**CONFIG.to_json(), "window": "81"}}, "config: window: expected int, got str"),
+        ({"config": {**CONFIG.to_json(), "server": [3]}}, r"config: server\[0\]: expected str, got int"),
+        ({"config": {**CONFIG.to_json(), "size": [16]}}, "config: size: expected array of length 2"),
+        ({"config": {**CONFIG.to_json(), "window": 82}}, "config: --window 82"),
+        ({"config": {**CONFIG.to_json(), "future": 1}}, "config: future: is no option of this version"),
+        ({"decisive": {"window": 3}}, r"decisive\[\.\.\.\]: expected array, got int"),
+        ({"decisive": {"window": ["fly", 3]}}, "decisive: fly is no stage"),
+        ({"video": {**VIDEO, "claimed_fps": "fast"}}, "video.claimed_fps: expected float, got str"),
+        ({"video": {**VIDEO, "claimed_fps": 0}}, "video.claimed_fps: expected float > 0"),
+        ({"video": {**VIDEO, "sample_aspect_ratio": [1, 0]}}, r"sample_aspect_ratio\[1\]: expected int >= 1"),
+        ({"versions": []}, "versions: expected object, got array"),
+    ],
+)
+def test_a_run_json_of_another_shape_names_the_field(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(RunDirectoryError, match=rf"run\.json: .*{field}") as caught:
+        read_run(written(tmp_path, **changes))
+    assert "start anew with --overwrite" in str(caught.value) and str(caught.value).isprintable()

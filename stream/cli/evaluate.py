@@ -1,5 +1,6 @@
 """`skate evaluate`."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -108,8 +109,8 @@ def _elsewhere(options: dict[str, Any], tell: Callable[[str], None]) -> Iterator
     threshold = 0.90 if options["iou_threshold"] is None else options["iou_threshold"]
     if options["metadata"] is not None:
         _refuse_prompts()
-        reference, values = evaluate.read_reference(Path(options["metadata"]))
-        config = RunConfig.from_json({**values, **_given_sam(options), "device": device})
+        reference, exported = evaluate.read_reference(Path(options["metadata"]))
+        config = dataclasses.replace(exported, **_given_sam(options), device=device)
     else:
         reference = _pointed_at(options, tell)
         config = RunConfig(reference.prompt, sam=options["sam"], sam_config=options["sam_config"], device=device)

@@ -7,6 +7,7 @@ on an existing run, and what `--overwrite` has to do again.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from stages._comfy.address import on_this_machine, parse_server
 from stages._comfy.sizes import check_size
 from stages._region import DILATE, check_region
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
+from storage.boundary import convert, printable
+from storage.errors import InputError
 from stream.engine.windows import WindowPlan
 from stream.options.table import check_bounds
 
@@ -149,20 +152,23 @@ class RunConfig:
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "RunConfig":
-        """The config that `to_json` wrote."""
+    def from_json(cls, values: Mapping[str, Any], what: str = "config") -> "RunConfig":
+        """The config that `to_json` wrote.
+
+        Args:
+            what: names it in the error.
+
+        Raises:
+            InputError: it is none, or of a program with other options.
+            UsageError: options that contradict each other.
+        """
         given = dict(values)
-        prompt = dict(given["prompt"])
-        prompt["box"] = _box(prompt["box"])
-        prompt["points"] = tuple((float(x), float(y), int(label)) for x, y, label in prompt["points"])
-        given["prompt"] = ObjectPrompt(**prompt)
-        given["correct"] = tuple(Correction(item["frame"], tuple(item["box"])) for item in given["correct"])
-        given["person_box"] = _box(given["person_box"])
-        given["server"] = tuple(given["server"])
-        dilate = given["dilate"]  # one number, of the source's pixels, in runs of before: another value, so they differ
-        given["dilate"] = tuple(dilate) if isinstance(dilate, list) else (dilate, dilate)
-        given["size"] = tuple(given["size"]) if given["size"] else None
-        return cls(**given)
+        strange = sorted(given.keys() - {item.name for item in dataclasses.fields(cls)})
+        if strange:
+            raise InputError(f"{what}: {printable(strange[0], 40)}: is no option of this version")
+        if isinstance(given.get("dilate"), int):  # of the source's pixels in runs of before: another value, it differs
+            given["dilate"] = [given["dilate"]] * 2
+        return convert(given, cls, what, InputError)
 
     def decisive(self) -> dict[str, tuple[str, Any]]:
         """`(since, JSON value)` of every field that can change a result."""
@@ -172,10 +178,6 @@ class RunConfig:
             if item.metadata["since"] is not None:
                 found[item.name] = (item.metadata["since"], values[item.name])
         return found
-
-
-def _box(values: list[float] | None) -> Box | None:
-    return None if values is None else (values[0], values[1], values[2], values[3])
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,42 @@
 """What `run.json` says about a run, checked: it may come from another version, a damaged disk, or somebody else."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from storage.errors import RunDirectoryError, UsageError
+from msgspec import Meta, Struct
+
+from storage.boundary import convert, printable
+from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.manifest import MAX_SIDE
 from storage.rundir import Manifest, read_manifest
 from stream.options.config import CHAIN, FINISH, RunConfig
 
-_MANIFEST_KEYS = {"config_digest": str, "video": dict, "versions": dict}
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Code = Annotated[int, Meta(ge=0, le=255)]  # of ITU-T H.273
+
+
+class Video(Struct, frozen=True):
+    """What is read of the video's properties."""
+
+    width: Side
+    height: Side
+    claimed_fps: Annotated[float, Meta(gt=0, le=1e6)]
+    claimed_frames: Annotated[int, Meta(ge=0)] | None
+    sample_aspect_ratio: tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
+    colour_matrix: Code
+    colour_range: Code
+    colour_primaries: Code
+    colour_transfer: Code
+
+
+class Written(Struct, frozen=True):
+    """What is read of `run.json`; `decisive` is by name since which stage it counts, and its value."""
+
+    config_digest: str
+    versions: dict[str, str]
+    decisive: dict[str, tuple[str, Any]]
+    video: Video
+    config: dict[str, Any]
 
 
 def read_run(out: Path) -> tuple[Manifest, RunConfig]:
@@ -17,24 +46,14 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
         RunDirectoryError: when there is no run, or what is there is none that this program wrote.
     """
     manifest = read_manifest(out)
-    for key, kind in _MANIFEST_KEYS.items():
-        if not isinstance(manifest.get(key), kind):
-            raise _foreign(out, key, manifest.get(key))
-    decisive = manifest.get("decisive")
-    if not isinstance(decisive, dict) or not all(map(_is_decisive, decisive.values())):
-        raise _foreign(out, "decisive", decisive)
+    file, remedy = str(out / "run.json"), "nothing that this program wrote; start anew with --overwrite"
+    written = convert(manifest, Written, file, RunDirectoryError, remedy)
+    since = next((stage for stage, _ in written.decisive.values() if stage not in (*CHAIN, FINISH)), None)
+    if since is not None:
+        raise RunDirectoryError(f"{file}: decisive: {printable(since, 40)} is no stage: {remedy}")
     try:
-        return manifest, RunConfig.from_json(manifest["config"])
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise _foreign(out, "config", f"{type(error).__name__}: {error}") from error
-
-
-def _is_decisive(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) == 2 and entry[0] in (*CHAIN, FINISH)
-
-
-def _foreign(out: Path, key: str, value: Any) -> RunDirectoryError:
-    return RunDirectoryError(
-        f"{out / 'run.json'}: its '{key}' is none that this program wrote ({str(value)[:80]}): "
-        "start anew with --overwrite"
-    )
+        return manifest, RunConfig.from_json(written.config, f"{file}: config")
+    except InputError as error:
+        raise RunDirectoryError(f"{error}: {remedy}") from error
+    except UsageError as error:  # options that it would not have taken
+        raise RunDirectoryError(f"{file}: config: {error}: {remedy}") from error

@@ -24,7 +24,7 @@ from stages.given import first_prompt, read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
 from storage.backend import open_store
-from storage.boundary import parse, printable, read_regular
+from storage.boundary import parse, read_regular
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
@@ -156,31 +156,29 @@ class Metadata(Struct, frozen=True):
     video: Length
 
 
-def read_reference(metadata: Path) -> tuple[Reference, dict[str, Any]]:
-    """The reference and the models named in an exported `tracking_metadata.json`; the masks lie beside it.
+def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
+    """The reference, and the config with the models, of an exported `tracking_metadata.json`; the masks lie beside it.
 
     Raises:
         InputError: when the file is not what `skate export` writes.
     """
-    remedy = "give its tracking_metadata.json"
+    what, remedy = f"--metadata {metadata}: is not what `skate export` wrote", "give its tracking_metadata.json"
     try:
         text = read_regular(metadata)
-        found = parse(text, Metadata, f"--metadata {metadata}: is not what `skate export` wrote", InputError, remedy)
-        values = found.config
-        mask = values["prompt"]["mask_png"]
-        if mask is not None:  # named as it lies beside the metadata, wherever both are now
-            values["prompt"]["mask_png"] = str((metadata.parent / mask).resolve())
-        config = RunConfig.from_json(values)
     except OSError as error:
         raise InputError(
             f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise InputError(
-            f"--metadata {metadata}: is not what `skate export` wrote: config: {printable(repr(error), 80)}: {remedy}"
-        ) from error
+    found = parse(text, Metadata, what, InputError, remedy)
+    try:
+        config = RunConfig.from_json(found.config, f"{what}: config")
+    except UsageError as error:
+        raise InputError(f"{what}: config: {error}") from error
+    if config.prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
+        mask = str((metadata.parent / config.prompt.mask_png).resolve())
+        config = replace(config, prompt=replace(config.prompt, mask_png=mask))
     masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked.object)
-    return Reference(masks, config.prompt, config.correct, untracked, found.video.frames), values
+    return Reference(masks, config.prompt, config.correct, untracked, found.video.frames), config
 
 
 def evaluate_video(
