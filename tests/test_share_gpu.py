@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from _runs import invoke
 from fake_comfy import FakeComfy, Faults
 from fake_comfy.scene import config as comfy_config
 from fake_comfy.scene import make_scene
@@ -263,3 +264,17 @@ def test_a_compiled_tracker_cannot_take_turns(tmp_path: Path) -> None:
     config = run_config(sam_compile=True)
     with pytest.raises(UsageError, match=r"--sam-compile: .*127\.0\.0\.1:8188: .*--share-gpu no"):
         build_stages(config, models(), MANIFEST, tmp_path, Reporter())
+
+
+def test_a_resume_takes_the_switch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream.run import lifecycle
+
+    asked: list[Any] = []
+
+    def resume(out: Path, changes: dict[str, Any], listener: Any) -> dict[str, Any]:
+        asked.append(changes)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(lifecycle, "resume", resume)
+    for more, changes in (([], {}), (["--share-gpu", "no"], {"share_gpu": "no"}), (["--timeout", "9"], {"timeout": 9})):
+        assert invoke(["resume", "RUN", *more]).code == 2 and asked[-1] == changes
