@@ -44,8 +44,8 @@ from stages.decode import DecodeConfig, DecodeStage
 from storage.rundir import Commit, RunDirectory
 from storage.spans import Span
 from stream.engine.ahead import DecodeAhead
+from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
-from stream.options.layout import run_layout
 from stream.report.tables import text_table
 
 BLOCK_FRAMES = 60
@@ -110,7 +110,7 @@ def our_store(video: Path, folder: Path, read_back: bool) -> Blocks:
     begun = time.perf_counter()
     with DecodeStage(DecodeConfig(video)) as stage:
         size = stage.properties
-        with RunDirectory(folder / "run", run_layout(size.height, size.width), {}) as run:
+        with RunDirectory(folder / "run", Chain([stage]).layout(size.height, size.width), {}) as run:
             ahead = DecodeAhead(stage, PLAN, 0)
             try:
                 last = False

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 
 from storage.log import STATE_KEEP_EVERY
-from stream.options.layout import run_layout
 
 KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
 KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "scores", "iou")
-BRIEF = run_layout(1, 1).brief  # stages whose states are never kept for a repair
 
 
 def working_bytes(run: Path) -> int:
@@ -25,7 +23,7 @@ def working_bytes(run: Path) -> int:
         folders[:] = [name for name in folders if here / name not in kept]
         for name in names:
             path = here / name
-            if here.parent == states and int(name) % STATE_KEEP_EVERY == 0 and here.name not in BRIEF:
+            if here.parent == states and int(name) % STATE_KEEP_EVERY == 0:
                 continue
             try:
                 total += 0 if path in kept else path.stat().st_size

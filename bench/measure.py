@@ -66,7 +66,8 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     _cap_vram(config)
     servers = [parse_server(server).http for server in config.server]
     clock, sampler = Clock(), Sampler(servers)
-    probe = Probe(listener, sampler, clock, config.stages[-1], lambda: working_bytes(run))
+    last = "score" if config.generates else "track"
+    probe = Probe(listener, sampler, clock, last, lambda: working_bytes(run))
     begun = time.perf_counter()
     with sampler.running(), clock.watching():
         summary = start(config, run, listener=probe)

@@ -38,9 +38,9 @@ from stages._video.plain import plain_frames
 from stages.base import Array
 from storage.arrays import RunArrays
 from storage.backend import open_store
+from storage.layout import ArraySpec, Layout
 from storage.log import CommitLog
 from stream.demo import DemoConfig, Scene
-from stream.options.layout import run_layout
 from stream.report.tables import text_table
 
 WHATS = ("frames", "masks")
@@ -75,7 +75,7 @@ def png_side(values: Array, folder: Path) -> tuple[Callable[[], None], Callable[
 def zarr_side(values: Array, folder: Path) -> tuple[Callable[[], None], Callable[[], Array]]:
     """Writing, durable, and reading an array of a run."""
     name = "frames" if values.ndim == 4 else "masks/object"
-    layout = run_layout(*values.shape[1:3])
+    layout = Layout({name: ArraySpec(values.shape[1:], str(values.dtype))})
     log = CommitLog([])
     arrays = RunArrays(open_store(folder), layout, log)
 

@@ -26,13 +26,17 @@ from zarr.codecs import ZstdCodec
 
 from bench._common import new_record, run_main, write_record
 from stages.base import Array
+from stages.blend import BlendStage
+from stages.decode import DecodeStage
+from stages.pose import PoseStage
+from stages.score import ScoreStage
+from stages.track import TrackStage
 from storage.arrays import RunArrays
 from storage.durable import fsync_file, fsync_folder
-from storage.layout import Layout
+from storage.layout import ArraySpec, Layout
 from storage.local import LocalBackend
 from storage.log import CommitLog
 from stream.demo import DemoConfig, Scene
-from stream.options.layout import run_layout
 from stream.report.tables import text_table
 
 WINDOW_FRAMES, PIECE_FRAMES = 60, 12
@@ -172,7 +176,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
     parser.add_argument("--record", type=Path, help="write the tables there as JSON")
     options = parser.parse_args()
-    layout = run_layout(options.size[1], options.size[0])
+    width, height = options.size
+    ports = [port for stage in (DecodeStage, PoseStage, TrackStage, BlendStage, ScoreStage) for port in stage.writes]
+    kept = [port for port in ports if port.span != "window"]
+    layout = Layout({port.name: ArraySpec(port.frame_shape(height, width), port.dtype, port.fill) for port in kept})
     tables: dict[str, list[dict[str, Any]]] = {}
     for what in ("kept arrays", "frames"):
         values = values_of(layout, options.size, what)

@@ -49,7 +49,7 @@ class Inputs:
 
     Attributes:
         arrays: by name, each cut to the span that the stage's `reads` declares; frames first.
-        info: by stage name, the `info` that the earlier stages committed for this window.
+        info: by stage name, the `info` that the stages named in `facts` committed for this window.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -125,20 +125,74 @@ class NoState(State):
     """For a stage that carries nothing."""
 
 
+@dataclass(frozen=True)
+class Port:
+    """An array that a stage writes.
+
+    Attributes:
+        name: as the stage calls it.
+        span: "new" or "final": the frames of the window that it covers, each frame once in the clip; "window": an array
+            of its own for every window.
+        shape: of a frame's entry; "height" and "width" stand for the frame's sides in pixels.
+        dtype, fill: of the array, and what stands for frames never written.
+        life: "kept": stays with the run; "until_read": dropped frame by frame once no later window reads it; "window":
+            deleted once the windows that read it are done. `--keep` retains the last two.
+    """
+
+    name: str
+    span: Literal["new", "final", "window"]
+    shape: tuple[int | Literal["height", "width"], ...] = ()
+    dtype: str = "uint8"
+    life: Literal["kept", "until_read", "window"] = "kept"
+    fill: float = 0.0
+
+    def frame_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """The shape of a frame's entry for frames of this size."""
+        sides = {"height": height, "width": width}
+        return tuple(sides[side] if isinstance(side, str) else side for side in self.shape)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a stage reads of an array that another writes.
+
+    Attributes:
+        port: as the stage calls it.
+        span: the frames of the window: "new", "read", "final", or "context" (those before its final ones that it sees:
+            none, but for a last window that was shifted back); "window": an array of a window's own. Such an array is
+            given whole, also where it is read as frames: it stands for the frames that the window reads.
+        window: 0: of this window; -1: of the one before, no frames where there is none (a "context" is always of
+            windows before); +1: of the one after, no frames behind the last.
+    """
+
+    port: str
+    span: Literal["new", "read", "final", "context", "window"]
+    window: Literal[-1, 0, 1] = 0
+
+
+PICTURE: tuple[int | Literal["height", "width"], ...] = ("height", "width", 3)
+MASK: tuple[int | Literal["height", "width"], ...] = ("height", "width")
+
+
 class Stage(ABC):
     """One stage of the chain. The constructor takes one frozen config and is cheap; weights load in `open`.
 
-    Class attributes:
-        name: the stage's name in the journal.
-        reads: array name -> which span of the window it is cut to: "new", "read" or "final".
-        writes: array name -> which span it covers: "new", "read" or "final".
+    Attributes (of the class, or of an instance where they depend on its config):
+        name: the stage's name in the journal, unless a chain gives it another.
+        reads, writes: the arrays, complete.
+        facts: the stages whose facts (`info`) about the window it reads.
+        weights: the model that it shares with other stages, by name; None: what it loads is its own.
+        scales: whether a window takes time by its "pixels" (height times width) or by its "frames" alone.
         gpu: whose models it has on the GPU, where it has any there: ours, or a server's. The two take turns where they
             share one.
     """
 
     name: ClassVar[str]
-    reads: ClassVar[Mapping[str, str]] = {}
-    writes: ClassVar[Mapping[str, str]] = {}
+    reads: tuple[Read, ...] = ()
+    writes: tuple[Port, ...] = ()
+    facts: tuple[str, ...] = ()
+    weights: str | None = None
+    scales: Literal["pixels", "frames"] = "frames"
     gpu: ClassVar[Literal["own", "server"] | None] = None
 
     def open(self) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from stages._comfy.validate import check_workflow
 from stages._comfy.workflow import Workflow, chosen_workflow
 from stages._pose.pictures import SkeletonPictures
 from stages._region import chosen_mask, region, source_pixels
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Window
+from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Window
 from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
@@ -63,14 +62,16 @@ class ComfyStage(GeneratorStage):
 
     name = "generate"
     gpu = "server"
-    reads: ClassVar[Mapping[str, str]] = {
-        "frames": "read",
-        "keypoints/person": "read",
-        "masks/object": "read",
-        "masks/person": "read",
-        "tail": "read",
-    }
-    writes: ClassVar[Mapping[str, str]] = {}
+    reads = (
+        Read("frames", "read"),
+        Read("keypoints/person", "read"),
+        Read("masks/object", "read"),
+        Read("masks/person", "read"),
+        Read("generated", "context", -1),
+        Read("overlap", "window", -1),
+    )
+    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
+    scales = "pixels"
 
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
         self.config = config
@@ -125,7 +126,8 @@ class ComfyStage(GeneratorStage):
 
         Args:
             window: the window; one that is shorter than `padded_frames` is padded here by reflection and trimmed.
-            inputs: arrays as in `reads`; `tail` `[m, H, W, 3]` uint8 RGB, what is already generated from `read.start`.
+            inputs: arrays as in `reads`; `generated` and `overlap` `[m, H, W, 3]` uint8 RGB, one behind the other, are
+                what is already generated from `read.start` on: blended frames, then what the window before made.
             request: what this try changes.
 
         Returns:
@@ -159,7 +161,7 @@ class ComfyStage(GeneratorStage):
         return Output(arrays={"raw": raw}, info=facts | {"colour": found.record()} | result.info)
 
     def prefetch(self, window: Window, inputs: Inputs) -> None:
-        """Begin a window on an idle server; `process` without a request takes the result. `tail` is not read.
+        """Begin a window on an idle server; `process` without a request takes the result. Nothing generated is read.
 
         Raises:
             UsageError: with `--continuity tail`, where a window needs the one before.
@@ -197,7 +199,7 @@ class ComfyStage(GeneratorStage):
     def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
         assert self._workflow is not None, "open() comes first"
         frames, objects = inputs.arrays["frames"], inputs.arrays["masks/object"]
-        tail = inputs.arrays["tail"] if self.config.continuity == "tail" else frames[:0]
+        tail = _already(inputs) if self.config.continuity == "tail" else frames[:0]
         return condition(
             frames,
             inputs.arrays["keypoints/person"],
@@ -256,7 +258,7 @@ class ComfyStage(GeneratorStage):
             resize_frames(inputs.arrays["frames"], size),
             resize_region(allowed, size),
             resize_region(inner, size),
-            resize_frames(inputs.arrays["tail"], size),
+            resize_frames(_already(inputs), size),
             self._state.correction(),
         )
 
@@ -300,3 +302,9 @@ class ComfyStage(GeneratorStage):
         held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
         one_frame = height * width * 60 if window_frames else 0  # float32 work of feathering and compositing
         return window_frames * height * width * (3 + 3 + 3 + 4) + small * (4 * 3 + 4) + held + one_frame, 0
+
+
+def _already(inputs: Inputs) -> Array:
+    """`[m, H, W, 3]` uint8 RGB: the frames at the window's start that are generated already."""
+    nothing = inputs.arrays["frames"][:0]
+    return np.concatenate([inputs.arrays.get(name, nothing) for name in ("generated", "overlap")])

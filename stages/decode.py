@@ -18,7 +18,7 @@ from stages._video.fetch import FetchLimits, fetch_video
 from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.resample import CHANGED, ClipFrame, clip_frames, read_again
 from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Stage, State, Window
 from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
 
@@ -116,7 +116,8 @@ class DecodeStage(Stage):
     """
 
     name = "decode"
-    writes: ClassVar[Mapping[str, str]] = {"times": "new", "frames": "new"}
+    writes = (Port("times", "new", (), "float64"), Port("frames", "new", PICTURE, "uint8", "until_read"))
+    scales = "pixels"
 
     def __init__(self, config: DecodeConfig) -> None:
         self.config = config

@@ -21,7 +21,7 @@ from stages._pose.pictures import SkeletonPictures, picture_files
 from stages._pose.silhouette import silhouette, standing_height, stroke_silhouette
 from stages._video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages._video.plain import plain_frames
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.prompts import Box, ObjectPrompt
 from storage.boundary import read_regular
 from storage.errors import InputError
@@ -190,7 +190,7 @@ class GivenPoseStage(_Given):
     """
 
     name: ClassVar[str] = "pose"
-    writes: ClassVar[Mapping[str, str]] = {"keypoints/person": "new", "contacts/person": "new"}
+    writes = (Port("keypoints/person", "new", (133, 3), "float32"), Port("contacts/person", "new", (2,), "bool"))
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
         super().__init__(_Series(path, "--pose", partial(read_poses, path, size)))
@@ -220,13 +220,13 @@ class GivenMasksStage(_Given):
     """
 
     name: ClassVar[str] = "track"
-    reads: ClassVar[Mapping[str, str]] = {"keypoints/person": "new"}
-    writes: ClassVar[Mapping[str, str]] = {
-        "masks/object": "new",
-        "masks/person": "new",
-        "visible/object": "new",
-        "visible/person": "new",
-    }
+    reads = (Read("keypoints/person", "new"),)
+    writes = (
+        Port("masks/object", "new", MASK, "bool"),
+        Port("masks/person", "new", MASK, "bool"),
+        Port("visible/object", "new", (), "bool"),
+        Port("visible/person", "new", (), "bool"),
+    )
 
     def __init__(
         self,

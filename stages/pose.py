@@ -16,7 +16,7 @@ from stages._pose.session import SessionOptions, open_session
 from stages._pose.skeleton import BODY, JOINTS
 from stages._pose.smooth import Filter, no_filter, one_euro
 from stages._video.limits import DEFAULT_MAX_PIXELS
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside
 from storage.errors import UsageError
 
@@ -153,8 +153,8 @@ class PoseStage(Stage):
 
     name: ClassVar[str] = "pose"
     gpu = "own"
-    reads: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
-    writes: ClassVar[Mapping[str, str]] = {"keypoints/person": "new", "contacts/person": "new"}
+    reads = (Read("frames", "new"), Read("times", "new"))
+    writes = (Port("keypoints/person", "new", (133, 3), "float32"), Port("contacts/person", "new", (2,), "bool"))
 
     def __init__(self, config: PoseConfig) -> None:
         self.config = config

@@ -18,7 +18,7 @@ import numpy as np
 from stages._anchor import ROW_VALUES, Anchor, anchor_of
 from stages._paint import Palette, choose_palette, paint_object, paint_person, shade_ring
 from stages._region import DILATE, check_region, composite, feather, region
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, State, Window
+from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, State, Window
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
 
@@ -69,13 +69,14 @@ class PreviewStage(GeneratorStage):
     """Restyles object and person inside their masks and composites the source outside."""
 
     name = "generate"
-    reads: ClassVar[Mapping[str, str]] = {
-        "frames": "read",
-        "keypoints/person": "read",
-        "masks/object": "read",
-        "masks/person": "read",
-    }
-    writes: ClassVar[Mapping[str, str]] = {}
+    reads = (
+        Read("frames", "read"),
+        Read("keypoints/person", "read"),
+        Read("masks/object", "read"),
+        Read("masks/person", "read"),
+    )
+    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
+    scales = "pixels"
 
     def __init__(self, config: PreviewConfig) -> None:
         self.config = config

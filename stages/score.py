@@ -14,7 +14,7 @@ from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule
 from stages._sam.reverse import ReverseState, ReverseTracker
 from stages._video.segment import read_segment
-from stages.base import Array, Inputs, Json, Output, Stage, Window
+from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, Window
 from stages.prompts import Correction, ObjectPrompt
 from storage.errors import RunDirectoryError
 
@@ -57,8 +57,10 @@ class ScoreStage(Stage):
 
     name: ClassVar[str] = "score"
     gpu = "own"
-    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final", "masks/person": "final"}
-    writes: ClassVar[Mapping[str, str]] = {"iou": "final", "scores/object": "final"}
+    reads = (Read("masks/object", "final"), Read("masks/person", "final"))
+    writes = tuple(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object"))
+    facts = ("decode", "track", "sink")
+    weights = "sam"
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         self.config = config

@@ -1,15 +1,13 @@
 """Sink: the blended frames of each window become one encoded segment; at the end segments are joined."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from stages._video.colour import ColourTags
 from stages._video.encode import EncoderSettings, write_segment
 from stages._video.join import join_segments
 from stages._video.segment import read_segment
-from stages.base import Inputs, Output, Stage, Window
+from stages.base import Inputs, Output, Read, Stage, Window
 from storage.durable import file_sha256
 
 __all__ = ["ColourTags", "EncoderSettings", "SinkConfig", "SinkStage", "join_segments", "read_segment"]
@@ -38,7 +36,8 @@ class SinkStage(Stage):
     """Writes one segment a window. It carries nothing, so a window done again gives the same file."""
 
     name = "sink"
-    reads: ClassVar[Mapping[str, str]] = {"generated": "final", "times": "final"}
+    reads = (Read("generated", "final"), Read("times", "final"))
+    scales = "pixels"
 
     def __init__(self, config: SinkConfig) -> None:
         self.config = config

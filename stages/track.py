@@ -15,7 +15,7 @@ from stages._sam.model import SamModel
 from stages._sam.prompts import PromptSchedule, SamPrompt
 from stages._sam.session import Tracked
 from stages._sam.tracker import Tracker
-from stages.base import Array, Inputs, Json, Output, Stage, State, Window
+from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
 from storage.errors import UsageError
 
@@ -100,8 +100,15 @@ class TrackStage(Stage):
 
     name: ClassVar[str] = "track"
     gpu = "own"
-    reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
-    writes: ClassVar[Mapping[str, str]] = {f"{part}/{name}": "new" for part in ("masks", "visible") for name in OBJECTS}
+    reads = (Read("frames", "new"),)
+    writes = (
+        Port("masks/object", "new", MASK, "bool"),
+        Port("masks/person", "new", MASK, "bool"),
+        Port("visible/object", "new", (), "bool"),
+        Port("visible/person", "new", (), "bool"),
+    )
+    facts = ("decode", "pose")
+    weights = "sam"
 
     def __init__(self, config: TrackConfig, model: SamModel, observer: LogitsObserver | None = None) -> None:
         self.config = config

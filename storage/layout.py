@@ -17,6 +17,7 @@ DTYPES = ("bool", "uint8", "uint16", "int32", "int64", "float32", "float64")
 MAX_SIDE = 1 << 17
 MAX_FRAME_BYTES = 1 << 30  # of one array's frame: what a foreign run can make a reader allocate
 MAX_ARRAYS = 1000
+MAX_AFTER = 9  # windows
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class ArraySpec:
     """One array: the shape of a frame's entry (without time), its dtype, and what stands for frames never written.
 
     Attributes:
-        until: of an array kept by window alone: the stage that reads it last, after whose commit it is deleted.
+        until, after: of an array kept by window alone: the stage after whose commit it is deleted, and of how many
+            windows later.
     """
 
     frame_shape: tuple[int, ...]
     dtype: str
     fill: float = 0
     until: str | None = None
+    after: int = 0
 
     def __post_init__(self) -> None:
         if math.isnan(self.fill):
@@ -89,18 +92,20 @@ class Layout:
 
 
 def _spec_json(spec: ArraySpec) -> dict[str, Any]:
-    values = {"shape": list(spec.frame_shape), "dtype": spec.dtype, "until": spec.until}
+    values = {"shape": list(spec.frame_shape), "dtype": spec.dtype, "until": spec.until, "after": spec.after}
     return {**values, "fill": "NaN" if math.isnan(spec.fill) else spec.fill}
 
 
 def _spec(item: Mapping[str, Any]) -> ArraySpec:
-    shape, dtype, until = item["shape"], item["dtype"], item["until"]
+    shape, dtype, until, after = item["shape"], item["dtype"], item["until"], item["after"]
     sides = isinstance(shape, list) and len(shape) <= 4 and all(type(side) is int for side in shape)
     if not sides or not all(1 <= side <= MAX_SIDE for side in shape) or dtype not in DTYPES:
         raise ValueError(f"no array has frames of {shape} {dtype}")
     if until is not None and not STAGE_NAME.fullmatch(until):
         raise ValueError(f"no stage is called {until}")
-    spec = ArraySpec(tuple(shape), dtype, float(item["fill"]), until)
+    if type(after) is not int or not 0 <= after <= MAX_AFTER:
+        raise ValueError(f"nothing is kept for {after} windows")
+    spec = ArraySpec(tuple(shape), dtype, float(item["fill"]), until, after)
     if spec.frame_bytes > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {spec.frame_bytes} bytes is over {MAX_FRAME_BYTES}")
     return spec

@@ -29,7 +29,7 @@ class CommitLog:
         config_digest: of the config under which the last commits were made.
         attempts: by window, what was tried after the first attempt failed the gate.
         redo: the `skate redo` that is under way: windows, seed, text; None: none is.
-        made: by window, what it has generated beside the run so far.
+        made: by stage and window, what it has generated beside the run so far.
         redone_at: number of the record that put redone windows in place last; None: none.
         next_digest: of the config for which the last record made commits void; `run.json` may say so already.
         kept_since: number of the record from which on raw windows and every window's states are kept; None: they
@@ -47,7 +47,7 @@ class CommitLog:
         self.attempts: dict[int, list[Record]] = {}
         self.kept_since: int | None = None
         self.redo: Record | None = None
-        self.made: dict[int, Record] = {}
+        self.made: dict[Task, Record] = {}
         self.redone_at: int | None = None
         self.next_digest: str | None = None
         self._done: dict[str, int] = {}
@@ -77,7 +77,7 @@ class CommitLog:
             self.redo = record if record["windows"] else None
             self.made = {}
         elif kind == "made":
-            self.made[record["window"]] = record
+            self.made[record["stage"], record["window"]] = record
         elif kind == "redone":
             for made in self.made.values():
                 self._commit(made)
@@ -197,8 +197,10 @@ class CommitLog:
         stage, window = task
         folder, name = key.split("/")[:2]
         if folder == "blocks":
-            until = self.layout.blocks[name].until if name in self.layout.blocks else None
-            return not self.is_kept(task) and until is not None and (until, window) in self.commits
+            spec = self.layout.blocks.get(name)
+            if spec is None or spec.until is None or self.is_kept(task):
+                return False
+            return (spec.until, window + spec.after) in self.commits
         if folder == "state":
             return not self.is_kept(task) and not self.is_landmark(stage, window) and window < self.done(stage) - 2
         return bool(self.commits[task]["span"][1] <= self.dropped.get(array_of(key), 0))

@@ -18,7 +18,7 @@ from storage.faults import fault_point
 from storage.journal import Journal
 from storage.layout import Layout
 from storage.lock import is_locked, lock_run
-from storage.log import STATE_KEEP_EVERY, CommitLog, read_log
+from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
 from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
 from storage.reader import RunReader
 from storage.records import Record, segment_of
@@ -204,7 +204,7 @@ class RunDirectory:
     def _drop_blocks(self, stage: str, window: int) -> None:
         """Delete what was kept by window until this stage has read it."""
         for name, spec in self._layout.blocks.items():
-            key = block_key(name, window)
+            key = block_key(name, window - spec.after)
             writer = self.log.writer_of(key) if spec.until == stage else None
             if writer is not None and self.log.is_forgotten(writer, key):
                 self.arrays.objects.delete(key)
@@ -264,13 +264,13 @@ class RunDirectory:
         """Make a window of a redo durable beside the run: it counts once `take_over` says so."""
         return self._record("made", work, store(self.beside, work, fault=True))
 
-    def made_intact(self) -> list[int]:
-        """The windows of the redo under way that are made and are on the disk as they were written."""
-        return [
-            window
-            for window, record in sorted(self.log.made.items())
+    def made_intact(self) -> set[Task]:
+        """What of the redo under way is made and is on the disk as it was written."""
+        return {
+            task
+            for task, record in self.log.made.items()
             if all(self.store.digest(f"{REDO}/{key}") == wanted for key, wanted in record["digests"].items())
-        ]
+        }
 
     def take_over(self, stages: Iterable[str], window: int) -> None:
         """Put what the redo made in place of what stood; what these stages did from this window on is void.

@@ -4,16 +4,30 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, State, Window
+from stages.base import (
+    MASK,
+    PICTURE,
+    Array,
+    GeneratorStage,
+    Inputs,
+    Json,
+    Output,
+    Port,
+    Read,
+    Request,
+    Stage,
+    State,
+    Window,
+)
 from stages.blend import BlendConfig, BlendStage
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
+from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
-from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 from stream.run.attempts import ClosedLoop, request_of
@@ -25,7 +39,7 @@ FIRST_COLUMN, OBJECT = 4, slice(4, 12)
 
 class Decode(Stage):
     name = "decode"
-    writes: ClassVar[Mapping[str, str]] = {"times": "new", "frames": "new"}
+    writes = (Port("times", "new", (), "float64"), Port("frames", "new", PICTURE, "uint8", "until_read"))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         stop = min(window.new.stop, FRAMES)
@@ -37,8 +51,8 @@ class Decode(Stage):
 
 class Track(Stage):
     name = "track"
-    reads: ClassVar[Mapping[str, str]] = {"frames": "new"}
-    writes: ClassVar[Mapping[str, str]] = {"masks/object": "new"}
+    reads = (Read("frames", "new"),)
+    writes = (Port("masks/object", "new", MASK, "bool"),)
     gpu = "own"
     told_to_leave = 0
 
@@ -61,7 +75,8 @@ class Generate(GeneratorStage):
 
     name = "generate"
     gpu = "server"
-    reads: ClassVar[Mapping[str, str]] = {"frames": "read", "tail": "read"}
+    reads = (Read("frames", "read"), Read("generated", "context", -1), Read("overlap", "window", -1))
+    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
 
     def __init__(self, shifts: Sequence[Sequence[int]], track: Track) -> None:
         self.shifts, self.track = shifts, track
@@ -89,13 +104,14 @@ class Generate(GeneratorStage):
 
 class Sink(Stage):
     name = "sink"
-    reads: ClassVar[Mapping[str, str]] = {"generated": "final"}
+    reads = (Read("generated", "final"),)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         name = f"{window.index:05d}.mp4"
+        self.folder.mkdir(exist_ok=True)
         (self.folder / name).write_bytes(inputs.arrays["generated"].tobytes())
         return Output(info={"segment": name, "sha256": "0" * 64})
 
@@ -105,8 +121,9 @@ class Score(Stage):
 
     name = "score"
     gpu = "own"
-    reads: ClassVar[Mapping[str, str]] = {"masks/object": "final"}
-    writes: ClassVar[Mapping[str, str]] = {"iou": "final"}
+    reads = (Read("masks/object", "final"),)
+    facts = ("sink",)
+    writes = (Port("iou", "final", (), "float32", fill=float("nan")),)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,16 +158,16 @@ def process(
     courtesy: bool = False,
 ) -> Generate:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
-    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as run:
-        track = Track()
-        generate = Generate(shifts, track)
+    track = Track()
+    generate = Generate(shifts, track)
 
-        def judges(folder: Path) -> list[Stage]:
-            return [BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Sink(folder), Score(folder)]
+    def judges(folder: Path) -> list[Stage]:
+        return [BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Sink(folder), Score(folder)]
 
-        stages = [Decode(), track, generate, *judges(run.segments)]
+    chain = Chain([Decode(), track, generate, *judges(path / "segments")])
+    with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
-        pipeline = Pipeline(run, stages, PLAN, source, Reporter(), keep="all", courtesy=courtesy)
+        pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", courtesy=courtesy)
         loop = ClosedLoop(
             run, pipeline.executor, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
         )

@@ -154,7 +154,7 @@ def test_working_disk_is_what_is_dropped_again(tmp_path: Path) -> None:
         "run.zarr/masks/object/c.0.0.0": 1000,
         "run.zarr/state/track/9": 3,  # one of the latest two
         "run.zarr/state/track/10": 5000,  # kept for repairs
-        "run.zarr/state/blend/10": 4,  # whole frames: not kept
+        "run.zarr/blocks/overlap/10": 4,  # whole frames: not kept
         "segments/00000.mp4": 700,
         "segments/00001.mp4.partial": 900,
         "journal.jsonl": 50,

@@ -27,14 +27,17 @@ SCENE = make_scene(41)
 def run(scene: Scene, settings: ComfyConfig, inspect: Callable[[int, Array], None] | None = None) -> Array:
     """The blended clip, each window given what is already generated at its start."""
     done: list[Array] = []
+    overlap = scene.frames[:0]
     with ComfyStage(settings) as stage, BlendStage(BlendConfig(17, 5)) as blend:
         for window in windows(len(scene.frames)):
             before = np.concatenate(done) if done else scene.frames[:0]
-            tail = np.concatenate([before[window.read.start :], blend.held]) if done else before
+            tail = np.concatenate([before[window.read.start :], overlap]) if done else before
             raw = stage.process(window, scene.inputs(window, tail)).arrays["raw"]
             if inspect is not None:
                 inspect(window.index, raw)
-            done.append(blend.process(window, Inputs(arrays={"raw": raw})).arrays["generated"])
+            blended = blend.process(window, Inputs(arrays={"raw": raw, "overlap": overlap})).arrays
+            done.append(blended["generated"])
+            overlap = blended["overlap"]
     return np.concatenate(done)
 
 

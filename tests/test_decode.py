@@ -166,7 +166,7 @@ def test_process_follows_the_stage_contract(tmp_path: Path) -> None:
     with DecodeStage(DecodeConfig(path)) as stage:
         wanted = Window(0, Span(0, 81), Span(0, 81), Span(0, 60), last=False, padded_frames=81)
         output = stage.process(wanted, Inputs())
-    assert set(output.arrays) == set(DecodeStage.writes) and output.info["frames"] == 9
+    assert set(output.arrays) == {port.name for port in DecodeStage.writes} and output.info["frames"] == 9
     assert output.info["last"] is True and output.info["clip_frames_min16"] == 9
     assert len(output.info["frame_digests"]) == 9 == len(set(output.info["frame_digests"]))
 

@@ -1,6 +1,5 @@
 """What matters on a GPU alone, as far as it shows without one: leaving it to the generator, and `--sam-compile`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -11,15 +10,15 @@ from _runs import small_models
 from _sam_fixture import moving_clip, small_settings, write_small_sam
 
 from stages._sam.model import SamConfig, SamModel, build_predictor
-from stages.base import Array, Inputs, Output, Stage, Window
+from stages.base import PICTURE, Array, Inputs, Output, Port, Stage, Window
 from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from storage.spans import Span
+from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import resolve_models, sam_config
 from stream.options.config import RunConfig
-from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 
@@ -47,7 +46,7 @@ class Spy(Stage):
 class Decode(Spy):
     """Black frames; not noted, for it works ahead in a thread of its own."""
 
-    writes: ClassVar[Mapping[str, str]] = {"frames": "new", "times": "new"}
+    writes = (Port("frames", "new", PICTURE, "uint8", "until_read"), Port("times", "new", (), "float64"))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         stop = min(window.new.stop, FRAMES)
@@ -62,8 +61,9 @@ def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
     stages = [Decode("decode", noted), *(Spy(name, noted) for name in ("pose", "track", "generate", "score"))]
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
-    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as run:
-        Pipeline(run, stages, PLAN, source, Reporter(), keep="all", courtesy=courtesy).process()
+    chain = Chain(stages)
+    with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
+        Pipeline(run, chain, PLAN, source, Reporter(), keep="all", courtesy=courtesy).process()
     return noted
 
 

@@ -13,16 +13,15 @@ from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest, read_log
+from stream.engine.chain import Chain, Node
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
-from stream.plan import calibration
 from stream.plan import projection as plan_module
 from stream.plan.calibration import (
     Calibration,
     calibration_keys,
     duration_text,
     expected_seconds,
-    keep_times,
     measured,
     read_calibration,
     record_calibration,
@@ -39,6 +38,8 @@ class Weighed(Stage):
 
     def __init__(self, name: str, loaded: int, each: int = 0, vram: int = 0) -> None:
         self.name = name  # type: ignore[misc]
+        self.weights = "sam" if name in ("track", "score") else None
+        self.scales = "pixels" if name in ("decode", "generate", "blend", "sink") else "frames"
         self.loaded, self.each, self.vram = loaded, each, vram
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -51,9 +52,9 @@ class Weighed(Stage):
         return self.loaded + self.each * window_frames, self.vram
 
 
-def stages() -> list[Stage]:
+def stages() -> Chain:
     """All seven; tracking and scoring share 500 MB of weights."""
-    return [
+    found = [
         Weighed("decode", 10 * MB, 1 * MB),
         Weighed("pose", 200 * MB, 1 * MB, 300 * MB),
         Weighed("track", 500 * MB, 2 * MB, 900 * MB),
@@ -62,6 +63,7 @@ def stages() -> list[Stage]:
         Weighed("sink", 30 * MB, 1 * MB),
         Weighed("score", 400 * MB, 1 * MB, 800 * MB),
     ]
+    return Chain(found)
 
 
 def config(tmp_path: Path, **given: Any) -> RunConfig:
@@ -178,35 +180,37 @@ def journal(windows: int) -> CommitLog:
 
 def test_time_from_earlier_runs(tmp_path: Path) -> None:
     asked, kept = config(tmp_path), tmp_path / "cache" / "calibration.json"
-    record_calibration(journal(1), asked, MANIFEST, kept)
+    record_calibration(journal(1), asked, MANIFEST, list(stages()), kept)
     assert not kept.exists()  # one window is mostly warming up
-    record_calibration(journal(3), asked, MANIFEST, kept)
+    record_calibration(journal(3), asked, MANIFEST, list(stages()), kept)
     again = read_calibration(kept)
-    assert again.seconds == pytest.approx(measured(journal(3), asked, MANIFEST).seconds)
-    assert expected_seconds(again, asked, MANIFEST, 180) == pytest.approx(18.0)  # six stages beside decoding
+    assert again.seconds == pytest.approx(measured(journal(3), asked, MANIFEST, list(stages())).seconds)
+    assert expected_seconds(again, asked, MANIFEST, list(stages()), 180) == pytest.approx(
+        18.0
+    )  # six stages beside decoding
     small = {"video": {**MANIFEST["video"], "width": 640, "height": 360}}
-    assert expected_seconds(again, asked, small, 180) == pytest.approx(3 * 3 + 3 * 3 / 4)
-    assert expected_seconds(again, dataclasses.replace(asked, sam="large"), MANIFEST, 180) is None
-    assert expected_seconds(again, asked, MANIFEST, None) is None
+    assert expected_seconds(again, asked, small, list(stages()), 180) == pytest.approx(3 * 3 + 3 * 3 / 4)
+    assert expected_seconds(again, dataclasses.replace(asked, sam="large"), MANIFEST, list(stages()), 180) is None
+    assert expected_seconds(again, asked, MANIFEST, list(stages()), None) is None
     assert "about 20 s, going by earlier runs" in made(tmp_path, again).text()
-    assert len(calibration_keys(dataclasses.replace(asked, chain="extract"))) == 3
-    assert calibration_keys(dataclasses.replace(asked, chain="given"))["track"] == "track given"
+    assert calibration_keys(asked, [Node(Weighed("stabilise", 0))]) == {"stabilise": "stabilise"}
+    assert calibration_keys(dataclasses.replace(asked, chain="given"), stages())["track"] == "track given"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 9}', '{"format": 1, "seconds": {"a": "x"}}'])
 def test_damaged_calibration_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     assert read_calibration(tmp_path / "calibration.json") == Calibration()
-    record_calibration(journal(2), config(tmp_path), MANIFEST, tmp_path / "calibration.json")
+    record_calibration(journal(2), config(tmp_path), MANIFEST, list(stages()), tmp_path / "calibration.json")
     assert json.loads((tmp_path / "calibration.json").read_text())["format"] == 1
 
 
-def test_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(calibration, "calibration_file", lambda: tmp_path / "file" / "calibration.json")
-    told: list[str] = []
-    keep_times(journal(2), config(tmp_path), MANIFEST, told.append)
-    assert len(told) == 1 and "later plans will not know" in told[0]
+    with pytest.raises(OSError):
+        record_calibration(
+            journal(2), config(tmp_path), MANIFEST, list(stages()), tmp_path / "file" / "calibration.json"
+        )
 
 
 def test_plan_is_told_before_a_run_and_not_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog
 from stream.engine.windows import WindowPlan
-from stream.options.assembly import build_stages, resolve_models
+from stream.options.assembly import build_chain, resolve_models
 from stream.options.config import RunConfig
 from stream.plan import projection, server
 from stream.plan.plan import Plan
@@ -85,8 +85,8 @@ def planned(tmp_path: Path, width: int, height: int, video: dict[str, Any] | Non
     config = asked(tmp_path, **given)
     manifest: Any = {"video": {**PHONE, **TAGS, **(video or {}), "width": width, "height": height}}
     models = resolve_models(config)
-    stages = build_stages(config, models, manifest, tmp_path / "RUN", Reporter())
-    return projection.make_plan(config, models, manifest, stages, tmp_path / "RUN", None, CommitLog([]))
+    chain = build_chain(config, models, manifest, tmp_path / "RUN", Reporter())
+    return projection.make_plan(config, models, manifest, chain, tmp_path / "RUN", None, CommitLog([]))
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, available: int, held: int = 0) -> None:
@@ -168,8 +168,8 @@ def test_a_wider_picture_format_takes_more(tmp_path: Path, monkeypatch: pytest.M
 def test_work_on_a_window_is_not_counted_while_another_stage_works(tmp_path: Path) -> None:
     config = asked(tmp_path)
     manifest: Any = {"video": {**PHONE, **TAGS, "width": 3840, "height": 2160}}
-    stages = build_stages(config, resolve_models(config), manifest, tmp_path, Reporter())
-    resting = {stage.name: stage.peak_bytes(2160, 3840, 0)[0] - stage.peak_bytes(90, 160, 0)[0] for stage in stages}
+    chain = build_chain(config, resolve_models(config), manifest, tmp_path, Reporter())
+    resting = {n.name: n.stage.peak_bytes(2160, 3840, 0)[0] - n.stage.peak_bytes(90, 160, 0)[0] for n in chain}
     assert resting.pop("decode") > 10**8, "decoding goes on beside the others"
     assert resting.pop("blend") == 21 * 3 * (3840 * 2160 - 160 * 90), "the overlap is kept"
     assert set(resting.values()) == {0}

@@ -10,7 +10,7 @@ from _server_chaos import comfy_case, start
 from _zygote import shared_zygote
 from fake_comfy.process import ServerProcess
 
-NAMES = ("state/generate", "blocks/raw", "state/blend", "state/score")
+NAMES = ("state/generate", "blocks/raw", "blocks/overlap", "state/score")
 BLOCKS = [f"run.zarr/{name}/{window}" for window in (0, 1, 2) for name in NAMES]
 SEGMENTS = [f"segments/{window:05d}.mp4" for window in (1, 2)]
 

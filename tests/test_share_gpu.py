@@ -20,17 +20,17 @@ from test_plan import MANIFEST, MB, Weighed, models
 
 from stages._comfy.address import on_this_machine, parse_server
 from stages._pose.session import Session
-from stages.base import Inputs, Output, Request, Stage, Window
+from stages.base import Inputs, Output, Port, Request, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault, GeneratorError, UsageError
 from storage.log import CommitLog
 from storage.rundir import FORMAT_VERSION, RunDirectory
+from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
-from stream.options.assembly import build_stages
+from stream.options.assembly import build_chain
 from stream.options.config import RunConfig
-from stream.options.layout import run_layout
 from stream.pipeline import Pipeline
 from stream.plan import projection
 from stream.progress.events import Reporter
@@ -93,8 +93,10 @@ class Spy(Stage):
 
     def __init__(self, name: str, server: FakeComfy, gives: Mapping[str, Any] | None = None) -> None:
         self.name = name  # type: ignore[misc]
-        self.writes = dict.fromkeys(gives or {}, "new")  # type: ignore[misc]
-        self.server, self.gives, self.there = server, gives or {}, False
+        gives = gives or {}
+        ports = (Port(name, "new", given.shape[1:], str(given.dtype)) for name, given in gives.items())
+        self.writes = tuple(ports)
+        self.server, self.gives, self.there = server, gives, False
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         assert not self.server.executor.loaded, f"{self.name} of window {window.index} meets the server's models"
@@ -137,12 +139,12 @@ def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     generator = Alone(comfy_config(server.address, sharing=sharing, **given))
     generator.ours = ours  # type: ignore[misc]
     decode = Decode("decode", server, {"frames": SCENE.frames, "times": np.zeros(1)})
-    stages = [decode, *ours[:2], generator, BlendStage(BlendConfig(17, 5)), ours[2]]
+    ours[2].facts = ("blend",)
+    chain = Chain([decode, *ours[:2], generator, BlendStage(BlendConfig(17, 5)), ours[2]])
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
-    with RunDirectory(path, run_layout(HEIGHT, WIDTH), manifest) as directory:
-        reporter = Reporter()
-        Pipeline(directory, stages, PLAN, source, reporter, keep="all", courtesy=share).process()
+    with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as directory:
+        Pipeline(directory, chain, PLAN, source, Reporter(), keep="all", courtesy=share).process()
     return [item for item in server.seen if item.startswith("works") or item in ("POST /free", "POST /prompt")]
 
 
@@ -220,8 +222,9 @@ def announced(tmp_path: Path, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
         server=(server.address,), ram=8 * 10**9, **given,
     )  # fmt: skip
     stages = [Weighed("track", 100 * MB, 0, 600 * MB), ComfyStage(comfy_config(*config.server, sharing=config.sharing))]
+    chain = Chain(stages, given=[Port(read.port, "new") for read in ComfyStage.reads])
     noted: list[str] = []
-    projection.announce_plan(config, models(), MANIFEST, stages, tmp_path / "RUN", CommitLog([]), noted.append)
+    projection.announce_plan(config, models(), MANIFEST, chain, tmp_path / "RUN", CommitLog([]), noted.append)
     return noted
 
 
@@ -263,7 +266,7 @@ def test_our_own_out_of_memory_names_it_too(tmp_path: Path) -> None:
 def test_a_compiled_tracker_cannot_take_turns(tmp_path: Path) -> None:
     config = run_config(sam_compile=True)
     with pytest.raises(UsageError, match=r"--sam-compile: .*127\.0\.0\.1:8188: .*--share-gpu no"):
-        build_stages(config, models(), MANIFEST, tmp_path, Reporter())
+        build_chain(config, models(), MANIFEST, tmp_path, Reporter())
 
 
 def test_a_resume_takes_the_switch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,12 +24,12 @@ from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.job import mask_box
+from stream.engine.chain import Chain
 from stream.engine.executor import Executor, span_of
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import encoder_settings
-from stream.options.layout import run_layout
 
 PLAN = WindowPlan(9, 3)
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
@@ -73,13 +73,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 def _pass(material: Material) -> None:
     """Run the whole chain once, remembering inputs and outputs."""
-    stages = [material.make[name](material.folder / "segments") for name in NAMES]
+    chain = Chain([material.make[name](material.folder / "segments") for name in NAMES])
     manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
     decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)
     path = material.folder / "run"
     with (
-        RunDirectory(path, run_layout(CLIP.height, CLIP.width), manifest) as run,
-        Executor(run, stages, FrameSource(run, decode)) as executor,
+        RunDirectory(path, chain.layout(CLIP.height, CLIP.width), manifest) as run,
+        Executor(run, chain, PLAN, FrameSource(run, decode)) as executor,
     ):
         for window in PLAN.windows(CLIP.frames):
             for name in NAMES:
@@ -108,15 +108,16 @@ def same(a: Output, b: Output) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_returns_what_it_declares(material: Material, name: str) -> None:
     stage = material.make[name](material.folder)
-    specs = run_layout(CLIP.height, CLIP.width).arrays
     assert stage.name == name
     for window in windows():
         output = material.outputs[name, window.index]
-        assert set(stage.writes) == {written for written in output.arrays if written in specs}
-        for written, kind in stage.writes.items():
-            spec, array = specs[written], output.arrays[written]
-            assert array.dtype == np.dtype(spec.dtype), written
-            assert array.shape == (span_of(window, kind).frames, *spec.frame_shape), written
+        assert {port.name for port in stage.writes} == set(output.arrays)
+        for port in stage.writes:
+            array = output.arrays[port.name]
+            assert array.dtype == np.dtype(port.dtype), port.name
+            assert array.shape[1:] == port.frame_shape(CLIP.height, CLIP.width), port.name
+            if port.span != "window":
+                assert len(array) == span_of(window, port).frames, port.name
 
 
 @pytest.mark.parametrize("name", NAMES)

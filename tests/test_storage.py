@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import zarr
+from _layout import run_layout
 from packaging.version import Version
 
 from stages._video.encode import written_whole
@@ -23,7 +24,6 @@ from storage.metadata import array_metadata
 from storage.rundir import Commit, CommitLog, RunDirectory, RunReader, read_log, read_manifest
 from storage.sizes import format_size, parse_size
 from storage.spans import Span
-from stream.options.layout import run_layout
 
 LAYOUT = run_layout(6, 8)
 MANIFEST = {"format": 2}

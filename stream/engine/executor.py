@@ -8,21 +8,22 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from stages.base import Array, GeneratorStage, Inputs, Output, Request, Stage, Window
-from storage.errors import RunDirectoryError
+from stages.base import Array, GeneratorStage, Inputs, Output, Port, Read, Request, Stage, Window
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import Commit, RunDirectory, RunReader
 from storage.spans import Span
+from stream.engine.chain import Chain
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Scratch, StateParts, Task
+from stream.engine.windows import WindowPlan
 from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
@@ -31,28 +32,31 @@ class Executor:
 
     Args:
         run: locked, or open for reading where nothing is to be committed.
-        stages: in order, closed.
+        chain: its stages are closed.
+        plan: of the clip's windows.
         source: of frames dropped from the store.
         courtesy: whether ours and a server's models have the GPU by turns.
-        opened: the same stages, some of them open; closed by whoever opened them.
+        opened: the chain's stages, some of them open; closed by whoever opened them.
     """
 
     def __init__(
         self,
         run: RunDirectory | RunReader,
-        stages: Sequence[Stage],
+        chain: Chain,
+        plan: WindowPlan,
         source: FrameSource,
         courtesy: bool = False,
         opened: OpenStages | None = None,
     ) -> None:
         self._run = run
-        self._opened = opened or OpenStages(stages)
-        self.stages = self._opened.stages
+        self.chain = chain
+        self._plan = plan
         self._source = source
+        self._opened = opened or OpenStages({node.name: node.stage for node in chain})
         self._courtesy = courtesy
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
-        self._handed: dict[str, tuple[int, Array]] = {}  # what the rest of the window reads as it is: window, values
+        self._handed: dict[tuple[str, int], Array] = {}  # by array and window: what later nodes read as it is
         self._exit = ExitStack()
         if opened is None:
             self._exit.enter_context(self._opened)
@@ -65,15 +69,15 @@ class Executor:
                 what was asked for then.
             into: beside the run, there.
         """
-        owner, stage = self._stage(task.stage, into)
+        owner, stage = self._stage(task.node, into)
         self._make_way(stage)
         self.make_ready(task, into)
         inputs = self.inputs(task, into)
-        del owner.standing[task.stage]  # until it has worked it stands nowhere
+        del owner.standing[task.node]  # until it has worked it stands nowhere
         started = time.perf_counter()
         output = self._process(stage, task, inputs, request, into)
         seconds = time.perf_counter() - started
-        owner.standing[task.stage] = (into, task.window.index + 1)
+        owner.standing[task.node] = (into, task.window.index + 1)
         done = self.done(task, output, stage.get_state().to_parts(), seconds, into)
         if into is not None:
             into.put(done)
@@ -82,18 +86,24 @@ class Executor:
         return done
 
     def done(self, task: Task, output: Output, state: StateParts, seconds: float, into: Scratch | None = None) -> Done:
-        """What is known about a task that was done: by `run`, or by whoever works ahead or has it from elsewhere."""
-        stage = self.stages[task.stage]
-        spans = {name: span_of(task.window, kind) for name, kind in stage.writes.items()}
+        """What is known about a task that was done: by `run`, or by whoever works ahead or has it from elsewhere.
+
+        Args:
+            output: of the stage, by its own names.
+        """
+        node = self.chain[task.node]
+        spans = {array: span_of(task.window, port) for array, port in node.writes.items() if port.span != "window"}
+        arrays = {node.bound(name): values for name, values in output.arrays.items()}
+        kept = state if carries_state(node.stage) else None
         span = next(iter(spans.values()), task.window.final)
-        return Done(task, span, output, spans, state if carries_state(stage) else None, seconds, into)
+        return Done(task, span, Output(arrays, output.info), spans, kept, seconds, into)
 
     def _process(
         self, stage: Stage, task: Task, inputs: Inputs, request: Request | None, into: Scratch | None
     ) -> Output:
         if not isinstance(stage, GeneratorStage):
             return stage.process(task.window, inputs)
-        committed = self._run.log.get(task.stage, task.window.index)
+        committed = self._run.log.get(task.node, task.window.index)
         if request is None and into is None and committed is not None:
             request = Request.of(committed["info"])  # a repair: the same once more
         output = stage.process(task.window, inputs, request or Request())
@@ -104,23 +114,23 @@ class Executor:
         assert isinstance(self._run, RunDirectory)  # nothing is committed to a run that is open for reading
         record = self._run.commit(self.commit_of(done))
         window = done.task.window
-        for name, kind in self.stages[done.task.stage].writes.items():
-            if kind == "new":
-                self._recent.add(name, window.new.start, done.output.arrays[name], window.read.start)
-        if done.into is not None:  # the stage itself did something else
-            self._opened.standing[done.task.stage] = (done.into, -1)
+        for array, port in self.chain[done.task.node].writes.items():
+            if port.span == "new":
+                self._recent.add(array, window.new.start, done.output.arrays[array], window.read.start)
+        if done.into is not None:  # it takes the place of what was made here
+            self._hand_on(done)
+            self._opened.standing[done.task.node] = (done.into, -1)
         return record
 
     def commit_of(self, done: Done) -> Commit:
         """The commit that records what was done."""
-        specs = self._run.arrays.specs
         arrays = done.output.arrays
         return Commit(
-            stage=done.task.stage,
+            stage=done.task.node,
             window=done.task.window.index,
             span=done.span,
-            arrays={name: values for name, values in arrays.items() if name in specs},
-            blocks={name: values for name, values in arrays.items() if name not in specs},
+            arrays={name: values for name, values in arrays.items() if name in done.spans},
+            blocks={name: values for name, values in arrays.items() if name not in done.spans},
             state=done.state,
             info=done.output.info,
             seconds=done.seconds,
@@ -130,12 +140,12 @@ class Executor:
 
     def make_ready(self, task: Task, into: Scratch | None = None) -> Stage:
         """Open the stage if need be, and give it the state that it carries into the window."""
-        owner, stage = self._stage(task.stage, into)
-        owner.open(task.stage)
+        owner, stage = self._stage(task.node, into)
+        owner.open(task.node)
         index = task.window.index
-        if carries_state(stage) and owner.standing.get(task.stage) != (into, index):
-            stage.set_state(*self._state_before(owner, task.stage, index, into))
-        owner.standing[task.stage] = (into, index)
+        if carries_state(stage) and owner.standing.get(task.node) != (into, index):
+            stage.set_state(*self._state_before(owner, task.node, index, into))
+        owner.standing[task.node] = (into, index)
         return stage
 
     def _state_before(self, owner: OpenStages, name: str, index: int, into: Scratch | None) -> StateParts:
@@ -144,33 +154,88 @@ class Executor:
         beside = None if into is None else into.state(name, index - 1)
         return self._run.arrays.read_state(name, index - 1) if beside is None else beside
 
-    def inputs(self, task: Task, into: Scratch | None = None, without: Sequence[str] = ()) -> Inputs:
-        """What the task reads: from memory where it is there, else from what is committed.
+    def inputs(self, task: Task, into: Scratch | None = None, before: bool = True) -> Inputs:
+        """What the task reads: from memory where it is there, else from what is committed; by the stage's own names.
 
         Args:
-            without: arrays that are left out.
+            before: whether what belongs to windows before is given too.
         """
-        arrays = dict(self._read(self._stage(task.stage, into)[1], task.window, into, without))
-        infos = self._run.log.infos(task.window.index)
-        return Inputs(arrays, infos if into is None else {**infos, **into.infos(task.window.index)})
+        node, window = self.chain[task.node], task.window
+        arrays = {
+            read.port: self._value(node.bound(read.port), read, window, into)
+            for read in node.stage.reads
+            if before or read.window >= 0
+        }
+        infos = self._run.log.infos(window.index) | ({} if into is None else into.infos(window.index))
+        return Inputs(arrays, {name: infos[known] for name, known in node.facts.items() if known in infos})
+
+    def _value(self, array: str, read: Read, window: Window, into: Scratch | None) -> Array:
+        port = self.chain.port(array)
+        if port.span == "window":
+            return self._whole(array, port, window, read.window, into)
+        target = window if read.span == "context" else self._neighbour(window, read.window)
+        if target is None:
+            return self._none(port)
+        span = span_of(target, read)
+        beside = None if into is None else into.array(array, target.index, span)
+        handed = self._handed.get((array, target.index)) if into is None else None
+        if span.frames == 0:
+            return self._none(port)
+        if beside is not None:
+            return beside
+        if handed is not None and span == span_of(target, port):
+            return handed
+        if (held := self._recent.get(array, span)) is not None:
+            return held
+        if self.chain.is_source(array):
+            return self._source.read(span)
+        return self._run.arrays.read(array, *span)
+
+    def _whole(self, array: str, port: Port, window: Window, offset: int, into: Scratch | None) -> Array:
+        """What is kept of a window as a whole."""
+        index = window.index + offset
+        if index < 0 or (offset > 0 and window.last):
+            return self._none(port)
+        beside = None if into is None else into.array(array, index, Span(0, 0))
+        handed = self._handed.get((array, index)) if into is None else None
+        if beside is None and handed is None:
+            return self._run.arrays.read_block(array, index)
+        return handed if beside is None else beside  # type: ignore[return-value]  # one of them is there
+
+    def _neighbour(self, window: Window, offset: int) -> Window | None:
+        """The window before or after, None where there is none."""
+        index = window.index + offset
+        if offset == 0:
+            return window
+        record = self._run.log.get(self.chain.source.name, index)
+        return None if record is None else self._plan.at(index, record["span"][1], bool(record["info"]["last"]))
+
+    def _none(self, port: Port) -> Array:
+        video = self._run.manifest["video"]
+        height, width = int(video["height"]), int(video["width"])
+        return np.zeros((0, *port.frame_shape(height, width)), port.dtype)
 
     def can_rewind(self, names: Sequence[str], index: int) -> bool:
-        """Whether the states from which these stages did window `index` are kept."""
-        return index == 0 or all(
-            index - 1 in self._run.arrays.kept(name) for name in names if carries_state(self.stages[name])
-        )
+        """Whether the states and what else these nodes did window `index` from are kept."""
+        arrays = self._run.arrays
+        before = {
+            array for name in names for array, read in self.chain[name].reads.items()
+            if read.window < 0 and self.chain.port(array).span == "window"
+        }  # fmt: skip
+        states = {name for name in names if carries_state(self.chain[name].stage)}
+        return index == 0 or all(index - 1 in arrays.kept(name) for name in before | states)
 
     def open_early(self, names: Sequence[str]) -> None:
-        """Open those of the stages that have windows to do."""
+        """Open those of the nodes that have windows to do."""
         for name in names:
-            if has_work(self._run.log, name):
+            if has_work(self._run.log, name, self.chain.source.name):
                 self._opened.open(name)
 
     def prefetch(self, task: Task) -> None:
         """Let a generator begin the window early, without what is generated before it."""
-        stage = self._opened.open(task.stage)
+        stage = self._opened.open(task.node)
         assert isinstance(stage, GeneratorStage)
-        stage.prefetch(task.window, self.inputs(task, without=("tail",)))
+        stage.prefetch(task.window, self.inputs(task, before=False))
 
     def finish(self) -> None:
         """Tell every stage that is open that the clip has ended well."""
@@ -188,57 +253,22 @@ class Executor:
         """The stage is about to work: under `courtesy` the other side's models leave the GPU where it needs that."""
         if not self._courtesy or stage.gpu in (None, self._turn):
             return
-        for other in self.stages.values():
-            if other.gpu not in (None, stage.gpu):
-                other.leave_gpu()
+        for node in self.chain:
+            if node.stage.gpu not in (None, stage.gpu):
+                node.stage.leave_gpu()
         self._turn = stage.gpu
 
     def _hand_on(self, done: Done) -> None:
-        """Keep in memory what the rest of the window reads as it is; let go of what nothing reads any more."""
-        for name, values in done.output.arrays.items():
-            if self.stages[done.task.stage].writes.get(name) != "new":
-                self._handed[name] = (done.task.window.index, values)
-        order = list(self.stages)
-        behind = order[order.index(done.task.stage) + 1 :]
-        read = {name for stage in behind for name in self.stages[stage].reads}
-        for name in [name for name in self._handed if name not in read]:
-            del self._handed[name]
-
-    def _read(
-        self, stage: Stage, window: Window, into: Scratch | None, without: Sequence[str]
-    ) -> Iterator[tuple[str, Array]]:
-        for name, kind in stage.reads.items():
-            if name in without:
-                continue
-            span = span_of(window, kind)
-            beside = None if into is None else into.array(name, window.index, span)
-            handed = self._handed.get(name) if into is None else None
-            if beside is not None:
-                yield name, beside
-            elif handed is not None and handed[0] == window.index:
-                yield name, handed[1]
-            elif name == "tail":
-                yield name, self._tail(window, into)
-            elif (held := self._recent.get(name, span)) is not None:
-                yield name, held
-            elif name == "frames":
-                yield name, self._source.read(span)
-            elif name in self._run.arrays.specs:
-                yield name, self._run.arrays.read(name, *span)
-            else:
-                yield name, self._run.arrays.read_block(name, window.index)
-
-    def _tail(self, window: Window, into: Scratch | None) -> Array:
-        """What is already generated at the window's start: blended frames, then the overlap the blend stage holds."""
-        if window.index == 0:
-            return np.zeros((0, *self._run.arrays.specs["frames"].frame_shape), np.uint8)
-        blend = self.make_ready(Task("blend", window), into)
-        held: Array = blend.held  # type: ignore[attr-defined]
-        before = Span(window.read.start, window.final.start)
-        if before.frames == 0:
-            return held
-        blended = None if into is None else into.array("generated", window.index, before)
-        return np.concatenate([self._run.arrays.read("generated", *before) if blended is None else blended, held])
+        """Keep in memory what later nodes read as it is; let go of what nothing reads any more."""
+        index = done.task.window.index
+        for array, port in self.chain[done.task.node].writes.items():
+            if port.span != "new":
+                self._handed[array, index] = done.output.arrays[array]
+        order = self.chain.names
+        for array, window in list(self._handed):
+            last = self.chain.last_reader(array)
+            if last is None or (window + last[1], order.index(last[0])) <= (index, order.index(done.task.node)):
+                del self._handed[array, window]
 
     def __enter__(self) -> "Executor":
         return self
@@ -255,20 +285,18 @@ def carries_state(stage: Stage) -> bool:
     return type(stage).get_state is not Stage.get_state
 
 
-def has_work(log: CommitLog, stage: str) -> bool:
-    """Whether a stage has windows to do: it has not committed every window to the end of the clip."""
-    decoded = log.of("decode")
-    return not (decoded and decoded[-1]["info"]["last"] and log.done(stage) == len(decoded))
+def has_work(log: CommitLog, node: str, source: str) -> bool:
+    """Whether a node has windows to do: it has not committed every window to the end of the clip."""
+    decoded = log.of(source)
+    return not (decoded and decoded[-1]["info"]["last"] and log.done(node) == len(decoded))
 
 
-def span_of(window: Window, kind: str) -> Span:
-    """The window's span of this kind.
-
-    Raises:
-        RunDirectoryError: never for a stage of this program; it guards stages written elsewhere.
-    """
-    spans: dict[str, Any] = {"new": window.new, "read": window.read, "final": window.final}
-    if kind not in spans:
-        raise RunDirectoryError(f"a stage declares the span '{kind}': it must be one of {', '.join(spans)}")
-    span: Span = spans[kind]
-    return span
+def span_of(window: Window, kind: Port | Read) -> Span:
+    """The window's frames that a port covers, or that are read."""
+    spans = {
+        "new": window.new,
+        "read": window.read,
+        "final": window.final,
+        "context": Span(window.read.start, max(window.read.start, window.final.start)),
+    }
+    return spans[kind.span]

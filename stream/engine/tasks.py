@@ -12,9 +12,9 @@ StateParts = tuple[Mapping[str, Json], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Task:
-    """One stage's work on one window. Plain data."""
+    """One node's work on one window. Plain data."""
 
-    stage: str
+    node: str
     window: Window
 
 
@@ -24,7 +24,7 @@ class Done:
 
     Attributes:
         task: what was done. span: the frames that it writes, for the record.
-        output: what the stage returned. spans: the frames of each of its arrays that has a place by frame.
+        output: what the stage returned, by the chain's names. spans: the frames of each array that is kept by frame.
         state: the stage's after the window, as it is stored; None where it carries nothing.
         seconds: wall clock. into: where it was made, None: in the run.
     """
@@ -39,7 +39,7 @@ class Done:
 
 
 class OpenStages:
-    """Stages by name, each opened when it is first needed; `close` closes those that are. A context manager.
+    """Stages by the names of their nodes, each opened when it is first needed. A context manager.
 
     Attributes:
         stages: by name, in order.
@@ -47,8 +47,8 @@ class OpenStages:
         standing: where its state stands: in which scratch (None: the run), before which window.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self.stages = {stage.name: stage for stage in stages}
+    def __init__(self, stages: Mapping[str, Stage]) -> None:
+        self.stages = dict(stages)
         self.first: dict[str, StateParts] = {}
         self.standing: dict[str, tuple[Scratch | None, int]] = {}
         self._exit = ExitStack()
@@ -87,12 +87,12 @@ class Scratch:
     """
 
     def __init__(self, stages: Sequence[Stage] = ()) -> None:
-        self.own = OpenStages(stages)
+        self.own = OpenStages({stage.name: stage for stage in stages})
         self._done: dict[tuple[str, int], Done] = {}
 
     def put(self, done: Done) -> None:
         """Have it count here."""
-        self._done[done.task.stage, done.task.window.index] = done
+        self._done[done.task.node, done.task.window.index] = done
 
     def forget(self, before: int) -> None:
         """Let go of windows before this one."""

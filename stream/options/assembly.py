@@ -14,6 +14,7 @@ from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, UsageError
 from storage.rundir import Manifest
+from stream.engine.chain import Chain
 from stream.options.config import RunConfig
 from stream.progress.events import Reporter
 
@@ -149,8 +150,8 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
     )
 
 
-def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> list[Stage]:
-    """The run's stages in order, closed; one SAM 2.1 is shared by tracking and scoring."""
+def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> Chain:
+    """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
     from stages._sam.model import SamModel
     from stages.decode import DecodeStage
     from stages.pose import PoseConfig, PoseStage
@@ -175,7 +176,8 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
             GivenPoseStage(poses, size),
             GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels),
         ]
-        return [*tracking, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
+        finishing = finishing_stages(config, manifest, out / "segments", sam)
+        return Chain([*tracking, _generator(config, reporter), *finishing])
     pose = PoseConfig(
         pose_path=str(models["pose"].path),
         detector_path=str(models["detector"].path),
@@ -192,8 +194,8 @@ def build_stages(config: RunConfig, models: Models, manifest: Manifest, out: Pat
     track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
     stages: list[Stage] = [decode, PoseStage(pose), TrackStage(track, sam)]
     if not config.generates:
-        return stages
-    return [*stages, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)]
+        return Chain(stages)
+    return Chain([*stages, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)])
 
 
 def _generator(config: RunConfig, reporter: Reporter) -> Stage:

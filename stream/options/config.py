@@ -21,9 +21,6 @@ from storage.errors import InputError
 from stream.engine.windows import WindowPlan
 from stream.options.table import check_bounds
 
-CHAIN = ("decode", "pose", "track", "generate", "blend", "sink", "score")
-"""The stages in order. What changes one changes all that follow."""
-
 FINISH = "finish"  # after the chain: what only the verdict and the report depend on
 
 
@@ -118,11 +115,6 @@ class RunConfig:
         return WindowPlan(self.window, self.overlap)
 
     @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages that this run goes through, in order."""
-        return CHAIN if self.generates else CHAIN[: CHAIN.index("generate")]
-
-    @property
     def sharing(self) -> tuple[str, ...]:
         """The servers whose models have our GPU by turns with ours (`--share-gpu`); with auto those on this machine."""
         if self.generator != "comfyui" or self.device != "cuda" or not self.generates or self.share_gpu == "no":
@@ -180,6 +172,10 @@ class RunConfig:
         return found
 
 
+SINCE = {item.metadata["since"] for item in dataclasses.fields(RunConfig)} - {None}
+"""The stages from which on an option can change a result."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One option whose value differs between an existing run and what is asked for now."""
@@ -227,9 +223,3 @@ def _counts(name: str, old: dict[str, tuple[str, Any]], new: dict[str, tuple[str
 def config_digest(decisive: dict[str, tuple[str, Any]]) -> str:
     """sha256 over all that can change a result, in canonical JSON."""
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-
-
-def first_affected(changed: list[Difference]) -> str:
-    """The first stage that has to be done again."""
-    order = (*CHAIN, FINISH)
-    return min((difference.since for difference in changed), key=order.index)

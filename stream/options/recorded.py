@@ -7,9 +7,10 @@ from msgspec import Meta, Struct
 
 from storage.boundary import convert, printable
 from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.layout import STAGE_NAME
 from storage.manifest import MAX_SIDE
 from storage.rundir import Manifest, read_manifest
-from stream.options.config import CHAIN, FINISH, RunConfig
+from stream.options.config import SINCE, RunConfig
 
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Code = Annotated[int, Meta(ge=0, le=255)]  # of ITU-T H.273
@@ -30,9 +31,11 @@ class Video(Struct, frozen=True):
 
 
 class Written(Struct, frozen=True):
-    """What is read of `run.json`; `decisive` is by name since which stage it counts, and its value."""
+    """What is read of `run.json`; `decisive` is by name since which stage it counts, and its
+    value; `nodes` are the names of the chain's."""
 
     config_digest: str
+    nodes: list[Annotated[str, Meta(pattern=f"^{STAGE_NAME.pattern}$")]]
     versions: dict[str, str]
     decisive: dict[str, tuple[str, Any]]
     video: Video
@@ -48,7 +51,7 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
     manifest = read_manifest(out)
     file, remedy = str(out / "run.json"), "nothing that this program wrote; start anew with --overwrite"
     written = convert(manifest, Written, file, RunDirectoryError, remedy)
-    since = next((stage for stage, _ in written.decisive.values() if stage not in (*CHAIN, FINISH)), None)
+    since = next((stage for stage, _ in written.decisive.values() if stage not in SINCE), None)
     if since is not None:
         raise RunDirectoryError(f"{file}: decisive: {printable(since, 40)} is no stage: {remedy}")
     try:

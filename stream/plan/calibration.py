@@ -1,7 +1,7 @@
 """How long stages took in earlier runs on this machine, for the time that a plan foretells. It influences no result."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,17 +12,16 @@ from storage.boundary import MB, parse, read_regular
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest
+from stream.engine.chain import Node
 from stream.options.config import RunConfig
 
 FORMAT = 1
 LEAST_WINDOWS = 2  # a single window is mostly warming up
-# These grow with the picture; the models see every frame at their own size.
-BY_PIXELS = ("decode", "generate", "blend", "sink")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds by what was done: a frame, or a pixel of every frame (`BY_PIXELS`).
+    """Seconds by what was done: a frame, or a pixel of every frame where a stage's work grows with the picture.
 
     Attributes:
         seconds: by key (`calibration_keys`).
@@ -45,8 +44,8 @@ def calibration_file() -> Path:
     return Path(platformdirs.user_cache_dir("skate-physics-preserver", appauthor=False)) / "calibration.json"
 
 
-def calibration_keys(config: RunConfig) -> dict[str, str]:
-    """For every stage of this run, under which name its time is kept: what its speed depends on."""
+def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]:
+    """For every node of this run, under which name its time is kept: what its speed depends on."""
     made_by = f"{config.generator} {Path(config.workflow or 'default').name} {config.steps or 'default'} steps"
     by_stage = {
         "decode": "",
@@ -59,34 +58,40 @@ def calibration_keys(config: RunConfig) -> dict[str, str]:
     }
     if config.chain == "given":
         by_stage |= {"pose": "given", "track": "given"}
-    return {stage: f"{stage} {by_stage[stage]}".strip() for stage in config.stages}
+    return {node.name: f"{node.name} {by_stage.get(node.name, '')}".strip() for node in nodes}
 
 
 def expected_seconds(
-    calibration: Calibration | None, config: RunConfig, manifest: Manifest, frames: int | None
+    calibration: Calibration | None,
+    config: RunConfig,
+    manifest: Manifest,
+    nodes: Sequence[Node],
+    frames: int | None,
 ) -> float | None:
     """Wall-clock seconds of a run of `frames` frames; decode runs beside the others. None where a stage is unknown."""
-    keys = calibration_keys(config)
+    keys = calibration_keys(config, nodes)
     if calibration is None or frames is None or not all(key in calibration.seconds for key in keys.values()):
         return None
-    seconds = {stage: calibration.seconds[key] * frames * _units(stage, manifest) for stage, key in keys.items()}
-    return max(seconds.pop("decode"), sum(seconds.values()))
+    seconds = [calibration.seconds[keys[node.name]] * frames * _units(node, manifest) for node in nodes]
+    return max(seconds[0], sum(seconds[1:]))
 
 
-def measured(log: CommitLog, config: RunConfig, manifest: Manifest) -> Calibration:
+def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> Calibration:
     """What this run's own journal says, for the stages that have done enough windows."""
     found = {}
-    for stage, key in calibration_keys(config).items():
-        records = log.of(stage)
+    keys = calibration_keys(config, nodes)
+    for node in nodes:
+        records = log.of(node.name)
         frames = sum(record["span"][1] - record["span"][0] for record in records)
         if len(records) >= LEAST_WINDOWS and frames:
-            found[key] = sum(record["seconds"] for record in records) / (frames * _units(stage, manifest))
+            seconds = sum(record["seconds"] for record in records)
+            found[keys[node.name]] = seconds / (frames * _units(node, manifest))
     return Calibration(found)
 
 
-def _units(stage: str, manifest: Manifest) -> int:
+def _units(node: Node, manifest: Manifest) -> int:
     video: Mapping[str, Any] = manifest["video"]
-    return int(video["width"]) * int(video["height"]) if stage in BY_PIXELS else 1
+    return int(video["width"]) * int(video["height"]) if node.stage.scales == "pixels" else 1
 
 
 def read_calibration(path: Path | None = None) -> Calibration:
@@ -99,13 +104,15 @@ def read_calibration(path: Path | None = None) -> Calibration:
     return Calibration(kept.seconds if kept.format == FORMAT else {})
 
 
-def record_calibration(log: CommitLog, config: RunConfig, manifest: Manifest, path: Path | None = None) -> None:
+def record_calibration(
+    log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Sequence[Node], path: Path | None = None
+) -> None:
     """Keep this run's times for later plans; newer ones replace older ones.
 
     Raises:
         OSError: when the cache folder cannot be written.
     """
-    found = measured(log, config, manifest)
+    found = measured(log, config, manifest, nodes)
     if not found.seconds:
         return
     file = path or calibration_file()
@@ -113,14 +120,6 @@ def record_calibration(log: CommitLog, config: RunConfig, manifest: Manifest, pa
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "seconds": dict(sorted(merged.items()))}, indent=2) + "\n"
     write_atomic(file, text.encode())
-
-
-def keep_times(log: CommitLog, config: RunConfig, manifest: Manifest, note: Callable[[str], None]) -> None:
-    """`record_calibration`, where a cache folder that cannot be written is told and does not fail a finished run."""
-    try:
-        record_calibration(log, config, manifest)
-    except OSError as error:
-        note(f"{calibration_file()}: {error.strerror or error}: later plans will not know how long this run took")
 
 
 def duration_text(seconds: float) -> str:

@@ -9,8 +9,6 @@ from storage.sizes import format_size
 from stream.plan.calibration import duration_text
 from stream.plan.server import ServerNeed
 
-SHARED_MODEL = ("track", "score")  # one SAM 2.1 serves both
-
 
 @dataclass(frozen=True)
 class Need:
@@ -151,7 +149,7 @@ def _of(need: int, limit: int | None) -> str:
 
 def _smaller(stage: str) -> str:
     """What makes this stage smaller."""
-    if stage in SHARED_MODEL:
+    if stage in ("track", "score"):
         return "take a smaller --sam (tiny) or --window"
     if stage == "pose":
         return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"

@@ -1,7 +1,7 @@
 """What a run will take before it starts: frames, windows, memory, disk and time, held against what is there."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,13 @@ import psutil
 
 from stages._sam.checkpoint import read_config
 from stages._sam.footprint import object_state_bytes
-from stages.base import Stage
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
+from stream.engine.chain import Chain
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan.calibration import Calibration, expected_seconds, read_calibration
 from stream.plan.hints import distilled_hints, given_count_hints, mini_hint, no_person_hint, past_end_hints
-from stream.plan.plan import SHARED_MODEL, Need, Plan
+from stream.plan.plan import Need, Plan
 from stream.plan.rate import rate_line
 from stream.plan.server import server_need
 from stream.plan.smaller import what_fits
@@ -37,7 +37,7 @@ def announce_plan(
     config: RunConfig,
     models: Models,
     manifest: Manifest,
-    stages: Sequence[Stage],
+    chain: Chain,
     out: Path,
     log: CommitLog,
     note: Callable[[str], None],
@@ -53,10 +53,10 @@ def announce_plan(
     if log.finished is not None:
         return
     if config.shares_gpu:  # what its models hold, from earlier work or before an interruption, is ours in our turn
-        for stage in stages:
-            if stage.gpu == "server":
-                stage.leave_gpu()
-    plan = make_plan(config, models, manifest, stages, out, read_calibration(), log)
+        for node in chain:
+            if node.stage.gpu == "server":
+                node.stage.leave_gpu()
+    plan = make_plan(config, models, manifest, chain, out, read_calibration(), log)
     note(plan.text())
     hints = [
         mini_hint(config),
@@ -75,7 +75,7 @@ def make_plan(
     config: RunConfig,
     models: Models,
     manifest: Manifest,
-    stages: Sequence[Stage],
+    chain: Chain,
     out: Path,
     calibration: Calibration | None = None,
     log: CommitLog | None = None,
@@ -83,7 +83,7 @@ def make_plan(
     """Project the run; nothing is loaded, opened or written.
 
     Args:
-        config, models, manifest: of the run. stages: built, closed. out: the run directory, there or not.
+        config, models, manifest: of the run. chain: closed. out: the run directory, there or not.
         calibration: what earlier runs took, None to leave the time out.
         log: what holds of the run in `out`; None: what its journal says.
     """
@@ -92,13 +92,13 @@ def make_plan(
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
     log = read_log(out) if log is None else log
-    working, kept = disk_bytes(config, models, width, height, frames)
+    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)))
     done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
     available = available_ram_bytes()
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(config, width, height)
     server = server_need(config, generated)
-    need = ram_need(stages, height, width, held)
+    need = ram_need(chain, height, width, held)
     spare = ram if server is None else min(ram, available - server.total)
     fps = float(config.fps or video["claimed_fps"])
     vram = vram_limit(config)
@@ -116,7 +116,7 @@ def make_plan(
         device=config.device,
         generator=config.generator if config.generates else None,
         ram=need,
-        vram=vram_need(stages, height, width, held),
+        vram=vram_need(chain, height, width, held),
         disk_working=working,
         disk_kept=kept,
         disk_present=0 if not frames or kept is None else kept * min(done, frames) // frames,
@@ -128,11 +128,11 @@ def make_plan(
         both_fit=server is None or need.total + server.total <= available,
         fits=""
         if need.total <= spare
-        else what_fits(lambda *shape: ram_need(stages, *shape).total, (width, height), held, config.overlap, spare),
+        else what_fits(lambda *shape: ram_need(chain, *shape).total, (width, height), held, config.overlap, spare),
         limits=frozenset(
             f"--{name}" for name, limit in (("ram", ram), ("vram", vram)) if getattr(config, name) == limit is not None
         ),
-        seconds=expected_seconds(calibration, config, manifest, frames),
+        seconds=expected_seconds(calibration, config, manifest, tuple(chain), frames),
         out=out,
         keep=config.keep,
     )
@@ -147,40 +147,47 @@ def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int)
     return max(1, round(frames * config.fps / float(video["claimed_fps"]))) if config.fps else frames
 
 
-def ram_need(stages: Sequence[Stage], height: int, width: int, window_frames: int) -> Need:
+def ram_need(chain: Chain, height: int, width: int, window_frames: int) -> Need:
     """Peak RAM: what every stage keeps loaded, the window decoded ahead, and the stage whose window is the largest."""
-    loaded = {stage.name: stage.peak_bytes(height, width, 0)[0] for stage in stages}
-    whole = {stage.name: stage.peak_bytes(height, width, window_frames)[0] for stage in stages}
+    loaded = {node.name: node.stage.peak_bytes(height, width, 0)[0] for node in chain}
+    whole = {node.name: node.stage.peak_bytes(height, width, window_frames)[0] for node in chain}
     moving = {name: whole[name] - loaded[name] for name in whole}
-    kept = _shared(loaded)
-    ahead = moving.pop("decode", 0)
+    kept = _shared(chain, loaded)
+    ahead = moving.pop(chain.source.name, 0)
     total = OTHER_LIBRARIES_BYTES + sum(kept.values()) + ahead + max(moving.values(), default=0)
     return Need(int(SPARE * total), max(whole, key=lambda name: whole[name]))
 
 
-def vram_need(stages: Sequence[Stage], height: int, width: int, window_frames: int) -> Need:
+def vram_need(chain: Chain, height: int, width: int, window_frames: int) -> Need:
     """Peak VRAM of this process: all models stay loaded."""
-    whole = {stage.name: stage.peak_bytes(height, width, window_frames)[1] for stage in stages}
-    return Need(sum(_shared(whole).values()), max(whole, key=lambda name: whole[name]))
+    whole = {node.name: node.stage.peak_bytes(height, width, window_frames)[1] for node in chain}
+    return Need(sum(_shared(chain, whole).values()), max(whole, key=lambda name: whole[name]))
 
 
-def _shared(needs: Mapping[str, int]) -> dict[str, int]:
-    """The needs with the model that two stages share counted once."""
-    found = {name: need for name, need in needs.items() if name not in SHARED_MODEL}
-    return found | {"SAM 2.1": max((needs.get(name, 0) for name in SHARED_MODEL), default=0)}
+def _shared(chain: Chain, needs: Mapping[str, int]) -> dict[str, int]:
+    """The needs with a model that several stages share counted once."""
+    found: dict[str, int] = {}
+    for node in chain:
+        key = node.stage.weights or node.name
+        found[key] = max(found.get(key, 0), needs[node.name])
+    return found
 
 
 def disk_bytes(
-    config: RunConfig, models: Models, width: int, height: int, frames: int | None
+    config: RunConfig, models: Models, width: int, height: int, frames: int | None, behind: int = 0
 ) -> tuple[int, int | None]:
     """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
 
     While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
-    whole), one blended and one raw.
+    whole), one blended and one raw; and for each window that nodes work `behind` others, one of each more.
     """
     picture = width * height * 3
     generating = config.generates
-    working = min(config.window, frames or config.window) * picture * (5 if generating else 3)
+    working = (
+        min(config.window, frames or config.window)
+        * picture
+        * ((5 if generating else 3) + (2 if generating else 1) * behind)
+    )
     if frames is None:
         return working, None
     each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
@@ -188,7 +195,7 @@ def disk_bytes(
         each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
     each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture
     memories = _memory_bytes(config, models) * (2 + config.plan.count(frames) / STATE_KEEP_EVERY)
-    held = 2 * config.overlap * picture if generating else 0  # blend's states are not kept for long
+    held = 3 * config.overlap * picture if generating else 0  # the overlaps that later windows may read
     return working, int(frames * each + memories + held)
 
 

@@ -23,12 +23,14 @@ from stages.device import use_device
 from stages.given import first_prompt, read_masks
 from stages.prompts import Correction, ObjectPrompt
 from stages.score import ScoreConfig, ScoreStage
+from stages.track import TrackStage
 from storage.backend import open_store
 from storage.boundary import parse, read_regular
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record, segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
+from stream.engine.chain import Chain
 from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Scratch, Task
@@ -87,8 +89,8 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     use_device(config.device)
     model = SamModel(sam_config(config, models))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
-    source = FrameSource(run, decode_config(config))
-    with closing(model), Executor(run, [stage], source) as executor, Scratch() as beside:
+    chain, source = Chain([stage], given=TrackStage.writes), FrameSource(run, decode_config(config))
+    with closing(model), Executor(run, chain, config.plan, source) as executor, Scratch() as beside:
         for window in committed_windows(log, config.plan)[:windows]:
             scores = executor.run(Task(stage.name, window), into=beside).output.arrays["iou"]
             beside.forget(window.index)

@@ -28,7 +28,7 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
     """
     config = config or read_run(path)[1]
     run = RunReader(path)
-    log = run.log
+    log, nodes = run.log, run.manifest["nodes"]
     decoded, tracked = log.of("decode"), log.of("track")
     if not decoded:
         raise RunDirectoryError(f"{path}: nothing is decoded yet, there is nothing to report: `skate resume {path}`")
@@ -39,9 +39,9 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         times = run.arrays.read("times", 0, frames)
         visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in OBJECTS], axis=1)
     known = dataclasses.replace(
-        facts({stage: log.of(stage) for stage in config.stages}, finals[: len(tracked) or None]),
+        facts({stage: log.of(stage) for stage in nodes}, finals[: len(tracked) or None]),
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
-        complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in config.stages),
+        complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
         generates=config.generates,
         claimed_frames=run.manifest["video"].get("claimed_frames"),
         cut_short=_shortfall(run, config, decoded[-1]),

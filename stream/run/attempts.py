@@ -23,7 +23,6 @@ from stream.engine.tasks import Done, Scratch, Task
 
 WIDER_PIXELS = 4
 STRONGER = 0.25
-AGAIN = ("generate", "blend", "sink", "score")
 
 Retried = Callable[[int, int, float], None]  # window, attempt, worst IoU
 Trial = list[Done]  # of the stages that make an attempt, in order
@@ -72,6 +71,7 @@ class ClosedLoop:
     ) -> None:
         self._run = run
         self._executor = executor
+        self._again = executor.chain.making  # the generators and all that depends on them; the last one judges
         self._judges = judges
         self._retries = retries
         self._threshold = threshold
@@ -88,11 +88,11 @@ class ClosedLoop:
             commit: the pipeline's.
         """
         index, log = window.index, self._run.log
-        generated, scored = log.commits["generate", index], log.commits["score", index]
+        generated, scored = log.commits[self._again[0], index], log.commits[self._again[-1], index]
         if log.redone_at is not None and generated["n"] < log.redone_at:
             return  # somebody looked at the result and chose what to make again; that needs no server any more
         worst = worst_iou(scored["info"]["iou"])
-        if not self._executor.can_rewind(AGAIN, index):
+        if not self._executor.can_rewind(self._again, index):
             if not self._passes(worst):
                 self._note(
                     f"window {index} (counted from 0) fails the gate and is not tried again: the states before it are "
@@ -103,7 +103,7 @@ class ClosedLoop:
         tried = {record["attempt"]: record["iou_min"] for record in log.attempts.get(index, [])}
         tried[standing] = worst
         last, trial = standing, None
-        if not lost_before(log, index):
+        if not lost_before(log, self._again[-1], index):
             for attempt in range(1, self._retries + 1):
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
@@ -121,7 +121,7 @@ class ClosedLoop:
 
     def _replace(self, index: int, trial: Trial, commit: Callable[[Done], None]) -> None:
         """Commit the trial in place of what stands."""
-        self._run.revoke(AGAIN, index)
+        self._run.revoke(self._again, index)
         for done in trial:
             if "segment" in done.output.info:
                 segment = str(done.output.info["segment"])
@@ -136,19 +136,20 @@ class ClosedLoop:
         folder.mkdir(parents=True)
         request = request_of(attempt, self._dilate, self._strength)
         with Scratch(self._judges(folder)) as beside:
+            generators = {node.name for node in self._executor.chain.generators}
             return [
-                self._executor.run(Task(name, window), request if name == AGAIN[0] else None, into=beside)
-                for name in AGAIN
+                self._executor.run(Task(name, window), request if name in generators else None, into=beside)
+                for name in self._again
             ]
 
 
-def lost_before(log: CommitLog, index: int) -> bool:
+def lost_before(log: CommitLog, judge: str, index: int) -> bool:
     """Whether the reverse tracker entered the window with the object lost that the source still shows.
 
     Then the window is not to blame, and no attempt at it can help.
     """
     if index == 0:
         return False
-    before: Record = log.commits["score", index - 1]
+    before: Record = log.commits[judge, index - 1]
     iou, seen = before["info"]["iou"], before["info"]["visible"]
     return bool(iou) and iou[-1] == 0.0 and not seen[-1]

@@ -4,13 +4,12 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from stages._sam.prompts import PromptSchedule
-from stages.base import Stage
 from stages.decode import DecodeStage
 from stages.given import check_first, file_counts
 from stages.prompts import check_box_inside
@@ -18,13 +17,13 @@ from storage.boundary import open_regular
 from storage.durable import file_sha256
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
-from stream.options.assembly import Models, build_stages, decode_config, finishing_stages, resolve_models
+from stream.options.assembly import Models, build_chain, decode_config, finishing_stages, resolve_models
 from stream.options.config import RunConfig, config_digest, differences
-from stream.options.layout import run_layout
 from stream.options.recorded import read_run
 from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
@@ -126,13 +125,18 @@ def start(
         Interrupted: when `cancel` asked for it.
         RunDirectoryError: when `out` holds a run with another config and `overwrite` is not given.
     """
+    reporter = Reporter(listener)
     with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
-        session = prepare(config, out, overwrite, interrupts, origin)
-        return _drive(session, Reporter(listener))
+        return _drive(prepare(config, out, overwrite, interrupts, reporter, origin), reporter)
 
 
 def prepare(
-    config: RunConfig, out: Path, overwrite: bool, interrupts: InterruptShield, origin: "Origin | None" = None
+    config: RunConfig,
+    out: Path,
+    overwrite: bool,
+    interrupts: InterruptShield,
+    reporter: Reporter,
+    origin: "Origin | None" = None,
 ) -> "Session":
     """Resolve, validate and compare with what is in `out`. Pure: nothing on the disk changes.
 
@@ -143,10 +147,11 @@ def prepare(
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)
     _check_prompts(config, manifest)
+    chain = build_chain(config, models, manifest, out, reporter)
     begun = (out / "run.json").exists()
     if origin is not None and not begun:
-        origin.check(manifest)
-    manifest, change = reconcile(out, manifest, overwrite)
+        origin.check(manifest, chain)
+    manifest, change = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
     return Session(config, models, manifest, guard, out, interrupts, change, None if begun else origin)
 
 
@@ -173,18 +178,13 @@ def resume(
         return _drive(Session(config, models, manifest, guard, out, interrupts), Reporter(listener), beside)
 
 
-def open_run(config: RunConfig, manifest: Manifest, out: Path, change: Change | None = None) -> RunDirectory:
-    """The run directory of this config, locked; `change` happens to it right before its next commit."""
-    return RunDirectory(out, run_layout(manifest["video"]["height"], manifest["video"]["width"]), manifest, change)
-
-
 class Origin(Protocol):
     """Whose tracking a new run begins with (`skate generate RUN`)."""
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest, chain: Chain) -> None:
         """Refuse what cannot be taken over into a run of this manifest; nothing is written."""
 
-    def copy(self, manifest: Manifest) -> None:
+    def copy(self, manifest: Manifest, chain: Chain) -> None:
         """Make the run directory, whole or not at all."""
 
 
@@ -202,13 +202,22 @@ class Session:
     change: Change | None = None
     origin: Origin | None = None
 
-    def stages(self, reporter: Reporter, config: RunConfig | None = None) -> list[Stage]:
-        """The stages, closed; of another config of generation where one is given."""
-        return build_stages(config or self.config, self.models, self.manifest, self.out, reporter)
+    def chain(self, reporter: Reporter) -> Chain:
+        """The chain, its stages closed."""
+        return build_chain(self.config, self.models, self.manifest, self.out, reporter)
 
-    def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[list[Stage], FrameSource]:
-        """The stages, closed, and the source."""
-        return self.stages(reporter), self.source(run)
+    def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[Chain, FrameSource]:
+        """A chain of its own, closed, and the source."""
+        return self.chain(reporter), self.source(run)
+
+    def executor(self, run: RunDirectory, chain: Chain) -> Executor:
+        """An executor of a chain."""
+        return Executor(run, chain, self.config.plan, self.source(run), self.config.shares_gpu)
+
+    def open(self, chain: Chain) -> RunDirectory:
+        """The run directory, locked; what changes in it does so right before its next commit."""
+        video = self.manifest["video"]
+        return RunDirectory(self.out, chain.layout(video["height"], video["width"]), self.manifest, self.change)
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
@@ -225,24 +234,26 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     """
     watch = Stopwatch()
     config = session.config
-    stages = session.stages(reporter)
+    chain = session.chain(reporter)
     log = read_log_of(session.out, session.change)
-    decoded = log.of("decode")
+    decoded = log.of(chain.source.name)
     if decoded and decoded[-1]["info"]["last"]:
         _check_length(config, int(decoded[-1]["span"][1]))
-    announce_plan(config, session.models, session.manifest, stages, session.out, log, reporter.note)
-    with OpenStages(stages) as opened:
-        if config.generates and has_work(log, "generate"):
-            opened.open("generate")  # one that cannot work says so before anything is written
+    announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
+    with OpenStages({node.name: node.stage for node in chain}) as opened:
+        for node in chain.generators:  # one that cannot work says so before anything is written
+            if has_work(log, node.name, chain.source.name):
+                opened.open(node.name)
         if session.origin is not None:
-            session.origin.copy(session.manifest)
-        with open_run(config, session.manifest, session.out, session.change) as run:
-            return _carry_out(session, run, opened, reporter, beside, watch)
+            session.origin.copy(session.manifest, chain)
+        with session.open(chain) as run:
+            return _carry_out(session, run, chain, opened, reporter, beside, watch)
 
 
 def _carry_out(
     session: Session,
     run: RunDirectory,
+    chain: Chain,
     opened: OpenStages,
     reporter: Reporter,
     beside: Beside | None,
@@ -255,10 +266,10 @@ def _carry_out(
     beside = beside or unfinished_redo(run)
     if beside is not None:
         beside(run, session, reporter)
-    _announce(reporter, run, config, session.manifest)
+    _announce(reporter, run, config, chain)
     pipeline = Pipeline(
         run,
-        list(opened.stages.values()),
+        chain,
         config.plan,
         session.source(run),
         reporter,
@@ -272,7 +283,7 @@ def _carry_out(
     frames = pipeline.process()
     run.settle()
     summary = finish_run(run, config, frames, watch.seconds)
-    _keep_times(session, run, reporter)
+    _keep_times(session, run, tuple(chain), reporter)
     return summary
 
 
@@ -285,10 +296,10 @@ def unfinished_redo(run: RunDirectory) -> Beside | None:
     return unfinished(run.log.redo)
 
 
-def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None:
+def _keep_times(session: Session, run: RunDirectory, nodes: Sequence[Node], reporter: Reporter) -> None:
     """Keep a finished run's times for later plans."""
     try:
-        record_calibration(run.log, session.config, session.manifest)
+        record_calibration(run.log, session.config, session.manifest, nodes)
     except OSError as error:
         reporter.note(f"the times of this run are not kept for later plans: {error}")
 
@@ -298,7 +309,7 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
     config = session.config
     if config.retries == 0 or not config.generates:
         return None
-    sam = executor.stages["score"].model  # type: ignore[attr-defined]
+    sam = executor.chain["score"].stage.model  # type: ignore[attr-defined]
 
     def told(window: int, attempt: int, worst: float) -> None:
         reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
@@ -317,12 +328,12 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
     return loop.improve
 
 
-def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, manifest: Manifest) -> None:
-    claimed = manifest["video"].get("claimed_frames")
+def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: Chain) -> None:
+    claimed = run.manifest["video"].get("claimed_frames")
     windows = config.plan.count(claimed) if claimed else None
-    done = {stage: run.log.done(stage) for stage in config.stages}
+    done = {stage: run.log.done(stage) for stage in chain.names}
     if config.generates:
         reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))
     if any(done.values()):
         reporter.note(f"continuing: windows done by stage: {', '.join(f'{k} {v}' for k, v in done.items())}")
-    reporter.begins(windows, config.stages, done)
+    reporter.begins(windows, chain.names, done)

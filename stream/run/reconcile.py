@@ -5,16 +5,18 @@ from pathlib import Path
 from storage.change import Change, check_identity, check_ours
 from storage.errors import RunDirectoryError
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, read_log, read_manifest
-from stream.options.config import CHAIN, Difference, differences, first_affected
+from stream.engine.chain import Chain
+from stream.options.config import Difference, differences
 from stream.options.recorded import read_run
 
 
-def reconcile(out: Path, manifest: Manifest, overwrite: bool) -> tuple[Manifest, Change | None]:
+def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None]:
     """The manifest that the run goes on with, and what has to happen to `out` for it (None: nothing).
 
     Args:
         manifest: of what is asked for.
         overwrite: whether what other options make void may be done again.
+        chain: of what is asked for.
 
     Raises:
         RunDirectoryError: when `out` holds something else, and `overwrite` is not given or does not help.
@@ -35,10 +37,16 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool) -> tuple[Manifest,
     if not found:
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
         return same, Change(same) if same != old else None
-    since = first_affected(found)
-    if since == CHAIN[0]:
-        return manifest, Change(manifest, anew=True)
-    return manifest, Change(manifest, void=CHAIN[CHAIN.index(since) :] if since in CHAIN else ())
+    void = made_void({difference.since for difference in found}, chain)
+    gone = tuple(name for name in old["nodes"] if name not in chain)
+    return manifest, Change(manifest, anew=True) if chain.source.name in void else Change(manifest, void=void + gone)
+
+
+def made_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
+    """The nodes whose work is void when stages of these names give other results, in order."""
+    found = {node.name for node in chain if node.stage.name in changed}
+    found |= {name for node in found for name in chain.behind(node)}
+    return tuple(name for name in chain.names if name in found)
 
 
 def refuse(out: Path, found: list[Difference]) -> None:

@@ -18,16 +18,15 @@ from typing import Any
 from stages.base import Output, Request, Window
 from storage.errors import RunDirectoryError, UsageError
 from storage.records import Record
-from storage.rundir import RunDirectory
-from stream.engine.executor import Executor
+from storage.rundir import RunDirectory, read_log
+from stream.engine.chain import Chain
+from stream.engine.executor import Executor, carries_state
 from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task
 from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
-from stream.run.lifecycle import Beside, Session, open_run, resume
-
-GENERATE, DEPENDING = "generate", ("blend", "sink", "score")
+from stream.run.lifecycle import Beside, Session, resume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +74,8 @@ def take_back(path: Path) -> tuple[int, ...]:
     Raises:
         UsageError: when there is none.
     """
-    manifest, config = read_run(path)
-    with open_run(config, manifest, path) as run:
+    manifest, _ = read_run(path)
+    with RunDirectory(path, read_log(path).layout, manifest) as run:
         if run.log.redo is None:
             placed = run.log.redone_at is not None and run.log.finished is None
             why = f"its windows are in place: `skate resume {path}` needs no server" if placed else "none is under way"
@@ -95,9 +94,10 @@ def preparation(wanted: Redo) -> Beside:
     """Generates the windows beside a run that is about to go on, and puts them in place; the rest is left to do."""
 
     def beside(run: RunDirectory, session: Session, reporter: Reporter) -> None:
+        chain = session.chain(reporter)
         known = committed_windows(run.log, session.config.plan)
         if run.log.redo is None:
-            _check(run, wanted.windows, len(known))
+            _check(run, chain, wanted.windows, len(known))
         elif Redo.of(run.log.redo) != wanted:
             raise RunDirectoryError(
                 f"{run.path}: another redo is under way (windows {_listed(run.log.redo['windows'])}): "
@@ -108,12 +108,14 @@ def preparation(wanted: Redo) -> Beside:
                 f"going on with the redo of windows {_listed(wanted.windows)}; until they are made, "
                 f"`skate redo {run.path} --cancel` takes it back"
             )
-        first = min(*wanted.windows, run.log.done("blend"))  # an interrupted redo left later windows unblended
-        parts = session.parts(run, reporter)
-        with Executor(run, *parts, session.config.shares_gpu) as executor, Scratch() as scratch:
+        generators = {node.name for node in chain.generators}
+        depending = [name for name in chain.making if name not in generators]
+        # An interrupted redo left later windows without what depends on them.
+        first = min(*wanted.windows, *map(run.log.done, depending))
+        with session.executor(run, chain) as executor, Scratch() as scratch:
             _make(session, run, executor, scratch, known[first : max(wanted.windows) + 1], wanted)
         with session.interrupts.shield():
-            run.take_over(DEPENDING, first)
+            run.take_over(depending, first)
 
     return beside
 
@@ -127,48 +129,67 @@ def _make(
     wanted: Redo,
 ) -> None:
     """Generate what is not made yet, beside the run; what is blended on the way stays in memory."""
-    made = set(run.made_intact())
-    if not made.issuperset(wanted.windows):
-        executor.make_ready(Task(GENERATE, windows[0]), scratch)  # a server that is not there: nothing is noted then
+    chain, made = executor.chain, run.made_intact()
+    generators = [node.name for node in chain.generators]
+    if not made.issuperset((name, index) for name in generators for index in wanted.windows):
+        for name in generators:  # a server that is not there: nothing is noted then
+            executor.make_ready(Task(name, windows[0]), scratch)
     if run.log.redo is None:
         with session.interrupts.shield():
             run.note_redo(wanted.windows, wanted.seed, wanted.text)
+    request = Request(seed=wanted.seed, text=wanted.text)
     for window in windows:
         scratch.forget(window.index - 1)
-        task = Task(GENERATE, window)
-        if window.index in made:
-            scratch.put(_made(run, executor, task, scratch))
-        elif window.index in wanted.windows:
-            done = executor.run(task, Request(seed=wanted.seed, text=wanted.text), into=scratch)
-            with session.interrupts.shield():
-                run.commit_beside(executor.commit_of(done))
+        for name in generators:
+            task = Task(name, window)
+            if (name, window.index) in made:
+                scratch.put(_made(run, executor, task, scratch))
+            elif window.index in wanted.windows:
+                done = executor.run(task, request, into=scratch)
+                with session.interrupts.shield():
+                    run.commit_beside(executor.commit_of(done))
         if window.index < windows[-1].index:
-            executor.run(Task("blend", window), into=scratch)
+            for name in _read_later(chain):
+                executor.run(Task(name, window), into=scratch)
+
+
+def _read_later(chain: Chain) -> list[str]:
+    """The nodes behind the generators, as far as a generator reads of the window before what they made."""
+    behind = [name for name in chain.making if name not in {node.name for node in chain.generators}]
+    reads = [(array, read) for node in chain.generators for array, read in node.reads.items()]
+    writers = {chain.writer(array) for array, read in reads if read.window < 0}
+    last = max((place for place, name in enumerate(behind) if name in writers), default=-1)
+    return behind[: last + 1]
 
 
 def _made(run: RunDirectory, executor: Executor, task: Task, scratch: Scratch) -> Done:
     """What an earlier process made of this window."""
-    index, record = task.window.index, run.log.made[task.window.index]
-    output = Output({"raw": run.beside.read_block("raw", index)}, record["info"])
-    return executor.done(task, output, run.beside.read_state(GENERATE, index), record["seconds"], scratch)
+    index, record = task.window.index, run.log.made[task.node, task.window.index]
+    stage = executor.chain[task.node].stage
+    arrays = {
+        port.name: run.beside.read_block(executor.chain[task.node].bound(port.name), index) for port in stage.writes
+    }
+    state = run.beside.read_state(task.node, index) if carries_state(stage) else ({}, {})
+    return executor.done(task, Output(arrays, record["info"]), state, record["seconds"], scratch)
 
 
 def _listed(windows: Sequence[int]) -> str:
     return ", ".join(map(str, windows))
 
 
-def _check(run: RunDirectory, windows: Sequence[int], count: int) -> None:
+def _check(run: RunDirectory, chain: Chain, windows: Sequence[int], count: int) -> None:
     path = run.path
+    generated = [run.log.done(node.name) for node in chain.generators]
     missing = [index for index in windows if not 0 <= index < count]
     if missing:
         raise UsageError(f"--windows {missing[0]}: {path} has windows 0 to {count - 1}")
-    if run.log.done("generate") == 0:
+    if not any(generated):
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
-    if run.log.done("generate") != count:
+    if set(generated) != {count}:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
-    kept = set(run.arrays.kept("raw"))
-    lacking = [index for index in range(min(windows), count) if index not in kept]
-    if run.log.kept_since is None or lacking:
+    raw = [array for node in chain.generators for array in node.writes]
+    kept = set(range(count)).intersection(*map(run.arrays.kept, raw))
+    if run.log.kept_since is None or not kept.issuperset(range(min(windows), count)):
         raise RunDirectoryError(
             f"{path} did not keep its raw windows: `skate generate {path} --out RUN2 --keep all` makes a run "
             "whose windows can be made again"

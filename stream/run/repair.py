@@ -13,7 +13,7 @@ again, because the repaired bytes are those it was made from. Other bytes than r
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.base import Request, Stage, Window
+from stages.base import Request, Window
 from storage.arrays import block_key, state_key
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
@@ -24,6 +24,7 @@ from storage.records import segment_of
 from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, carries_state, span_of
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
@@ -33,7 +34,7 @@ from stream.engine.windows import WindowPlan, committed_windows
 def repair_run(
     run: RunDirectory,
     plan: WindowPlan,
-    build: Callable[[], tuple[Sequence[Stage], FrameSource]],
+    build: Callable[[], tuple[Chain, FrameSource]],
     note: Callable[[str], None],
     courtesy: bool = False,
 ) -> Damage:
@@ -41,9 +42,9 @@ def repair_run(
 
     Args:
         run: locked. plan: of the clip.
-        build: makes the stages, closed, and the source of dropped frames; only called when something is damaged.
+        build: makes the chain, closed, and the source of dropped frames; only called when something is damaged.
         note: takes a line for the person who watches.
-        courtesy: as for `Steps`.
+        courtesy: as for `Executor`.
 
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
@@ -55,14 +56,13 @@ def repair_run(
         note(f"damaged: {name}")
     if not tasks:
         return damage
-    stages, source = build()
+    chain, source = build()
     windows = committed_windows(run.log, plan)
-    needed = Needed(run.log, stages, windows, damage).all(tasks)
-    note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, stages)}")
-    order = {stage.name: position for position, stage in enumerate(stages)}
-    with Executor(run, stages, source, courtesy) as executor:
+    needed = Needed(run.log, chain, windows, damage).all(tasks)
+    note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
+    with Executor(run, chain, plan, source, courtesy) as executor:
         before = -1
-        for name, index in sorted(needed, key=lambda task: (task[1], order[task[0]])):
+        for name, index in sorted(needed, key=lambda task: (task[1] + chain.lag(task[0]), chain.names.index(task[0]))):
             if index != before:
                 _drop_again(run, windows[index])
             before = index
@@ -72,17 +72,17 @@ def repair_run(
     return damage
 
 
-def _counts(needed: set[Key], stages: Sequence[Stage]) -> str:
-    counts = {stage.name: sum(name == stage.name for name, _ in needed) for stage in stages}
+def _counts(needed: set[Key], chain: Chain) -> str:
+    counts = {node.name: sum(name == node.name for name, _ in needed) for node in chain}
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
 class Needed:
     """Finds out which windows of which stages have to be done again."""
 
-    def __init__(self, log: CommitLog, stages: Sequence[Stage], windows: Sequence[Window], damage: Damage) -> None:
+    def __init__(self, log: CommitLog, chain: Chain, windows: Sequence[Window], damage: Damage) -> None:
         self._log = log
-        self._stages = {stage.name: stage for stage in stages}
+        self._chain = chain
         self._windows = windows
         self._damage = damage
 
@@ -96,7 +96,7 @@ class Needed:
         waiting = set(tasks)
         while waiting:
             task = waiting.pop()
-            if task[0] not in self._stages or not 0 <= task[1] < len(self._windows) or task not in self._log.commits:
+            if task[0] not in self._chain or not 0 <= task[1] < len(self._windows) or task not in self._log.commits:
                 raise RunDirectoryError(
                     f"window {task[1]} of stage '{task[0]}' is needed for a repair and is not committed: "
                     "the journal does not fit this run; start anew with --overwrite"
@@ -107,32 +107,30 @@ class Needed:
 
     def _before(self, name: str, index: int) -> set[Key]:
         """What this window of this stage works from and is not there."""
-        stage, window = self._stages[name], self._windows[index]
-        missing = self._state(stage, index - 1)
-        for array, kind in stage.reads.items():
-            if array == "tail":
-                missing |= self._state(self._stages["blend"], index - 1) if index else set()
-                missing |= self._chunks("generated", Span(window.read.start, window.final.start))
-            elif array == "frames":
+        node = self._chain[name]
+        missing = self._state(node, index - 1)
+        for array, read in node.reads.items():
+            writer = self._chain.writer(array)
+            if writer is None or self._chain.is_source(array):
                 continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
-            elif array in self._log.layout.arrays:
-                missing |= self._chunks(array, span_of(window, kind))
+            of = index if read.span == "context" else index + read.window
+            if not 0 <= of < len(self._windows):
+                continue
+            if self._chain.port(array).span == "window":
+                missing |= self._missing([block_key(array, of)], {(writer, of)})
             else:
-                missing |= self._block(array, index)
+                missing |= self._chunks(array, span_of(self._windows[of], read))
         return missing
 
-    def _state(self, stage: Stage, index: int) -> set[Key]:
+    def _state(self, node: Node, index: int) -> set[Key]:
         """The window whose carried state is needed, unless it is there or nothing is carried."""
-        if index < 0 or not carries_state(stage):
+        if index < 0 or not carries_state(node.stage):
             return set()
-        return self._missing([state_key(stage.name, index)], {(stage.name, index)})
+        return self._missing([state_key(node.name, index)], {(node.name, index)})
 
     def _chunks(self, array: str, span: Span) -> set[Key]:
         dimensions = len(self._log.layout.arrays[array].frame_shape)
         return self._missing(object_key(array, window, dimensions) for window, _ in self._log.covering(array, *span))
-
-    def _block(self, name: str, index: int) -> set[Key]:
-        return self._missing([block_key(name, index)])
 
     def _missing(self, keys: Iterable[str], unwritten: set[Key] | None = None) -> set[Key]:
         """Who wrote those of the keys that are not there; `unwritten`: who should have, where nobody has."""
@@ -146,7 +144,7 @@ class Needed:
 
 def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage) -> None:
     """Do a committed window again, compare it with its record, and put in place what is not there."""
-    key = (task.stage, task.window.index)
+    key = (task.node, task.window.index)
     record = run.log.commits[key]
     done = executor.run(task)
     found = store(run.arrays_at(SCRATCH), executor.commit_of(done))

@@ -60,14 +60,14 @@ def read_status(path: Path, verify: bool = False) -> Status:
     """
     manifest, config = read_run(path)
     log = read_log(path)
-    done = {stage: log.done(stage) for stage in config.stages}
+    done = {stage: log.done(stage) for stage in manifest["nodes"]}
     decoded = log.of("decode")
     ended = bool(decoded) and decoded[-1]["info"]["last"]
     frames = decoded[-1]["span"][1] if decoded else 0
     claimed = manifest["video"].get("claimed_frames")
     windows = len(decoded) if ended or not claimed else config.plan.count(max(claimed, frames))
     iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
-    speed, left = _speed(log, config.stages, windows)
+    speed, left = _speed(log, tuple(manifest["nodes"]), windows)
     return Status(
         path=path,
         frames=frames,

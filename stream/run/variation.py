@@ -12,14 +12,13 @@ from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
 from storage.verify import damaged_keys
+from stream.engine.chain import Chain
 from stream.engine.signals import Cancel
-from stream.options.config import CHAIN, RunConfig, differences
+from stream.options.config import RunConfig, differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
 from stream.run.lifecycle import start
-
-TRACKING = CHAIN[: CHAIN.index("generate")]
 
 
 def generate_from_run(
@@ -56,22 +55,22 @@ class _Tracked:
         self._reader = reader
         self._out = out
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest, chain: Chain) -> None:
         """Refuse a run that is not tracked to its end, or was with another input or other models."""
         found = differences(self._reader.manifest["decisive"], manifest["decisive"])
-        earlier = [item for item in found if item.since in TRACKING]
+        earlier = [item for item in found if item.since not in chain.making and item.since in chain]
         if earlier:
             raise RunDirectoryError(
                 f"{self._source} was tracked with another input or other models "
                 f"({'; '.join(map(str, earlier))}): run anew"
             )
-        _check_tracked(self._reader)
+        _check_tracked(self._reader, chain)
         _check_reskin(self._reader, manifest["config"]["reskin"])
         _check_empty(self._out)
 
-    def copy(self, manifest: Manifest) -> None:
+    def copy(self, manifest: Manifest, chain: Chain) -> None:
         """Make the new run directory."""
-        copy_tracking(self._reader, self._out, manifest)
+        copy_tracking(self._reader, self._out, manifest, chain)
 
 
 def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, Any]:
@@ -93,12 +92,14 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     return given
 
 
-def _check_tracked(reader: RunReader) -> None:
+def _check_tracked(reader: RunReader, chain: Chain) -> None:
     decoded = reader.log.of("decode")
-    complete = bool(decoded) and decoded[-1]["info"]["last"] and reader.log.done("track") == len(decoded)
+    tracking = [name for name in chain.names if name not in chain.making]
+    ended = bool(decoded) and decoded[-1]["info"]["last"]
+    complete = ended and all(reader.log.done(name) == len(decoded) for name in tracking)
     if not complete:
         raise RunDirectoryError(f"{reader.path} is not tracked to its end: `skate resume {reader.path}` first")
-    tracked = [task for task in reader.log.commits if task[0] in TRACKING]
+    tracked = [task for task in reader.log.commits if task[0] in tracking]
     keys = damaged_keys(reader.store.below("run.zarr"), reader.log, tracked)
     wrong = sorted(key for key in keys if array_of(key) != "frames")  # these are decoded again
     if wrong:
@@ -129,8 +130,8 @@ def _check_reskin(reader: RunReader, reskin: str) -> None:
         )
 
 
-def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
-    """Make `out` a run directory in which decode, pose and track are done; whole or not at all.
+def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain) -> None:
+    """Make `out` a run directory in which all that comes before generation is done; whole or not at all.
 
     Raises:
         RunDirectoryError: when `out` is there and is not empty.
@@ -139,7 +140,7 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
     # A name of our own beside it: a folder of the user's is never taken for a leftover.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
     try:
-        _build(reader, building, manifest)
+        _build(reader, building, manifest, chain)
         if out.exists():
             out.rmdir()
         building.replace(out)
@@ -149,14 +150,16 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest) -> None:
         raise
 
 
-def _build(reader: RunReader, building: Path, manifest: Manifest) -> None:
+def _build(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> None:
     """Copy arrays, states and records of tracking into a new run directory."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    with RunDirectory(building, reader.log.layout, manifest) as run:
+    tracking = [name for name in chain.names if name not in chain.making]
+    video = manifest["video"]
+    with RunDirectory(building, chain.layout(video["height"], video["width"]), manifest) as run:
         if reader.log.kept_since is not None:
             run.keep_all()
         run.drop(("frames",), frames)
-        for stage in TRACKING:
+        for stage in tracking:
             for record in reader.log.of(stage):
                 run.adopt(record)
         for key, task in run.log.writers.items():

@@ -36,7 +36,8 @@ class Scene:
             "keypoints/person": self.keypoints[span],
             "masks/object": self.objects[span],
             "masks/person": self.persons[span],
-            "tail": self.frames[:0] if tail is None else tail,
+            "generated": self.frames[:0],
+            "overlap": self.frames[:0] if tail is None else tail,
         }
         return Inputs(arrays=given)
 

@@ -1,4 +1,4 @@
-"""What a run stores: every array of the chain, in one place, until the stages' ports hand it in."""
+"""What a run of the usual chain stores, written out: the tests of storage know no stage."""
 
 from storage.layout import ArraySpec, Layout
 

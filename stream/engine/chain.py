@@ -1,0 +1,191 @@
+"""The chain as data: which stages stand in it, under which names, and what each reads of what others write.
+
+    Node(stage)                                        under the stage's own name and with its own names of arrays
+    Node(stage, "generate-board", {"raw": "raw-board"})    the same class a second time
+
+Everything that has to know what depends on what asks here: executor, repair, redo, retries, what other options void,
+what is dropped from the store, and what the plan counts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stages.base import GeneratorStage, Port, Read, Stage
+from storage.errors import UsageError
+from storage.layout import ArraySpec, Layout
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage in a chain.
+
+    Attributes:
+        stage: closed. name: in the journal; "": the stage's own.
+        bind: by the stage's name of an array, or of a stage whose facts it reads, the chain's name where it is another.
+    """
+
+    stage: Stage
+    name: str = ""
+    bind: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.stage.name)
+
+    def bound(self, name: str) -> str:
+        """The chain's name of what the stage calls `name`."""
+        return self.bind.get(name, name)
+
+    @property
+    def reads(self) -> dict[str, Read]:
+        """What it reads, by the chain's names."""
+        return {self.bound(read.port): read for read in self.stage.reads}
+
+    @property
+    def writes(self) -> dict[str, Port]:
+        """What it writes, by the chain's names."""
+        return {self.bound(port.name): port for port in self.stage.writes}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """By the stage's name of them, the nodes whose facts about a window it reads."""
+        return {name: self.bound(name) for name in self.stage.facts}
+
+
+class Chain:
+    """Nodes in the order of their work on a window.
+
+    Raises:
+        UsageError: when two have one name or write one array, or when one reads what none before it writes.
+    """
+
+    def __init__(self, nodes: Sequence[Node | Stage], given: Sequence[Port] = ()) -> None:
+        """
+        Args:
+            given: arrays that are there already, where this is a part of a longer chain.
+        """
+        self._nodes = {node.name: node for node in (n if isinstance(n, Node) else Node(n) for n in nodes)}
+        if len(self._nodes) != len(nodes):
+            raise UsageError(f"two nodes of a chain have one name: {', '.join(self._nodes)}")
+        self._given = {port.name: port for port in given}
+        self._writers: dict[str, str] = {}
+        self._check()
+
+    def _check(self) -> None:
+        later = {array for node in self for array in node.writes}
+        done: set[str] = set()
+        for node in self:
+            for array, read in node.reads.items():
+                if array not in self._given and array not in (later if read.window < 0 else self._writers):
+                    raise UsageError(f"stage '{node.name}' reads '{array}', which no stage before it writes")
+            for stage in node.facts.values():
+                if stage not in done and stage in self._nodes:
+                    raise UsageError(f"stage '{node.name}' reads facts of '{stage}', which does not work before it")
+            for array in node.writes:
+                if array in self._writers:
+                    raise UsageError(f"stages '{self._writers[array]}' and '{node.name}' both write '{array}'")
+                self._writers[array] = node.name
+            done.add(node.name)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the nodes, in order."""
+        return tuple(self._nodes)
+
+    @property
+    def source(self) -> Node:
+        """The first node, which finds out where the clip ends."""
+        return next(iter(self))
+
+    @property
+    def generators(self) -> tuple[Node, ...]:
+        """The nodes that make pictures."""
+        return tuple(node for node in self if isinstance(node.stage, GeneratorStage))
+
+    @property
+    def making(self) -> tuple[str, ...]:
+        """The generators and what depends on them; the others may work ahead of them."""
+        found = {node.name for node in self.generators}
+        found |= {name for generator in self.generators for name in self.behind(generator.name)}
+        return tuple(name for name in self.names if name in found)
+
+    def port(self, array: str) -> Port:
+        """How an array is written."""
+        writer = self._writers.get(array)
+        return self._given[array] if writer is None else self._nodes[writer].writes[array]
+
+    def writer(self, array: str) -> str | None:
+        """The node that writes an array; None: it is given."""
+        return self._writers.get(array)
+
+    def is_source(self, array: str) -> bool:
+        """Whether these are frames that the source can give again where they are dropped."""
+        return self._writers.get(array) == self.source.name and self.port(array).life == "until_read"
+
+    def readers(self, array: str) -> list[tuple[str, Read]]:
+        """The nodes that read an array, in order, and how."""
+        return [(node.name, node.reads[array]) for node in self if array in node.reads]
+
+    def behind(self, name: str) -> tuple[str, ...]:
+        """The nodes that depend on this one within a window, in order."""
+        found = {name}
+        for node in self:
+            needs = {self._writers.get(array) for array, read in node.reads.items() if read.window >= 0}
+            if (needs | set(node.facts.values())) & found:
+                found.add(node.name)
+        return tuple(other for other in self.names if other in found and other != name)
+
+    def lag(self, name: str) -> int:
+        """How many windows this node works behind the first: one more for each read of the window after."""
+        node, most = self._nodes[name], 0
+        for array, read in node.reads.items():
+            writer = self._writers.get(array)
+            if read.window >= 0 and writer is not None:
+                most = max(most, self.lag(writer) + read.window)
+        for stage in node.facts.values():
+            most = max(most, self.lag(stage) if stage in self._nodes else 0)
+        return most
+
+    def lags(self) -> tuple[dict[str, int], dict[str, int]]:
+        """By node, how many windows it works behind the others: of those before the generators (but the source, which
+        gives the windows), and of the generators and all behind them."""
+        making = self.making
+        early = {name: self.lag(name) for name in self.names[1:] if name not in making}
+        most = max(early.values(), default=0)
+        return early, {name: max(0, self.lag(name) - most) for name in making}
+
+    def droppable(self, keep: str) -> tuple[str, ...]:
+        """Arrays whose frames are dropped once no later window reads them, with `--keep` none, frames or all."""
+        until_read = [array for node in self for array, port in node.writes.items() if port.life == "until_read"]
+        if keep == "all":
+            return ()
+        return tuple(array for array in until_read if keep == "none" or self._writers[array] != self.source.name)
+
+    def layout(self, height: int, width: int) -> Layout:
+        """What a run of frames of this upright size (pixels) stores."""
+        arrays, blocks = {}, {}
+        for node in self:
+            for array, port in node.writes.items():
+                shape = port.frame_shape(height, width)
+                if port.span != "window":
+                    arrays[array] = ArraySpec(shape, port.dtype, port.fill)
+                else:
+                    last = self.last_reader(array) or (node.name, 0)
+                    # What the next window reads is read once more where that one is tried again.
+                    until, after = last[0], last[1] + 1 if last[1] else 0
+                    blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after)
+        return Layout(arrays, blocks)
+
+    def last_reader(self, array: str) -> tuple[str, int] | None:
+        """The node that reads an array last, and how many windows behind the one it belongs to; None: nothing does."""
+        readers = [(name, -read.window) for name, read in self.readers(array) if read.span != "context"]
+        order = self.names
+        return max(readers, key=lambda found: (found[1], order.index(found[0])), default=None)

@@ -1,0 +1,196 @@
+"""The chain as data: what it refuses, what it knows, a stage from outside, one class twice, one that reads ahead."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from _crash import differing, results, shared_case
+from _zygote import Ended, shared_zygote
+
+from stages.base import PICTURE, Array, Inputs, Output, Port, Read, Stage, Window
+from stages.blend import BlendConfig, BlendStage
+from stages.preview import PreviewConfig, PreviewStage
+from storage.errors import RunDirectoryError, UsageError
+from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
+from stream.demo import DemoConfig, Scene
+from stream.engine.chain import Chain, Node
+from stream.engine.windows import WindowPlan
+from stream.pipeline import Pipeline
+from stream.progress.events import Reporter
+
+CLIP = DemoConfig(frames=14, width=96, height=64, seed=3)
+PLAN = WindowPlan(5, 2)
+HOOK: tuple[str, dict[str, Any]] = ("_brightness:install", {})
+MANIFEST = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
+
+
+class Named(Stage):
+    """A stage that only declares."""
+
+    def __init__(self, name: str, reads: tuple[Read, ...] = (), *writes: str, facts: tuple[str, ...] = ()) -> None:
+        self.name = name  # type: ignore[misc]
+        self.reads, self.facts = reads, facts
+        self.writes = tuple(Port(array, "new") for array in writes)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        raise AssertionError("it is only looked at")
+
+
+def test_a_chain_that_cannot_be_is_refused_by_name() -> None:
+    source = Named("decode", (), "frames")
+    with pytest.raises(UsageError, match="'pose' reads 'depth', which no stage before it writes"):
+        Chain([source, Named("pose", (Read("depth", "new"),))])
+    with pytest.raises(UsageError, match="'decode' and 'pose' both write 'frames'"):
+        Chain([source, Named("pose", (), "frames")])
+    with pytest.raises(UsageError, match="one name: decode"):
+        Chain([source, Named("decode")])
+    with pytest.raises(UsageError, match="facts of 'track', which does not work before it"):
+        Chain([source, Named("pose", facts=("track",)), Named("track")])
+    Chain([source, Named("early", (Read("late", "new", -1),)), Named("later", (), "late")])
+
+
+def test_what_depends_on_what() -> None:
+    chain = Chain(
+        [
+            Named("decode", (), "frames"),
+            Named("a", (Read("frames", "new"),), "one"),
+            Named("b", (Read("frames", "new"),), "two"),
+            Named("c", (Read("one", "new", 1),), "three"),
+            Named("d", (Read("three", "new"), Read("two", "new", -1)), facts=("a",)),
+        ]
+    )
+    assert (
+        chain.behind("a") == ("c", "d") and chain.behind("b") == () and chain.behind("decode") == ("a", "b", "c", "d")
+    )
+    assert [chain.lag(name) for name in chain.names] == [0, 0, 0, 1, 1]
+    assert chain.last_reader("two") == ("d", 1) and chain.last_reader("three") == ("d", 0)
+
+
+def skate(arguments: list[str], **given: Any) -> Ended:
+    ended = shared_zygote().run(arguments, hook=HOOK, **given)
+    assert "Traceback" not in ended.output, ended.output
+    return ended
+
+
+def test_a_stage_from_outside_is_run_killed_resumed_repaired_dropped_and_shown(tmp_path: Path) -> None:
+    case, _, plain = shared_case()
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert skate(case.run(whole)).code in (0, 1)
+    assert skate(case.run(run), fault="brightness.state#3").code == -9
+    assert skate(["resume", str(run)]).code in (0, 1)
+    wanted = results(whole)
+    assert differing(results(run), wanted) == []
+    assert wanted["output.mp4"] == plain["output.mp4"]
+
+    reader = RunReader(run)
+    means = reader.arrays.read("brightness/mean", 0, 21)
+    assert means.shape == (21, 3) and (means[1:] != means[:-1]).any()
+    with pytest.raises(RunDirectoryError):
+        reader.arrays.read("dimmed", 0, 1)
+    assert reader.log.dropped["dimmed"] == 21
+
+    for key in ("brightness/mean/c.2.0", "state/brightness/0"):
+        (run / "run.zarr" / key).unlink()
+    assert shared_zygote().run(["status", str(run), "--verify"]).code == 6
+    assert skate(["resume", str(run)]).code in (0, 1)
+    assert differing(results(run), wanted) == []
+    status = json.loads(shared_zygote().run(["status", str(run), "--json", "--verify"]).output)
+    assert status["done"]["brightness"] == 7 and status["damaged"] == []
+    assert "brightness" in (run / "report" / "index.html").read_text()
+
+
+def test_a_node_that_is_there_no_more_is_void_and_nothing_before_it_is_done_again(tmp_path: Path) -> None:
+    case, _, _ = shared_case()
+    run = tmp_path / "run"
+    assert skate(case.run(run)).code in (0, 1)
+    ended = shared_zygote().run(case.run(run, "--seed", "4", "--overwrite"))
+    assert ended.code in (0, 1), ended.output
+    assert read_log(run).done("brightness") == 0
+    assert not any(line.startswith(("decode ", "pose ", "track ")) for line in ended.output.splitlines())
+
+
+class Scenery(Stage):
+    """The demo's frames and true masks."""
+
+    name = "decode"
+    writes = (
+        Port("times", "new", (), "float64"),
+        Port("frames", "new", PICTURE, "uint8", "until_read"),
+        Port("masks/object", "new", ("height", "width"), "bool"),
+        Port("masks/person", "new", ("height", "width"), "bool"),
+        Port("keypoints/person", "new", (133, 3), "float32"),
+    )
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        scene = Scene(CLIP)
+        span = range(window.new.start, min(window.new.stop, CLIP.frames))
+        seen = [scene.frame(t) for t in span]
+        arrays: dict[str, Array] = {
+            "times": np.array(span) / 24.0,
+            "frames": np.stack([frame.image for frame in seen]),
+            "masks/object": np.stack([frame.object_mask for frame in seen]),
+            "masks/person": np.stack([frame.person_mask for frame in seen]),
+            "keypoints/person": np.zeros((len(seen), 133, 3), np.float32),
+        }
+        return Output(arrays, {"frames": len(seen), "last": span.stop == CLIP.frames})
+
+
+def carried_out(path: Path, chain: Chain) -> RunReader:
+    """The run of a chain over the scene, everything kept."""
+    source: Any = SimpleNamespace(close=lambda: None)
+    with RunDirectory(path, chain.layout(CLIP.height, CLIP.width), MANIFEST) as run:
+        source.read = lambda span: run.arrays.read("frames", *span)
+        Pipeline(run, chain, PLAN, source, Reporter(), keep="all").process()
+    return RunReader(path)
+
+
+def preview(reskin: str) -> PreviewStage:
+    return PreviewStage(PreviewConfig(reskin))
+
+
+def test_the_same_generator_stands_twice_under_two_names(tmp_path: Path) -> None:
+    blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
+    person = Node(preview("person"), "generate-person", {"raw": "raw-person"})
+    board = Node(preview("object"), "generate-board", {"frames": "raw-person"})
+    chain = Chain([Scenery(), person, board, blend])
+    assert chain.making == ("generate-person", "generate-board", "blend")
+    twice = carried_out(tmp_path / "twice", chain).arrays.read("generated", 0, CLIP.frames)
+    alone = carried_out(tmp_path / "person", Chain([Scenery(), preview("person"), blend]))
+    frames, persons, objects = (
+        alone.arrays.read(name, 0, CLIP.frames) for name in ("frames", "masks/person", "masks/object")
+    )
+    first = alone.arrays.read("generated", 0, CLIP.frames)
+    assert (twice != first).any() and (twice[objects] != frames[objects]).any()
+    only_person = persons & ~objects
+    assert (first[only_person] != frames[only_person]).any()
+    changed = (twice != first).any(axis=-1)
+    assert not (changed & ~objects)[:, : CLIP.height // 3].any(), "the second only changes what is around the board"
+
+
+class Ahead(Stage):
+    """Of each window, a pixel of the next one's first frame; 255 behind the last."""
+
+    name = "ahead"
+    reads = (Read("frames", "new", 1),)
+    writes = (Port("next", "new", (), "uint8"),)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        later = inputs.arrays["frames"]
+        return Output({"next": np.full(window.new.frames, later[0, 0, 0, 0] if len(later) else 255, np.uint8)})
+
+
+def test_a_node_that_reads_the_window_after_works_one_behind(tmp_path: Path) -> None:
+    chain = Chain([Scenery(), Ahead(), preview("both"), BlendStage(BlendConfig(PLAN.window, PLAN.overlap))])
+    assert chain.lags() == ({"ahead": 1}, {"generate": 0, "blend": 0})
+    reader = carried_out(tmp_path / "run", chain)
+    found, frames = reader.arrays.read("next", 0, CLIP.frames), reader.arrays.read("frames", 0, CLIP.frames)
+    for window in PLAN.windows(CLIP.frames):
+        wanted = 255 if window.last else frames[window.new.stop, 0, 0, 0]
+        assert (found[slice(*window.new)] == wanted).all(), window.index
+    order = [
+        (record["stage"], record["window"]) for record in sorted(reader.log.commits.values(), key=lambda r: r["n"])
+    ]
+    assert order.index(("decode", 1)) < order.index(("ahead", 0)) < order.index(("generate", 0))
