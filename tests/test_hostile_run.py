@@ -278,7 +278,9 @@ VIDEO = {
 def written(path: Path, **changes: Any) -> Path:
     """A run directory of `run.json` alone, well signed."""
     values = {"config": CONFIG.to_json(), "config_digest": "0" * 64, "decisive": {"window": ["decode", 81]}}
-    write_manifest(path, {"format": FORMAT_VERSION, "versions": {}, "video": VIDEO, **values, **changes})
+    write_manifest(
+        path, {"format": FORMAT_VERSION, "nodes": ["decode"], "versions": {}, "video": VIDEO, **values, **changes}
+    )
     return path
 
 
@@ -303,6 +305,7 @@ def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
         ({"video": {**VIDEO, "claimed_fps": 0}}, "video.claimed_fps: expected float > 0"),
         ({"video": {**VIDEO, "sample_aspect_ratio": [1, 0]}}, r"sample_aspect_ratio\[1\]: expected int >= 1"),
         ({"versions": []}, "versions: expected object, got array"),
+        ({"nodes": ["../x"]}, r"nodes\[0\]: expected str matching"),
     ],
 )
 def test_a_run_json_of_another_shape_names_the_field(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
