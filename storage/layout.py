@@ -20,7 +20,7 @@ MAX_ARRAYS = 1000
 MAX_AFTER = 9  # windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArraySpec:
     """One array: the shape of a frame's entry (without time), its dtype, and what stands for frames never written.
 
@@ -35,9 +35,16 @@ class ArraySpec:
     until: str | None = None
     after: int = 0
 
-    def __post_init__(self) -> None:
-        if math.isnan(self.fill):
-            object.__setattr__(self, "fill", math.nan)  # the one NaN: specs are compared
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArraySpec) and self._compared == other._compared
+
+    def __hash__(self) -> int:
+        return hash(self._compared)
+
+    @property
+    def _compared(self) -> tuple[object, ...]:
+        """NaN is no equal of itself: by Python 3.13's dataclasses, also where it is the same object."""
+        return self.frame_shape, self.dtype, "NaN" if math.isnan(self.fill) else self.fill, self.until
 
     @property
     def frame_bytes(self) -> int:

@@ -187,6 +187,12 @@ def test_names_that_no_array_can_have(names: list[str]) -> None:
         Layout({name: ArraySpec((), "bool") for name in names})
 
 
+def test_layouts_with_nan_are_equal() -> None:
+    one, two = (ArraySpec((), "float32", float("nan")) for _ in range(2))
+    assert one == two and hash(one) == hash(two) and one != ArraySpec((), "float32") and one != "NaN"
+    assert Layout({"iou": one}) == Layout({"iou": two}) and run_layout(6, 8) == run_layout(6, 8)
+
+
 def test_names_take_letters_digits_and_groups(tmp_path: Path) -> None:
     layout = Layout({name: ArraySpec((2,), "int32") for name in ("masks/Board_2-b", "a/b/c", "x1")})
     for stored in (layout, LAYOUT):
