@@ -9,7 +9,7 @@ import av
 
 from storage.errors import EnvironmentFault, InputError, SkateError
 
-# How libraries say it, beside MemoryError: torch (CPU and CUDA), ONNX Runtime, OpenCV, the thread library.
+# How libraries say it, beside MemoryError: torch (CPU and CUDA), ONNX Runtime, OpenCV, the thread library, oneDNN.
 _NO_MEMORY = (
     "not enough memory",
     "can't allocate memory",
@@ -20,6 +20,7 @@ _NO_MEMORY = (
     "bad allocation",
     "bad_alloc",
     "can't start new thread",
+    "could not create a primitive",  # oneDNN, where a kernel it builds finds no room
 )
 OURS = ("stream", "stages", "storage", "bench")  # the packages of this program
 _REMEDIES = {
