@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.generators import GENERATORS
 from storage.errors import UsageError
 
-MULTIPLE = 16  # VAE stride 8 times patch 2; WanVaceToVideo does not enforce it and fails during execution
+MULTIPLE = GENERATORS[
+    "comfyui"
+].geometry.size_step  # VAE stride 8 times patch 2; WanVaceToVideo does not enforce it and fails during execution
 AREA_PIXELS = 832 * 480  # Wan 2.1's 480p
-TRAINED_FPS = 16.0  # of Wan 2.1's videos (`sample_fps` of its configs)
 AREA_TOLERANCE = 0.06
 LIMITS = (16, 4096)
 

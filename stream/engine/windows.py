@@ -30,17 +30,23 @@ class WindowPlan:
     """The windows of a clip of any length.
 
     Attributes:
-        window: frames a window holds, 4n+1 (Wan's VAE has a temporal stride of 4).
+        window: frames a window holds, step * n + 1.
         overlap: frames that two neighbours share, 0 <= overlap <= (window - 1) / 2.
+        step: of the generator (Wan's VAE has a temporal stride of 4).
     """
 
     window: int = 81
     overlap: int = 21
+    step: int = 4
 
     def __post_init__(self) -> None:
-        if self.window < 5 or self.window % 4 != 1:
-            legal = max(5, (self.window - 1) // 4 * 4 + 1)
-            raise UsageError(f"--window {self.window} is not 4n+1 (5, 9, ... 81): the nearest below is {legal}")
+        step = self.step
+        if self.window <= step or (self.window - 1) % step:
+            legal = max(step + 1, (self.window - 1) // step * step + 1)
+            raise UsageError(
+                f"--window {self.window} is not {step}n+1 ({step + 1}, {2 * step + 1}, ... {20 * step + 1}): "
+                f"the nearest below is {legal}"
+            )
         if self.window > MAX_WINDOW_FRAMES:
             raise UsageError(f"--window {self.window} is above {MAX_WINDOW_FRAMES} frames: 81 is the usual one")
         if not 0 <= self.overlap <= (self.window - 1) // 2:
@@ -67,7 +73,7 @@ class WindowPlan:
         new = Span(self.new_span(index).start, stop)
         read = Span(max(0, stop - self.window), stop) if last else Span(index * self.stride, stop)
         final = Span(index * self.stride, stop if last else (index + 1) * self.stride)
-        padded = max(self.window if stop > self.window else 0, math.ceil((read.frames - 1) / 4) * 4 + 1)
+        padded = max(self.window if stop > self.window else 0, math.ceil((read.frames - 1) / self.step) * self.step + 1)
         return Window(index=index, read=read, new=new, final=final, last=last, padded_frames=padded)
 
     def windows(self, frames: int) -> Iterator[Window]:

@@ -15,9 +15,10 @@ from typing import Any
 from stages._comfy.address import on_this_machine, parse_server
 from stages._comfy.sizes import check_size
 from stages._region import DILATE, check_region
+from stages.generators import GENERATORS
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from storage.boundary import convert, printable
-from storage.errors import InputError
+from storage.errors import InputError, UsageError
 from stream.engine.windows import WindowPlan
 from stream.options.table import check_bounds
 
@@ -99,7 +100,9 @@ class RunConfig:
     comparison: bool = free(default=False)
 
     def __post_init__(self) -> None:
-        WindowPlan(self.window, self.overlap)
+        if self.generator not in GENERATORS:
+            raise UsageError(f"--generator {self.generator} is none of {', '.join(GENERATORS)}")
+        self.plan  # noqa: B018 (validates)
         if self.person_box is not None:
             check_box("--person-box", self.person_box)
         for correction in self.correct:
@@ -112,7 +115,7 @@ class RunConfig:
     @property
     def plan(self) -> WindowPlan:
         """The clip's windows."""
-        return WindowPlan(self.window, self.overlap)
+        return WindowPlan(self.window, self.overlap, GENERATORS[self.generator].geometry.frame_step)
 
     @property
     def sharing(self) -> tuple[str, ...]:

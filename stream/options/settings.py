@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.device import use_device
 from stages.driver import find_driver
+from stages.generators import GENERATORS
 from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
@@ -70,12 +71,14 @@ def resolve_generator(given: dict[str, Any]) -> None:
     """
     server, retries = given.get("server"), given.get("retries", 0)
     given["generator"] = given.get("generator") or ("comfyui" if server else "preview")
-    if given["generator"] == "comfyui" and not server:
-        raise UsageError("--generator comfyui needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
-    if given["generator"] == "preview" and server:
-        raise UsageError("--generator preview talks to no server: leave --server out")
-    if given["generator"] == "preview" and retries:
-        raise UsageError("--retries: the preview generator makes the same picture every time; it needs comfyui")
+    name = given["generator"]
+    kind = GENERATORS[name]
+    if kind.on_servers and not server:
+        raise UsageError(f"--generator {name} needs --server HOST:PORT, e.g. --server 127.0.0.1:8188")
+    if not kind.on_servers and server:
+        raise UsageError(f"--generator {name} talks to no server: leave --server out")
+    if not kind.reseeds and retries:
+        raise UsageError(f"--retries: the {name} generator makes the same picture every time; it needs comfyui")
     if given["generator"] == "comfyui":
         _check_comfy(given)
     elif given.get("workflow") is not None:

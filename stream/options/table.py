@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from stages import bounds
+from stages.generators import GENERATORS
 from storage.bounds import Bounds
 from stream.options.values import (
     BOX,
@@ -122,7 +123,7 @@ OPTIONS: tuple[Option, ...] = (
     _look("--dilate", WIDTHS, "Region beyond the masks, generator's pixels.", "8", bounds=bounds.DILATE),
     _look("--fill", choice("grey", "white"), "What the emptied region is filled with.", "grey"),
     _look("--object-guide", choice("none", "scribble"), "Edges drawn for the object.", "scribble"),
-    _generator("--generator", choice("comfyui", "preview"), "", otherwise="comfyui with --server, else preview"),
+    _generator("--generator", choice(*GENERATORS), "", otherwise="comfyui with --server, else preview"),
     _generator("--server", TEXT, "ComfyUI server; repeatable.", many=True, metavar="HOST:PORT"),
     _generator("--workflow", FILE, "Your own workflow, in API format.", otherwise="VACE 1.3B"),
     _generator("--size", SIZE, "Generator's size, multiples of 16.", otherwise="near 832x480"),

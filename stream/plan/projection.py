@@ -9,6 +9,7 @@ import psutil
 
 from stages._sam.checkpoint import read_config
 from stages._sam.footprint import object_state_bytes
+from stages.generators import GENERATORS
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.engine.chain import Chain
 from stream.options.assembly import Models
@@ -218,11 +219,8 @@ def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, in
 
 
 def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:
-    if config.generator != "comfyui" or not config.generates:
-        return None
-    from stages._comfy.sizes import TRAINED_FPS
-
-    return rate_line(TRAINED_FPS, fps, frames, config.plan)
+    trained = GENERATORS[config.generator].geometry.fps
+    return rate_line(trained, fps, frames, config.plan) if trained is not None and config.generates else None
 
 
 def _footage(video: Mapping[str, Any]) -> tuple[str, ...]:

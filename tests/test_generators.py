@@ -1,0 +1,31 @@
+"""The registry of generators: each is what it says, and a run's windows are those that its generator takes."""
+
+import pytest
+
+from stages.base import GeneratorStage
+from stages.generators import GENERATORS
+from stages.prompts import ObjectPrompt
+from storage.errors import UsageError
+from stream.engine.windows import WindowPlan
+from stream.options.config import RunConfig
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_entry_is_a_generator(name: str) -> None:
+    assert issubclass(GENERATORS[name].load(), GeneratorStage)
+    config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), generator=name)
+    assert config.plan.step == GENERATORS[name].geometry.frame_step
+
+
+def test_windows_of_another_step() -> None:
+    assert [window.padded_frames for window in WindowPlan(17, 5, step=8).windows(29)] == [17, 17]
+    assert [window.padded_frames for window in WindowPlan(33, 5, step=8).windows(11)] == [17]
+    assert [window.padded_frames for window in WindowPlan(33, 5, step=1).windows(11)] == [11]
+    with pytest.raises(UsageError, match=r"--window 13 is not 8n\+1 \(9, 17, \.\.\. 161\): the nearest below is 9"):
+        WindowPlan(13, 2, step=8)
+    WindowPlan(14, 2, step=1)
+
+
+def test_another_one_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="--generator dream is none of comfyui, preview"):
+        RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), generator="dream")
