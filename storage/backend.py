@@ -87,6 +87,10 @@ class Backend(ABC):
         """Rename an object, in place of one that may be there (a store without renaming copies, then deletes)."""
 
     @abstractmethod
+    def copy(self, source: str, target: str) -> None:
+        """Give an object a second name; objects never change, so a store may keep it once. Durable after `flush`."""
+
+    @abstractmethod
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens where there is none."""
 

@@ -1,4 +1,4 @@
-"""What other options make of a run that is there. Nothing of it happens before its first new window is ready."""
+"""What other options make of a run that is there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ REDO = ".redo"  # windows made again that do not count yet
 
 @dataclass(frozen=True)
 class Change:
-    """What is to happen to a run directory right before its next commit.
+    """What other options make void.
 
     Attributes:
-        manifest: what `run.json` says from then on.
-        anew: nothing that the run wrote stays.
+        manifest: what `run.json` says then.
+        anew: nothing that the run wrote holds.
         void: the stages whose commits are void; none: only the verdict is; None: nothing is void, the run may stay
             finished.
     """
@@ -28,6 +28,11 @@ class Change:
     manifest: Manifest
     anew: bool = False
     void: tuple[str, ...] | None = None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it makes another run of it, which grows under `next/`."""
+        return self.anew or self.void is not None
 
     def preview(self, log: CommitLog) -> CommitLog:
         """The log as it will be; the one given may be changed. Nothing on the disk is."""
@@ -62,7 +67,7 @@ def delete_run(store: Backend) -> None:
     Raises:
         RunDirectoryError: when a folder of it is a symbolic link.
     """
-    folders = ("run.zarr", "segments", "report", SCRATCH, REDO)
+    folders = ("run.zarr", "segments", "report", "next", SCRATCH, REDO)
     for name in folders:
         store.path(name)
     store.delete(JOURNAL)  # first: without it nothing of the rest counts

@@ -141,7 +141,20 @@ class LocalBackend(Backend):
     def move(self, source: str, target: str) -> None:
         old, new = self.path(source), self.path(target)
         make_folder(new.parent)
-        old.replace(new)
+        if new.exists() and new.samefile(old):  # two names of one file: renaming would leave both
+            old.unlink()
+        else:
+            old.replace(new)
+        self._unflushed.add(new)
+
+    def copy(self, source: str, target: str) -> None:
+        old, new = self.path(source), self.path(target)
+        make_folder(new.parent)
+        new.unlink(missing_ok=True)
+        try:
+            os.link(old, new)
+        except OSError:  # a file system without links, or with too many
+            shutil.copyfile(old, new)
         self._unflushed.add(new)
 
     def delete(self, key: str) -> None:

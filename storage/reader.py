@@ -8,6 +8,7 @@ from storage.change import check_identity
 from storage.errors import RunDirectoryError
 from storage.log import read_log
 from storage.manifest import read_manifest
+from storage.next import finish_switch
 
 
 class RunReader:
@@ -17,6 +18,7 @@ class RunReader:
     """
 
     def __init__(self, path: Path) -> None:
+        finish_switch(path)
         self.path = path
         self.store = open_store(path)
         self.manifest, self.log = read_manifest(path), read_log(path)

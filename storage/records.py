@@ -11,6 +11,7 @@ Kinds:
     made     one of them is: as `commit`, but it does not count yet
     redone   what was made counts from here on, and the stages' commits from a window on are void
     attempt  another attempt at generating a window, and its worst frame's IoU
+    switch   the run under `next/` takes the place of this one
     finish   sha256 of the finished files by name
 """
 
@@ -205,6 +206,7 @@ _CHECKS: dict[str, Callable[[Record], str | None]] = {
     "made": _commit,
     "redone": _revoke,
     "finish": _finish,
+    "switch": lambda record: None,
 }
 
 

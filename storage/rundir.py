@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from storage.arrays import RunArrays, block_key, state_key
 from storage.backend import Backend, open_store
-from storage.change import REDO, SCRATCH, Change, check_identity, delete_run
+from storage.change import REDO, SCRATCH, Change, check_identity
 from storage.commit import Commit, store
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
@@ -19,9 +19,10 @@ from storage.journal import Journal
 from storage.layout import Layout
 from storage.lock import is_locked, lock_run
 from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
-from storage.manifest import FORMAT_VERSION, Manifest, ManifestDamaged, read_manifest, write_manifest
+from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, read_manifest, write_manifest
+from storage.next import NEXT, sweep
 from storage.reader import RunReader
-from storage.records import Record, segment_of
+from storage.records import Record
 from storage.verify import metadata_of
 
 __all__ = [
@@ -50,53 +51,40 @@ class RunDirectory:
     Attributes:
         segments: the folder of the encoded pieces.
         mended: what was damaged and has been mended on opening, relative to the directory.
+        worked: whether anything was committed since it was opened.
     """
 
-    def __init__(self, path: Path, layout: Layout, manifest: Manifest, change: Change | None = None) -> None:
+    def __init__(self, path: Path, layout: Layout, manifest: Manifest) -> None:
         """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is.
 
         Args:
             layout: what the chain stores.
-            change: what is to be done to what is there right before the next commit. Until then `log` says what will
-                hold, and every byte of what is there stays.
+            manifest: what `run.json` says from the next commit on; until then every byte of it stays.
         """
         self.path = path
         self.store: Backend = open_store(path)
-        self.segments = path / "segments"
         self.manifest = manifest
-        self.mended: list[str] = []
+        self.worked = False
         self._layout = layout
-        self._change = change
-        self._keep_all = False  # asked for while the change is pending
         self._lock = self.store.lock()
         self.journal: Journal | None = None
         try:
             self.store.clean()
-            if change is not None and change.anew:
-                self.log = CommitLog([])
-                self.arrays = self.arrays_at(SCRATCH)
-            else:
-                self._open()
+            self._manifest_due = self.store.size(MANIFEST) is not None
+            if not self._manifest_due:
+                write_manifest(path, manifest)
+            self.segments = self.store.folder("segments")
+            self.journal = Journal(self.store)
+            self.log = CommitLog(self.journal.take_records())
+            check_identity(path, manifest, self.log)
+            self._note_config()
+            self._note_layout()
+            self.mended = [f"run.zarr/{key}" for key in self._mend_metadata()] if self.log.finished is not None else []
+            self.arrays = self.arrays_at("run.zarr")
+            self.sweep()
         except BaseException:
             self.close()
             raise
-
-    def _open(self) -> None:
-        """Open what is there; nothing of it is changed but what a crash left."""
-        if self.store.size("run.json") is None and self._change is None:
-            write_manifest(self.path, self.manifest)
-        self.segments = self.store.folder("segments")
-        self.journal = Journal(self.store)
-        self.log = CommitLog(self.journal.take_records())
-        if self._change is None:
-            check_identity(self.path, self.manifest, self.log)
-            self._note_config()
-            self._note_layout()
-        self.mended = [f"run.zarr/{key}" for key in self._mend_metadata()] if self.log.finished is not None else []
-        self.sweep()
-        if self._change is not None:
-            self.log = self._change.preview(self.log)
-        self.arrays = self.arrays_at("run.zarr")
 
     def arrays_at(self, part: str) -> RunArrays:
         """A store of the run's arrays below `part` of its directory."""
@@ -106,39 +94,17 @@ class RunDirectory:
         """Write the arrays' `zarr.json` where they are not what they must be; nothing of ours reads them."""
         return metadata_of(self.store, self.log).mend()
 
-    @property
-    def pending(self) -> bool:
-        """Whether what was there still stands, whatever `log` says; it goes when something new is committed."""
-        return self._change is not None
-
-    def settle(self, work: Commit | None = None) -> None:
-        """Make the pending change, if there is one: what is void by it is gone from here on.
-
-        Args:
-            work: the first new window. It is written beside the run first: a full disk says so while nothing is void.
-        """
-        change = self._change
-        if change is None:
+    def settle(self) -> None:
+        """See that `run.json` says what the run goes on with: other servers, another path of the same input."""
+        if not self._manifest_due:
             return
-        if work is not None:
-            room = f"{SCRATCH}/room"
-            store(self.arrays_at(room), work)
-            write_manifest(self.path / room, change.manifest)
-            self.store.delete_all(room)
-        if change.anew:
-            delete_run(self.store)
-        elif change.void is not None:
-            digest = change.manifest["config_digest"]
-            self._append({"kind": "revoke", "stages": list(change.void), "window": 0, "digest": digest})
-        self._change = None
-        fault_point("settle.void")
-        self.manifest = write_manifest(self.path, change.manifest)
-        fault_point("settle.manifest")
-        if self.journal is not None:
-            self.journal.close()
-        self._open()
-        if self._keep_all:
-            self.keep_all()
+        try:
+            stands = read_manifest(self.path) == self.manifest
+        except ManifestDamaged:  # the journal knows that it was of this config
+            stands = False
+        if not stands:
+            self.manifest = write_manifest(self.path, self.manifest)
+        self._manifest_due = False
 
     def _note_config(self) -> None:
         digest = self.manifest.get("config_digest")
@@ -158,15 +124,8 @@ class RunDirectory:
 
     def sweep(self) -> None:
         """Delete what the journal says is forgotten or never happened: left by a crash between record and deletion."""
-        objects = self.store.below("run.zarr")
-        for key in objects.keys(""):
-            task = self.log.writers.get(key)
-            if not key.endswith("zarr.json") and (task is None or self.log.is_forgotten(task, key)):
-                objects.delete(key)
-        named = {f"segments/{segment_of(record)}" for record in self.log.commits.values()}
-        for key in self.store.keys("segments"):
-            if key.endswith(".mp4") and key not in named:
-                self.store.delete(key)
+        sweep(self.store, self.log)
+        self.store.delete_all(NEXT)  # who goes on with the run itself has given up what was to replace it
         self.store.delete_all(SCRATCH)
         if self.log.redo is None:
             self._place_redone()
@@ -174,7 +133,8 @@ class RunDirectory:
     def commit(self, work: Commit) -> Record:
         """Make one stage's work on one window durable, in the order that resuming relies on."""
         fault_point(f"{work.stage}.begin")
-        self.settle(work)
+        self.settle()
+        self.worked = True
         record = self._record("commit", work, store(self.arrays, work, fault=True))
         self._prune_state(work.stage, work.window - 2)
         self._drop_blocks(work.stage, work.window)
@@ -237,9 +197,7 @@ class RunDirectory:
 
     def keep_all(self) -> None:
         """Keep raw windows and every window's states from here on: `skate redo` needs them."""
-        if self._change is not None:
-            self._keep_all = True
-        elif self.log.kept_since is None:
+        if self.log.kept_since is None:
             self._append({"kind": "keep"})
 
     def note_attempt(self, window: int, attempt: int, iou_min: float) -> None:
@@ -303,7 +261,7 @@ class RunDirectory:
         self._append({key: value for key, value in record.items() if key != "n"} | {"digests": dict(record["digests"])})
 
     def _append(self, record: Mapping[str, Any]) -> Record:
-        assert self.journal is not None  # a pending change is settled first
+        assert self.journal is not None
         try:
             stored = self.journal.append(record)
         except OSError as error:
@@ -317,8 +275,6 @@ class RunDirectory:
     def close(self) -> None:
         """Close the journal and give the lock back; may be called twice."""
         try:
-            if self._change is not None:
-                self.store.delete_all(SCRATCH)
             if self.journal is not None:
                 self.journal.close()
         finally:

@@ -9,6 +9,7 @@ from storage.boundary import convert, printable
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.layout import STAGE_NAME
 from storage.manifest import MAX_SIDE
+from storage.next import finish_switch
 from storage.rundir import Manifest, read_manifest
 from stream.options.config import SINCE, RunConfig
 
@@ -48,6 +49,7 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
     Raises:
         RunDirectoryError: when there is no run, or what is there is none that this program wrote.
     """
+    finish_switch(out)
     manifest = read_manifest(out)
     file, remedy = str(out / "run.json"), "nothing that this program wrote; start anew with --overwrite"
     written = convert(manifest, Written, file, RunDirectoryError, remedy)

@@ -94,7 +94,7 @@ def make_plan(
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
     log = read_log(out) if log is None else log
     working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)))
-    done = sum(record["span"][1] - record["span"][0] for record in log.of("decode"))
+    done = sum(record["span"][1] - record["span"][0] for record in log.of(chain.names[-1]))
     available = available_ram_bytes()
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(config, width, height)

@@ -20,7 +20,7 @@ from stream.report.collect import OBJECTS, facts, frame_table, shortfall
 from stream.report.write import FramePictures, write_report
 
 
-def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
+def report_run(path: Path, config: RunConfig | None = None, title: str | None = None) -> dict[str, Any]:
     """Write `report/` of the run in `path`; returns the values of `summary.json`.
 
     Raises:
@@ -57,7 +57,9 @@ def report_run(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         "device": config.device,
         **run.manifest["versions"],
     }
-    return write_report(run.store.path("report"), table, known, config.iou_threshold, pictures.of, path.name, about)
+    return write_report(
+        run.store.path("report"), table, known, config.iou_threshold, pictures.of, title or path.name, about
+    )
 
 
 def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:

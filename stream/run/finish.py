@@ -18,11 +18,14 @@ from stream.report.of_run import report_run
 OUTPUT, COMPARISON, SCORES = "output.mp4", "comparison.mp4", "report/iou.csv"
 
 
-def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float) -> dict[str, Any]:
+def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float, home: Path) -> dict[str, Any]:
     """Write the videos and `report/`; returns the last line of the JSON contract (without its event).
 
     A run that is finished already is only reported again; what is damaged of its finished files is made again, and must
     come out as it was.
+
+    Args:
+        home: where the run lies at the end.
 
     Raises:
         RunDirectoryError: when a file made again is not what the run was finished with.
@@ -32,7 +35,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     if recorded is None:
         _remove_leftovers(run.path, videos)
     _write_videos(run, config, frames, [name for name in videos if not _stands(run.path / name, recorded)])
-    report = report_run(run.path, config)
+    report = report_run(run.path, config, home.name)
     fault_point("finish.report")
     found = {name: file_sha256(run.path / name) for name in (*videos, SCORES)}
     if recorded is not None:
@@ -40,7 +43,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     if found != recorded:
         run.finish(found)
     return {
-        "run": str(run.path),
+        "run": str(home),
         "frames": frames,
         "windows": len(run.log.of("decode")),
         "gate": report["gate"],
@@ -58,7 +61,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss_bytes(),
         "peak_vram_bytes": peak_vram_bytes(),
-        "output": str(run.path / OUTPUT) if config.generates else None,
+        "output": str(home / OUTPUT) if config.generates else None,
     }
 
 

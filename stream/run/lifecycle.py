@@ -14,9 +14,13 @@ from stages.decode import DecodeStage
 from stages.given import check_first, file_counts
 from stages.prompts import check_box_inside
 from storage.boundary import open_regular
+from storage.change import Change
 from storage.durable import file_sha256
-from storage.errors import InputError
-from storage.rundir import FORMAT_VERSION, Change, Manifest, RunDirectory
+from storage.errors import InputError, RunDirectoryError
+from storage.lock import lock_run
+from storage.next import begin as begin_next
+from storage.next import give_up, switch
+from storage.rundir import FORMAT_VERSION, Manifest, RunDirectory
 from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
@@ -32,7 +36,7 @@ from stream.plan.projection import announce_plan
 from stream.progress.events import Listener, Reporter, Stopwatch
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
-from stream.run.reconcile import read_log_of, reconcile, refuse
+from stream.run.reconcile import place_of, read_log_of, reconcile, refuse
 from stream.run.repair import repair_run
 from stream.run.trouble import clear_lines
 
@@ -151,8 +155,8 @@ def prepare(
     begun = (out / "run.json").exists()
     if origin is not None and not begun:
         origin.check(manifest, chain)
-    manifest, change = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
-    return Session(config, models, manifest, guard, out, interrupts, change, None if begun else origin)
+    manifest, change, place = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
+    return Session(config, models, manifest, guard, out, place, interrupts, change, None if begun else origin)
 
 
 def resume(
@@ -170,12 +174,18 @@ def resume(
         beside: called with the locked, mended run before it goes on (`skate redo`).
     """
     with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
-        manifest, begun = read_run(out)
+        place = place_of(out)
+        if beside is not None and place != out:
+            raise RunDirectoryError(
+                f"{out}: an --overwrite is under way: `skate resume {out}` finishes it, the old options take it back"
+            )
+        manifest, begun = read_run(place)
         config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        return _drive(Session(config, models, manifest, guard, out, interrupts), Reporter(listener), beside)
+        session = Session(config, models, manifest, guard, out, place, interrupts)
+        return _drive(session, Reporter(listener), beside)
 
 
 class Origin(Protocol):
@@ -190,21 +200,28 @@ class Origin(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What a run works with: config, weights, manifest, input, directory, and the handler of interruptions; what has to
-    happen to the directory before its next commit, and whose tracking it begins with."""
+    """What a run works with.
+
+    Attributes:
+        config, models, manifest: what is asked for. guard: its input. interrupts: holds interruptions back.
+        out: the run directory. place: where the work is done: `out`, or `next/` in it under `--overwrite`.
+        change: what `--overwrite` makes void, where that has not begun.
+        origin: whose tracking it begins with.
+    """
 
     config: RunConfig
     models: Models
     manifest: Manifest
     guard: InputGuard
     out: Path
+    place: Path
     interrupts: InterruptShield
     change: Change | None = None
     origin: Origin | None = None
 
     def chain(self, reporter: Reporter) -> Chain:
         """The chain, its stages closed."""
-        return build_chain(self.config, self.models, self.manifest, self.out, reporter)
+        return build_chain(self.config, self.models, self.manifest, self.place, reporter)
 
     def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[Chain, FrameSource]:
         """A chain of its own, closed, and the source."""
@@ -215,9 +232,9 @@ class Session:
         return Executor(run, chain, self.config.plan, self.source(run), self.config.shares_gpu)
 
     def open(self, chain: Chain) -> RunDirectory:
-        """The run directory, locked; what changes in it does so right before its next commit."""
+        """The run directory, locked."""
         video = self.manifest["video"]
-        return RunDirectory(self.out, chain.layout(video["height"], video["width"]), self.manifest, self.change)
+        return RunDirectory(self.place, chain.layout(video["height"], video["width"]), self.manifest)
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
@@ -228,26 +245,52 @@ Beside = Callable[[RunDirectory, Session, Reporter], None]
 
 
 def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -> dict[str, Any]:
-    """Plan, open the generator; then take the directory, mend what is damaged, run the pipeline, finish.
+    """Plan, open what may refuse; then take the directory, mend what is damaged, run the pipeline, finish.
 
-    What other options make void stays until the pipeline has its first new window ready (`RunDirectory.settle`).
+    Under `--overwrite` the work is done beside the run that is there, and takes its place at the end.
     """
     watch = Stopwatch()
     config = session.config
     chain = session.chain(reporter)
-    log = read_log_of(session.out, session.change)
+    log = read_log_of(session.place, session.out, session.change)
     decoded = log.of(chain.source.name)
     if decoded and decoded[-1]["info"]["last"]:
         _check_length(config, int(decoded[-1]["span"][1]))
     announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
     with OpenStages({node.name: node.stage for node in chain}) as opened:
-        for node in chain.generators:  # one that cannot work says so before anything is written
+        for node in chain.generators if session.change is None else chain:
             if has_work(log, node.name, chain.source.name):
-                opened.open(node.name)
+                opened.open(node.name)  # one that cannot work says so before anything is written
         if session.origin is not None:
             session.origin.copy(session.manifest, chain)
-        with session.open(chain) as run:
-            return _carry_out(session, run, chain, opened, reporter, beside, watch)
+        if session.place == session.out:
+            with session.open(chain) as run:
+                return _carry_out(session, run, chain, opened, reporter, beside, watch)
+        return _overwrite(session, chain, opened, reporter, watch)
+
+
+def _overwrite(
+    session: Session, chain: Chain, opened: OpenStages, reporter: Reporter, watch: Stopwatch
+) -> dict[str, Any]:
+    """Make the new run beside the old one, which is whole until the new one has finished."""
+    with lock_run(session.out):
+        if session.change is not None:
+            begin_next(session.out, session.change)
+        reporter.note(f"what is in {session.out} stays as it is until this run has finished")
+        worked = session.change is None
+        try:
+            with session.open(chain) as run:
+                try:
+                    summary = _carry_out(session, run, chain, opened, reporter, None, watch)
+                finally:
+                    worked = worked or run.worked
+        except BaseException:
+            if not worked:
+                give_up(session.out)
+            raise
+        with session.interrupts.shield():
+            switch(session.out)
+    return summary
 
 
 def _carry_out(
@@ -282,7 +325,7 @@ def _carry_out(
     pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
     frames = pipeline.process()
     run.settle()
-    summary = finish_run(run, config, frames, watch.seconds)
+    summary = finish_run(run, config, frames, watch.seconds, session.out)
     _keep_times(session, run, tuple(chain), reporter)
     return summary
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 from storage.change import Change, check_identity, check_ours
 from storage.errors import RunDirectoryError
+from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, read_log, read_manifest
 from stream.engine.chain import Chain
 from stream.options.config import Difference, differences
 from stream.options.recorded import read_run
 
 
-def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None]:
-    """The manifest that the run goes on with, and what has to happen to `out` for it (None: nothing).
+def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None, Path]:
+    """The manifest that the run goes on with, what `--overwrite` makes void, and where the run is.
 
     Args:
         manifest: of what is asked for.
@@ -21,6 +22,23 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> t
     Raises:
         RunDirectoryError: when `out` holds something else, and `overwrite` is not given or does not help.
     """
+    place = place_of(out)
+    if place != out:  # an `--overwrite` that has begun: gone on with by the same options, given up by any others
+        begun = read_run(place)[0]
+        if not differences(begun["decisive"], manifest["decisive"]):
+            return {**begun, "config": manifest["config"]}, None, place
+    found, change = _compare(out, manifest, overwrite, chain)
+    replaces = change is not None and change.replaces
+    return found, change if replaces else None, out / NEXT if replaces else out
+
+
+def place_of(out: Path) -> Path:
+    """Where the run goes on that was asked for last: under `next/` where an `--overwrite` has begun."""
+    finish_switch(out)
+    return out / NEXT if pending(out) is not None else out
+
+
+def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None]:
     try:
         old, _ = read_run(out)
     except ManifestDamaged:
@@ -36,7 +54,7 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> t
         return manifest, Change(manifest, anew=True)
     if not found:
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
-        return same, Change(same) if same != old else None
+        return same, None
     void = made_void({difference.since for difference in found}, chain)
     gone = tuple(name for name in old["nodes"] if name not in chain)
     return manifest, Change(manifest, anew=True) if chain.source.name in void else Change(manifest, void=void + gone)
@@ -62,12 +80,11 @@ def refuse(out: Path, found: list[Difference]) -> None:
         )
 
 
-def read_log_of(out: Path, change: Change | None = None) -> CommitLog:
-    """The commits that hold, or will hold after the change; none where nothing was begun."""
-    if change is not None and change.anew:
-        return CommitLog([])
-    log = read_log(out)
-    return log if change is None else change.preview(log)
+def read_log_of(place: Path, out: Path, change: Change | None = None) -> CommitLog:
+    """The commits that hold where the run goes on, or will hold once what is void has been left out."""
+    if change is None:
+        return read_log(place)
+    return CommitLog([]) if change.anew else change.preview(read_log(out))
 
 
 def _sound(out: Path, manifest: Manifest) -> bool:
@@ -89,7 +106,7 @@ def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change 
         return Change(manifest, anew=True)
     digest = read_log(out).config_digest
     if digest is not None and digest == manifest["config_digest"]:
-        return Change(manifest)
+        return None
     if digest is not None:
         raise RunDirectoryError(
             f"{out / 'run.json'} is missing or damaged, and the run was begun with other options (config digest "

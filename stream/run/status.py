@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.change import check_identity
+from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, is_locked, read_log
 from storage.verify import find_damage
 from stream.options.recorded import read_run
@@ -58,8 +59,10 @@ def read_status(path: Path, verify: bool = False) -> Status:
     Raises:
         RunDirectoryError: when there is no run, or its journal is damaged.
     """
-    manifest, config = read_run(path)
-    log = read_log(path)
+    finish_switch(path)
+    place = path / NEXT if pending(path) is not None else path  # an `--overwrite` under way is what goes on
+    manifest, config = read_run(place)
+    log = read_log(place)
     done = {stage: log.done(stage) for stage in manifest["nodes"]}
     decoded = log.of("decode")
     ended = bool(decoded) and decoded[-1]["info"]["last"]
@@ -74,7 +77,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         windows=windows,
         done=done,
         state=_state(path, log, ended and all(count == windows for count in done.values())),
-        damaged=_damaged(path, manifest, log) if verify else [],
+        damaged=[str((place / name).relative_to(path)) for name in _damaged(place, manifest, log)] if verify else [],
         iou_mean=sum(iou) / len(iou) if iou else None,
         iou_min=min(iou) if iou else None,
         frames_per_second=speed,
