@@ -67,9 +67,8 @@ class Pipeline:
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
         with self.executor:
-            # A generator that cannot work says so before anything is tracked, and every stage before anything is void.
-            first = [node.name for node in self.chain.generators[:1]]
-            self.executor.open_early([*first, *(self.chain.names if self.run.pending else ())])
+            # A generator that cannot work says so before anything is tracked.
+            self.executor.open_early([node.name for node in self.chain.generators[:1]])
             tracking, making = self.chain.lags()
             window = None
             for window in self._done_by(making, self._begun(self._done_by(tracking, self._decoded_windows()))):

@@ -96,7 +96,9 @@ def test_the_old_options_take_it_back(tmp_path: Path) -> None:
     assert skate([*case.run(run), *NEW, "--overwrite"], fault="blend.journal#2").code == -9
     assert (run / "next").exists()
     assert skate(case.run(run, "--seed", "77")).code == 6, "these are neither the old options nor the new"
-    assert skate(["redo", str(run), "--windows", "0"]).code == 6
+    for more in (["--windows", "0"], ["--cancel"]):
+        ended = skate(["redo", str(run), *more])
+        assert ended.code == 6 and "an --overwrite is under way" in ended.output, ended.output
     assert skate(case.run(run)).code in (0, 1)
     assert not (run / "next").exists() and differing(results(run), wanted) == []
 

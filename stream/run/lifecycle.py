@@ -16,7 +16,7 @@ from stages.prompts import check_box_inside
 from storage.boundary import open_regular
 from storage.change import Change
 from storage.durable import file_sha256
-from storage.errors import InputError, RunDirectoryError
+from storage.errors import InputError
 from storage.lock import lock_run
 from storage.next import begin as begin_next
 from storage.next import give_up, switch
@@ -36,7 +36,7 @@ from stream.plan.projection import announce_plan
 from stream.progress.events import Listener, Reporter, Stopwatch
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
-from stream.run.reconcile import place_of, read_log_of, reconcile, refuse
+from stream.run.reconcile import place_of, read_log_of, reconcile, refuse, refuse_overwrite
 from stream.run.repair import repair_run
 from stream.run.trouble import clear_lines
 
@@ -174,11 +174,9 @@ def resume(
         beside: called with the locked, mended run before it goes on (`skate redo`).
     """
     with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
+        if beside is not None:
+            refuse_overwrite(out)
         place = place_of(out)
-        if beside is not None and place != out:
-            raise RunDirectoryError(
-                f"{out}: an --overwrite is under way: `skate resume {out}` finishes it, the old options take it back"
-            )
         manifest, begun = read_run(place)
         config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)

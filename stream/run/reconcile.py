@@ -38,6 +38,18 @@ def place_of(out: Path) -> Path:
     return out / NEXT if pending(out) is not None else out
 
 
+def refuse_overwrite(out: Path) -> None:
+    """Refuse what only the run itself can have done to it, while another one is to take its place.
+
+    Raises:
+        RunDirectoryError: with what ends that.
+    """
+    if place_of(out) != out:
+        raise RunDirectoryError(
+            f"{out}: an --overwrite is under way: `skate resume {out}` finishes it, the old options take it back"
+        )
+
+
 def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None]:
     try:
         old, _ = read_run(out)

@@ -27,6 +27,7 @@ from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
 from stream.run.lifecycle import Beside, Session, resume
+from stream.run.reconcile import refuse_overwrite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,7 @@ def take_back(path: Path) -> tuple[int, ...]:
     Raises:
         UsageError: when there is none.
     """
+    refuse_overwrite(path)
     manifest, _ = read_run(path)
     with RunDirectory(path, read_log(path).layout, manifest) as run:
         if run.log.redo is None:
