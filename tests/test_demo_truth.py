@@ -109,6 +109,35 @@ def test_a_foot_on_the_ground_keeps_its_spot(kind: str) -> None:
     assert stood > 40
 
 
+def test_flight_and_contact_hold_in_the_truth_of_a_shaken_picture() -> None:
+    scene = Scene(DemoConfig(60, 320, 180, FPS, 5, "handheld", 2, 2, tricks=("ollie",)))
+    flown: list[float] = []
+    stood = 0
+    for t in range(60):
+        truth = scene.truth(t)
+        skater, board = truth.skaters[1], truth.boards[1]
+        for foot in (0, 1):
+            if skater.on_board[foot]:
+                tall = ANKLE_ABOVE_DECK * skater.scale
+                sole = skater.joints[15 + foot] + tall * np.array([-math.sin(board.angle), math.cos(board.angle)])
+                off = sole - (board.x, board.y)
+                assert abs(off @ [-math.sin(board.angle), math.cos(board.angle)]) <= 1.0
+                assert abs(off @ [math.cos(board.angle), math.sin(board.angle)]) <= board.length / 2
+                stood += 1
+        assert skater.airborne == (board.support == "air")
+        if skater.airborne:
+            linear = np.linalg.inv(truth.camera[:, :2])
+            size = skater.scale / math.hypot(*truth.camera[:, 0])
+            flown.append(float((linear @ (np.array([board.x, board.y]) - truth.camera[:, 2]))[1] / size))
+        elif len(flown) > 5:
+            break
+        else:
+            flown = []
+    pull = np.diff(flown, 2) * FPS**2
+    assert stood > 20 and len(pull) >= 6
+    assert np.abs(pull - GRAVITY).max() <= 0.05 * GRAVITY
+
+
 @cache
 def _scene(camera: str, skaters: int = 1, boards: int = 1, frames: int = 160, seed: int = 3) -> Scene:
     return Scene(DemoConfig(frames, 640, 360, FPS, seed, camera, skaters, boards))

@@ -116,12 +116,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
+    parser.add_argument("--least-size", type=float, default=0.0, help="leave out the seeds whose clip is smaller")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     for seed in range(options.first, options.first + options.clips):
         path = options.cache / f"{seed}.npy"
-        if path.exists():
+        if path.exists() or draw_clip(seed).config.size < options.least_size:
             continue
         partial = path.with_suffix(".partial")
         with partial.open("wb") as target:
