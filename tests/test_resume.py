@@ -89,7 +89,7 @@ def test_another_prompt_keeps_masks_and_poses(tmp_path: Path) -> None:
 
     hook = ("_hooks:kill_at_commit", {"commits": 10})
     assert skate(case.run(run, *new, "--overwrite"), hook=hook).code == -9
-    log = read_log(run)
+    log = read_log(run / "next")
     assert [log.done(stage) for stage in ("decode", "pose", "track")] == [7, 7, 7]
     assert sum(log.done(stage) for stage in FROM_PROMPT_ON) == 10
     ended = skate(["resume", str(run)])
