@@ -62,7 +62,7 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
     clip, plan, config = make_clip(43), WindowPlan(window, overlap), PreviewConfig(seed=3)
     reference = whole(clip, config)
     blend = BlendStage(BlendConfig(window, overlap))
-    parts, final = None, []
+    parts, final, overlap = None, [], {}
     for step in plan.windows(43):
         stage = PreviewStage(config)
         if parts is not None:
@@ -70,7 +70,9 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
         raw = stage.process(step, cut(clip, step)).arrays["raw"]
         parts = stage.get_state().to_parts()
         assert raw.dtype == np.uint8 and np.array_equal(raw, reference[slice(*step.read)])
-        final.append(blend.process(step, Inputs({"raw": raw})).arrays["generated"])
+        blended = blend.process(step, Inputs({"raw": raw, **overlap})).arrays
+        overlap = {"overlap": blended["overlap"]}
+        final.append(blended["generated"])
     assert np.array_equal(np.concatenate(final), reference)
 
 

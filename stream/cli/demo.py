@@ -64,9 +64,10 @@ def demo_command(
     with fitting_listener(as_json) as listener:
         summary, accuracy = run_demo(clip, Path(out), options, overwrite, Path(truth) if truth else None, listener)
     if not as_json:
+        from stream.progress.terminal import fitting
         from stream.report.closing import summary_text
 
-        click.echo(summary_text(summary))
+        click.echo(fitting(summary_text(summary)))
         click.echo(truth_text(accuracy))
         if accuracy.holds():
             click.echo("demo     every bound holds: this installation works")

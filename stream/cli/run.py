@@ -38,7 +38,7 @@ def report_end(summary: dict[str, Any], as_json: bool) -> int:
     from stream.progress.terminal import fitting
     from stream.report.closing import closing_hint, summary_text
 
-    click.echo(json.dumps({"event": "done", **summary}) if as_json else summary_text(summary))
+    click.echo(json.dumps({"event": "done", **summary}) if as_json else fitting(summary_text(summary)))
     hint = closing_hint(Path(summary["run"]))
     if hint is not None:
         click.echo(hint if as_json else fitting(hint), err=as_json)

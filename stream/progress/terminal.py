@@ -176,8 +176,11 @@ def wrapped(line: str, columns: int) -> list[str]:
 
 
 def fitting(text: str) -> str:
-    """A line for stdout: in pieces that fit where it is a terminal, else as it is."""
-    return "\n".join(wrapped(text, room(sys.stdout)[0])) if sys.stdout.isatty() else text
+    """Lines for stdout: in pieces that fit where it is a terminal, else as they are."""
+    if not sys.stdout.isatty():
+        return text
+    columns = room(sys.stdout)[0]
+    return "\n".join(piece for line in text.splitlines() for piece in wrapped(line, columns))
 
 
 def _can_write(out: IO[str], text: str) -> bool:

@@ -37,7 +37,7 @@ def previewed(frames: list[DemoFrame], seed: int) -> Image:
     score = np.stack([frame.joints_visible for frame in frames])[..., None].astype(np.float32)
     arrays = {
         "frames": np.stack([frame.image for frame in frames]),
-        "keypoints": np.concatenate([np.stack([frame.joints for frame in frames]), score], -1),
+        "keypoints/person": np.concatenate([np.stack([frame.joints for frame in frames]), score], -1),
         "masks/object": np.stack([frame.object_mask for frame in frames]),
         "masks/person": np.stack([frame.person_mask for frame in frames]),
     }
