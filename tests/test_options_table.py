@@ -11,8 +11,10 @@ from _runs import BOX, invoke
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bench import measure
 from storage.bounds import Bounds
 from storage.errors import UsageError
+from stream.demo import job
 from stream.options import settings as settings_module
 from stream.options.config import RunConfig
 from stream.options.table import GENERATION, GIVEN, OPTIONS, TRACKING, Option, options_for, picked
@@ -93,11 +95,12 @@ def only_prepared(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """What would be run: everything up to the resolved config happens, nothing after it."""
     configs: list[RunConfig] = []
 
-    def start(config: RunConfig, *rest: Any) -> None:
+    def start(config: RunConfig, *rest: Any, **more: Any) -> None:
         configs.append(config)
         raise UsageError("BEGUN")
 
-    monkeypatch.setattr(lifecycle, "start", start)
+    for module in (lifecycle, measure, job):  # all that hold it: one imported meanwhile would keep the replacement
+        monkeypatch.setattr(module, "start", start)
     monkeypatch.setattr(settings_module, "resolve_device", lambda wanted: "cpu")
     return configs
 
