@@ -62,7 +62,8 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
     clip, plan, config = make_clip(43), WindowPlan(window, overlap), PreviewConfig(seed=3)
     reference = whole(clip, config)
     blend = BlendStage(BlendConfig(window, overlap))
-    parts, final, overlap = None, [], {}
+    parts, final = None, []
+    before: dict[str, Array] = {}
     for step in plan.windows(43):
         stage = PreviewStage(config)
         if parts is not None:
@@ -70,8 +71,8 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
         raw = stage.process(step, cut(clip, step)).arrays["raw"]
         parts = stage.get_state().to_parts()
         assert raw.dtype == np.uint8 and np.array_equal(raw, reference[slice(*step.read)])
-        blended = blend.process(step, Inputs({"raw": raw, **overlap})).arrays
-        overlap = {"overlap": blended["overlap"]}
+        blended = blend.process(step, Inputs({"raw": raw, **before})).arrays
+        before = {"overlap": blended["overlap"]}
         final.append(blended["generated"])
     assert np.array_equal(np.concatenate(final), reference)
 
