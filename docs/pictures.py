@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/design.md from the code: `python docs/pictures.py` writes them, the tests compare them.
+"""Draws the pictures of docs/design.md from the code: `python docs/pictures.py` writes them, a test compares them.
 
 Each stands between `<!-- NAME -->` and `<!-- end -->`, as a Mermaid flowchart.
 """

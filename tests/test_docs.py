@@ -1,6 +1,7 @@
 """README and docs/ say what is so: links lead somewhere, quoted error lines and exit codes are the program's own."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,9 @@ def test_exit_codes_are_the_programs_own() -> None:
         value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.SkateError)
     ]
     assert listed == {0, 1} | {each.exit_code for each in classes}
+
+
+def test_pictures_are_as_the_code_is() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert script["drawn"](page) == page, "run: python docs/pictures.py"
