@@ -44,7 +44,8 @@ class ArraySpec:
     @property
     def _compared(self) -> tuple[object, ...]:
         """NaN is no equal of itself: by Python 3.13's dataclasses, also where it is the same object."""
-        return self.frame_shape, self.dtype, "NaN" if math.isnan(self.fill) else self.fill, self.until
+        fill = "NaN" if math.isnan(self.fill) else self.fill
+        return self.frame_shape, self.dtype, fill, self.until, self.after
 
     @property
     def frame_bytes(self) -> int:
