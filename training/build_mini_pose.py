@@ -44,6 +44,8 @@ _POSE_SCORE = (0.22, 0.5)
 _BODY_REACH, _ANCHOR_REACH = 0.13, 0.26
 _BODY_PIXELS = (60.0, 160.0)
 _ANCHORS_FOUND = (3.5, 7.0)
+# Share of its box that a body fills: puppets 0.05 (half hidden) to 0.25; colours strewn over a natural picture 0.02.
+_BODY_SHARE = (0.03, 0.045)
 _TOP_SCORE = 0.95
 # Of the crop's pixels: how far around the own body joints count, and how much body tells whose crop it is.
 _OWN_REACH, _OWN_PIXELS = 25, 40.0
@@ -111,6 +113,9 @@ def _find_puppets(graph: GraphWriter, picture: str, side: int) -> list[_Found]:
         # The figure is body and discs; a column or row belongs to it with at least two pixels.
         figure = graph.op("Max", body, graph.above(graph.op("ReduceMax", on_body, axes=[1], keepdims=1), 0.3))
         x1, x2, y1, y2 = _edges(graph, figure, side // 2, weights)
+        area = graph.op("Mul", graph.op("Sub", x2, x1), graph.op("Sub", y2, y1))  # in model pixels, body in cells of 4
+        share = graph.op("Div", graph.op("Mul", count, graph.const(4.0)), graph.op("Max", area, graph.const(1.0)))
+        sure = graph.op("Mul", sure, graph.scaled(share, *_BODY_SHARE))
         found.append(_Found(x1, y1, x2, y2, graph.op("Mul", sure, graph.const(_TOP_SCORE))))
     return found
 
