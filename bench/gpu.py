@@ -23,8 +23,8 @@ from bench._common import run_main, write_record
 from bench.machine import command_line, machine
 from bench.random_pose_models import write_detector, write_pose
 from bench.summary import record_of
-from stages._sam.checkpoint import read_config
-from stages._sam.model import build_predictor
+from stages.sam.checkpoint import read_config
+from stages.sam.model import build_predictor
 from stream.options.settings import resolve_device
 from stream.options.versions import versions
 

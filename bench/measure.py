@@ -17,9 +17,9 @@ from bench.machine import machine
 from bench.plots import write_plots
 from bench.probe import Probe, Sampler
 from bench.summary import overhead, slopes, stage_rows
-from stages._comfy.address import parse_server
 from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
+from stages.server.address import parse_server
 from stages.sink import EncoderSettings, write_segment
 from storage.change import clear_run
 from storage.durable import write_atomic

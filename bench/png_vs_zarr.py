@@ -34,8 +34,8 @@ from bench._common import (
     write_record,
 )
 from bench.clips import prepare_clip
-from stages._video.plain import plain_frames
 from stages.base import Array
+from stages.video.plain import plain_frames
 from storage.arrays import RunArrays
 from storage.backend import open_store
 from storage.layout import ArraySpec, Layout

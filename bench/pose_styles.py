@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages._pose.draw import STYLES, draw
 from stages.base import Array
+from stages.poses.draw import STYLES, draw
 from stream.demo import DemoConfig, Scene
 
 HEIGHT, WIDTH, PANEL = 720, 1280, 480

@@ -22,9 +22,9 @@ import numpy as np
 
 from bench._common import Side, new_record, peak_rss_bytes, ratio, run_child, run_main, write_record
 from bench.random_pose_models import write_detector, write_pose
-from stages._pose.draw import STYLES, draw
 from stages.base import Array, Inputs, Window
 from stages.pose import PoseConfig, PoseStage
+from stages.poses.draw import STYLES, draw
 from stages.prompts import ObjectPrompt
 from storage.spans import Span
 from stream.demo import DemoConfig, Scene
@@ -184,7 +184,7 @@ def _clip(frames: int) -> DemoConfig:
 
 def _sizes(config: PoseConfig) -> dict[str, Any]:
     """rtmlib has to be told the input sizes that our side reads in the files."""
-    from stages._pose.session import SessionOptions, open_session
+    from stages.poses.session import SessionOptions, open_session
 
     detector, pose = (
         open_session(path, SessionOptions()).get_inputs()[0].shape for path in (config.detector_path, config.pose_path)

@@ -25,8 +25,8 @@ import numcodecs.blosc
 import numpy as np
 
 from bench._common import must_exist, new_record, run_main, write_record
-from stages._video.plain import plain_frames
 from stages.base import Array
+from stages.video.plain import plain_frames
 from storage.errors import InputError
 from storage.shards import LEVEL
 from stream.demo import DemoConfig, Scene

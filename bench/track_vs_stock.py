@@ -27,10 +27,10 @@ import numpy as np
 from PIL import Image
 
 from bench._common import ROOT, Side, new_record, peak_rss_bytes, ratio, run_child, run_main, write_record
-from stages._sam.checkpoint import read_config
-from stages._sam.model import SamConfig, SamModel, build_predictor
 from stages.base import Inputs, Window
 from stages.prompts import Box, ObjectPrompt
+from stages.sam.checkpoint import read_config
+from stages.sam.model import SamConfig, SamModel, build_predictor
 from stages.track import OBJECTS, TrackConfig, TrackStage
 from storage.sizes import parse_size
 from storage.spans import Span

@@ -14,23 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from stages._comfy.address import parse_server
-from stages._comfy.blend_in import Look, blend_in, look
-from stages._comfy.client import ComfyClient
-from stages._comfy.condition import Conditioning, condition
-from stages._comfy.config import ComfyConfig, ComfyState, StepProgress
-from stages._comfy.continuity import window_seed
-from stages._comfy.inject import Values
-from stages._comfy.job import JobResult, WindowJob, run_job
-from stages._comfy.pool import ServerPool
-from stages._comfy.reference import read_reference, reference_png
-from stages._comfy.share import make_room, naming_the_switch
-from stages._comfy.sizes import Size, fit_size, resize_frames, resize_region
-from stages._comfy.validate import check_workflow
-from stages._comfy.workflow import Workflow, chosen_workflow
-from stages._pose.pictures import SkeletonPictures
-from stages._region import chosen_mask, region, source_pixels
 from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Window
+from stages.poses.pictures import SkeletonPictures
+from stages.region import chosen_mask, region, source_pixels
+from stages.server.address import parse_server
+from stages.server.client import ComfyClient
+from stages.server.inject import Values
+from stages.server.job import JobResult, WindowJob, run_job
+from stages.server.pool import ServerPool
+from stages.server.share import make_room, naming_the_switch
+from stages.server.validate import check_workflow
+from stages.server.workflow import Workflow, chosen_workflow
+from stages.vace.blend_in import Look, blend_in, look
+from stages.vace.condition import Conditioning, condition
+from stages.vace.config import ComfyConfig, ComfyState, StepProgress
+from stages.vace.continuity import window_seed
+from stages.vace.reference import read_reference, reference_png
+from stages.vace.sizes import Size, fit_size, resize_frames, resize_region
 from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]

@@ -11,14 +11,14 @@ from typing import ClassVar
 import numpy as np
 
 from stages import bounds
-from stages._video.buffers import FrameBuffers
-from stages._video.convert import FrameWriter
-from stages._video.digest import frame_digest
-from stages._video.fetch import FetchLimits, fetch_video
-from stages._video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
-from stages._video.resample import CHANGED, ClipFrame, clip_frames, read_again
-from stages._video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Stage, State, Window
+from stages.video.buffers import FrameBuffers
+from stages.video.convert import FrameWriter
+from stages.video.digest import frame_digest
+from stages.video.fetch import FetchLimits, fetch_video
+from stages.video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
+from stages.video.resample import CHANGED, ClipFrame, clip_frames, read_again
+from stages.video.source import KnownFrame, SourceFrame, VideoProperties, VideoSource
 from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
 
@@ -249,7 +249,7 @@ class DecodeStage(Stage):
         """Two windows of RGB frames, and decoded pictures: 32, and in short windows the 16 that are looked at ahead.
 
         32 bound what the decoder holds to refer to and to reorder (16 in H.264 and HEVC, in one thread), what is
-        deinterlaced and what waits to be converted (`MAX_PENDING` of `stages/_video/convert.py`).
+        deinterlaced and what waits to be converted (`MAX_PENDING` of `stages/video/convert.py`).
         """
         pictures = HELD_PICTURES + (LOOK_AHEAD_FRAMES if window_frames < LOOK_AHEAD_FRAMES else 0)
         return int(height * width * (3 * 2 * window_frames + self.config.picture_bytes * pictures)), 0

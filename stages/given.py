@@ -13,16 +13,16 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from stages._order import frame_files
-from stages._picture import decode_picture
-from stages._pose.draw import painted
-from stages._pose.openpose_read import read_poses
-from stages._pose.pictures import SkeletonPictures, picture_files
-from stages._pose.silhouette import silhouette, standing_height, stroke_silhouette
-from stages._video.limits import DEFAULT_MAX_PIXELS, VideoLimits
-from stages._video.plain import plain_frames
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.order import frame_files
+from stages.picture import decode_picture
+from stages.poses.draw import painted
+from stages.poses.openpose_read import read_poses
+from stages.poses.pictures import SkeletonPictures, picture_files
+from stages.poses.silhouette import silhouette, standing_height, stroke_silhouette
 from stages.prompts import Box, ObjectPrompt
+from stages.video.limits import DEFAULT_MAX_PIXELS, VideoLimits
+from stages.video.plain import plain_frames
 from storage.boundary import read_regular
 from storage.errors import InputError
 

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from stages import bounds
-from stages._cuts import frame_signature, is_cut
-from stages._pose.contact import Ground, foot_contacts, no_ground
-from stages._pose.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
-from stages._pose.place import prompt_box
-from stages._pose.session import SessionOptions, open_session
-from stages._pose.skeleton import BODY, JOINTS
-from stages._pose.smooth import Filter, no_filter, one_euro
-from stages._video.limits import DEFAULT_MAX_PIXELS
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.cuts import frame_signature, is_cut
+from stages.poses.contact import Ground, foot_contacts, no_ground
+from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
+from stages.poses.place import prompt_box
+from stages.poses.session import SessionOptions, open_session
+from stages.poses.skeleton import BODY, JOINTS
+from stages.poses.smooth import Filter, no_filter, one_euro
 from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside
+from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.errors import UsageError
 
 if TYPE_CHECKING:
-    from stages._pose.detector import PersonDetector
-    from stages._pose.estimator import PoseEstimator
+    from stages.poses.detector import PersonDetector
+    from stages.poses.estimator import PoseEstimator
 
 SMOOTH = ("none", "one-euro")
 DEVICES = ("cpu", "cuda")
@@ -99,10 +99,10 @@ class PoseState(State):
     """What pose carries; of fixed size.
 
     Attributes:
-        tracks: [8, 8] float64, the chosen person and the strangers beside them (`stages._pose.follow`): boxes, speeds,
+        tracks: [8, 8] float64, the chosen person and the strangers beside them (`stages.poses.follow`): boxes, speeds,
             heights, frames since seen.
-        points, speeds, known: the One-Euro filter's (`stages._pose.smooth.Filter`).
-        feet, foot_speeds, contacts: the foot contact's (`stages._pose.contact.Ground`).
+        points, speeds, known: the One-Euro filter's (`stages.poses.smooth.Filter`).
+        feet, foot_speeds, contacts: the foot contact's (`stages.poses.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
         signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, where cuts are looked for.
         cut: whether one was met behind the prompt frame.
@@ -177,8 +177,8 @@ class PoseStage(Stage):
         config = self.config
         options = SessionOptions(config.device, config.threads)
         sessions = [open_session(path, options) for path in (config.detector_path, config.pose_path)]
-        from stages._pose.detector import PersonDetector
-        from stages._pose.estimator import PoseEstimator
+        from stages.poses.detector import PersonDetector
+        from stages.poses.estimator import PoseEstimator
 
         self._object = prompt_box(config.prompt, config.max_pixels)
         self._detector = PersonDetector(

@@ -15,10 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages._anchor import ROW_VALUES, Anchor, anchor_of
-from stages._paint import Palette, choose_palette, paint_object, paint_person, shade_ring
-from stages._region import DILATE, check_region, composite, feather, region
+from stages.anchor import ROW_VALUES, Anchor, anchor_of
 from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, State, Window
+from stages.paint import Palette, choose_palette, paint_object, paint_person, shade_ring
+from stages.region import DILATE, check_region, composite, feather, region
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
 

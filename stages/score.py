@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stages import bounds
-from stages._metrics import failed_spans, rounded
-from stages._sam.footprint import sam_peak_bytes
-from stages._sam.model import SamModel
-from stages._sam.prompts import PromptSchedule
-from stages._sam.reverse import ReverseState, ReverseTracker
-from stages._video.segment import read_segment
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, Window
+from stages.metrics import failed_spans, rounded
 from stages.prompts import Correction, ObjectPrompt
+from stages.sam.footprint import sam_peak_bytes
+from stages.sam.model import SamModel
+from stages.sam.prompts import PromptSchedule
+from stages.sam.reverse import ReverseState, ReverseTracker
+from stages.video.segment import read_segment
 from storage.errors import RunDirectoryError
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages._video.colour import ColourTags
-from stages._video.encode import EncoderSettings, write_segment
-from stages._video.join import join_segments
-from stages._video.segment import read_segment
 from stages.base import Inputs, Output, Read, Stage, Window
+from stages.video.colour import ColourTags
+from stages.video.encode import EncoderSettings, write_segment
+from stages.video.join import join_segments
+from stages.video.segment import read_segment
 from storage.durable import file_sha256
 
 __all__ = ["ColourTags", "EncoderSettings", "SinkConfig", "SinkStage", "join_segments", "read_segment"]

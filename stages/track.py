@@ -7,16 +7,16 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from stages._cuts import frame_signature, is_cut
-from stages._metrics import flag_spans
-from stages._sam.footprint import sam_peak_bytes
-from stages._sam.frames import FrameFeed
-from stages._sam.model import SamModel
-from stages._sam.prompts import PromptSchedule, SamPrompt
-from stages._sam.session import Tracked
-from stages._sam.tracker import Tracker
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.cuts import frame_signature, is_cut
+from stages.metrics import flag_spans
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from stages.sam.footprint import sam_peak_bytes
+from stages.sam.frames import FrameFeed
+from stages.sam.model import SamModel
+from stages.sam.prompts import PromptSchedule, SamPrompt
+from stages.sam.session import Tracked
+from stages.sam.tracker import Tracker
 from storage.errors import UsageError
 
 OBJECTS = ("object", "person")
@@ -67,7 +67,7 @@ class TrackState(State):
         size: H, W of the frames, None before the first window.
         clip_frames_min16: `min(T, 16)` of the clip, as the first window gave it.
         stop: the cut that ended tracking with `on_cut="stop"`.
-        banks: by object, frame indices and dtypes (`stages._sam.session.MemoryBank`).
+        banks: by object, frame indices and dtypes (`stages.sam.session.MemoryBank`).
         tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
         signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, for cuts.
     """

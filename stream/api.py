@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages._sam.model import SamConfig, SamModel
 from stages.base import Window
 from stages.models.registry import resolve
 from stages.pose import PoseConfig, PoseStage
 from stages.prompts import ObjectPrompt
+from stages.sam.model import SamConfig, SamModel
 from storage.spans import Span
 
 

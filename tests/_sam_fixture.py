@@ -11,10 +11,10 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from stages._sam.checkpoint import read_config
-from stages._sam.frames import prepare_image
-from stages._sam.model import SamConfig, build_predictor
-from stages._sam.prompts import SamPrompt
+from stages.sam.checkpoint import read_config
+from stages.sam.frames import prepare_image
+from stages.sam.model import SamConfig, build_predictor
+from stages.sam.prompts import SamPrompt
 
 IMAGE_SIZE, D_MODEL, MEMORY_DIM, EMBED = 128, 32, 16, 16
 OBJECT_SCORE_BIAS = -0.36

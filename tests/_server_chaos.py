@@ -76,8 +76,8 @@ class Outcome:
 
 def hasten(patience: float) -> None:
     """In the forked child: wait less long for a dead server, and look more often, than on a real network."""
-    from stages._comfy import client
-    from stages._comfy.config import ComfyConfig
+    from stages.server import client
+    from stages.vace.config import ComfyConfig
 
     def timeouts(self: ComfyConfig) -> client.Timeouts:
         return client.Timeouts(job=self.timeout_s, patience=patience, failover=min(0.3, patience), poll=0.1)

@@ -28,7 +28,7 @@ PRELOADED = (
     "sam2.sam2_video_predictor",
     "onnxruntime",
     "matplotlib.figure",
-    "stages._sam.model",
+    "stages.sam.model",
     "stages.pose",
     "stages.preview",
     "stages.track",

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from msgspec import Meta, Struct
 
-from stages._comfy.workflow import load_workflow
-from stages._pose.openpose_read import read_poses
+from stages.poses.openpose_read import read_poses
+from stages.server.workflow import load_workflow
 from storage.boundary import convert, open_regular, parse, printable, read_regular
 from storage.errors import InputError, RunDirectoryError
 from storage.manifest import read_manifest

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
 
-from stages._comfy.workflow import packaged_workflow
+from stages.server.workflow import packaged_workflow
 from storage.rundir import read_manifest
 from stream.cli import _COMMANDS
 

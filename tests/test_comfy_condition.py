@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from fake_comfy.scene import Array, make_scene
 
-from stages._comfy.blend_in import anchor, blend_in, look
-from stages._comfy.colour import Correction
-from stages._comfy.condition import Conditioning, Guides, condition, contours, scale_keypoints
-from stages._comfy.reference import read_reference, reference_png
-from stages._comfy.transport import decode_png, encode_png
-from stages._region import chosen_mask, region
+from stages.region import chosen_mask, region
+from stages.server.transport import decode_png, encode_png
+from stages.vace.blend_in import anchor, blend_in, look
+from stages.vace.colour import Correction
+from stages.vace.condition import Conditioning, Guides, condition, contours, scale_keypoints
+from stages.vace.reference import read_reference, reference_png
 from storage.errors import InputError
 
 SCENE = make_scene(17)

@@ -13,9 +13,9 @@ import pytest
 from fake_comfy import ERAS, FakeComfy, Faults
 from fake_comfy.scene import Array, config, make_scene, windows
 
-from stages._comfy.errors import ServerUnreachable
-from stages._comfy.workflow import packaged_workflow
 from stages.comfyui import ComfyStage, StepProgress
+from stages.server.errors import ServerUnreachable
+from stages.server.workflow import packaged_workflow
 from storage.errors import GeneratorError, InputError, Interrupted, UsageError
 
 SCENE = make_scene(17)

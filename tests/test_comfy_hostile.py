@@ -1,7 +1,7 @@
 """A server that answers with anything at all: wrong shapes, endless bodies, slow ones, escape sequences.
 
 Each ends in the right pictures, or in exit code 5 and one line that names the server and the field; memory and time are
-bounded. `_comfy/answers.py` says what is read.
+bounded. `stages/server/answers.py` says what is read.
 """
 
 import json
@@ -17,12 +17,12 @@ import pytest
 from fake_comfy import FakeComfy
 from fake_comfy.scene import Array, config, make_scene, windows
 
-from stages._comfy.address import parse_server
-from stages._comfy.answers import Message
-from stages._comfy.client import ComfyClient, Timeouts
-from stages._comfy.progress import BoundedSocket, ProgressSocket
-from stages._comfy.wire import Wire
 from stages.comfyui import ComfyStage
+from stages.server.address import parse_server
+from stages.server.answers import Message
+from stages.server.client import ComfyClient, Timeouts
+from stages.server.progress import BoundedSocket, ProgressSocket
+from stages.server.wire import Wire
 from storage.errors import GeneratorError, InputError, SkateError
 
 SCENE = make_scene(17)
@@ -241,8 +241,8 @@ def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch, framing: bytes)
 
 
 def test_a_picture_is_bounded_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages._comfy.job.BESIDE_PICTURE_BYTES", 0)
-    monkeypatch.setattr("stages._comfy.job.DEFAULT_MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr("stages.server.job.BESIDE_PICTURE_BYTES", 0)
+    monkeypatch.setattr("stages.server.job.DEFAULT_MAX_PIXELS", 64 * 48)
     with FakeComfy() as server:
         server.instead["/view"] = b"x" * (8 * 64 * 48 + 1)
         with pytest.raises(GeneratorError, match="answers /view with more than"):
@@ -295,7 +295,7 @@ def listening(server: Raw, monkeypatch: pytest.MonkeyPatch) -> ProgressSocket:
     ids=["a length of 2^62", "endless parts"],
 )
 def test_a_message_without_end_closes_the_socket(head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages._comfy.progress.MOST_BYTES", 2**20)
+    monkeypatch.setattr("stages.server.progress.MOST_BYTES", 2**20)
     with Raw(head, more) as server:
         progress = listening(server, monkeypatch)
         deadline = time.monotonic() + 20

@@ -12,14 +12,14 @@ from fake_comfy.vace import nearest_exact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._comfy import colour
-from stages._comfy.address import parse_server
-from stages._comfy.answers import Entry
-from stages._comfy.config import ComfyConfig, ComfyState
-from stages._comfy.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
-from stages._comfy.history import Verdict, images, judge
-from stages._comfy.sizes import check_size, fit_size, resize_frames, resize_region
-from stages._comfy.transport import decode_png, encode_png, encode_video
+from stages.server.address import parse_server
+from stages.server.answers import Entry
+from stages.server.history import Verdict, images, judge
+from stages.server.transport import decode_png, encode_png, encode_video
+from stages.vace import colour
+from stages.vace.config import ComfyConfig, ComfyState
+from stages.vace.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
+from stages.vace.sizes import check_size, fit_size, resize_frames, resize_region
 from storage.boundary import parse
 from storage.errors import GeneratorError, UsageError
 

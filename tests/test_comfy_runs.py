@@ -10,9 +10,9 @@ import pytest
 from _runs import invoke, small_models
 from fake_comfy import FakeComfy, Faults, Identity
 
-from stages._pose.openpose_json import pose_keypoint_chunks
-from stages._video.plain import plain_frames
 from stages.base import Array
+from stages.poses.openpose_json import pose_keypoint_chunks
+from stages.video.plain import plain_frames
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip

@@ -10,15 +10,15 @@ from fake_comfy import FakeComfy, Identity, Shift
 from fake_comfy.generators import Generator
 from fake_comfy.scene import Array, Scene, config, make_scene, windows
 
-from stages._comfy import blend_in
-from stages._comfy.colour import Correction
-from stages._comfy.continuity import window_seed
-from stages._comfy.transport import encode_png
-from stages._comfy.workflow import packaged_workflow
-from stages._region import region
 from stages.base import Inputs, Request
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyConfig, ComfyStage
+from stages.region import region
+from stages.server.transport import encode_png
+from stages.server.workflow import packaged_workflow
+from stages.vace import blend_in
+from stages.vace.colour import Correction
+from stages.vace.continuity import window_seed
 from storage.errors import InputError
 
 SCENE = make_scene(41)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fake_comfy.schema import MODELS, object_info, validate
 
-from stages._comfy.address import parse_server
-from stages._comfy.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
-from stages._comfy.inject import Files, Values, inject
-from stages._comfy.validate import check_workflow
-from stages._comfy.wire import Reply, Wire
-from stages._comfy.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
+from stages.server.address import parse_server
+from stages.server.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
+from stages.server.inject import Files, Values, inject
+from stages.server.validate import check_workflow
+from stages.server.wire import Reply, Wire
+from stages.server.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
 from storage.errors import GeneratorError, InputError
 
 VALUES = Values(

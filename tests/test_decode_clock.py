@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages._video.clock import MIN_STEP_SECONDS, Clock
+from stages.video.clock import MIN_STEP_SECONDS, Clock
 from storage.errors import InputError
 
 STAMPS = st.lists(st.one_of(st.none(), st.integers(-(2**40), 2**40)), min_size=1, max_size=60)

@@ -18,8 +18,8 @@ import pytest
 from _clips import Clip, make
 from _runs import CLIP_OPTIONS, invoke, small_models
 
-from stages._video import fetch, fetch_child
 from stages.decode import FetchLimits, fetch_video
+from stages.video import fetch, fetch_child
 from storage.errors import EnvironmentFault, InputError, SkateError, UsageError
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from _clips import Clip, make
 
-from stages._video.digest import frame_digest
-from stages._video.source import SourceFrame
 from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
+from stages.video.digest import frame_digest
+from stages.video.source import SourceFrame
 from storage.errors import InputError
 from storage.spans import Span
 
@@ -164,7 +164,7 @@ def test_spans_can_be_read_again(tmp_path: Path, name: str, fps: float | None) -
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "flv"])
 def test_seeking_is_used_where_it_can_be(tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages._video.source import VideoSource
+    from stages.video.source import VideoSource
 
     path = make(tmp_path / "clip", Clip(60, container=container))
     config = DecodeConfig(path)

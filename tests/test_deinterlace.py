@@ -11,11 +11,11 @@ from _crash import differing, make_case, results
 from _zygote import shared_zygote
 from test_decode_windows import assert_same, run
 
-from stages._video.deinterlace import deinterlaced
-from stages._video.reader import RawFrame
-from stages._video.source import VideoSource
 from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage, read_span
+from stages.video.deinterlace import deinterlaced
+from stages.video.reader import RawFrame
+from stages.video.source import VideoSource
 from storage.spans import Span
 
 

@@ -12,9 +12,9 @@ from _runs import invoke
 from _sam_fixture import moving_clip, write_small_sam
 from _small_run import small_clip, small_run, small_sam
 
-from stages._sam.model import SamConfig, SamModel
 from stages.base import Array, Inputs, Window
 from stages.prompts import ObjectPrompt
+from stages.sam.model import SamConfig, SamModel
 from stages.track import TrackConfig, TrackStage
 from storage.spans import Span
 from stream.demo import DemoConfig

@@ -12,10 +12,10 @@ import pytest
 from _runs import Result, invoke
 from _small_run import FRAMES, HEIGHT, WIDTH, small_run, small_sam
 
-from stages._video.plain import plain_frames
 from stages.base import Array
 from stages.given import read_masks
 from stages.sink import EncoderSettings, write_segment
+from stages.video.plain import plain_frames
 from stream.report.export import export_run
 
 

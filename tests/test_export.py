@@ -13,9 +13,9 @@ from _runs import invoke
 from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run, small_sam
 from PIL import Image
 
-from stages._pose.draw import draw
-from stages._sam.model import SamModel
-from stages._video.plain import plain_frames
+from stages.poses.draw import draw
+from stages.sam.model import SamModel
+from stages.video.plain import plain_frames
 from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader, write_manifest
 from stream.options.assembly import resolve_models, sam_config

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from _runs import invoke
 
-from stages._video.plain import plain_frames
 from stages.base import Array
 from stages.given import read_masks
 from stages.sink import EncoderSettings, write_segment
+from stages.video.plain import plain_frames
 
 FRAMES = 34
 BAD = range(14, 26)

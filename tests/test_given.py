@@ -14,12 +14,12 @@ from _clips import Clip, make
 from _runs import invoke, small_models
 from fake_comfy import FakeComfy
 
-from stages._pose.draw import draw, painted
-from stages._pose.openpose_json import cmu_frame, pose_keypoint
-from stages._pose.openpose_read import read_poses
-from stages._pose.silhouette import silhouette
 from stages.base import Array, Inputs, Window
 from stages.given import GivenMasksStage, first_prompt, has_person
+from stages.poses.draw import draw, painted
+from stages.poses.openpose_json import cmu_frame, pose_keypoint
+from stages.poses.openpose_read import read_poses
+from stages.poses.silhouette import silhouette
 from storage.errors import InputError
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene

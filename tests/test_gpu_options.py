@@ -9,9 +9,9 @@ import pytest
 from _runs import small_models
 from _sam_fixture import moving_clip, small_settings, write_small_sam
 
-from stages._sam.model import SamConfig, SamModel, build_predictor
 from stages.base import PICTURE, Array, Inputs, Output, Port, Stage, Window
 from stages.prompts import ObjectPrompt
+from stages.sam.model import SamConfig, SamModel, build_predictor
 from stages.track import TrackConfig, TrackStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from storage.spans import Span

@@ -8,8 +8,8 @@ import pytest
 from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from _small_run import small_run
 
-from stages._comfy.workflow import load_workflow, own_text, packaged_workflow
 from stages.prompts import Correction, ObjectPrompt
+from stages.server.workflow import load_workflow, own_text, packaged_workflow
 from stream.demo import DemoConfig
 from stream.demo.job import clip_name
 from stream.options.config import RunConfig

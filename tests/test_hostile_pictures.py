@@ -14,14 +14,14 @@ from fake_comfy import FakeComfy
 from fake_comfy.scene import config, make_scene, windows
 from PIL import Image
 
-from stages._comfy.reference import read_reference
-from stages._comfy.transport import decode_png
-from stages._picture import decode_picture
-from stages._pose.place import prompt_box
-from stages._sam.prompts import load_mask
 from stages.comfyui import ComfyStage
 from stages.given import first_prompt, read_masks
+from stages.picture import decode_picture
+from stages.poses.place import prompt_box
 from stages.prompts import ObjectPrompt
+from stages.sam.prompts import load_mask
+from stages.server.transport import decode_png
+from stages.vace.reference import read_reference
 from storage.errors import GeneratorError, InputError, SkateError
 from stream.report.evaluate import read_reference as read_metadata
 

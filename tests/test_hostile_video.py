@@ -10,10 +10,10 @@ from _crash import Case, make_case
 from _fuzz import mutate, write_bases
 from _zygote import shared_zygote
 
-from stages._video.digest import frame_digest
-from stages._video.limits import VideoLimits
-from stages._video.reader import VideoReader
 from stages.decode import DecodeConfig, DecodeStage
+from stages.video.digest import frame_digest
+from stages.video.limits import VideoLimits
+from stages.video.reader import VideoReader
 from storage.spans import Span
 
 SEEDS = (140, *range(1000, 1019))  # 140: FFmpeg says "out of memory" of a header that lies

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages._metrics import (
+from stages.metrics import (
     boundary_f,
     change_picture,
     clipping,

@@ -291,12 +291,12 @@ def test_hostile_values_of_other_commands(
 
 
 def test_choices_are_those_that_the_stages_know() -> None:
-    from stages._comfy.condition import FILLS, GUIDES
-    from stages._comfy.config import CONTINUITIES
-    from stages._pose.draw import STYLES
-    from stages._region import RESKIN_CHOICES
     from stages.pose import SMOOTH
+    from stages.poses.draw import STYLES
+    from stages.region import RESKIN_CHOICES
     from stages.track import ON_CUT
+    from stages.vace.condition import FILLS, GUIDES
+    from stages.vace.config import CONTINUITIES
 
     known = {
         "fill": FILLS,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages._order import frame_files, number_digits, order_note
-from stages._pose.openpose_read import read_poses
 from stages.given import read_masks
+from stages.order import frame_files, number_digits, order_note
+from stages.poses.openpose_read import read_poses
 from stream.report.export import frame_name
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stages._comfy.footprint import FILE_BYTES, PROCESS_BYTES, server_footprint
-from stages._comfy.workflow import PACKAGED, load_workflow, packaged_workflow
 from stages.prompts import ObjectPrompt
+from stages.server.workflow import PACKAGED, load_workflow, packaged_workflow
+from stages.vace.footprint import FILE_BYTES, PROCESS_BYTES, server_footprint
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog
 from stream.engine.windows import WindowPlan

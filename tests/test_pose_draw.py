@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages._pose.draw import STYLES, draw, draw_as_vace
 from stages.base import Array
+from stages.poses.draw import STYLES, draw, draw_as_vace
 from storage.errors import UsageError
 from stream.demo import DemoConfig, Scene
 

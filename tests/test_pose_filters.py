@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from stages._pose.contact import Ground, foot_contacts, no_ground
-from stages._pose.place import prompt_box
-from stages._pose.smooth import BETA, MIN_CUTOFF_HZ, SPEED_CUTOFF_HZ, no_filter, one_euro
 from stages.base import Array
+from stages.poses.contact import Ground, foot_contacts, no_ground
+from stages.poses.place import prompt_box
+from stages.poses.smooth import BETA, MIN_CUTOFF_HZ, SPEED_CUTOFF_HZ, no_filter, one_euro
 from stages.prompts import ObjectPrompt
 from storage.errors import InputError
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._pose.follow import (
+from stages.base import Array
+from stages.poses.follow import (
     AGE,
     COLUMNS,
     HEIGHT,
@@ -19,7 +20,6 @@ from stages._pose.follow import (
     one_frame_on,
     update,
 )
-from stages.base import Array
 
 OBJECT = (100.0, 290.0, 200.0, 310.0)
 

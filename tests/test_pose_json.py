@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages._pose.openpose_json import cmu_frame, pose_keypoint, pose_keypoint_chunks, raw_frame
-from stages._pose.openpose_read import read_poses
 from stages.base import Array
+from stages.poses.openpose_json import cmu_frame, pose_keypoint, pose_keypoint_chunks, raw_frame
+from stages.poses.openpose_read import read_poses
 from storage.errors import InputError
 from stream.demo import DemoConfig, Scene
 

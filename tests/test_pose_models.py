@@ -9,12 +9,12 @@ import rtmlib
 from _pose_fixture import DETECTOR, POSE, paint_clip, pose_config, write_detector
 from onnx import TensorProto, helper
 
-from stages._pose.detector import PersonDetector
-from stages._pose.estimator import PoseEstimator, crop_box, normalisation_table, normalise
-from stages._pose.session import SessionOptions, open_session
 from stages.base import Array
 from stages.models.registry import packaged
 from stages.pose import PoseStage
+from stages.poses.detector import PersonDetector
+from stages.poses.estimator import PoseEstimator, crop_box, normalisation_table, normalise
+from stages.poses.session import SessionOptions, open_session
 from storage.errors import EnvironmentFault
 from stream.demo import DemoConfig, Scene
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from stages._anchor import Anchor, anchor_of
-from stages._paint import Palette, choose_palette
-from stages._region import dilate_mask
+from stages.anchor import Anchor, anchor_of
 from stages.base import Array, Inputs, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.paint import Palette, choose_palette
 from stages.preview import PreviewConfig, PreviewStage
+from stages.region import dilate_mask
 from storage.errors import UsageError
 from stream.engine.windows import WindowPlan
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._region import (
+from stages.region import (
     Array,
     bounding_box,
     check_region,

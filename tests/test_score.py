@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from _sam_fixture import moving_clip, stock_logits, write_small_sam
 
-from stages._metrics import iou
-from stages._sam.model import SamModel
-from stages._sam.prompts import PromptSchedule, SamPrompt
-from stages._sam.reverse import ReverseTracker
-from stages._video.segment import read_segment
 from stages.base import Inputs, Output, Window
+from stages.metrics import iou
 from stages.prompts import Correction, ObjectPrompt
+from stages.sam.model import SamModel
+from stages.sam.prompts import PromptSchedule, SamPrompt
+from stages.sam.reverse import ReverseTracker
 from stages.score import ScoreConfig, ScoreStage
+from stages.video.segment import read_segment
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
 

@@ -18,12 +18,12 @@ from fake_comfy.scene import make_scene
 from fake_comfy.server import HELD_BYTES
 from test_plan import MANIFEST, MB, Weighed, models
 
-from stages._comfy.address import on_this_machine, parse_server
-from stages._pose.session import Session
 from stages.base import Inputs, Output, Port, Request, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
+from stages.poses.session import Session
 from stages.prompts import ObjectPrompt
+from stages.server.address import on_this_machine, parse_server
 from storage.errors import EnvironmentFault, GeneratorError, UsageError
 from storage.log import CommitLog
 from storage.rundir import FORMAT_VERSION, RunDirectory
@@ -180,7 +180,7 @@ def test_only_the_servers_that_share_are_asked() -> None:
 def test_a_server_that_works_for_others_or_is_gone_does_not_hold_a_run_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stages._comfy.share.UNLOAD_SECONDS", 0.3)
+    monkeypatch.setattr("stages.server.share.UNLOAD_SECONDS", 0.3)
     with FakeComfy(faults=Faults().on_requests("/free", [404])) as server:
         for address, told in ((server.address, "HTTP 404"), ("127.0.0.1:9", "does not answer")):
             ComfyStage(comfy_config(address, sharing=(address,))).leave_gpu()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stages._pose.draw import draw, draw_as_vace
-from stages._pose.silhouette import silhouette, standing_height, stroke_silhouette
 from stages.base import Array
+from stages.poses.draw import draw, draw_as_vace
+from stages.poses.silhouette import silhouette, standing_height, stroke_silhouette
 from stream.demo import DemoConfig, Scene
 
 HEIGHT, WIDTH = 360, 640

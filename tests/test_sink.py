@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from _clips import Clip, make, picture_rgb
 
-from stages._video.encode import TICKS_PER_SECOND, ticks
 from stages.base import Array, Inputs, Window
 from stages.decode import DecodeConfig, DecodeStage
 from stages.sink import ColourTags, EncoderSettings, SinkConfig, SinkStage, join_segments, read_segment, segment_name
+from stages.video.encode import TICKS_PER_SECOND, ticks
 from storage.durable import file_sha256
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from _sam_fixture import write_small_sam
 
-from stages._sam.model import SamModel
 from stages.base import Array, Inputs, Output, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.decode import DecodeConfig, DecodeStage
@@ -17,6 +16,7 @@ from stages.models.registry import resolve
 from stages.pose import PoseConfig, PoseStage
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
+from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkConfig, SinkStage
 from stages.track import TrackConfig, TrackStage

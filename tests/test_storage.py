@@ -12,7 +12,7 @@ import zarr
 from _layout import run_layout
 from packaging.version import Version
 
-from stages._video.encode import written_whole
+from stages.video.encode import written_whole
 from storage.arrays import RunArrays
 from storage.change import clear_run
 from storage.durable import write_atomic

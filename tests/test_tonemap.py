@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from _clips import Clip, make, picture_rgb
 
-from stages._video import planes, tonemap
-from stages._video.colour import ColourTags, take_container_hdr
-from stages._video.source import VideoSource
-from stages._video.tonemap import HLG, PQ, PQ_PEAKS, ToneMap
 from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
+from stages.video import planes, tonemap
+from stages.video.colour import ColourTags, take_container_hdr
+from stages.video.source import VideoSource
+from stages.video.tonemap import HLG, PQ, PQ_PEAKS, ToneMap
 from storage.errors import InputError
 from storage.spans import Span
 from stream.options.assembly import encoder_settings

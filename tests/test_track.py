@@ -18,12 +18,12 @@ from _sam_fixture import (
     write_small_sam,
 )
 
-from stages._sam.frames import prepare_image
-from stages._sam.model import SamConfig, SamModel
-from stages._sam.prompts import SamPrompt
-from stages._sam.session import ObjectSession
 from stages.base import Inputs, Output, Window
 from stages.prompts import Box, Correction, ObjectPrompt
+from stages.sam.frames import prepare_image
+from stages.sam.model import SamConfig, SamModel
+from stages.sam.prompts import SamPrompt
+from stages.sam.session import ObjectSession
 from stages.track import OBJECTS, TrackConfig, TrackStage
 from storage.spans import Span
 

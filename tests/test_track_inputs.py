@@ -12,13 +12,13 @@ import torch
 from _sam_fixture import SMALL_YAML, moving_clip, small_settings, stock_logits, write_small_sam
 from omegaconf import OmegaConf
 
-from stages._cuts import content_change, frame_signature, is_cut
-from stages._sam.checkpoint import read_config
-from stages._sam.frames import prepare_image
-from stages._sam.model import SamConfig, SamModel
-from stages._sam.prompts import SamPrompt
 from stages.base import Inputs, Output, Window
+from stages.cuts import content_change, frame_signature, is_cut
 from stages.prompts import Correction, ObjectPrompt
+from stages.sam.checkpoint import read_config
+from stages.sam.frames import prepare_image
+from stages.sam.model import SamConfig, SamModel
+from stages.sam.prompts import SamPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.errors import EnvironmentFault, InputError, SkateError, UsageError
 from storage.spans import Span
@@ -336,7 +336,7 @@ def test_on_cut_stop_ends_tracking_for_good(model: SamModel) -> None:
 
 
 def test_state_bytes_of_hiera_small(model: SamModel) -> None:
-    from stages._sam.footprint import object_state_bytes
+    from stages.sam.footprint import object_state_bytes
 
     small = read_config(SMALL_YAML)
     assert object_state_bytes(small, 1) <= 4_000_000

@@ -23,7 +23,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from stages._sam.model import SamConfig, SamModel
+from stages.sam.model import SamConfig, SamModel
 from stages.base import Inputs, Window
 from stages.prompts import ObjectPrompt
 from stages.track import TrackConfig, TrackStage
@@ -103,8 +103,8 @@ def random_hiera_small(folder: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from stages._sam.checkpoint import read_config
-    from stages._sam.model import build_predictor
+    from stages.sam.checkpoint import read_config
+    from stages.sam.model import build_predictor
 
     torch.manual_seed(0)
     tensors = build_predictor(read_config(SMALL_YAML), SMALL_YAML).state_dict()

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from msgspec import Meta, Struct
 from tqdm import tqdm
 
-from stages._address import split_address
+from stages.address import split_address
 from stages.models.archive import MAX_BYTES, UnusableArchive, take_member
 from stages.models.registry import expected_sha256, models_folder, path_of, recorded_path
 from stages.models.table import ModelFile

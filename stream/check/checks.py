@@ -54,7 +54,7 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
     Raises:
         UsageError: when a server's address is none, before anything is looked at.
     """
-    from stages._comfy.address import parse_server
+    from stages.server.address import parse_server
 
     for server in wanted.servers:
         parse_server(server)
@@ -165,7 +165,7 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
 
 def _provider(name: str, device: str, needed: bool) -> Row:
     """Open the smallest model there is on a provider."""
-    from stages._pose.session import SessionOptions, open_session
+    from stages.poses.session import SessionOptions, open_session
 
     try:
         open_session(str(packaged("mini/detector.onnx")), SessionOptions(device=device, threads=1))

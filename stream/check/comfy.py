@@ -11,14 +11,14 @@ from storage.sizes import format_size
 from stream.check.rows import Row, line_of
 
 if TYPE_CHECKING:
-    from stages._comfy.answers import Stats
+    from stages.server.answers import Stats
 
 
 def check_server(server: str, workflow: str | None) -> Iterator[Row]:
     """A ComfyUI server: that it answers, its version and memory, and whether it can run the workflows."""
-    from stages._comfy.address import parse_server
-    from stages._comfy.client import ComfyClient, Timeouts
-    from stages._comfy.errors import ServerUnreachable
+    from stages.server.address import parse_server
+    from stages.server.client import ComfyClient, Timeouts
+    from stages.server.errors import ServerUnreachable
 
     client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
     try:
@@ -51,8 +51,8 @@ def check_workflows(server: str, workflow: str | None, object_info: Mapping[str,
 
     Of those that come along the first is the default, which a run without --workflow needs.
     """
-    from stages._comfy.validate import check_workflow
-    from stages._comfy.workflow import PACKAGED, load_workflow, packaged_workflow
+    from stages.server.validate import check_workflow
+    from stages.server.workflow import PACKAGED, load_workflow, packaged_workflow
 
     for name in [workflow] if workflow else PACKAGED:
         needed = workflow is not None or name == PACKAGED[0]
@@ -68,7 +68,7 @@ def check_workflows(server: str, workflow: str | None, object_info: Mapping[str,
 
 def check_workflow_file(workflow: str) -> Row:
     """Whether the file is a workflow that values can be put into; what a server lacks for it only the server tells."""
-    from stages._comfy.workflow import load_workflow
+    from stages.server.workflow import load_workflow
 
     label = f"workflow {Path(workflow).name}"
     try:

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages._video.plain import plain_frames
 from stages.base import Array
+from stages.video.plain import plain_frames
 from storage.errors import EnvironmentFault, InputError, UsageError
 
 MARGIN = 40  # pixels of ruler at the left and the top

@@ -99,7 +99,7 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
 
 
 def _elsewhere(options: dict[str, Any], tell: Callable[[str], None]) -> Iterator["FrameIou"]:
-    from stages._sam.model import SamModel
+    from stages.sam.model import SamModel
     from stream.options.assembly import resolve_models, sam_config
     from stream.options.config import RunConfig
     from stream.options.settings import resolve_device
@@ -133,8 +133,8 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
     Raises:
         InputError: when a prompt or correction does not lie in --frames, or all masks are empty.
     """
-    from stages._order import order_note
     from stages.given import first_prompt
+    from stages.order import order_note
     from stream.options.settings import corrections_from_options, prompt_from_options
     from stream.report.evaluate import Reference, prompt_text
 

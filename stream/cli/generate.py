@@ -36,7 +36,7 @@ def generate_command(source: str, **options: Any) -> int:
         )
     if masks is None:
         return _from_run(source, out, options, overwrite, as_json)
-    from stages._order import order_note
+    from stages.order import order_note
     from stream.options.settings import given_config
     from stream.run.lifecycle import start
 

@@ -88,7 +88,7 @@ def picture_bytes(video: Mapping[str, Any]) -> float:
 
 def sam_config(config: RunConfig, models: Models) -> Any:
     """The `SamConfig` of a run."""
-    from stages._sam.model import SamConfig
+    from stages.sam.model import SamConfig
 
     model = models["sam"]
     assert model.config_path is not None  # resolve() refuses a SAM without one
@@ -120,8 +120,8 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
 
 def comfy_config(config: RunConfig) -> "ComfyConfig":
     """The ComfyUI stage's part of a run's config."""
-    from stages._pose.pictures import picture_files
     from stages.comfyui import ComfyConfig
+    from stages.poses.pictures import picture_files
 
     pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
     return ComfyConfig(
@@ -152,9 +152,9 @@ def comfy_config(config: RunConfig) -> "ComfyConfig":
 
 def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> Chain:
     """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
-    from stages._sam.model import SamModel
     from stages.decode import DecodeStage
     from stages.pose import PoseConfig, PoseStage
+    from stages.sam.model import SamModel
     from stages.track import TrackConfig, TrackStage
 
     use_device(config.device)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages._comfy.address import on_this_machine, parse_server
-from stages._comfy.sizes import check_size
-from stages._region import DILATE, check_region
 from stages.generators import GENERATORS
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
+from stages.region import DILATE, check_region
+from stages.server.address import on_this_machine, parse_server
+from stages.vace.sizes import check_size
 from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
 from stream.engine.windows import WindowPlan

@@ -91,8 +91,8 @@ def _check_comfy(given: dict[str, Any]) -> None:
     Raises:
         UsageError, InputError: as `resolve_generator`.
     """
-    from stages._comfy.address import parse_server
-    from stages._comfy.workflow import load_workflow, own_text
+    from stages.server.address import parse_server
+    from stages.server.workflow import load_workflow, own_text
 
     for server in given["server"]:
         parse_server(server)

@@ -82,7 +82,7 @@ def distilled_hints(config: RunConfig) -> list[str]:
     asked += [f"--cfg {config.cfg:g}"] if config.cfg is not None and config.cfg <= NO_GUIDANCE else []
     if not asked:
         return []
-    from stages._comfy.workflow import load_workflow, loads_lora, packaged_workflow
+    from stages.server.workflow import load_workflow, loads_lora, packaged_workflow
 
     if loads_lora(load_workflow(Path(config.workflow) if config.workflow else packaged_workflow("vace_template"))):
         return []

@@ -7,9 +7,9 @@ from typing import Any
 
 import psutil
 
-from stages._sam.checkpoint import read_config
-from stages._sam.footprint import object_state_bytes
 from stages.generators import GENERATORS
+from stages.sam.checkpoint import read_config
+from stages.sam.footprint import object_state_bytes
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.engine.chain import Chain
 from stream.options.assembly import Models
@@ -213,7 +213,7 @@ def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, in
         return None
     if config.generator == "preview":
         return width, height
-    from stages._comfy.sizes import fit_size
+    from stages.vace.sizes import fit_size
 
     return config.size or fit_size(width, height)
 

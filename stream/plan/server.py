@@ -40,9 +40,9 @@ def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed |
     """
     if config.generator != "comfyui" or not config.generates or size is None:
         return None
-    from stages._comfy.address import on_this_machine, parse_server
-    from stages._comfy.footprint import server_footprint
-    from stages._comfy.workflow import chosen_workflow
+    from stages.server.address import on_this_machine, parse_server
+    from stages.server.workflow import chosen_workflow
+    from stages.vace.footprint import server_footprint
 
     addresses = {address.host: address for address in map(parse_server, config.server) if on_this_machine(address)}
     if not addresses:

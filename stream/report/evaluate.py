@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 from msgspec import Meta, Struct
 
-from stages._order import frame_files
-from stages._sam.model import SamModel
-from stages._sam.prompts import PromptSchedule
-from stages._sam.reverse import ReverseTracker
-from stages._video.plain import plain_frames
 from stages.base import Array
 from stages.device import use_device
 from stages.given import first_prompt, read_masks
+from stages.order import frame_files
 from stages.prompts import Correction, ObjectPrompt
+from stages.sam.model import SamModel
+from stages.sam.prompts import PromptSchedule
+from stages.sam.reverse import ReverseTracker
 from stages.score import ScoreConfig, ScoreStage
 from stages.track import TrackStage
+from stages.video.plain import plain_frames
 from storage.backend import open_store
 from storage.boundary import parse, read_regular
 from storage.errors import InputError, RunDirectoryError, UsageError

@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages._order import number_digits
-from stages._pose.draw import draw
-from stages._pose.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.base import Array
+from stages.order import number_digits
+from stages.poses.draw import draw
+from stages.poses.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.sink import EncoderSettings, write_segment
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages._metrics import failed_spans, flag_spans
 from stages.base import Array
+from stages.metrics import failed_spans, flag_spans
 from stream.report.collect import WindowRow
 
 if TYPE_CHECKING:

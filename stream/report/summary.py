@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stages._metrics import failed_spans, seam_ratio, summarise_iou
 from stages.base import Array
+from stages.metrics import failed_spans, seam_ratio, summarise_iou
 from storage.spans import Span
 from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages._sam.prompts import PromptSchedule
 from stages.decode import DecodeStage
 from stages.given import check_first, file_counts
 from stages.prompts import check_box_inside
+from stages.sam.prompts import PromptSchedule
 from storage.boundary import open_regular
 from storage.change import Change
 from storage.durable import file_sha256

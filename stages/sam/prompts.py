@@ -1,0 +1,149 @@
+"""The user's prompts, checked against the clip and brought into the form the predictor takes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.base import Array
+from stages.picture import decode_picture
+from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from storage.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class SamPrompt:
+    """One prompt of one object on one frame: exactly one of a box (x1, y1, x2, y2 px), points (x, y, label) or a
+    `[H, W] bool` mask."""
+
+    box: Box | None = None
+    points: tuple[tuple[float, float, int], ...] = ()
+    mask: Array | None = None
+
+
+@dataclass(frozen=True)
+class PromptSchedule:
+    """The object's prompt and its corrections.
+
+    A correction at F means: tracked to F-1, the box given on the still untracked frame F, continued from F.
+
+    Raises:
+        UsageError: for what cannot be, whatever the clip.
+    """
+
+    prompt: ObjectPrompt
+    corrections: tuple[Correction, ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = [label for _, _, label in self.prompt.points]
+        if any(label not in (0, 1) for label in labels):
+            raise UsageError(f"--point labels are 1 (on the object) or 0 (not on it), got {labels}")
+        if labels and 1 not in labels:
+            raise UsageError("--point: at least one point must lie on the object (label 1)")
+        seen = {self.prompt.frame}
+        for correction in self.corrections:
+            check_box(f"--correct {correction.frame}:", correction.box)
+            if correction.frame < self.prompt.frame:
+                raise UsageError(
+                    f"--correct {correction.frame}: before the prompt frame {self.prompt.frame}, where tracking begins"
+                )
+            if correction.frame in seen:
+                raise UsageError(f"--correct {correction.frame}: that frame already has a prompt: give one a frame")
+            seen.add(correction.frame)
+
+    @property
+    def last_frame(self) -> int:
+        """The latest frame that has a prompt."""
+        return max([self.prompt.frame, *(correction.frame for correction in self.corrections)])
+
+    def boxes(self) -> list[tuple[str, Box]]:
+        """Every box with the option it came from."""
+        first = [("--box", self.prompt.box)] if self.prompt.box is not None else []
+        return [*first, *((f"--correct {c.frame}:", c.box) for c in self.corrections)]
+
+    def check_inside(self, height: int, width: int) -> None:
+        """Refuse prompts that do not lie on the upright frame, and an unusable mask.
+
+        Raises:
+            InputError: naming the option, its value and the frame's size.
+        """
+        for option, box in self.boxes():
+            check_box_inside(option, box, width, height)
+        for x, y, _ in self.prompt.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise InputError(
+                    f"--point {x:g},{y:g} lies outside the {width}x{height} frame: "
+                    "read the point from `skate frame VIDEO --at N --to PNG`"
+                )
+        if self.prompt.mask_png is not None:
+            load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width)
+
+    def check_length(self, clip_frames: int) -> None:
+        """Refuse prompts past the clip's end.
+
+        Raises:
+            InputError: naming the option, its frame and the clip's length.
+        """
+        if self.prompt.frame >= clip_frames:
+            raise InputError(
+                f"--prompt-frame {self.prompt.frame} is past the end: "
+                f"the clip has {clip_frames} frames, 0 to {clip_frames - 1}"
+            )
+        for correction in self.corrections:
+            if correction.frame >= clip_frames:
+                raise InputError(
+                    f"--correct {correction.frame} is past the end: "
+                    f"the clip has {clip_frames} frames, 0 to {clip_frames - 1}"
+                )
+
+    def at(self, frame: int, height: int, width: int) -> SamPrompt | None:
+        """The prompt that applies on this frame, if any."""
+        if frame == self.prompt.frame:
+            if self.prompt.mask_png is not None:
+                return SamPrompt(mask=load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width))
+            return SamPrompt(box=self.prompt.box, points=self.prompt.points)
+        for correction in self.corrections:
+            if correction.frame == frame:
+                return SamPrompt(box=correction.box)
+        return None
+
+
+def load_mask(path: str, digest: str | None, height: int, width: int) -> Array:
+    """A PNG as `[H, W] bool`, True where it is white (>= 128).
+
+    Raises:
+        InputError: when it cannot be read, has another size, is empty, or is not the file the run was begun with.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"--object-mask {path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if digest is not None and found != digest:
+        raise InputError(
+            f"--object-mask {path} has sha256 {found}, the run was begun with {digest}: put the old file back"
+        )
+    needed = f"give a mask of the upright frame's size, {width}x{height}"
+    grey = decode_picture(content, cv2.IMREAD_GRAYSCALE, f"--object-mask {path}", height * width, needed)
+    if grey is None:
+        raise InputError(f"--object-mask {path} is not a picture: give a PNG, white on the object, black elsewhere")
+    if grey.shape != (height, width):
+        raise InputError(
+            f"--object-mask {path} is {grey.shape[1]}x{grey.shape[0]}, the upright frame is {width}x{height}: "
+            "give a mask of the frame's size"
+        )
+    mask: Array = grey >= 128
+    if not mask.any():
+        raise InputError(f"--object-mask {path} is empty: it has no pixel of 128 or more")
+    return mask
+
+
+def point_arrays(points: Sequence[tuple[float, float, int]]) -> tuple[Array, Array]:
+    """`[P, 2] float32` coordinates in pixels and `[P] int32` labels."""
+    return (
+        np.array([(x, y) for x, y, _ in points], dtype=np.float32).reshape(-1, 2),
+        np.array([label for _, _, label in points], dtype=np.int32),
+    )

@@ -1,0 +1,174 @@
+"""Reverse tracking: the object followed in generated frames with the source's prompts, and measured by its mask."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+
+from stages.base import Array, Json, State
+from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change
+from stages.sam.frames import FrameFeed
+from stages.sam.model import SamModel
+from stages.sam.prompts import PromptSchedule
+from stages.sam.tracker import Tracker
+
+NAME = "object"
+
+
+@dataclass
+class ReverseState(State):
+    """What reverse tracking carries.
+
+    Attributes:
+        next_frame: the first frame not scored yet.
+        size: H, W of the masks, None before the first frame.
+        clip_frames_min16: `min(T, 16)` of the clip, as the first call gave it.
+        untracked: half-open spans, from `next_frame` on, in which the source's object was untracked.
+        banks, tensors: the reverse tracker's memory, as in `TrackState`.
+        picture: `[h, w, 4] uint8` reduced last frame and region, for the seam.
+    """
+
+    next_frame: int = 0
+    size: list[int] | None = None
+    clip_frames_min16: int = 16
+    untracked: list[list[int]] = field(default_factory=list)
+    banks: dict[str, Json] = field(default_factory=dict)
+    tensors: dict[str, Array] = field(default_factory=dict)
+    picture: Array | None = None
+
+
+@dataclass
+class FrameScores:
+    """Scores of consecutive frames; NaN on untracked frames.
+
+    Attributes:
+        start: absolute index of the first.
+        iou, boundary_f, containment, clipping: see `stages.metrics`.
+        visible: SAM 2.1's object score > 0 in the generated frames.
+        change: mean change of the regenerated region since the frame before; None on the first frame, or without one.
+    """
+
+    start: int
+    iou: list[float] = field(default_factory=list)
+    boundary_f: list[float] = field(default_factory=list)
+    containment: list[float] = field(default_factory=list)
+    clipping: list[float] = field(default_factory=list)
+    visible: list[bool] = field(default_factory=list)
+    change: list[float | None] = field(default_factory=list)
+
+    def seam(self) -> dict[str, Json]:
+        """What `seam_ratio` needs of this window: the change onto its first frame, and those inside it."""
+        inside = [value for value in self.change[1:] if value is not None]
+        edge = self.change[0] if self.change else None
+        return {
+            "edge": None if edge is None else round(edge, 6),
+            "inside_sum": round(sum(inside), 6),
+            "inside_frames": len(inside),
+        }
+
+
+class ReverseTracker:
+    """Scores generated frames in order, any number at a time, carrying its own SAM 2.1 memory.
+
+    The same object prompt and corrections are given on the same frames as in the source. Where the source's object was
+    untracked (before the prompt, or after a cut's reset) the memory is dropped and the frame is not scored.
+    """
+
+    def __init__(self, model: SamModel, schedule: PromptSchedule) -> None:
+        self._model = model
+        self._schedule = schedule
+        self._state = ReverseState()
+        self._tracker: Tracker | None = None
+
+    def add_untracked(self, spans: Iterable[Iterable[int]]) -> None:
+        """Note half-open spans, at or after the next frame, in which the source's object is untracked."""
+        self._state.untracked += [[int(value) for value in span] for span in spans]
+
+    def score(
+        self,
+        frames: Iterable[Array],
+        object_masks: Iterable[Array],
+        person_masks: Iterable[Array] | None = None,
+        clip_frames_min16: int = 16,
+    ) -> FrameScores:
+        """Score the next frames of the clip.
+
+        Args:
+            frames: `[H, W, 3] uint8 RGB` generated frames, decoded one at a time.
+            object_masks: `[H, W] bool`, the object in the source, one a frame.
+            person_masks: `[H, W] bool`, the person in the source; without it `clipping` is NaN.
+            clip_frames_min16: `min(T, 16)` of a clip of T frames; the clip's first call decides.
+
+        Raises:
+            ValueError: when there are not as many frames as masks.
+            InputError: when a prompt does not fit the frames.
+        """
+        state = self._state
+        scores = FrameScores(state.next_frame)
+        if state.next_frame == 0:
+            state.clip_frames_min16 = clip_frames_min16
+        persons: Iterable[Array | None] = repeat(None) if person_masks is None else person_masks
+        masks = zip(object_masks, persons, strict=person_masks is not None)
+        feed = FrameFeed(self._model.image_size, self._model.config.device)
+        self._model.to_device()
+        for (frame, image), (source, person) in zip(feed.iterate(frames), masks, strict=True):
+            tracker = self._begin(*source.shape)
+            index = state.next_frame
+            prompts = {}
+            if self._is_untracked(index):
+                tracker.drop(NAME)
+            else:
+                prompt = self._schedule.at(index, *source.shape)
+                if prompt is not None:
+                    prompts[NAME] = prompt
+            tracked = tracker.step(index, image, prompts, state.clip_frames_min16).get(NAME)
+            if tracked is None:
+                self._add(scores, frame, source, person, None, False)
+            else:
+                self._add(scores, frame, source, person, (tracked.logits > 0).cpu().numpy(), bool(tracked.visible))
+            state.next_frame = index + 1
+        state.untracked = [span for span in state.untracked if span[1] > state.next_frame]
+        return scores
+
+    def _add(
+        self, scores: FrameScores, frame: Array, source: Array, person: Array | None, found: Array | None, visible: bool
+    ) -> None:
+        scores.iou.append(math.nan if found is None else iou(source, found))
+        scores.boundary_f.append(math.nan if found is None else boundary_f(source, found))
+        scores.containment.append(math.nan if found is None else containment(source, found))
+        scores.clipping.append(math.nan if found is None or person is None else clipping(source, found, person))
+        scores.visible.append(visible)
+        picture = change_picture(frame, source if person is None else source | person)
+        before = self._state.picture
+        scores.change.append(None if before is None else region_change(before, picture))
+        self._state.picture = picture
+
+    def _begin(self, height: int, width: int) -> Tracker:
+        if self._tracker is None:
+            self._schedule.check_inside(height, width)
+            self._tracker = Tracker(self._model, height, width)
+            self._state.size = [height, width]
+        return self._tracker
+
+    def _is_untracked(self, frame: int) -> bool:
+        return frame < self._schedule.prompt.frame or any(a <= frame < b for a, b in self._state.untracked)
+
+    def close(self) -> None:
+        """Let the memories go."""
+        self._tracker = None
+
+    def get_state(self) -> ReverseState:
+        """The state after the last frame; a copy."""
+        banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
+        untracked = [list(span) for span in self._state.untracked]
+        return dataclasses.replace(self._state, untracked=untracked, banks=banks, tensors=tensors)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take a state back."""
+        self._state = state = ReverseState.from_parts(values, arrays)
+        self._tracker = None
+        if state.size is not None:
+            self._tracker = Tracker(self._model, state.size[0], state.size[1])
+            self._tracker.restore(state.banks, state.tensors)
+            state.banks, state.tensors = {}, {}  # the tracker holds them now

@@ -1,0 +1,319 @@
+"""HTTP side of the ComfyUI protocol: one method a route, retried where a retry is safe.
+
+Only the host given by `--server` is ever contacted. Names that come back in answers
+are only ever sent back to the same server, never used as local paths.
+"""
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from stages.server.address import Address
+from stages.server.answers import Entry, Features, Image, Listed, Queue, Stats, Taken, Uploaded
+from stages.server.errors import ServerUnreachable, UploadTooLarge
+from stages.server.wire import TRANSIENT, Reply, Wire
+from stages.server.words import connection_words, node_errors, refused, words
+from storage.boundary import parse, printable
+from storage.errors import GeneratorError, Interrupted
+
+Json = Any
+T = TypeVar("T")
+PERSISTENT_500_TRIES = 3  # 500 is also what ComfyUI answers when its own code fails on a request: waiting cures nothing
+# /interrupt looks at the body's prompt_id since pull request 9607 (September 2025, 0.3.57): surely from this one on.
+TARGETED_INTERRUPT = (0, 3, 58)
+RECENT_JOBS = 16  # of the history, looked through for a job whose submission got no answer
+DEFAULT_UPLOAD_LIMIT_BYTES = 100 * 2**20  # ComfyUI --max-upload-size, default 100 MB
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long the client waits, in seconds.
+
+    Attributes:
+        job: for one window to finish once the server works on it.
+        connect: for a connection.
+        request: for an answer to one request.
+        patience: for a server that refuses connections or answers 5xx to come back.
+        failover: the same, where another server is alive.
+        poll: between looks at queue and history.
+    """
+
+    job: float = 3600.0
+    connect: float = 10.0
+    request: float = 120.0
+    patience: float = 120.0
+    failover: float = 10.0
+    poll: float = 1.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job stands in the server's queue.
+
+    Attributes:
+        state: running or pending.
+        others_running: whether the server works on somebody's job right now that is not this one.
+    """
+
+    state: Literal["running", "pending"]
+    others_running: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's names.
+
+    Attributes:
+        prompt_id: a UUID in its canonical form, which newer servers demand. Before 0.3.45 a server passes it over and
+            chooses one itself: the one in its answer is the job's.
+        client_id: of the websocket that listens for this job alone; whatever the server calls the job, this stays.
+    """
+
+    prompt_id: str
+    client_id: str
+
+    def is_listed(self, item: Listed) -> bool:
+        """Whether an item of the queue or the history is this job."""
+        return item.prompt_id == self.prompt_id or item.extra.client_id == self.client_id
+
+
+def new_job() -> Job:
+    """Names that nobody used yet."""
+    return Job(str(uuid.uuid4()), uuid.uuid4().hex)
+
+
+def version_of(stats: Stats) -> tuple[int, ...]:
+    """ComfyUI's version, e.g. (0, 3, 64); () where it does not tell."""
+    found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", stats.system.comfyui_version)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
+class ComfyClient:
+    """Speaks to one server. `stop` set by anybody makes every wait end with `Interrupted`."""
+
+    def __init__(self, address: Address, timeouts: Timeouts, stop: threading.Event) -> None:
+        self.address = address
+        self.timeouts = timeouts
+        self.patience = timeouts.patience
+        self.stop = stop
+        self.slot = f"skate_{uuid.uuid4().hex[:12]}"  # of this client's upload names, used again window by window
+        self._wire = Wire(address, timeouts.connect, timeouts.request)
+        self._upload_limit: int | None = None
+        self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known
+
+    def close(self) -> None:
+        """Close kept connections."""
+        self._wire.close()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise `Interrupted` as soon as `stop` is set."""
+        if self.stop.wait(seconds):
+            raise Interrupted(f"interrupted while waiting for ComfyUI at {self.address.host}: `skate resume` continues")
+
+    def request(self, method: str, path: str, **options: Any) -> Reply:
+        """One request, repeated with growing pauses while the server refuses, times out or answers 5xx.
+
+        Raises:
+            ServerUnreachable: after `patience` seconds of that.
+            Interrupted: when `stop` is set meanwhile.
+        """
+        deadline = time.monotonic() + self.patience
+        pause, server_errors = 0.1, 0
+        while True:
+            self.sleep(0)
+            try:
+                reply = self._wire.ask(method, path, **options)
+                if reply.status < 500:
+                    return reply
+                server_errors += reply.status == 500
+                said = f"HTTP {reply.status}: {words(reply)}"
+                cause: Exception | None = None
+            except TRANSIENT as error:
+                said, cause = connection_words(error), error
+            if time.monotonic() + pause > deadline or server_errors >= PERSISTENT_500_TRIES:
+                raise ServerUnreachable(
+                    f"ComfyUI at {self.address.host} does not answer {method} {path} ({said}): "
+                    "see that the server runs and that --server names it, then `skate resume`"
+                ) from cause
+            self.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _get(self, path: str, kind: type[T], **options: Any) -> T:
+        reply = self.request("GET", path, **options)
+        if reply.status != 200:
+            raise refused(self.address.host, f"GET {path}", reply)
+        return self._parsed(reply, kind, f"GET {path}")
+
+    def _parsed(self, reply: Reply, kind: type[T], what: str) -> T:
+        named = f"ComfyUI at {self.address.host}, answer to {what}"
+        return parse(reply.body, kind, named, GeneratorError, "is this a ComfyUI server?")
+
+    def object_info(self) -> dict[str, Json]:
+        """The server's schema of every node it has; `stages.server.validate` reads those that are used."""
+        return self._get("/object_info", dict[str, Any])
+
+    def system_stats(self) -> Stats:
+        """The server's version and its devices' memory."""
+        stats = self._get("/system_stats", Stats)
+        self._version = version_of(stats)
+        return stats
+
+    def upload_limit(self) -> int:
+        """Largest upload in bytes: `max_upload_size` of /features, or ComfyUI's default where the server has none."""
+        if self._upload_limit is None:
+            reply = self.request("GET", "/features")
+            features = self._parsed(reply, Features, "GET /features") if reply.status == 200 else Features()
+            self._upload_limit = int(features.max_upload_size or DEFAULT_UPLOAD_LIMIT_BYTES)
+        return self._upload_limit
+
+    def upload(self, name: str, data: bytes, subfolder: str) -> str:
+        """Store bytes in the server's input folder and return what a loader node takes: `subfolder/name`.
+
+        Raises:
+            UploadTooLarge: before sending where the server tells its limit, else on HTTP 413.
+        """
+        limit = self.upload_limit()
+        if len(data) > limit:
+            raise UploadTooLarge(self._too_large(name, len(data), limit))
+        form = {"overwrite": "true", "type": "input", "subfolder": subfolder}
+        reply = self.request("POST", "/upload/image", data=form, files={"image": (name, data)})
+        if reply.status == 413:
+            raise UploadTooLarge(self._too_large(name, len(data), limit))
+        if reply.status != 200:
+            raise refused(self.address.host, f"the upload of {name}", reply)
+        stored = self._parsed(reply, Uploaded, "POST /upload/image")
+        return f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
+
+    def _too_large(self, name: str, size: int, limit: int) -> str:
+        return (
+            f"{self.address.host} takes no upload of {size / 2**20:.1f} MiB ({name}; limit {limit / 2**20:.0f} MiB): "
+            "start ComfyUI with --max-upload-size 500, or give a smaller --size"
+        )
+
+    def submit(self, graph: Mapping[str, Json], job: Job) -> Job:
+        """Queue a graph, under the job's id where the server takes one. When the answer got lost, looks before it
+        submits again.
+
+        Returns:
+            the job under the id that the server gave it.
+
+        Raises:
+            GeneratorError: with the server's own words, when it refuses the graph or a part of it.
+        """
+        body = {"prompt": graph, "client_id": job.client_id, "prompt_id": job.prompt_id}
+        deadline = time.monotonic() + self.patience
+        reply = self._post_prompt(body)
+        while reply is None or reply.status >= 500:
+            found = self._find(job)
+            if found is not None:
+                return found
+            if time.monotonic() > deadline or (reply is not None and reply.status == 500):
+                said = "no answer" if reply is None else f"HTTP {reply.status}: {words(reply)}"
+                raise ServerUnreachable(f"ComfyUI at {self.address.host} fails on POST /prompt ({said}): see its log")
+            self.sleep(0.2)
+            reply = self._post_prompt(body)
+        if reply.status != 200:
+            raise refused(self.address.host, "the workflow", reply)
+        taken = self._parsed(reply, Taken, "POST /prompt")
+        queued = replace(job, prompt_id=taken.prompt_id or job.prompt_id)
+        if taken.node_errors:  # one good and one bad output is answered 200
+            self.cancel(queued)
+            told = node_errors(taken.node_errors)
+            raise GeneratorError(f"{self.address.host} refuses a part of the workflow: {told}")
+        return queued
+
+    def _post_prompt(self, body: Json) -> Reply | None:
+        """The answer, or None when it got lost: whether the server took the job is not known then."""
+        self.sleep(0)
+        try:
+            return self._wire.ask("POST", "/prompt", json=body)
+        except TRANSIENT:
+            return None
+
+    def _find(self, job: Job) -> Job | None:
+        """The job as the server has it, whatever id it goes by there; None when it has none."""
+        queue = self._get("/queue", Queue)
+        if self.history(job.prompt_id) is not None:
+            return job
+        recent = self._get("/history", dict[str, Entry], params={"max_items": RECENT_JOBS})
+        done = [entry.prompt for entry in recent.values() if entry.prompt is not None]
+        listed = [*queue.queue_running, *queue.queue_pending, *done]
+        return next((replace(job, prompt_id=item.prompt_id) for item in listed if job.is_listed(item)), None)
+
+    def place(self, prompt_id: str) -> Place | None:
+        """Where the job stands in the queue; None when it is not in it (any more)."""
+        queue = self._get("/queue", Queue)
+        if any(item.prompt_id == prompt_id for item in queue.queue_running):
+            return Place("running", False)
+        if any(item.prompt_id == prompt_id for item in queue.queue_pending):
+            return Place("pending", bool(queue.queue_running))
+        return None
+
+    def history(self, prompt_id: str) -> Entry | None:
+        """The history's entry of a finished job, None when there is none."""
+        return self._get(f"/history/{prompt_id}", dict[str, Entry]).get(prompt_id)
+
+    def view(self, image: Image, most_bytes: int) -> bytes | None:
+        """The bytes of an output file; None when the server has it no more (404).
+
+        Args:
+            most_bytes: a longer file is none that was asked for.
+        """
+        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
+        reply = self.request("GET", "/view", params=query, most_bytes=most_bytes)
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise refused(self.address.host, f"GET /view of {printable(image.filename, 80)}", reply)
+        return reply.body
+
+    def free(self, drop_cache: bool = False) -> None:
+        """Ask the server to unload its models, which it does between jobs.
+
+        Args:
+            drop_cache: what its nodes computed too: a text encoding, say, which is kept otherwise.
+        """
+        reply = self.request("POST", "/free", json={"unload_models": True, "free_memory": drop_cache})
+        if reply.status != 200:
+            raise refused(self.address.host, "POST /free", reply)
+
+    def cancel(self, job: Job) -> str | None:
+        """Take the job out of the queue, or interrupt it. One try each, also after `stop` was set.
+
+        A server without targeted interrupt stops whatever runs when its request comes: it is asked only where that is
+        ours, and where nobody's job waits that could have begun meanwhile.
+
+        Returns:
+            why it was not done, None where the server was told.
+        """
+        try:
+            if self._version >= TARGETED_INTERRUPT:
+                self._tell("POST", "/queue", {"delete": [job.prompt_id]})
+                self._tell("POST", "/interrupt", {"prompt_id": job.prompt_id})
+                return None
+            queue = self._queue_now()
+            own = [item.prompt_id for item in (*queue.queue_running, *queue.queue_pending) if job.is_listed(item)]
+            if not own:
+                return None
+            self._tell("POST", "/queue", {"delete": own})
+            queue = self._queue_now()
+            if not any(job.is_listed(item) for item in queue.queue_running):
+                return None
+            if queue.queue_pending:
+                return "it cannot stop one job alone and others' wait: stop it in ComfyUI's own page, or update ComfyUI"
+            self._tell("POST", "/interrupt", {"prompt_id": own[0]})
+        except (*TRANSIENT, GeneratorError) as error:
+            return connection_words(error)
+        return None
+
+    def _tell(self, method: str, path: str, body: Json = None) -> Reply:
+        """One request that is not repeated and not held up by `stop`."""
+        wait = (min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request))
+        return self._wire.ask(method, path, wait=wait, json=body)
+
+    def _queue_now(self) -> Queue:
+        return self._parsed(self._tell("GET", "/queue"), Queue, "GET /queue")

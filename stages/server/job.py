@@ -1,0 +1,245 @@
+"""One window on one server: upload, submit, watch, judge, fetch, and try again where that can help."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+
+from stages.base import Array, Json
+from stages.server.answers import Entry, Image, Stats
+from stages.server.client import ComfyClient, Job, new_job
+from stages.server.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
+from stages.server.history import Verdict, images, judge
+from stages.server.inject import Files, Values, inject
+from stages.server.progress import ProgressSocket
+from stages.server.transport import decode_png, encode_video
+from stages.server.workflow import Graph, Workflow
+from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.boundary import MB, printable
+from storage.errors import GeneratorError
+
+logger = logging.getLogger("skate.comfyui")
+
+SUBFOLDER = "skate"  # of the server's input and output folders
+RESUBMISSIONS = 3  # after a server lost the job; a server that restarts more often has a fault of its own
+LISTEN_SECONDS = 0.25  # longest wait for a message before the clock and `stop` are looked at
+BYTES_PER_PIXEL = 8  # of the largest PNG: four channels of 16 bits, which nothing could compress
+BESIDE_PICTURE_BYTES = 16 * MB  # the workflow that ComfyUI writes into it
+HASTE_SECONDS = 0.05  # between looks once the websocket has said that the job ended
+
+Steps = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """What is generated: the same on whichever server it runs.
+
+    Attributes:
+        workflow: the graph and its injection points.
+        values: what is injected; its prefix is completed by each try.
+        control: `[length, height, width, 3]` uint8 RGB.
+        mask: `[length, height, width]` uint8, 255 = generate, 0 = keep.
+        pose: as control, for a workflow with a second context.
+        reference: PNG bytes.
+    """
+
+    workflow: Workflow
+    values: Values
+    control: Array
+    mask: Array
+    pose: Array | None = None
+    reference: bytes | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """`frames` `[length, height, width, 3]` uint8 RGB, and what goes into the record."""
+
+    frames: Array
+    info: dict[str, Json] = field(default_factory=dict)
+
+
+def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
+    """Generate one window on this server.
+
+    A job the server lost is submitted again; after an out-of-memory error the server frees its models and the job is
+    tried once more; so it is when a cached run names files that are gone; an upload over the limit is sent in parts.
+
+    Raises:
+        ServerUnreachable: the server is gone (another one may take the job).
+        GeneratorError: the server refused or failed, with its own words.
+        Interrupted: when the client's stop is set; the server's job is interrupted then, as on any other exception.
+    """
+    parts, lost, freed = 1, 0, False
+    while True:
+        try:
+            return _attempt(client, job, parts, steps)
+        except UploadTooLarge:
+            if parts >= len(job.control):
+                raise
+            parts *= 2
+        except JobLost:
+            lost += 1
+            if lost > RESUBMISSIONS:
+                raise
+            logger.warning("ComfyUI at %s lost the job (it was restarted): submitting again", client.address.host)
+        except (OutOfMemory, StaleOutput) as error:
+            if freed:
+                raise
+            logger.warning("%s; freeing the server's memory and trying once more", error)
+            freed = True
+            client.free(drop_cache=True)
+
+
+def _attempt(client: ComfyClient, job: WindowJob, parts: int, steps: Steps) -> JobResult:
+    started = time.monotonic()
+    before = client.system_stats()
+    files = _upload(client, job, parts, client.slot)
+    token = uuid.uuid4().hex[:12]  # of the files' names alone: no pixel depends on it
+    values = replace(job.values, prefix=f"{SUBFOLDER}/{token}_{job.values.prefix}")
+    graph = inject(job.workflow, values, files)
+    prompt_id, entry = _execute(client, graph, job, steps)
+    frames = _fetch(client, job, entry)
+    info = {
+        "server": client.address.host,
+        "prompt_id": prompt_id,
+        "seconds": round(time.monotonic() - started, 3),
+        "system_stats": {"before": devices(before), "after": devices(client.system_stats())},
+    }
+    return JobResult(frames, info)
+
+
+def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files:
+    """Send the videos, each try anew: a restarted server may have lost its input folder.
+
+    Names are the client's own and overwritten window by window, so the server's disk does not fill.
+    """
+
+    def send(name: str, video: Array) -> tuple[str, ...]:
+        pieces = np.array_split(video, parts) if video.ndim == 4 else [video]
+        return tuple(
+            client.upload(f"{slot}_{name}{index}.mkv", encode_video(piece), SUBFOLDER)
+            for index, piece in enumerate(pieces)
+        )
+
+    control, mask = send("control", job.control), send("mask", job.mask)
+    pose = send("pose", job.pose) if job.pose is not None else ()
+    reference = None
+    if job.reference is not None:
+        reference = client.upload(f"{slot}_reference.png", job.reference, SUBFOLDER)
+    return Files(control, mask[0], pose, reference)
+
+
+def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, Entry]:
+    """Submit the graph; once it succeeded, the id that the server gave it and its history entry.
+
+    Whatever else happens, the job is cancelled.
+    """
+    job = new_job()
+    progress = ProgressSocket(client.address, job.client_id, client.timeouts.connect)
+    progress.connect()
+    ended = False
+    try:
+        job = client.submit(graph, job)
+        entry = _watch(client, progress, job, frozenset([window.workflow.points.sampler]), steps)
+        ended = True
+    finally:
+        progress.close()
+        if progress.unread:
+            logger.warning("ComfyUI at %s: %d messages could not be read", client.address.host, progress.unread)
+        refusal = None if ended else client.cancel(job)
+        if refusal is not None:
+            logger.warning("ComfyUI at %s goes on with job %s: %s", client.address.host, job.prompt_id, refusal)
+    _raise_for(client, judge(entry))
+    return job.prompt_id, entry
+
+
+def _watch(client: ComfyClient, progress: ProgressSocket, job: Job, samplers: frozenset[str], steps: Steps) -> Entry:
+    """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
+    began = time.monotonic()
+    next_look, pause = began, LISTEN_SECONDS
+    while True:
+        message = progress.receive(pause)
+        client.sleep(0 if progress.connected else min(pause, client.timeouts.poll))
+        now = time.monotonic()
+        if message is not None and progress.step(message, job.prompt_id, samplers, steps):
+            pause = HASTE_SECONDS  # the history may lag behind the message
+            next_look = now
+        if now < next_look:
+            continue
+        place = client.place(job.prompt_id)
+        if place is None:
+            entry = client.history(job.prompt_id)
+            if entry is not None:
+                return entry
+            raise JobLost(
+                f"ComfyUI at {client.address.host} knows job {job.prompt_id} no more: it was restarted; see its log"
+            )
+        if place.state == "pending" and place.others_running:
+            began = now  # somebody else's job: our time has not begun
+        if now - began > client.timeouts.job:
+            raise GeneratorError(
+                f"ComfyUI at {client.address.host} did not finish the window within {client.timeouts.job:g} s: "
+                "raise --timeout, or lower --size or --steps"
+            )
+        next_look = now + (client.timeouts.poll if pause == LISTEN_SECONDS else HASTE_SECONDS)
+
+
+def _raise_for(client: ComfyClient, verdict: Verdict) -> None:
+    host = client.address.host
+    if verdict.kind == "memory":
+        room = "; ".join(
+            f"{printable(item.name, 80)}: {item.vram_free} of {item.vram_total} bytes free"
+            for item in client.system_stats().devices
+        )
+        raise OutOfMemory(
+            f"ComfyUI at {host} ran out of memory: {verdict.message} ({room}): "
+            "lower --size or --window, use the GGUF workflow, or start ComfyUI with --lowvram"
+        )
+    if verdict.kind == "interrupted":
+        raise GeneratorError(f"ComfyUI at {host}: {verdict.message} by somebody else: `skate resume` continues")
+    if verdict.kind == "failed":
+        full = "no space left" in verdict.message.lower()
+        remedy = "free space in the server's output folder" if full else "see the server's log"
+        raise GeneratorError(f"ComfyUI at {host} failed: {verdict.message}: {remedy}, then `skate resume`")
+
+
+def _fetch(client: ComfyClient, job: WindowJob, entry: Entry) -> Array:
+    """The output pictures in order, `[length, height, width, 3]` uint8 RGB."""
+    host, values = client.address.host, job.values
+    found = images(entry, job.workflow.points.output)
+    if len(found) != values.length:
+        raise GeneratorError(
+            f"ComfyUI at {host}: node {job.workflow.points.output} gave {len(found)} pictures, {values.length} are "
+            "needed: a reference needs TrimVideoLatent by WanVaceToVideo's trim_latent, other lengths a SaveImage node"
+        )
+    frames = np.empty((values.length, values.height, values.width, 3), dtype=np.uint8)
+    for target, image in zip(frames, found, strict=True):
+        picture = _picture(client, image, max(values.width * values.height, DEFAULT_MAX_PIXELS))
+        if picture.shape != target.shape:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            raise GeneratorError(
+                f"ComfyUI at {host}: {printable(image.filename, 80)} is {size}, {values.width}x{values.height} is "
+                "needed: remove what scales the output in the workflow"
+            )
+        target[:] = picture
+    return frames
+
+
+def _picture(client: ComfyClient, image: Image, max_pixels: int) -> Array:
+    data = client.view(image, BYTES_PER_PIXEL * max_pixels + BESIDE_PICTURE_BYTES)
+    if data is None:
+        raise StaleOutput(
+            f"ComfyUI at {client.address.host} names {printable(image.filename, 80)} but has it no more: "
+            "leave its output folder alone while a run goes on"
+        )
+    return decode_png(data, printable(image.filename, 80), max_pixels)
+
+
+def devices(stats: Stats) -> list[dict[str, Json]]:
+    """The part of /system_stats that goes into the record: per device its name and its memory in bytes."""
+    return [msgspec.to_builtins(device) for device in stats.devices]

@@ -1,0 +1,68 @@
+"""Lossless video both ways: FFV1 in Matroska to the server, PNG back. Pixel-exact on both legs.
+
+FFV1 with pixel format bgr0 (pictures) or gray (masks) is what ComfyUI's LoadVideo decodes to the very values sent;
+every YUV 4:4:4 form is off by up to 2.
+"""
+
+import io
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from stages.base import Array
+from stages.picture import decode_picture
+from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.errors import GeneratorError
+
+VIDEO_RATE = 16  # frames a second written into the container (Wan's own rate); nothing reads it
+
+
+def encode_video(frames: Array) -> bytes:
+    """Matroska bytes with one FFV1 stream.
+
+    Args:
+        frames: `[n, H, W, 3]` uint8 RGB (stored as bgr0) or `[n, H, W]` uint8 (stored as gray), n >= 1.
+    """
+    buffer = io.BytesIO()
+    gray = frames.ndim == 3
+    with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
+        stream: Any = container.add_stream("ffv1", rate=VIDEO_RATE)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "gray" if gray else "bgr0"
+        for frame in frames:
+            if gray:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
+            else:
+                padded = np.zeros((*frame.shape[:2], 4), dtype=np.uint8)
+                padded[..., :3] = frame[..., ::-1]
+                picture = av.VideoFrame.from_ndarray(padded, format="bgra").reformat(format="bgr0")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def encode_png(image: Array) -> bytes:
+    """PNG bytes of `[H, W, 3]` uint8 RGB."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    if not done:
+        raise GeneratorError(f"a picture of shape {image.shape} cannot be written as PNG")
+    return data.tobytes()
+
+
+def decode_png(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Array:
+    """`[H, W, 3]` uint8 RGB of PNG bytes; an alpha channel is dropped.
+
+    Raises:
+        GeneratorError: when the bytes are no 8-bit picture, or one of more than `max_pixels`.
+    """
+    remedy = "remove what scales the output in the workflow"
+    what = f"output {name} of the server"
+    picture = decode_picture(data, cv2.IMREAD_UNCHANGED, what, max_pixels, remedy, GeneratorError)
+    if picture is None or picture.dtype != np.uint8:
+        raise GeneratorError(f"{what} is no 8-bit PNG ({len(data)} bytes): use a SaveImage node")
+    if picture.ndim == 2:
+        return np.repeat(picture[..., None], 3, axis=2)
+    rgb: Array = np.ascontiguousarray(picture[..., 2::-1])
+    return rgb

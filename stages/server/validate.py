@@ -1,0 +1,137 @@
+"""Checking a workflow against a server's /object_info before anything is uploaded. Pure functions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stages.server.answers import NodeInfo
+from stages.server.workflow import LOADERS, Graph, Workflow
+from storage.boundary import convert
+from storage.errors import GeneratorError, InputError
+
+Json = Any
+
+PACKAGES = {
+    "VHS_": "ComfyUI-VideoHelperSuite (Kosinkadink)",
+    "GGUF": "ComfyUI-GGUF (city96)",
+    "Wan": "a newer ComfyUI",
+}
+MODEL_FOLDERS = {
+    "unet_name": "models/diffusion_models",
+    "clip_name": "models/text_encoders",
+    "vae_name": "models/vae",
+    "lora_name": "models/loras",
+}
+EDITOR_ONLY = ("upload", "choose file to upload", "choose video to upload", "videopreview", "control_after_generate")
+"""Widgets of the editor that its API export writes as inputs; servers ignore them."""
+
+
+def check_workflow(workflow: Workflow, object_info: Mapping[str, Json], host: str) -> None:
+    """Refuse a workflow that the server cannot run.
+
+    Raises:
+        InputError: with every missing node, model file and input.
+    """
+    problems = list(_problems(workflow.graph, object_info))
+    if problems:
+        raise InputError(f"--workflow {workflow.name} cannot run on ComfyUI at {host}: {'; '.join(problems)}")
+
+
+def _problems(graph: Graph, object_info: Mapping[str, Json]) -> Iterator[str]:
+    missing = sorted({node["class_type"] for node in graph.values()} - set(object_info))
+    for name in missing:
+        package = next((text for part, text in PACKAGES.items() if part in name), "the custom node that has it")
+        yield f"node {name} is missing: install {package}"
+    for node_id, node in graph.items():
+        if node["class_type"] in object_info:
+            yield from _node_problems(node_id, node, graph, object_info)
+
+
+def _node_problems(
+    node_id: str, node: Mapping[str, Json], graph: Graph, object_info: Mapping[str, Json]
+) -> Iterator[str]:
+    name, inputs = node["class_type"], node["inputs"]
+    schema = info_of(name, object_info).input
+    required = schema.required
+    known = {**required, **schema.optional, **schema.hidden}
+    at = f"node {node_id} ({name})"
+    for key in required:
+        if key not in inputs:
+            yield f"{at}: required input {key} is missing"
+    extra = _format_inputs(known)
+    for key, value in inputs.items():
+        if key not in known and key.split(".")[0] not in known and key not in extra and key not in EDITOR_ONLY:
+            yield f"{at}: unknown input {key}"
+        elif isinstance(value, list):
+            yield from _link_problem(at, key, value, known.get(key), graph, object_info)
+        elif key in known and LOADERS.get(name) != key:
+            yield from _value_problem(at, key, value, known[key])
+
+
+def info_of(name: str, object_info: Mapping[str, Json]) -> NodeInfo:
+    """A node's part of /object_info.
+
+    Raises:
+        GeneratorError: it is something else.
+    """
+    return convert(object_info[name], NodeInfo, f"/object_info of {name}", GeneratorError, "is this a ComfyUI server?")
+
+
+def _format_inputs(known: Mapping[str, Json]) -> set[str]:
+    """Inputs that a choice brings with it (VHS_VideoCombine's formats)."""
+    names: set[str] = set()
+    for spec in known.values():
+        extra = spec[1] if isinstance(spec, list) and len(spec) > 1 and isinstance(spec[1], dict) else {}
+        formats = extra.get("formats")
+        for widgets in formats.values() if isinstance(formats, dict) else ():
+            if isinstance(widgets, list):
+                names.update(str(widget[0]) for widget in widgets if isinstance(widget, list) and widget)
+    return names
+
+
+def options_of(spec: Json) -> list[Json] | None:
+    """The choices of a combo in either form, `[[...], {...}]` or `["COMBO", {"options": [...]}]`; None for others."""
+    if not isinstance(spec, list) or not spec:
+        return None
+    if isinstance(spec[0], list):
+        return spec[0]
+    if spec[0] == "COMBO" and len(spec) > 1 and isinstance(spec[1], dict):
+        options = spec[1].get("options")
+        return options if isinstance(options, list) else None
+    return None
+
+
+def _value_problem(at: str, key: str, value: Json, spec: Json) -> Iterator[str]:
+    options = options_of(spec)
+    if options is None or value in options:
+        return
+    folder = MODEL_FOLDERS.get(key)
+    if folder is not None:
+        has = f" (it has {', '.join(map(str, options[:5]))}{', ...' if len(options) > 5 else ''})" if options else ""
+        yield f"{at}: model file {value} is missing: put it into ComfyUI's {folder}{has}"
+    else:
+        yield f"{at}: {key} is {value!r}, the server knows {', '.join(map(str, options[:8])) or 'none'}"
+
+
+def _link_problem(
+    at: str, key: str, value: list[Json], spec: Json, graph: Graph, object_info: Mapping[str, Json]
+) -> Iterator[str]:
+    if len(value) != 2 or not isinstance(value[1], int):
+        yield f"{at}: input {key} is neither a value nor a link"
+        return
+    source = graph[str(value[0])]["class_type"]
+    if source not in object_info:
+        return  # told as a missing node
+    outputs = info_of(source, object_info).output
+    if not 0 <= value[1] < len(outputs):
+        yield f"{at}: input {key} links to output {value[1]} of {source}, which has {len(outputs)}"
+    elif not _fits(outputs[value[1]], spec):
+        yield f"{at}: input {key} takes {spec[0]}, {source} gives {outputs[value[1]]}"
+
+
+def _fits(given: Json, spec: Json) -> bool:
+    """Whether an output type goes into an input: equal, a member of a union, or either is a wildcard or a combo."""
+    wanted = spec[0] if isinstance(spec, list) and spec else "*"
+    if not isinstance(wanted, str) or not isinstance(given, str):
+        return True
+    types = set(wanted.split(","))
+    return bool(types & set(given.split(","))) or "*" in types or given == "*" or wanted.startswith("COMFY_")

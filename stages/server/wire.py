@@ -1,0 +1,87 @@
+"""One HTTP request to a server and its whole answer, within bounds of bytes and of time."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+
+from stages.server.address import Address
+from storage.boundary import MB, MOST_BYTES
+from storage.errors import GeneratorError
+
+CHUNK_BYTES = 2**16
+TRANSIENT = (requests.ConnectionError, requests.Timeout)
+"""What may be over when the same is asked again."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: HTTP status, the reason beside it, and the body."""
+
+    status: int
+    reason: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is no UTF-8 is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+
+class Wire:
+    """A session with one server. Redirects and proxies are off: no other host is ever contacted."""
+
+    def __init__(self, address: Address, connect: float, request: float) -> None:
+        """
+        Args:
+            connect, request: seconds for a connection, and for an answer: to begin, and then to end.
+        """
+        self._address = address
+        self._wait = (connect, request)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        # A body that unpacks to a thousand times its size would be in memory before it is measured.
+        self._session.headers["Accept-Encoding"] = "identity"
+
+    def close(self) -> None:
+        """Close kept connections."""
+        self._session.close()
+
+    def ask(
+        self, method: str, path: str, most_bytes: int = MOST_BYTES, wait: tuple[float, float] | None = None, **body: Any
+    ) -> Reply:
+        """One request.
+
+        Args:
+            most_bytes: of the answer. wait: instead of the session's. body: as `requests` takes it.
+
+        Raises:
+            requests.ConnectionError, requests.Timeout: see `TRANSIENT`.
+            GeneratorError: the answer is longer.
+        """
+        wait = wait or self._wait
+        url = self._address.http + path
+        with self._session.request(method, url, allow_redirects=False, stream=True, timeout=wait, **body) as answer:
+            until = time.monotonic() + wait[1]
+            try:
+                content = self._content(answer, path, most_bytes, until)
+            except urllib3.exceptions.ReadTimeoutError as error:
+                raise requests.ReadTimeout(str(error)) from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise requests.ConnectionError(error) from error
+            return Reply(answer.status_code, str(answer.reason or ""), content)
+
+    def _content(self, answer: requests.Response, path: str, most_bytes: int, until: float) -> bytes:
+        found = bytearray()
+        while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=False):
+            found += chunk
+            if len(found) > most_bytes:
+                raise GeneratorError(
+                    f"ComfyUI at {self._address.host} answers {path} with more than {most_bytes / MB:.0f} MB: "
+                    "is this a ComfyUI server?"
+                )
+            if time.monotonic() > until:
+                raise requests.ReadTimeout(f"the answer did not end within {self._wait[1]:g} s")
+        return bytes(found)

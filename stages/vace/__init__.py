@@ -1,0 +1,1 @@
+"""Wan 2.1 VACE's own conventions: sizes, conditioning, continuity."""

@@ -1,0 +1,142 @@
+"""Options, carried state and progress of the ComfyUI stage."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from stages import bounds
+from stages.base import State
+from stages.region import DILATE, check_region
+from stages.server.client import Timeouts
+from stages.vace.colour import Correction
+from stages.vace.condition import Guides
+from stages.vace.sizes import check_size
+from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.errors import UsageError
+
+CONTINUITIES = ("tail", "blend")
+
+
+def free(**given: Any) -> Any:
+    """A field that can change no result."""
+    return field(metadata={"digest": False}, **given)
+
+
+@dataclass(frozen=True)
+class ComfyConfig:
+    """What is generated and where. Fields with metadata `digest: False` can change no result.
+
+    Attributes:
+        servers: `HOST:PORT` each, at least one.
+        workflow: path of a workflow in API format; None: the packaged one (with a reference, the one that takes it).
+        prompt, negative: texts; "" leaves the workflow's own.
+        reference: path of a picture of the new look.
+        seed: 0 <= seed < 2**64.
+        steps, cfg, strength: None leaves the workflow's own.
+        size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
+        reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
+        fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
+        pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
+        continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
+        window, overlap: frames.
+        timeout_s: seconds for a window once the server works on it.
+        patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
+        connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
+        sharing: those of the servers that work on our own GPU: their models leave it when ours are to work.
+        max_pixels: width times height of the largest reference that is read.
+    """
+
+    servers: tuple[str, ...] = free(default=())
+    workflow: str | None = None
+    prompt: str = ""
+    negative: str = ""
+    reference: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    cfg: float | None = None
+    strength: float | None = None
+    size: tuple[int, int] | None = None
+    reskin: str = "both"
+    dilate: tuple[int, int] = DILATE
+    fill: str = "grey"
+    object_guide: str = "scribble"
+    continuity: str = "tail"
+    window: int = 81
+    overlap: int = 21
+    pose_style: str = "vace"
+    pose_pictures: str | None = None
+    timeout_s: float = free(default=3600.0)
+    patience_s: float = free(default=120.0)
+    failover_s: float = free(default=10.0)
+    connect_s: float = free(default=10.0)
+    request_s: float = free(default=120.0)
+    poll_s: float = free(default=1.0)
+    sharing: tuple[str, ...] = free(default=())
+    max_pixels: int = free(default=DEFAULT_MAX_PIXELS)
+
+    def __post_init__(self) -> None:
+        check_region(self.reskin, self.dilate)
+        self.guides(separate_pose=False)
+        if self.size is not None:
+            check_size(self.size)
+        if self.continuity not in CONTINUITIES:
+            raise UsageError(f"--continuity {self.continuity} is none of {', '.join(CONTINUITIES)}")
+        bounds.SEED.check("--seed", self.seed)
+        bounds.SECONDS.check("--timeout", self.timeout_s)
+        bounds.STEPS.check("--steps", self.steps)
+        bounds.CFG.check("--cfg", self.cfg)
+        bounds.STRENGTH.check("--strength", self.strength)
+
+    def guides(self, separate_pose: bool) -> Guides:
+        """How the region is filled."""
+        return Guides(
+            fill=self.fill,
+            object_guide=self.object_guide,
+            skeleton=self.reskin != "object",
+            pose_style=self.pose_style,
+            separate_pose=separate_pose,
+        )
+
+    def timeouts(self) -> Timeouts:
+        """How long the client waits."""
+        return Timeouts(
+            job=self.timeout_s,
+            connect=self.connect_s,
+            request=min(self.request_s, self.timeout_s),
+            patience=self.patience_s,
+            failover=self.failover_s,
+            poll=self.poll_s,
+        )
+
+
+@dataclass
+class ComfyState(State):
+    """Colour statistics carried from window to window.
+
+    Attributes:
+        gain, shift: the last window's overlap correction in Lab, 3 numbers each; used again when the next overlap
+            shows too little of the region to measure one.
+    """
+
+    version: ClassVar[int] = 1
+    gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def correction(self) -> Correction:
+        """The carried correction."""
+        return Correction((self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2]))
+
+    @classmethod
+    def of(cls, correction: Correction) -> "ComfyState":
+        """The state that carries a correction."""
+        return cls(gain=list(correction.gain), shift=list(correction.shift))
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """A sampler's step on a server."""
+
+    window: int
+    attempt: int
+    step: int
+    steps: int
+    server: str

@@ -1,0 +1,57 @@
+"""What a ComfyUI server takes of its machine's RAM for a graph: its models stay there while others have the GPU.
+
+ComfyUI keeps what nodes put out, models included, unless it was started with `--cache-none` (kijai in
+ComfyUI-WanVideoWrapper, issues 371 and 1234). So text encoder, model and VAE are in RAM at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stages.server.workflow import Graph
+
+# Sizes of the files, as their pages on Hugging Face list them (Comfy-Org/Wan_2.1_ComfyUI_repackaged; the GGUF file:
+# samuelchristlie/Wan2.1-VACE-1.3B-GGUF).
+FILE_BYTES: Mapping[str, int] = {
+    "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 6_740_000_000,
+    "umt5_xxl_fp16.safetensors": 11_400_000_000,
+    "wan2.1_vace_1.3B_fp16.safetensors": 4_310_000_000,
+    "wan2.1_vace_14B_fp16.safetensors": 34_700_000_000,
+    "Wan2.1-VACE-1.3B-Q8_0.gguf": 2_300_000_000,
+    "wan_2.1_vae.safetensors": 254_000_000,
+    "clip_vision_h.safetensors": 1_260_000_000,
+}
+PROCESS_BYTES = 2_000_000_000  # Python, torch and a CUDA context's host memory; the order of what ours take
+FLOAT_PICTURES = 5  # of a window, held in float32 at the generated size: control, its two parts, mask, result
+_MODEL_FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".sft", ".bin")
+
+
+@dataclass(frozen=True)
+class ServerFootprint:
+    """Bytes of RAM by what takes them.
+
+    Attributes:
+        models: by file name, None where the size is not known.
+        working: the process and a window's pictures.
+    """
+
+    models: Mapping[str, int | None]
+    working: int
+
+    @property
+    def total(self) -> int:
+        """All that is known."""
+        return self.working + sum(size or 0 for size in self.models.values())
+
+
+def server_footprint(graph: Graph, width: int, height: int, frames: int) -> ServerFootprint:
+    """What a server takes for windows of `frames` pictures of `width` x `height` pixels."""
+    names = sorted(
+        {
+            value.replace("\\", "/").rpartition("/")[2]
+            for node in graph.values()
+            for value in node.get("inputs", {}).values()
+            if isinstance(value, str) and value.endswith(_MODEL_FILES)
+        }
+    )
+    pictures = FLOAT_PICTURES * frames * width * height * 3 * 4
+    return ServerFootprint({name: FILE_BYTES.get(name) for name in names}, PROCESS_BYTES + pictures)
