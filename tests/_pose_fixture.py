@@ -14,7 +14,8 @@ from stages.pose import PoseConfig, PoseStage
 from stages.prompts import ObjectPrompt
 from storage.spans import Span
 from stream.demo.motion import Timeline
-from stream.demo.puppet import Brush, Proportions, PuppetPainter, joints_from_anchors
+from stream.demo.painter import Brush, PuppetPainter
+from stream.demo.puppet import Proportions, joints_from_anchors
 
 MINI = Path(__file__).parents[1] / "stages" / "models" / "mini"
 POSE, DETECTOR = str(MINI / "pose.onnx"), str(MINI / "detector.onnx")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("stream", "stages", "storage")
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 350, 60
 
 
 def _imported(source: Path) -> Iterator[str]:
@@ -17,7 +19,7 @@ def _imported(source: Path) -> Iterator[str]:
             yield from (f"{'.' * node.level}{node.module or ''}.{name.name}" for name in node.names)
 
 
-@pytest.mark.parametrize("package", ["stream", "stages", "storage"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_nothing_private_is_imported(package: str) -> None:
     """Neither a module nor a name with a leading underscore crosses a module's border."""
     sources = sorted((ROOT / package).rglob("*.py"))
@@ -29,3 +31,23 @@ def test_nothing_private_is_imported(package: str) -> None:
         if any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
     ]
     assert private == []
+
+
+def _longer(source: Path) -> Iterator[str]:
+    text = source.read_text(encoding="utf-8")
+    lines = len(text.splitlines())
+    if lines > MOST_LINES_OF_A_FILE:
+        yield f"{source.relative_to(ROOT)}: {lines} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > MOST_LINES_OF_A_FUNCTION:
+                yield f"{source.relative_to(ROOT)}: {node.name}: {lines} lines"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_and_no_function_is_long(package: str) -> None:
+    """A file has at most 350 lines and a function at most 60: each is read as a whole."""
+    sources = sorted((ROOT / package).rglob("*.py"))
+    assert sources
+    assert [line for source in sources for line in _longer(source)] == []

@@ -15,17 +15,8 @@ from stream.demo import TRAINING_SEED_BASE, DemoConfig, Look, Scene
 from stream.demo.board import BoardLook, BoardPose, draw_board
 from stream.demo.clip import write_clip
 from stream.demo.motion import BLOCK_SECONDS, Timeline
-from stream.demo.puppet import (
-    ANCHOR_JOINTS,
-    ANCHOR_RGB,
-    MATRIX,
-    OWNER_BOARD,
-    Array,
-    Brush,
-    Proportions,
-    joints_from_anchors,
-    solve,
-)
+from stream.demo.painter import OWNER_BOARD, Brush
+from stream.demo.puppet import ANCHOR_JOINTS, ANCHOR_RGB, MATRIX, Array, Proportions, joints_from_anchors, solve
 
 SMALL = DemoConfig(frames=201, width=160, height=90)
 

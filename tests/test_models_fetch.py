@@ -14,8 +14,9 @@ import pytest
 import requests
 
 from stages.models import fetch as fetching
-from stages.models.fetch import address, fetch, verify
+from stages.models.fetch import address, fetch
 from stages.models.table import Archive, ModelFile
+from stages.models.verify import verify
 from storage.errors import EnvironmentFault, UsageError
 
 BODY = bytes(range(256)) * 12_000  # 3 MB: several pieces

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from stages.device import use_device
 from stages.driver import find_driver
-from stages.models.fetch import verify
 from stages.models.registry import (
     DEFAULTS,
     KINDS,
@@ -25,6 +24,7 @@ from stages.models.registry import (
     path_of,
     resolve,
 )
+from stages.models.verify import verify
 from storage.errors import EnvironmentFault, UsageError
 from storage.sizes import format_size
 from stream.check.comfy import check_server, check_workflow_file

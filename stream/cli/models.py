@@ -110,8 +110,8 @@ def verify_command(name: tuple[str, ...], as_json: bool) -> int:
 
     Exit 4 if one is missing, differs, or has no hash to compare with.
     """
-    from stages.models.fetch import verify
     from stages.models.registry import MODELS, named, path_of
+    from stages.models.verify import verify
 
     chosen = named(name) if name else [model for model in MODELS if path_of(model).is_file()]
     bad = []

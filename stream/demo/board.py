@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream.demo.puppet import OWNER_BOARD, Array, Brush
+from stream.demo.painter import OWNER_BOARD, Brush
+from stream.demo.puppet import Array
 
 THICKNESS = 7.5  # reference pixels
 WHEEL_RADIUS = 3.0

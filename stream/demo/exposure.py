@@ -8,20 +8,18 @@ import numpy as np
 
 from stream.demo.board import BoardPose, draw_board
 from stream.demo.look import Look
-from stream.demo.puppet import (
-    ANCHOR_JOINTS,
+from stream.demo.painter import (
     ANCHOR_RADIUS,
-    JOINTS,
     OWNER_ANCHOR,
     OWNER_BOARD,
     OWNER_BODY,
     OWNER_HEAD,
     OWNERS,
-    Array,
     Brush,
     PuppetPainter,
     part_owners,
 )
+from stream.demo.puppet import ANCHOR_JOINTS, JOINTS, Array
 
 SUPERSAMPLE = 2
 _FULL = 252  # full coverage: divisible by the 4 samples of a pixel, so that a half is never rounded up to more

@@ -94,7 +94,6 @@ def make_plan(
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
     log = read_log(out) if log is None else log
     working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)))
-    done = sum(record["span"][1] - record["span"][0] for record in log.of(chain.names[-1]))
     available = available_ram_bytes()
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(config, width, height)
@@ -120,23 +119,35 @@ def make_plan(
         vram=vram_need(chain, height, width, held),
         disk_working=working,
         disk_kept=kept,
-        disk_present=0 if not frames or kept is None else kept * min(done, frames) // frames,
+        disk_present=_present_bytes(log, chain, kept, frames),
         ram_limit=ram,
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
         by_turns=config.shares_gpu,
         server=server,
         both_fit=server is None or need.total + server.total <= available,
-        fits=""
-        if need.total <= spare
-        else what_fits(lambda *shape: ram_need(chain, *shape).total, (width, height), held, config.overlap, spare),
-        limits=frozenset(
-            f"--{name}" for name, limit in (("ram", ram), ("vram", vram)) if getattr(config, name) == limit is not None
-        ),
+        fits="" if need.total <= spare else _what_fits(chain, config, (width, height), held, spare),
+        limits=_given_limits(config, ram, vram),
         seconds=expected_seconds(calibration, config, manifest, tuple(chain), frames),
         out=out,
         keep=config.keep,
     )
+
+
+def _present_bytes(log: CommitLog, chain: Chain, kept: int | None, frames: int | None) -> int:
+    """What of the bytes that stay is there already."""
+    done = sum(record["span"][1] - record["span"][0] for record in log.of(chain.names[-1]))
+    return kept * min(done, frames) // frames if kept and frames else 0
+
+
+def _what_fits(chain: Chain, config: RunConfig, size: tuple[int, int], held: int, spare: int) -> str:
+    return what_fits(lambda *shape: ram_need(chain, *shape).total, size, held, config.overlap, spare)
+
+
+def _given_limits(config: RunConfig, ram: int, vram: int | None) -> frozenset[str]:
+    """The options that a limit comes from."""
+    limits = {"ram": ram, "vram": vram}
+    return frozenset(f"--{name}" for name, limit in limits.items() if getattr(config, name) == limit is not None)
 
 
 def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int) -> int | None:

@@ -1,112 +1,34 @@
 """A run from the first option to the last byte: identity, directory, pipeline, verdict."""
 
 import dataclasses
-import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.decode import DecodeStage
-from stages.given import check_first, file_counts
-from stages.prompts import check_box_inside
-from stages.sam.prompts import PromptSchedule
-from storage.boundary import open_regular
 from storage.change import Change
-from storage.durable import file_sha256
-from storage.errors import InputError
 from storage.lock import lock_run
 from storage.next import begin as begin_next
 from storage.next import give_up, switch
-from storage.rundir import FORMAT_VERSION, Manifest, RunDirectory
+from storage.rundir import Manifest, RunDirectory
 from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_chain, decode_config, finishing_stages, resolve_models
-from stream.options.config import RunConfig, config_digest, differences
+from stream.options.config import RunConfig, differences
 from stream.options.recorded import read_run
-from stream.options.versions import versions
 from stream.pipeline import Pipeline, Retry
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
 from stream.progress.events import Listener, Reporter, Stopwatch
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
+from stream.run.identity import check_length, check_prompts, make_manifest
 from stream.run.reconcile import place_of, read_log_of, reconcile, refuse, refuse_overwrite
 from stream.run.repair import repair_run
 from stream.run.trouble import clear_lines
-
-Decisive = dict[str, tuple[str, Any]]
-
-
-def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manifest:
-    """What `run.json` holds: config, digest, identities of input and models, the video's properties, versions."""
-    decisive: Decisive = dict(config.decisive())
-    decisive["input"] = ("decode", {"bytes": guard.bytes, "sha256": guard.sha256})
-    decisive |= models.decisive()
-    if config.reference is not None:
-        decisive["reference"] = ("generate", _file_digest("--reference", config.reference))
-    if config.workflow is not None:
-        decisive["workflow"] = ("generate", _file_digest("--workflow", config.workflow))
-    if config.chain == "given":
-        decisive["given masks"] = ("track", _tree_digest("--masks", str(config.masks)))
-        if config.person_masks is not None:
-            decisive["given person masks"] = ("track", _tree_digest("--person-masks", config.person_masks))
-        decisive["given pose"] = ("pose", _tree_digest("--pose", str(config.pose_file)))
-    decisive = json.loads(json.dumps(decisive))
-    with DecodeStage(decode_config(config)) as decode:
-        properties = dataclasses.asdict(decode.properties)
-    return {
-        "format": FORMAT_VERSION,
-        "config": config.to_json(),
-        "config_digest": config_digest(decisive),
-        "decisive": decisive,
-        "video": json.loads(json.dumps(properties)),
-        "versions": versions(),
-    }
-
-
-def _check_prompts(config: RunConfig, manifest: Manifest) -> None:
-    """Refuse prompts that do not fit the frame before anything is written or loaded."""
-    height, width = manifest["video"]["height"], manifest["video"]["width"]
-    given = config.given
-    if given is not None:  # first: the prompt comes from them
-        check_first(*given[:2], (width, height), config.max_pixels)
-    PromptSchedule(config.prompt, config.correct).check_inside(height, width)
-    if config.person_box is not None:
-        check_box_inside("--person-box", config.person_box, width, height)
-
-
-def _check_length(config: RunConfig, frames: int) -> None:
-    """Refuse what does not fit a clip that is decoded to its end already."""
-    PromptSchedule(config.prompt, config.correct).check_length(frames)
-    given = config.given
-    for option, count in file_counts(*given).items() if given else ():
-        if count != frames:
-            raise InputError(f"{option}: has {count} files, the clip has {frames} frames: give one a frame")
-
-
-def _file_digest(option: str, path: str) -> str:
-    try:
-        open_regular(Path(path)).close()  # a pipe or a device would have no end
-        return file_sha256(Path(path))
-    except OSError as error:
-        raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from error
-
-
-def _tree_digest(option: str, path: str) -> str:
-    """One digest over a file, or over the names and contents of a folder's files."""
-    if not Path(path).is_dir():
-        return _file_digest(option, path)
-    total = hashlib.sha256()
-    for file in sorted(Path(path).iterdir()):
-        if file.is_file():
-            total.update(os.fsencode(file.name) + f" {_file_digest(option, str(file))}\n".encode())
-    return total.hexdigest()
 
 
 def start(
@@ -150,7 +72,7 @@ def prepare(
     models = resolve_models(config)
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)
-    _check_prompts(config, manifest)
+    check_prompts(config, manifest)
     chain = build_chain(config, models, manifest, out, reporter)
     begun = (out / "run.json").exists()
     if origin is not None and not begun:
@@ -253,7 +175,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     log = read_log_of(session.place, session.out, session.change)
     decoded = log.of(chain.source.name)
     if decoded and decoded[-1]["info"]["last"]:
-        _check_length(config, int(decoded[-1]["span"][1]))
+        check_length(config, int(decoded[-1]["span"][1]))
     announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
     with OpenStages({node.name: node.stage for node in chain}) as opened:
         for node in chain.generators if session.change is None else chain:
