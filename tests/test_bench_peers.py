@@ -206,3 +206,14 @@ def test_a_child_over_its_memory_is_ended() -> None:
 def test_a_child_that_fails_is_said() -> None:
     with pytest.raises(EnvironmentFault, match=r"bench\.decode_vs_raw --side none ended with 2"):
         run_child("bench.decode_vs_raw", ["--side", "none"])
+
+
+def test_rendering_is_measured_on_one_core(tmp_path: Path) -> None:
+    path = tmp_path / "render.json"
+    done = bench("render", "--frames", "5", "--repeats", "1", "--record", str(path))
+    assert done.returncode == 0, done.stderr
+    ratios = read_ratios(path)
+    assert read(path)["settings"] == {"frames": 5, "repeats": 1}
+    assert {"one skater", "three skaters"} < ratios.keys() and all(ratio["value"] > 1 for ratio in ratios.values())
+    assert ratios["one skater"]["least"] == 25
+    assert bench("render", "--frames", "3").returncode == 2

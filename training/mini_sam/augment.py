@@ -9,6 +9,7 @@ import numpy as np
 from training.mini_sam.textures import Image, texture
 
 TEXTURE = 128  # px, side of the texture laid over a target
+LARGEST_ZOOM = 0.6  # natural logarithm: a quarter of the sequences is looked at up to 1.8 times as closely
 
 
 def reframe(rng: np.random.Generator, images: Image, masks: Image, whole: int, size: int) -> tuple[Image, Image]:
@@ -26,7 +27,8 @@ def reframe(rng: np.random.Generator, images: Image, masks: Image, whole: int, s
     stored = images.shape[1]
     zoom, mirror = np.ones(2), 1.0
     if rng.random() < 0.7:
-        zoom = np.exp(rng.normal(0, 0.1, 2) + rng.normal(0.03, 0.12)).clip(0.85)
+        closer = rng.uniform(0, LARGEST_ZOOM) if rng.random() < 0.35 else 0.0
+        zoom = np.exp(rng.normal(0, 0.1, 2) + rng.normal(0.03, 0.12) + closer).clip(0.85)
         mirror = -1.0 if rng.random() < 0.5 else 1.0
     scale = zoom * whole / stored
     linear = np.diag([mirror * scale[0], scale[1]])

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from stream.demo.scene import DemoConfig, Scene
-from training.mini_sam.evaluate import BOARD, PERSON, SHIPPED, VISIBLE, box_of, ious
-from training.mini_sam.predict import load_predictor, track
+from training.mini_sam.evaluate import BOARD, PERSON, VISIBLE, ious
+from training.mini_sam.predict import SHIPPED, box_of, load_predictor, track
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 

@@ -20,10 +20,9 @@ import torch
 
 from stream.demo.scene import DemoConfig, DemoFrame, Scene
 from training.mini_sam.demo_clips import previewed
-from training.mini_sam.predict import Box, load_predictor, track
+from training.mini_sam.predict import SHIPPED, box_of, load_predictor, track
 from training.mini_sam.textures import Image
 
-SHIPPED = Path(__file__).resolve().parents[2] / "stages" / "models" / "mini"
 VISIBLE = 400  # px of board from which a frame counts
 BOARD, PERSON = 1, 2
 JPEG_QUALITY = 85
@@ -34,12 +33,6 @@ def ious(found: Image, truth: Image) -> Image:
     union = (found | truth).sum((1, 2))
     both = (found & truth).sum((1, 2))
     return np.where(union == 0, 1.0, both / np.maximum(union, 1))
-
-
-def box_of(mask: Image) -> Box:
-    """x1, y1, x2, y2 of a [H, W] bool mask."""
-    y, x = np.nonzero(mask)
-    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
 
 
 def restyle(rendered: list[DemoFrame], board: Image, person: Image, seed: int) -> Image:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from training.mini_sam.checkpoint import average_weights
 from training.mini_sam.config import IMAGE_SIZE, write_yaml
-from training.mini_sam.evaluate import SHIPPED
+from training.mini_sam.predict import SHIPPED
 
 
 def export(checkpoint: Path, folder: Path, image_size: int) -> None:

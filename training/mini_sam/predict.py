@@ -13,7 +13,14 @@ from training.mini_sam.checkpoint import average_weights
 from training.mini_sam.rollout import MEAN, STD
 from training.mini_sam.textures import Image
 
+SHIPPED = Path(__file__).resolve().parents[2] / "stages" / "models" / "mini"
 Box = tuple[float, float, float, float]
+
+
+def box_of(mask: Image) -> Box:
+    """x1, y1, x2, y2 of a [H, W] bool mask."""
+    y, x = np.nonzero(mask)
+    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
 
 
 def load_predictor(config: Path, weights: Path) -> Any:
