@@ -163,11 +163,18 @@ class Read:
             given whole, also where it is read as frames: it stands for the frames that the window reads.
         window: 0: of this window; -1: of the one before, no frames where there is none (a "context" is always of
             windows before); +1: of the one after, no frames behind the last.
+        name: under which it is given; "": the port's. For a stage that reads one array twice.
     """
 
     port: str
     span: Literal["new", "read", "final", "context", "window"]
     window: Literal[-1, 0, 1] = 0
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name among the inputs."""
+        return self.name or self.port
 
 
 PICTURE: tuple[int | Literal["height", "width"], ...] = ("height", "width", 3)

@@ -174,11 +174,12 @@ class Ahead(Stage):
     """Of each window, a pixel of the next one's first frame; 255 behind the last."""
 
     name = "ahead"
-    reads = (Read("frames", "new", 1),)
+    reads = (Read("frames", "new"), Read("frames", "new", 1, name="later"))
     writes = (Port("next", "new", (), "uint8"),)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        later = inputs.arrays["frames"]
+        later = inputs.arrays["later"]
+        assert len(inputs.arrays["frames"]) == window.new.frames
         return Output({"next": np.full(window.new.frames, later[0, 0, 0, 0] if len(later) else 255, np.uint8)})
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from _runs import invoke
 
+from stages.affine import apply
 from storage.errors import UsageError
 from stream.demo import DemoConfig, Scene, Truth
-from stream.demo.camera import apply
 from stream.demo.job import clip_name
 from stream.demo.motion import ANKLE_ABOVE_DECK, Script, Timeline
 from stream.demo.puppet import ANCHOR_JOINTS, Array, Proportions, joints_from_anchors

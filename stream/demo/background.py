@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from stream.demo.camera import apply, compose
+from stages.affine import apply, compose
 from stream.demo.motion import Rail
 from stream.demo.puppet import Array
 

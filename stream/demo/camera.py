@@ -70,22 +70,6 @@ def plan_shots(camera: str, frames: int, shots: int | None, seed: int) -> tuple[
     return tuple(planned)
 
 
-def compose(second: Array, first: Array) -> Array:
-    """`[2, 3]`: `first`, then `second` (affine maps `[2, 3]` of column vectors)."""
-    return np.asarray(np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]]))
-
-
-def invert(matrix: Array) -> Array:
-    """`[2, 3]`: the inverse of an affine map."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.asarray(np.column_stack([linear, -linear @ matrix[:, 2]]))
-
-
-def apply(matrix: Array, points: Array) -> Array:
-    """An affine map `[2, 3]` of points `[..., 2]`."""
-    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
-
-
 def _sum_of_waves(rng: np.random.Generator, frequencies: tuple[float, ...]) -> Callable[[float], float]:
     """-1..1, faster waves smaller."""
     omega = 2 * math.pi * np.array(frequencies) * rng.uniform(0.85, 1.15, len(frequencies))

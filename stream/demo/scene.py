@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from stages.affine import apply, compose, invert
 from storage.errors import UsageError
 from stream.demo.background import Background
-from stream.demo.camera import CAMERAS, Camera, Shot, apply, compose, invert, plan_shots
+from stream.demo.camera import CAMERAS, Camera, Shot, plan_shots
 from stream.demo.cast import MOST, PATH_REACH, cast, subject_name
 from stream.demo.exposure import Exposed, Figure, cast_shadow, expose, joints_visible, region_of
 from stream.demo.motion import Timeline

@@ -36,9 +36,9 @@ class Node:
         return self.bind.get(name, name)
 
     @property
-    def reads(self) -> dict[str, Read]:
-        """What it reads, by the chain's names."""
-        return {self.bound(read.port): read for read in self.stage.reads}
+    def reads(self) -> list[tuple[str, Read]]:
+        """What it reads: the chain's names, and how."""
+        return [(self.bound(read.port), read) for read in self.stage.reads]
 
     @property
     def writes(self) -> dict[str, Port]:
@@ -74,7 +74,7 @@ class Chain:
         later = {array for node in self for array in node.writes}
         done: set[str] = set()
         for node in self:
-            for array, read in node.reads.items():
+            for array, read in node.reads:
                 if array not in self._given and array not in (later if read.window < 0 else self._writers):
                     raise UsageError(f"stage '{node.name}' reads '{array}', which no stage before it writes")
             for stage in node.facts.values():
@@ -132,13 +132,13 @@ class Chain:
 
     def readers(self, array: str) -> list[tuple[str, Read]]:
         """The nodes that read an array, in order, and how."""
-        return [(node.name, node.reads[array]) for node in self if array in node.reads]
+        return [(node.name, read) for node in self for read_array, read in node.reads if read_array == array]
 
     def behind(self, name: str) -> tuple[str, ...]:
         """The nodes that depend on this one within a window, in order."""
         found = {name}
         for node in self:
-            needs = {self._writers.get(array) for array, read in node.reads.items() if read.window >= 0}
+            needs = {self._writers.get(array) for array, read in node.reads if read.window >= 0}
             if (needs | set(node.facts.values())) & found:
                 found.add(node.name)
         return tuple(other for other in self.names if other in found and other != name)
@@ -146,7 +146,7 @@ class Chain:
     def lag(self, name: str) -> int:
         """How many windows this node works behind the first: one more for each read of the window after."""
         node, most = self._nodes[name], 0
-        for array, read in node.reads.items():
+        for array, read in node.reads:
             writer = self._writers.get(array)
             if read.window >= 0 and writer is not None:
                 most = max(most, self.lag(writer) + read.window)

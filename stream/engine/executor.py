@@ -162,7 +162,7 @@ class Executor:
         """
         node, window = self.chain[task.node], task.window
         arrays = {
-            read.port: self._value(node.bound(read.port), read, window, into)
+            read.key: self._value(node.bound(read.port), read, window, into)
             for read in node.stage.reads
             if before or read.window >= 0
         }
@@ -219,7 +219,7 @@ class Executor:
         """Whether the states and what else these nodes did window `index` from are kept."""
         arrays = self._run.arrays
         before = {
-            array for name in names for array, read in self.chain[name].reads.items()
+            array for name in names for array, read in self.chain[name].reads
             if read.window < 0 and self.chain.port(array).span == "window"
         }  # fmt: skip
         states = {name for name in names if carries_state(self.chain[name].stage)}

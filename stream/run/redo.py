@@ -158,7 +158,7 @@ def _make(
 def _read_later(chain: Chain) -> list[str]:
     """The nodes behind the generators, as far as a generator reads of the window before what they made."""
     behind = [name for name in chain.making if name not in {node.name for node in chain.generators}]
-    reads = [(array, read) for node in chain.generators for array, read in node.reads.items()]
+    reads = [(array, read) for node in chain.generators for array, read in node.reads]
     writers = {chain.writer(array) for array, read in reads if read.window < 0}
     last = max((place for place, name in enumerate(behind) if name in writers), default=-1)
     return behind[: last + 1]

@@ -109,7 +109,7 @@ class Needed:
         """What this window of this stage works from and is not there."""
         node = self._chain[name]
         missing = self._state(node, index - 1)
-        for array, read in node.reads.items():
+        for array, read in node.reads:
             writer = self._chain.writer(array)
             if writer is None or self._chain.is_source(array):
                 continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
