@@ -70,9 +70,9 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     probe = Probe(listener, sampler, clock, last, lambda: working_bytes(run))
     begun = time.perf_counter()
     with sampler.running(), clock.watching():
-        summary = start(config, run, listener=probe)
+        result = start(config, run, listener=probe)
     wall = time.perf_counter() - begun
-    spent = overhead(wall, clock.seconds(), clock.seconds(main=False), summary["frames"])
+    spent = overhead(wall, clock.seconds(), clock.seconds(main=False), result.frames)
     record = {
         "bench": "run",
         "command": command,
@@ -80,7 +80,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
         "versions": versions(),
         "clip": without_folders(asdict(clip)),
         "config": without_folders(config.to_json()),
-        "run": without_folders({name: value for name, value in summary.items() if name != "failed_frames"}),
+        "run": without_folders({name: value for name, value in result.to_json().items() if name != "failed_frames"}),
         "stages": stage_rows(probe.rows, wall),
         "slopes": slopes(probe.rows),
         "overhead": spent,

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from _documents import ROOT, blocks
 
+from storage.errors import RunDirectoryError
+from stream.engine.chain import Chain
+
 PAGE = ROOT / "docs" / "python-api.md"
 
 
@@ -33,7 +36,12 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not np.array_equal(names["generated"], names["clip"].frames)
     assert (tmp_path / "segments" / "00000.mp4").is_file()
     assert names["scores"].arrays["iou"].shape == (17,)
-    assert names["summary"]["frames"] == 17 and names["summary"]["gate"] in ("passed", "failed")
+    assert names["result"].frames == 17 and names["result"].gate in ("passed", "failed")
+    assert names["result"].output == Path("LATER/output.mp4") and names["result"].output.is_file()
     assert names["masks"].shape == (9, 180, 320)
+    assert names["brightness"] == pytest.approx(names["clip"].frames.mean(axis=(1, 2, 3)), rel=1e-4)
+    with pytest.raises(RunDirectoryError, match="begun with the stages decode, pose, track, brightness, this"):
+        names["resume"](Path("BRIGHT"))
+    assert names["resume"](Path("BRIGHT"), extend=lambda chain: Chain([*chain, names["Brightness"]()])).gate is None
     again = [row.iou for row in names["rows"]]
     assert len(again) == 17 and again[:9] == pytest.approx(names["iou"].tolist(), abs=1e-5, nan_ok=True)

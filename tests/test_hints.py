@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from stream.demo.job import clip_name
 from stream.options.config import RunConfig
 from stream.plan.hints import distilled_hints, mini_hint, past_end_hints
 from stream.report.closing import closing_hint, subject_lines
+from stream.report.result import Result
 
 MINI = RunConfig(ObjectPrompt(box=(1, 2, 3, 4)), video="/a/clip.mp4", sam="mini", pose="mini", detector="mini")
 
@@ -92,8 +94,12 @@ def test_closing_hint_of_a_run() -> None:
 
 
 def test_what_was_never_found_or_lost_is_told() -> None:
-    seen = {"frames": 20, "object_frames": 20, "object_lost_frames": 0, "person_frames": 20}
+    seen = Result(
+        Path("RUN"), 20, 1, "passed", 1.0, 1.0, 1.0, 0, [], object_frames=20, object_lost_frames=0, person_frames=20,
+        bad_frames=0, claimed_frames=20, cut_short=None, seconds=1.0, peak_rss_bytes=1, peak_vram_bytes=None,
+        output=None,
+    )  # fmt: skip
     assert subject_lines(seen) == ["object   seen in 20 of 20 frames", "person   seen in 20 of 20 frames"]
-    lost, nobody = subject_lines({**seen, "object_frames": 8, "object_lost_frames": 12, "person_frames": 0})
+    lost, nobody = subject_lines(replace(seen, object_frames=8, object_lost_frames=12, person_frames=0))
     assert "the object was lost for 12 frames" in lost and "--correct" in lost
     assert nobody.startswith("person   was never found") and "--person-box" in nobody

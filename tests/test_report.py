@@ -19,7 +19,7 @@ from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, f
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
-from stream.report.summary import iou_csv, pick_frames, summary
+from stream.report.summary import iou_csv, pick_frames, summarise
 from stream.report.write import FramePictures, write_report
 
 FINALS = [Span(0, 6), Span(6, 10)]
@@ -98,8 +98,7 @@ def test_facts_from_records() -> None:
 
 
 def test_summary() -> None:
-    values = summary(table(), facts(all_records(), FINALS), 0.9)
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    values = json.loads(json.dumps(summarise(table(), facts(all_records(), FINALS), 0.9).to_json(), allow_nan=False))
     assert values["gate"] == "failed" and values["frames"] == 10 and values["windows"] == 2
     assert values["failed_frames"] == [[3, 5], [8, 9]] and values["failed_frames_count"] == 3
     assert values["iou"] == {"mean": 0.898889, "p5": 0.5, "p5_frame": 4, "min": 0.5, "min_frame": 4}
@@ -128,9 +127,9 @@ def test_a_source_that_ends_early() -> None:
     assert "claims 30 frames" in (shortfall({**CLAIMS, "claimed_seconds": None}, 17, 16 / 24, None, None) or "")
     nothing = {**uncounted, "claimed_seconds": None}
     assert "after frame 16 with an error (broken)" in (shortfall(nothing, 17, 16 / 24, None, "broken") or "")
-    page = report_page("x", summary(table(), Facts(cut_short="a < b"), 0.4), [], {}, {})
+    page = report_page("x", summarise(table(), Facts(cut_short="a < b"), 0.4), [], {}, {})
     assert "The source is short: a &lt; b" in page and "is short" not in report_page(
-        "x", summary(table(), Facts(), 0.4), [], {}, {}
+        "x", summarise(table(), Facts(), 0.4), [], {}, {}
     )
 
 
@@ -161,35 +160,35 @@ def with_memory() -> list[WindowRow]:
 
 
 def test_cost_by_window_and_stage() -> None:
-    values = summary(table(), Facts(windows=with_memory()), 0.9)["cost"]
+    values = summarise(table(), Facts(windows=with_memory()), 0.9).to_json()["cost"]
     assert values["seconds"] == {"pose": 2.5, "track": 2.0}
     assert values["peak_rss_bytes"] == 2 * 10**9 and values["peak_vram_bytes"] == 3 * 10**9
     assert values["by_window"][1] == {"seconds": {"pose": 1.5}, "rss_bytes": {"pose": 15 * 10**8}, "vram_bytes": {}}
-    page = report_page("x", summary(table(), Facts(windows=with_memory()), 0.9), with_memory(), {}, {})
+    page = report_page("x", summarise(table(), Facts(windows=with_memory()), 0.9), with_memory(), {}, {})
     cells = re.sub(r"\s*<[^>]+>\s*", "|", page)
     assert "|RAM||VRAM, peak|" in cells and "2.0 GB / 3.0 GB" in cells and "|1||1.5 GB||" in cells
     assert "Memory when a stage was done" in page
-    assert "VRAM" not in report_page("x", summary(table(), Facts(), 0.9), [], {}, {})
+    assert "VRAM" not in report_page("x", summarise(table(), Facts(), 0.9), [], {}, {})
 
 
 def test_summary_of_what_was_only_tracked() -> None:
-    values = summary(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(), 0.9)
-    assert values["gate"] is None and values["iou"]["mean"] is None and values["clipping"]["max"] is None
-    assert values["failed_frames"] == [] and values["seam_ratio"] is None and values["person_found"] is None
+    values = summarise(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(), 0.9)
+    assert values.gate is None and values.iou.mean is None and values.clipping.max is None
+    assert values.failed_frames == [] and values.seam_ratio is None and values.person_found is None
     assert "Nothing to score" in report_page("x", values, [], {}, {})
-    masks_only = summary(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(generates=False), 0.9)
+    masks_only = summarise(frame_table(np.arange(4) / 24, np.ones((4, 2)), []), Facts(generates=False), 0.9)
     assert "Not scored: poses and masks only" in report_page("x", masks_only, [], {}, {})
-    begun = summary(frame_table(np.zeros(0), np.zeros((0, 2)), []), Facts(complete=False), 0.9)
+    begun = summarise(frame_table(np.zeros(0), np.zeros((0, 2)), []), Facts(complete=False), 0.9)
     page = report_page("x", begun, [], {}, {})
-    assert "Not scored yet" in page and "The run is not finished" in page and begun["frames"] == 0
-    assert summary(table(), Facts(), 0.4)["gate"] == "passed"
+    assert "Not scored yet" in page and "The run is not finished" in page and begun.frames == 0
+    assert summarise(table(), Facts(), 0.4).gate == "passed"
 
 
 def test_a_gate_passed_over_nothing_is_no_success() -> None:
     unseen = frame_table(np.arange(10) / 24, np.zeros((10, 2)), score_records())
-    page = report_page("x", summary(unseen, Facts(), 0.4), [], {}, {})
+    page = report_page("x", summarise(unseen, Facts(), 0.4), [], {}, {})
     assert "Gate passed, but the object was never seen" in page and 'class="verdict bad"' in page
-    assert "never seen" not in report_page("x", summary(table(), Facts(), 0.4), [], {}, {})
+    assert "never seen" not in report_page("x", summarise(table(), Facts(), 0.4), [], {}, {})
 
 
 def test_csv_is_exact() -> None:
@@ -301,7 +300,7 @@ class Page(HTMLParser):
 def test_page_is_self_contained() -> None:
     found, known = table(), facts(all_records(), FINALS)
     pictures = {"IoU over time": iou_plot(found.iou, found.visible, 0.9, [6])}
-    text = report_page("<run> & more", summary(found, known, 0.9), known.windows, pictures, {"video": "a<b.mp4"})
+    text = report_page("<run> & more", summarise(found, known, 0.9), known.windows, pictures, {"video": "a<b.mp4"})
     page = Page()
     page.feed(text)
     assert page.open == [] and page.sources and all(source.startswith("data:") for source in page.sources)
@@ -325,7 +324,7 @@ def test_report_folder(tmp_path: Path) -> None:
     for _ in range(2):  # again over what is there
         values = write_report(folder, table(), known, 0.9, pictures_of, "run", {"generator": "preview"})
     assert asked == [4, 1, 6] * 2
-    assert json.loads((folder / "summary.json").read_text()) == values
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(values.to_json()))
     names = ["cost.png", "frames.png", "index.html", "iou.csv", "iou.png", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "index.html").read_text().count("data:image/png") == 3
@@ -338,7 +337,7 @@ def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
     unscored = frame_table(np.arange(4) / 24, np.ones((4, 2)), [])
     values = write_report(tmp_path, unscored, Facts(), 0.9, refuse, "run\udcff", {"input": "bad\udcff.mp4"})
     assert "bad\\udcff.mp4" in (tmp_path / "index.html").read_text(encoding="utf-8"), "a name that is not UTF-8"
-    assert values["gate"] is None
+    assert values.gate is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "iou.csv", "iou.png", "summary.json"]
 
 
@@ -347,6 +346,6 @@ def test_report_folder_of_a_clip_that_was_moved(tmp_path: Path) -> None:
         raise InputError("clip.mp4: cannot be read (No such file or directory): bring it back, then go on")
 
     values = write_report(tmp_path, table(), facts(all_records(), FINALS), 0.9, gone, "run", {})
-    assert values["gate"] == "failed"
+    assert values.gate == "failed"
     assert not (tmp_path / "frames.png").exists() and (tmp_path / "iou.png").exists()
     assert "left out: clip.mp4: cannot be read" in (tmp_path / "index.html").read_text()

@@ -30,7 +30,7 @@ class Asks:
                 report_run(self.out)
         elif isinstance(event, WindowDone):
             name = f"{event.stage} {event.index}"
-            self.seen[name] = report_run(self.out)
+            self.seen[name] = report_run(self.out).to_json()
             self.pages[name] = (self.out / "report" / "index.html").read_text()
 
 

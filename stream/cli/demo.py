@@ -62,21 +62,21 @@ def demo_command(
     width, height = clip_size or CLIP_SIZES.get(scene["camera"], (640, 360))
     clip = DemoConfig(frames=frames, width=width, height=height, seed=clip_seed, **scene)
     with fitting_listener(as_json) as listener:
-        summary, accuracy = run_demo(clip, Path(out), options, overwrite, Path(truth) if truth else None, listener)
+        result, accuracy = run_demo(clip, Path(out), options, overwrite, Path(truth) if truth else None, listener)
     if not as_json:
         from stream.progress.terminal import fitting
-        from stream.report.closing import summary_text
+        from stream.report.closing import closing_text
 
-        click.echo(fitting(summary_text(summary)))
+        click.echo(fitting(closing_text(result)))
         click.echo(truth_text(accuracy))
         if accuracy.holds():
             click.echo("demo     every bound holds: this installation works")
-            if summary["gate"] == "failed":
+            if result.gate == "failed":
                 click.echo("         (the gate asks for more on every frame than the small models can do)")
         else:
             click.echo("demo     a bound FAILED: see `skate check`, and whether the frames and size are the defaults")
     else:
-        click.echo(json.dumps({"event": "done", **summary, "truth": accuracy.to_json()}))
+        click.echo(json.dumps({"event": "done", **result.to_json(), "truth": accuracy.to_json()}))
     return 0 if accuracy.holds() else 1
 
 

@@ -12,6 +12,7 @@ from stream.options.table import GENERATION, TRACKING
 
 if TYPE_CHECKING:
     from stream.progress.events import Listener
+    from stream.report.result import Result
 
 
 def _begin(video: str, options: dict[str, Any], chain: str) -> int:
@@ -24,25 +25,25 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
     return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
 
 
-def carry_out(work: "Callable[[Listener], dict[str, Any]]", as_json: bool) -> int:
+def carry_out(work: "Callable[[Listener], Result]", as_json: bool) -> int:
     """Do what a command asks for, tell how it goes on and how it ended; returns the exit code."""
     from stream.progress.listeners import fitting_listener
 
     with fitting_listener(as_json) as listener:
-        summary = work(listener)
-    return report_end(summary, as_json)
+        result = work(listener)
+    return report_end(result, as_json)
 
 
-def report_end(summary: dict[str, Any], as_json: bool) -> int:
+def report_end(result: "Result", as_json: bool) -> int:
     """Print how a run ended, on stdout; returns the exit code."""
     from stream.progress.terminal import fitting
-    from stream.report.closing import closing_hint, summary_text
+    from stream.report.closing import closing_hint, closing_text
 
-    click.echo(json.dumps({"event": "done", **summary}) if as_json else fitting(summary_text(summary)))
-    hint = closing_hint(Path(summary["run"]))
+    click.echo(json.dumps({"event": "done", **result.to_json()}) if as_json else fitting(closing_text(result)))
+    hint = closing_hint(result.run)
     if hint is not None:
         click.echo(hint if as_json else fitting(hint), err=as_json)
-    return 1 if summary["gate"] == "failed" else 0
+    return 1 if result.gate == "failed" else 0
 
 
 @click.command("run", cls=GroupedCommand)

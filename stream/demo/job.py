@@ -18,6 +18,7 @@ from stream.options.recorded import read_run
 from stream.options.settings import config_from_options
 from stream.plan.hints import is_demo_clip
 from stream.progress.events import Listener
+from stream.report.result import Result
 from stream.run.lifecycle import start
 
 VISIBLE_PIXELS = 400  # of 640x360: below this a board is a sliver, and IoU says little
@@ -102,7 +103,7 @@ def run_demo(
     overwrite: bool = False,
     truth: Path | None = None,
     listener: Listener | None = None,
-) -> tuple[dict[str, Any], Accuracy]:
+) -> tuple[Result, Accuracy]:
     """Render, run, compare; write the truth into the folder `truth`, where one is given.
 
     Raises:
@@ -113,8 +114,8 @@ def run_demo(
         _refuse_others(out)
     if truth:
         write_truth(Scene(clip), truth)
-    summary = start(demo_config(clip, out, options), out, overwrite=True, listener=listener)
-    return summary, compare(Scene(clip), RunReader(out), summary["iou_mean"])
+    result = start(demo_config(clip, out, options), out, overwrite=True, listener=listener)
+    return result, compare(Scene(clip), RunReader(out), result.iou_mean)
 
 
 def _refuse_others(out: Path) -> None:

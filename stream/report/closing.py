@@ -1,12 +1,12 @@
 """The verdict in numbers, and the lines that a command prints at its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from storage.sizes import format_size
 from stream.options.recorded import read_run
 from stream.plan.hints import mini_hint
+from stream.report.result import Result
 
 
 def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:
@@ -15,62 +15,61 @@ def spans_text(spans: Sequence[Sequence[int]], most: int = 8) -> str:
     return text + (f" and {len(spans) - most} more" if len(spans) > most else "")
 
 
-def summary_text(summary: dict[str, Any]) -> str:
+def closing_text(result: Result) -> str:
     """The end of a run for a person."""
-    speed = summary["frames"] / summary["seconds"] if summary["seconds"] > 0 else 0.0
-    vram = summary["peak_vram_bytes"]
-    memory = f"peak RSS {format_size(summary['peak_rss_bytes'])}"
+    speed = result.frames / result.seconds if result.seconds > 0 else 0.0
+    vram = result.peak_vram_bytes
+    memory = f"peak RSS {format_size(result.peak_rss_bytes)}"
     memory += f", peak VRAM {format_size(vram)}" if vram is not None else ""
     lines = [
-        f"{summary['frames']} frames in {summary['windows']} windows, {summary['seconds']:.1f} s "
-        f"({speed:.2f} frames/s), {memory}"
+        f"{result.frames} frames in {result.windows} windows, {result.seconds:.1f} s ({speed:.2f} frames/s), {memory}"
     ]
-    if summary["gate"] is None:
-        lines.append(f"gate     none: nothing {'is tracked' if summary['output'] else 'was generated'}")
+    if result.gate is None:
+        lines.append(f"gate     none: nothing {'is tracked' if result.output else 'was generated'}")
     else:
         lines.append(
-            f"gate     {summary['gate']}: IoU mean {summary['iou_mean']:.4f}, 5th percentile {summary['iou_p5']:.4f}, "
-            f"min {summary['iou_min']:.4f} at frame {summary['iou_min_frame']}"
+            f"gate     {result.gate}: IoU mean {result.iou_mean:.4f}, 5th percentile {result.iou_p5:.4f}, "
+            f"min {result.iou_min:.4f} at frame {result.iou_min_frame}"
         )
-        if summary["failed_frames"]:
-            count = sum(b - a for a, b in summary["failed_frames"])
-            lines.append(f"failed   {count} frames: {spans_text(summary['failed_frames'])}")
-    elsewhere = read_run(Path(summary["run"]))[1].given is not None
-    lines += subject_lines(summary, "--person-masks" if elsewhere else "--person-box")
-    lines += source_lines(summary)
-    if summary["output"]:
-        lines.append(f"output   {summary['output']}")
-    run = Path(summary["run"])
+        if result.failed_frames:
+            count = sum(b - a for a, b in result.failed_frames)
+            lines.append(f"failed   {count} frames: {spans_text(result.failed_frames)}")
+    elsewhere = read_run(result.run)[1].given is not None
+    lines += subject_lines(result, "--person-masks" if elsewhere else "--person-box")
+    lines += source_lines(result)
+    if result.output:
+        lines.append(f"output   {result.output}")
+    run = result.run
     if (run / "comparison.mp4").exists():
         lines.append(f"compare  {run / 'comparison.mp4'}")
     lines.append(f"report   {run / 'report' / 'index.html'}")
     return "\n".join(lines)
 
 
-def subject_lines(summary: Mapping[str, Any], remedy: str = "--person-box") -> list[str]:
+def subject_lines(result: Result, remedy: str = "--person-box") -> list[str]:
     """In how many frames object and person were seen, and what that means where it is none.
 
     Args:
-        summary: of the run. remedy: the option that shows the person.
+        remedy: the option that shows the person.
     """
-    lost, frames = summary["object_lost_frames"], summary["frames"]
-    found = f"object   seen in {summary['object_frames']} of {frames} frames"
+    lost, frames = result.object_lost_frames, result.frames
+    found = f"object   seen in {result.object_frames} of {frames} frames"
     if lost:
         found += f"; the object was lost for {lost} frame{'s' if lost > 1 else ''}: `--correct` gives its place"
-    person = summary["person_frames"]
+    person = result.person_frames
     if person:
         return [found, f"person   seen in {person} of {frames} frames"]
     return [found, f"person   was never found, so that only the object could be regenerated: give {remedy}"]
 
 
-def source_lines(summary: Mapping[str, Any]) -> list[str]:
+def source_lines(result: Result) -> list[str]:
     """What was amiss with the source; nothing where it was whole."""
     lines = []
-    count = summary["bad_frames"]
+    count = result.bad_frames
     if count:
         lines.append(f"damaged  {count} source frame{'s' if count > 1 else ''} concealed by the last good one")
-    if summary["cut_short"]:
-        lines.append(f"short    {summary['cut_short']}")
+    if result.cut_short:
+        lines.append(f"short    {result.cut_short}")
     return lines
 
 

@@ -3,10 +3,10 @@
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 from storage.sizes import format_size
 from stream.report.collect import WindowRow
+from stream.report.summary import Presence, Summary
 
 _MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
 
@@ -33,7 +33,7 @@ th:first-child, td:first-child, .facts td { text-align: left; } th { color: var(
 
 def report_page(
     title: str,
-    values: Mapping[str, Any],
+    values: Summary,
     windows: Sequence[WindowRow],
     pictures: Mapping[str, bytes],
     about: Mapping[str, str],
@@ -42,7 +42,7 @@ def report_page(
 
     Args:
         title: of the run.
-        values: what `summary` gives.
+        values: what `summarise` gives.
         windows: cost by window.
         pictures: PNGs by the heading that stands above them, in order.
         about: what the run was made with, by name (video, generator, models ...).
@@ -71,25 +71,25 @@ def report_page(
     )
 
 
-def _verdict(values: Mapping[str, Any]) -> str:
-    threshold = f"{values['iou_threshold']:g}"
-    count = values["failed_frames_count"]
+def _verdict(values: Summary) -> str:
+    threshold = f"{values.iou_threshold:g}"
+    count = values.failed_frames_count
     text, kind = {
         "passed": (f"Gate passed: every scored frame has an IoU above {threshold}", "good"),
-        "failed": (f"Gate failed: {count} of {values['frames_scored']} frames are not above {threshold}", "bad"),
-    }.get(values["gate"] or "", ("Not scored: poses and masks only", "soft"))
-    if values["gate"] is None and values["generates"]:
-        text = "Not scored yet" if not values["complete"] else "Nothing to score: the object is tracked nowhere"
-    if values["gate"] == "passed" and not values["object"]["visible_frames"]:
+        "failed": (f"Gate failed: {count} of {values.frames_scored} frames are not above {threshold}", "bad"),
+    }.get(values.gate or "", ("Not scored: poses and masks only", "soft"))
+    if values.gate is None and values.generates:
+        text = "Not scored yet" if not values.complete else "Nothing to score: the object is tracked nowhere"
+    if values.gate == "passed" and not values.object.visible_frames:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
-    facts = f"{values['frames']} frames in {values['windows']} windows"
-    if not values["complete"]:
+    facts = f"{values.frames} frames in {values.windows} windows"
+    if not values.complete:
         facts += ". The run is not finished: this is what is there so far"
-    short = f'\n<p class="bad">The source is short: {escape(values["cut_short"])}</p>' if values["cut_short"] else ""
+    short = f'\n<p class="bad">The source is short: {escape(values.cut_short)}</p>' if values.cut_short else ""
     return f'<p class="verdict {kind}">{text}</p>\n<p class="soft">{facts}</p>{short}'
 
 
-def _numbers(values: Mapping[str, Any]) -> str:
+def _numbers(values: Summary) -> str:
     boxes = []
     for name, label, low, worst in (
         ("iou", "IoU", "p5", "min"),
@@ -97,12 +97,12 @@ def _numbers(values: Mapping[str, Any]) -> str:
         ("containment", "containment", "p5", "min"),
         ("clipping", "clipping", "p95", "max"),
     ):
-        found = values[name]
+        found = vars(getattr(values, name))
         if found["mean"] is not None:
             detail = f"{low} {found[low]:.3f}, {worst} {found[worst]:.3f} at frame {found[f'{worst}_frame']}"
             boxes.append((f"{label}, mean", f"{found['mean']:.3f}", detail))
-    if values["seam_ratio"] is not None:
-        boxes.append(("seam ratio", f"{values['seam_ratio']:.2f}", "change across window edges / inside; 1 = no seam"))
+    if values.seam_ratio is not None:
+        boxes.append(("seam ratio", f"{values.seam_ratio:.2f}", "change across window edges / inside; 1 = no seam"))
     cells = (f"<div>{escape(a)}<b>{b}</b><span class='soft'>{escape(c)}</span></div>" for a, b, c in boxes)
     return f'<div class="numbers">{"".join(cells)}</div>' if boxes else ""
 
@@ -112,30 +112,28 @@ def _picture(heading: str, data: bytes) -> str:
     return _section(heading, f'<img alt="{escape(heading, quote=True)}" src="data:image/png;base64,{source}">')
 
 
-def _failures(values: Mapping[str, Any]) -> str:
-    if values["gate"] is None:
+def _failures(values: Summary) -> str:
+    if values.gate is None:
         return ""
-    spans = values["failed_frames"]
+    spans = values.failed_frames
     return f"<p>{_span_text(spans)}</p>" if spans else "<p>None.</p>"
 
 
-def _tracking(values: Mapping[str, Any]) -> str:
+def _tracking(values: Summary) -> str:
     lines = []
     for name in ("object", "person"):
-        found = values[name]
-        line = f"The {name} was seen in {found['visible_frames']} of {values['frames']} frames."
-        if found["lost"]:
-            line += f" Lost in {_span_text(found['lost'])}."
-        if found["untracked"]:
-            line += f" Not tracked in {_span_text(found['untracked'])}."
+        found: Presence = getattr(values, name)
+        line = f"The {name} was seen in {found.visible_frames} of {values.frames} frames."
+        if found.lost:
+            line += f" Lost in {_span_text(found.lost)}."
+        if found.untracked:
+            line += f" Not tracked in {_span_text(found.untracked)}."
         lines.append(line)
-    if values["person_found"] is None:
+    if values.person_found is None:
         lines.append("No person was found by the pose models: the skeleton is empty.")
-    lines.append(
-        f"Scene cuts at {', '.join(map(str, values['cuts']))}." if values["cuts"] else "No scene cut was seen."
-    )
-    if values["bad_frames"]:
-        lines.append(f"{values['bad_frames']} damaged source frames were concealed by the last good one.")
+    lines.append(f"Scene cuts at {', '.join(map(str, values.cuts))}." if values.cuts else "No scene cut was seen.")
+    if values.bad_frames:
+        lines.append(f"{values.bad_frames} damaged source frames were concealed by the last good one.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
@@ -149,7 +147,7 @@ def _span_text(spans: Sequence[Sequence[int]]) -> str:
     )
 
 
-def _window_table(values: Mapping[str, Any], windows: Sequence[WindowRow]) -> str:
+def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
     memory = [
         (label, [None if row is None else format_size(row) for row in column])
@@ -161,14 +159,14 @@ def _window_table(values: Mapping[str, Any], windows: Sequence[WindowRow]) -> st
     ]
     head = ["window", "frames", "IoU mean", "IoU min", "failing", *(f"{stage}, s" for stage in stages)]
     rows = []
-    for index, (score, cost) in enumerate(zip(values["by_window"], windows, strict=True)):
-        start, stop = score["frames"]
-        failing = sum(b - a for a, b in score["failed_frames"])
+    for index, (score, cost) in enumerate(zip(values.by_window, windows, strict=True)):
+        start, stop = score.frames
+        failing = sum(b - a for a, b in score.failed_frames)
         row = [
             str(index),
             f"{start} to {stop - 1}",
-            _number(score["iou_mean"]),
-            _number(score["iou_min"]),
+            _number(score.iou_mean),
+            _number(score.iou_min),
             str(failing),
         ]
         row += [f"{cost.seconds[stage]:.2f}" if stage in cost.seconds else "" for stage in stages]

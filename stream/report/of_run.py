@@ -17,10 +17,11 @@ from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.report.collect import OBJECTS, facts, frame_table, shortfall
+from stream.report.summary import Summary
 from stream.report.write import FramePictures, write_report
 
 
-def report_run(path: Path, config: RunConfig | None = None, title: str | None = None) -> dict[str, Any]:
+def report_run(path: Path, config: RunConfig | None = None, title: str | None = None) -> Summary:
     """Write `report/` of the run in `path`; returns the values of `summary.json`.
 
     Raises:

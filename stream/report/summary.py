@@ -1,7 +1,8 @@
 """`summary.json` and `iou.csv`: the run in numbers. Pure functions; only `cost` tells of the machine."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,109 @@ import numpy as np
 from stages.base import Array
 from stages.metrics import failed_spans, seam_ratio, summarise_iou
 from storage.spans import Span
-from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow
+from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow, join_spans
+from stream.report.result import Gate
 
 DIGITS = 6
 
 
-def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]:
-    """The report's numbers as JSON values; None where nothing was scored. All spans are half-open.
+@dataclass(frozen=True)
+class Statistics:
+    """Mean, 5th percentile (nearest rank) and lowest of a metric of which high is good, with their frames."""
+
+    mean: float | None
+    p5: float | None
+    p5_frame: int | None
+    min: float | None
+    min_frame: int | None
+
+
+@dataclass(frozen=True)
+class Excess:
+    """The same of a metric of which low is good: 95th percentile and highest."""
+
+    mean: float | None
+    p95: float | None
+    p95_frame: int | None
+    max: float | None
+    max_frame: int | None
+
+
+@dataclass(frozen=True)
+class Presence:
+    """In how many frames a subject was seen, and where it was not: looked for in vain, and not looked for."""
+
+    visible_frames: int
+    lost: Spans
+    untracked: Spans
+
+
+@dataclass(frozen=True)
+class WindowScore:
+    """The frames that a window made final, and their IoU."""
+
+    frames: Span
+    iou_mean: float | None
+    iou_min: float | None
+    failed_frames: Spans
+
+
+@dataclass(frozen=True)
+class WindowCost:
+    """Seconds and bytes of a window by stage."""
+
+    seconds: dict[str, float]
+    rss_bytes: dict[str, int]
+    vram_bytes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Sums of the seconds by stage, peaks of the memory, and both by window."""
+
+    seconds: dict[str, float]
+    peak_rss_bytes: int | None
+    peak_vram_bytes: int | None
+    by_window: list[WindowCost]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`summary.json` (docs/formats.md has each field); None where nothing was scored. All spans are half-open."""
+
+    frames: int
+    windows: int
+    complete: bool
+    generates: bool
+    seconds_of_video: float | None
+    gate: Gate
+    iou_threshold: float
+    frames_scored: int
+    failed_frames: Spans
+    failed_frames_count: int
+    iou: Statistics
+    boundary_f: Statistics
+    containment: Statistics
+    clipping: Excess
+    seam_ratio: float | None
+    object: Presence
+    person: Presence
+    person_found: Mapping[str, Any] | None
+    bad_frames: int
+    claimed_frames: int | None
+    cut_short: str | None
+    cuts: list[int]
+    attempts: list[Mapping[str, Any]]
+    by_window: list[WindowScore]
+    cost: Cost
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the file."""
+        return asdict(self)
+
+
+def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
+    """The report's numbers.
 
     Args:
         table: one value a frame.
@@ -24,68 +121,60 @@ def summary(table: FrameTable, known: Facts, threshold: float) -> dict[str, Any]
     """
     found = summarise_iou(table.iou, threshold)
     seam = seam_ratio(known.seams)
-    return {
-        "frames": table.frames,
-        "windows": len(known.windows),
-        "complete": known.complete,
-        "generates": known.generates,
-        "seconds_of_video": _rounded(float(table.times[-1])) if table.frames else None,
-        "gate": None if found.passed is None else "passed" if found.passed else "failed",
-        "iou_threshold": threshold,
-        "frames_scored": found.frames,
-        "failed_frames": [list(span) for span in found.failed_frames],
-        "failed_frames_count": sum(stop - start for start, stop in found.failed_frames),
-        "iou": statistics(table.scores["iou"]),
-        "boundary_f": statistics(table.scores["boundary_f"]),
-        "containment": statistics(table.scores["containment"]),
-        "clipping": statistics(table.scores["clipping"], worst_is_high=True),
-        "seam_ratio": None if seam is None else _rounded(seam),
-        **{name: _presence(table, known, column) for column, name in enumerate(OBJECTS)},
-        "person_found": known.person,
-        "bad_frames": known.bad_frames,
-        "claimed_frames": known.claimed_frames,
-        "cut_short": known.cut_short,
-        "cuts": list(known.cuts),
-        "attempts": [dict(attempt) for attempt in known.attempts],
-        "by_window": [_window(table, final.final, threshold) for final in known.windows],
-        "cost": _cost(known.windows),
-    }
+    return Summary(
+        frames=table.frames,
+        windows=len(known.windows),
+        complete=known.complete,
+        generates=known.generates,
+        seconds_of_video=_rounded(float(table.times[-1])) if table.frames else None,
+        gate=None if found.passed is None else "passed" if found.passed else "failed",
+        iou_threshold=threshold,
+        frames_scored=found.frames,
+        failed_frames=join_spans([found.failed_frames]),
+        failed_frames_count=sum(stop - start for start, stop in found.failed_frames),
+        iou=Statistics(*_statistics(table.scores["iou"])),
+        boundary_f=Statistics(*_statistics(table.scores["boundary_f"])),
+        containment=Statistics(*_statistics(table.scores["containment"])),
+        clipping=Excess(*_statistics(table.scores["clipping"], worst_is_high=True)),
+        seam_ratio=None if seam is None else _rounded(seam),
+        object=_presence(table, known, 0),
+        person=_presence(table, known, 1),
+        person_found=known.person,
+        bad_frames=known.bad_frames,
+        claimed_frames=known.claimed_frames,
+        cut_short=known.cut_short,
+        cuts=list(known.cuts),
+        attempts=list(known.attempts),
+        by_window=[_window(table, row.final, threshold) for row in known.windows],
+        cost=_cost(known.windows),
+    )
 
 
-def _cost(windows: Sequence[WindowRow]) -> dict[str, Any]:
-    """Seconds and bytes, window by window and stage by stage, with their sums and peaks."""
+def _cost(windows: Sequence[WindowRow]) -> Cost:
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
-    return {
-        "seconds": {stage: _rounded(sum(row.seconds.get(stage, 0.0) for row in windows)) for stage in stages},
-        "peak_rss_bytes": max((row.rss_bytes for row in windows if row.rss_bytes is not None), default=None),
-        "peak_vram_bytes": max((row.vram_bytes for row in windows if row.vram_bytes is not None), default=None),
-        "by_window": [
-            {
-                "seconds": {stage: _rounded(seconds) for stage, seconds in row.seconds.items()},
-                "rss_bytes": dict(row.rss_by_stage),
-                "vram_bytes": dict(row.vram_by_stage),
-            }
+    return Cost(
+        seconds={stage: _rounded(sum(row.seconds.get(stage, 0.0) for row in windows)) for stage in stages},
+        peak_rss_bytes=max((row.rss_bytes for row in windows if row.rss_bytes is not None), default=None),
+        peak_vram_bytes=max((row.vram_bytes for row in windows if row.vram_bytes is not None), default=None),
+        by_window=[
+            WindowCost(
+                {stage: _rounded(seconds) for stage, seconds in row.seconds.items()},
+                dict(row.rss_by_stage),
+                dict(row.vram_by_stage),
+            )
             for row in windows
         ],
-    }
+    )
 
 
-def statistics(values: Array, worst_is_high: bool = False) -> dict[str, Any]:
-    """Mean, 5th percentile (nearest rank, towards the worst) and worst of `[T]` values, NaN left out, with frames.
-
-    Returns:
-        `mean`, `p5`, `p5_frame`, `min`, `min_frame`; with `worst_is_high` `p95`, `max` and their frames instead.
-    """
-    low, worst = ("p95", "max") if worst_is_high else ("p5", "min")
+def _statistics(
+    values: Array, worst_is_high: bool = False
+) -> tuple[float | None, float | None, int | None, float | None, int | None]:
+    """Mean, 5th percentile (nearest rank, towards the worst) and worst of `[T]` values, NaN left out, with frames."""
     sign = -1.0 if worst_is_high else 1.0
     found = summarise_iou(sign * np.asarray(values, dtype=np.float64), -math.inf)
-    return {
-        "mean": _signed(found.mean, sign),
-        low: _signed(found.p5, sign),
-        f"{low}_frame": found.p5_frame,
-        worst: _signed(found.minimum, sign),
-        f"{worst}_frame": found.minimum_frame,
-    }
+    mean, low, worst = (_signed(value, sign) for value in (found.mean, found.p5, found.minimum))
+    return mean, low, found.p5_frame, worst, found.minimum_frame
 
 
 def iou_csv(table: FrameTable) -> str:
@@ -125,28 +214,17 @@ def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
     return {"worst": int(order[0]), "median": int(order[(len(order) - 1) // 2]), "best": int(best)}
 
 
-def _presence(table: FrameTable, known: Facts, column: int) -> dict[str, Any]:
+def _presence(table: FrameTable, known: Facts, column: int) -> Presence:
     name = OBJECTS[column]
-    return {
-        "visible_frames": int(np.count_nonzero(table.visible[:, column])),
-        "lost": _lists(known.lost.get(name, [])),
-        "untracked": _lists(known.untracked.get(name, [])),
-    }
+    seen = int(np.count_nonzero(table.visible[:, column]))
+    return Presence(seen, list(known.lost.get(name, [])), list(known.untracked.get(name, [])))
 
 
-def _window(table: FrameTable, final: Span, threshold: float) -> dict[str, Any]:
+def _window(table: FrameTable, final: Span, threshold: float) -> WindowScore:
     values = table.iou[final.start : final.stop]
     found = summarise_iou(values, threshold)
-    return {
-        "frames": list(final),
-        "iou_mean": _signed(found.mean, 1.0),
-        "iou_min": _signed(found.minimum, 1.0),
-        "failed_frames": failed_spans(values, threshold, final.start),
-    }
-
-
-def _lists(spans: Spans) -> list[list[int]]:
-    return [list(span) for span in spans]
+    failed = join_spans([failed_spans(values, threshold, final.start)])
+    return WindowScore(final, _signed(found.mean, 1.0), _signed(found.minimum, 1.0), failed)
 
 
 def _signed(value: float | None, sign: float) -> float | None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from stream.report.collect import Facts, FrameTable
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, png_bytes
-from stream.report.summary import iou_csv, pick_frames, summary
+from stream.report.summary import Summary, iou_csv, pick_frames, summarise
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def write_report(
     pictures_of: Callable[[int], FramePictures],
     title: str,
     about: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Summary:
     """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png` and `cost.png`; returns the summary.
 
     Args:
@@ -50,7 +49,7 @@ def write_report(
         about: what the run was made with, by name; shown on the page, not written into the summary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    values = summary(table, known, threshold)
+    values = summarise(table, known, threshold)
     edges = [row.final.start for row in known.windows if row.final.start > 0]
     pictures = {"iou.png": ("IoU over time", iou_plot(table.iou, table.visible, threshold, edges, known.cuts))}
     try:
@@ -67,7 +66,7 @@ def write_report(
     write_atomic(folder / "iou.csv", iou_csv(table).encode())
     # A name that is not UTF-8 stands in it with escapes.
     write_atomic(folder / "index.html", page.encode(errors="backslashreplace"))
-    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(values.to_json(), indent=2, allow_nan=False) + "\n"
     write_atomic(folder / "summary.json", text.encode())
     return values
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from stages.sink import join_segments
 from storage.durable import file_sha256
@@ -14,12 +13,13 @@ from stream.options.config import RunConfig
 from stream.progress.memory import peak_rss_bytes, peak_vram_bytes
 from stream.report.comparison import write_comparison
 from stream.report.of_run import report_run
+from stream.report.result import Result
 
 OUTPUT, COMPARISON, SCORES = "output.mp4", "comparison.mp4", "report/iou.csv"
 
 
-def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float, home: Path) -> dict[str, Any]:
-    """Write the videos and `report/`; returns the last line of the JSON contract (without its event).
+def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float, home: Path) -> Result:
+    """Write the videos and `report/`; returns how the run ended.
 
     A run that is finished already is only reported again; what is damaged of its finished files is made again, and must
     come out as it was.
@@ -42,27 +42,27 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         _check_results(run.path, found, recorded)
     if found != recorded:
         run.finish(found)
-    return {
-        "run": str(home),
-        "frames": frames,
-        "windows": len(run.log.of("decode")),
-        "gate": report["gate"],
-        "iou_mean": report["iou"]["mean"],
-        "iou_p5": report["iou"]["p5"],
-        "iou_min": report["iou"]["min"],
-        "iou_min_frame": report["iou"]["min_frame"],
-        "failed_frames": report["failed_frames"],
-        "object_frames": report["object"]["visible_frames"],
-        "object_lost_frames": sum(stop - start for start, stop in report["object"]["lost"]),
-        "person_frames": report["person"]["visible_frames"],
-        "bad_frames": report["bad_frames"],
-        "claimed_frames": report["claimed_frames"],
-        "cut_short": report["cut_short"],
-        "seconds": round(seconds, 3),
-        "peak_rss_bytes": peak_rss_bytes(),
-        "peak_vram_bytes": peak_vram_bytes(),
-        "output": str(home / OUTPUT) if config.generates else None,
-    }
+    return Result(
+        run=home,
+        frames=frames,
+        windows=len(run.log.of("decode")),
+        gate=report.gate,
+        iou_mean=report.iou.mean,
+        iou_p5=report.iou.p5,
+        iou_min=report.iou.min,
+        iou_min_frame=report.iou.min_frame,
+        failed_frames=report.failed_frames,
+        object_frames=report.object.visible_frames,
+        object_lost_frames=sum(stop - start for start, stop in report.object.lost),
+        person_frames=report.person.visible_frames,
+        bad_frames=report.bad_frames,
+        claimed_frames=report.claimed_frames,
+        cut_short=report.cut_short,
+        seconds=round(seconds, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        peak_vram_bytes=peak_vram_bytes(),
+        output=home / OUTPUT if config.generates else None,
+    )
 
 
 def _videos(config: RunConfig, recorded: Mapping[str, str] | None) -> list[str]:

@@ -23,10 +23,11 @@ from stream.pipeline import Pipeline, Retry
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
 from stream.progress.events import Listener, Reporter, Stopwatch
+from stream.report.result import Result
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
 from stream.run.identity import check_length, check_prompts, make_manifest
-from stream.run.reconcile import place_of, read_log_of, reconcile, refuse, refuse_overwrite
+from stream.run.reconcile import check_nodes, place_of, read_log_of, reconcile, refuse, refuse_overwrite
 from stream.run.repair import repair_run
 from stream.run.trouble import clear_lines
 
@@ -38,13 +39,15 @@ def start(
     listener: Listener | None = None,
     cancel: Cancel | None = None,
     origin: "Origin | None" = None,
-) -> dict[str, Any]:
-    """Begin a run in `out`, or continue the one that is there with the same config; returns the summary.
+    extend: "Extend | None" = None,
+) -> Result:
+    """Begin a run in `out`, or continue the one that is there with the same config; returns how it ended.
 
     Args:
         overwrite: do again what other options than those of the run in `out` change.
         listener: told every event, from the thread in which it happens.
         cancel: ends the run at its next commit.
+        extend: gives the chain with stages of the caller's own in it; whoever goes on with the run gives it too.
         origin: whose tracking a run that is not there yet begins with.
 
     Raises:
@@ -53,7 +56,7 @@ def start(
     """
     reporter = Reporter(listener)
     with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
-        return _drive(prepare(config, out, overwrite, interrupts, reporter, origin), reporter)
+        return _drive(prepare(config, out, overwrite, interrupts, reporter, origin, extend), reporter)
 
 
 def prepare(
@@ -63,6 +66,7 @@ def prepare(
     interrupts: InterruptShield,
     reporter: Reporter,
     origin: "Origin | None" = None,
+    extend: "Extend | None" = None,
 ) -> "Session":
     """Resolve, validate and compare with what is in `out`. Pure: nothing on the disk changes.
 
@@ -73,12 +77,14 @@ def prepare(
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)
     check_prompts(config, manifest)
-    chain = build_chain(config, models, manifest, out, reporter)
+    session = Session(config, models, manifest, guard, out, out, interrupts, extend=extend)
+    chain = session.chain(reporter)
     begun = (out / "run.json").exists()
     if origin is not None and not begun:
         origin.check(manifest, chain)
     manifest, change, place = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
-    return Session(config, models, manifest, guard, out, place, interrupts, change, None if begun else origin)
+    origin = None if begun else origin
+    return dataclasses.replace(session, manifest=manifest, place=place, change=change, origin=origin)
 
 
 def resume(
@@ -87,12 +93,13 @@ def resume(
     listener: Listener | None = None,
     cancel: Cancel | None = None,
     beside: "Beside | None" = None,
-) -> dict[str, Any]:
+    extend: "Extend | None" = None,
+) -> Result:
     """Continue the run in `out` with the config it was begun with.
 
     Args:
         changes: options that change no result, by their `RunConfig` names.
-        listener, cancel: as for `start`.
+        listener, cancel, extend: as for `start`.
         beside: called with the locked, mended run before it goes on (`skate redo`).
     """
     with clear_lines(out), InterruptShield(cancel).installed() as interrupts:
@@ -104,7 +111,7 @@ def resume(
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        session = Session(config, models, manifest, guard, out, place, interrupts)
+        session = Session(config, models, manifest, guard, out, place, interrupts, extend=extend)
         return _drive(session, Reporter(listener), beside)
 
 
@@ -126,7 +133,7 @@ class Session:
         config, models, manifest: what is asked for. guard: its input. interrupts: holds interruptions back.
         out: the run directory. place: where the work is done: `out`, or `next/` in it under `--overwrite`.
         change: what `--overwrite` makes void, where that has not begun.
-        origin: whose tracking it begins with.
+        origin: whose tracking it begins with. extend: puts stages of the caller's own into the chain.
     """
 
     config: RunConfig
@@ -138,10 +145,12 @@ class Session:
     interrupts: InterruptShield
     change: Change | None = None
     origin: Origin | None = None
+    extend: "Extend | None" = None
 
     def chain(self, reporter: Reporter) -> Chain:
         """The chain, its stages closed."""
-        return build_chain(self.config, self.models, self.manifest, self.place, reporter)
+        chain = build_chain(self.config, self.models, self.manifest, self.place, reporter)
+        return chain if self.extend is None else self.extend(chain)
 
     def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[Chain, FrameSource]:
         """A chain of its own, closed, and the source."""
@@ -162,9 +171,10 @@ class Session:
 
 
 Beside = Callable[[RunDirectory, Session, Reporter], None]
+Extend = Callable[[Chain], Chain]
 
 
-def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -> dict[str, Any]:
+def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -> Result:
     """Plan, open what may refuse; then take the directory, mend what is damaged, run the pipeline, finish.
 
     Under `--overwrite` the work is done beside the run that is there, and takes its place at the end.
@@ -172,6 +182,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     watch = Stopwatch()
     config = session.config
     chain = session.chain(reporter)
+    check_nodes(session.out, session.manifest, chain)
     log = read_log_of(session.place, session.out, session.change)
     decoded = log.of(chain.source.name)
     if decoded and decoded[-1]["info"]["last"]:
@@ -189,9 +200,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
         return _overwrite(session, chain, opened, reporter, watch)
 
 
-def _overwrite(
-    session: Session, chain: Chain, opened: OpenStages, reporter: Reporter, watch: Stopwatch
-) -> dict[str, Any]:
+def _overwrite(session: Session, chain: Chain, opened: OpenStages, reporter: Reporter, watch: Stopwatch) -> Result:
     """Make the new run beside the old one, which is whole until the new one has finished."""
     with lock_run(session.out):
         if session.change is not None:
@@ -201,7 +210,7 @@ def _overwrite(
         try:
             with session.open(chain) as run:
                 try:
-                    summary = _carry_out(session, run, chain, opened, reporter, None, watch)
+                    result = _carry_out(session, run, chain, opened, reporter, None, watch)
                 finally:
                     worked = worked or run.worked
         except BaseException:
@@ -210,7 +219,7 @@ def _overwrite(
             raise
         with session.interrupts.shield():
             switch(session.out)
-    return summary
+    return result
 
 
 def _carry_out(
@@ -221,7 +230,7 @@ def _carry_out(
     reporter: Reporter,
     beside: Beside | None,
     watch: Stopwatch,
-) -> dict[str, Any]:
+) -> Result:
     config = session.config
     if config.keep == "all":
         run.keep_all()
@@ -245,9 +254,9 @@ def _carry_out(
     pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
     frames = pipeline.process()
     run.settle()
-    summary = finish_run(run, config, frames, watch.seconds, session.out)
+    result = finish_run(run, config, frames, watch.seconds, session.out)
     _keep_times(session, run, tuple(chain), reporter)
-    return summary
+    return result
 
 
 def unfinished_redo(run: RunDirectory) -> Beside | None:

@@ -25,7 +25,7 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> t
     place = place_of(out)
     if place != out:  # an `--overwrite` that has begun: gone on with by the same options, given up by any others
         begun = read_run(place)[0]
-        if not differences(begun["decisive"], manifest["decisive"]):
+        if not differences(begun["decisive"], manifest["decisive"]) and begun["nodes"] == manifest["nodes"]:
             return {**begun, "config": manifest["config"]}, None, place
     found, change = _compare(out, manifest, overwrite, chain)
     replaces = change is not None and change.replaces
@@ -64,6 +64,8 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
         refuse(out, found)
     elif not _sound(out, old):
         return manifest, Change(manifest, anew=True)
+    if overwrite and not found and old["nodes"] != manifest["nodes"]:
+        return manifest, Change(manifest, anew=True)
     if not found:
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
         return same, None
@@ -89,6 +91,19 @@ def refuse(out: Path, found: list[Difference]) -> None:
         raise RunDirectoryError(
             f"{out} holds a run with another config or input ({'; '.join(map(str, found))}): choose another --out, "
             "or --overwrite to do again what depends on it"
+        )
+
+
+def check_nodes(out: Path, manifest: Manifest, chain: Chain) -> None:
+    """Refuse to go on with a chain of other stages than the run was begun with.
+
+    Raises:
+        RunDirectoryError: with both.
+    """
+    if manifest["nodes"] != list(chain.names):
+        raise RunDirectoryError(
+            f"{out} was begun with the stages {', '.join(manifest['nodes'])}, this chain has {', '.join(chain.names)}: "
+            "go on with the program that added or lacks them, or start anew with --overwrite"
         )
 
 

@@ -13,7 +13,6 @@ generation and is only blended anew. That needs the raw windows and the states o
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from stages.base import Output, Request, Window
 from storage.errors import RunDirectoryError, UsageError
@@ -26,7 +25,8 @@ from stream.engine.tasks import Done, Scratch, Task
 from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
-from stream.run.lifecycle import Beside, Session, resume
+from stream.report.result import Result
+from stream.run.lifecycle import Beside, Extend, Session, resume
 from stream.run.reconcile import refuse_overwrite
 
 
@@ -51,13 +51,14 @@ def redo(
     text: str | None,
     listener: Listener | None = None,
     cancel: Cancel | None = None,
-) -> dict[str, Any]:
-    """Make these windows of the run in `path` again; returns the summary.
+    extend: Extend | None = None,
+) -> Result:
+    """Make these windows of the run in `path` again; returns how it ended.
 
     Args:
         windows: numbers of windows, counted from 0.
         seed, text: of the new generation; None: the run's seed plus one, the run's prompt.
-        listener, cancel: as for `start`.
+        listener, cancel, extend: as for `start`.
 
     Raises:
         UsageError: when the run has no such window.
@@ -66,7 +67,7 @@ def redo(
     _, config = read_run(path)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
     wanted = Redo(tuple(sorted(set(windows))), seed, text)
-    return resume(path, listener=listener, cancel=cancel, beside=preparation(wanted))
+    return resume(path, listener=listener, cancel=cancel, beside=preparation(wanted), extend=extend)
 
 
 def take_back(path: Path) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ from stream.options.config import RunConfig, differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
-from stream.run.lifecycle import start
+from stream.report.result import Result
+from stream.run.lifecycle import Extend, start
 
 
 def generate_from_run(
@@ -28,14 +29,15 @@ def generate_from_run(
     overwrite: bool = False,
     listener: Listener | None = None,
     cancel: Cancel | None = None,
-) -> dict[str, Any]:
-    """Generate the clip of the run in `source` anew into `out`; returns the summary.
+    extend: Extend | None = None,
+) -> Result:
+    """Generate the clip of the run in `source` anew into `out`; returns how it ended.
 
     Args:
         source: an extracted or finished run.
         out: the new run directory, or one of an earlier call to be continued.
         changes: options of generation by their `RunConfig` names.
-        overwrite, listener, cancel: as for `start`.
+        overwrite, listener, cancel, extend: as for `start`.
 
     Raises:
         RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
@@ -44,7 +46,7 @@ def generate_from_run(
     reader = RunReader(source)
     chain = "run" if tracked.chain == "extract" else tracked.chain
     config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
-    return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out))
+    return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out), extend)
 
 
 class _Tracked:

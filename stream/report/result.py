@@ -1,0 +1,50 @@
+"""How a run ended, as data."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from stream.report.collect import Spans
+
+Gate = Literal["passed", "failed"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run came to: the fields of the last line with `--json` (docs/formats.md).
+
+    Attributes:
+        run: its directory. frames, windows: of the clip.
+        gate: None where nothing was judged.
+        iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result, None where nothing was judged.
+        failed_frames: half-open spans.
+        object_frames, person_frames: in how many they were seen. object_lost_frames: it was looked for in vain.
+        bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
+        seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
+        output: the video; None where there is none.
+    """
+
+    run: Path
+    frames: int
+    windows: int
+    gate: Gate
+    iou_mean: float | None
+    iou_p5: float | None
+    iou_min: float | None
+    iou_min_frame: int | None
+    failed_frames: Spans
+    object_frames: int
+    object_lost_frames: int
+    person_frames: int
+    bad_frames: int
+    claimed_frames: int | None
+    cut_short: str | None
+    seconds: float
+    peak_rss_bytes: int
+    peak_vram_bytes: int | None
+    output: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the JSON contract, without its event."""
+        output = None if self.output is None else str(self.output)
+        return {**dataclasses.asdict(self), "run": str(self.run), "output": output}
