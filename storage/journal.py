@@ -13,7 +13,7 @@ from typing import Any, Self
 from storage.backend import Backend
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
-from storage.records import Record, check_record
+from storage.records import Info, Record, check_record
 
 JOURNAL = "journal.jsonl"
 MAX_BYTES = 1 << 30  # an hour of video takes some 10 MB
@@ -22,8 +22,12 @@ _CRC_MARK = ', "crc": "'
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
-    """One journal line, newline included."""
-    body = json.dumps(record, sort_keys=True)[:-1]
+    """One journal line, newline included.
+
+    Raises:
+        ValueError: when a number in it is none, or infinite: JSON has no such numbers.
+    """
+    body = json.dumps(record, sort_keys=True, allow_nan=False)[:-1]
     return f'{body}{_CRC_MARK}{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
@@ -33,10 +37,14 @@ def decode_line(line: bytes) -> Record | None:
         body, mark, tail = line.decode().rpartition(_CRC_MARK)
         if not mark or tail != f'{zlib.crc32(body.encode()):08x}"}}':
             return None
-        record = json.loads(body + "}")
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):  # the last: nested too deeply for the parser
+        record = json.loads(body + "}", parse_constant=_no_number)
+    except (ValueError, RecursionError):  # the last: nested too deeply for the parser
         return None
     return record if isinstance(record, dict) else None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def read_records(store: Backend) -> tuple[list[Record], int]:
@@ -72,6 +80,8 @@ def read_records(store: Backend) -> tuple[list[Record], int]:
                 f"{path}: line {number + 1} of the journal is record {record.get('n')}, it must be {number}: a line is "
                 "lost or doubled, and what follows it cannot be trusted; start anew with --overwrite"
             )
+        if "info" in record:
+            record["info"] = Info(record["info"], path, number + 1)
         records.append(record)
         intact += len(line) + 1
     return records, intact

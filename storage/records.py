@@ -29,13 +29,37 @@ Record = dict[str, Any]
 
 MAX_WINDOWS = 10**7
 MAX_FRAMES = 10**9
+MAX_NUMBER = 1 << 60  # of seconds and bytes
+MAX_PIXEL = 1e6
 
 _KEY = re.compile(rf"(?:{ARRAY_NAME.pattern})/c\.(?P<window>[0-9]{{1,8}})(\.0){{0,4}}")
 _BLOCK_KEY = re.compile(rf"(?:state|blocks)/{STAGE_NAME.pattern}/(?P<window>[0-9]{{1,8}})")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SEGMENT = re.compile(r"[0-9]{5,8}\.mp4")
+_BY_FRAME = ("frame_digests", "iou", "boundary_f", "containment", "clipping", "visible")  # one of each a frame
 _FILE = re.compile(r"([a-z_]{1,32}/)?[a-z_]{1,32}\.[a-z0-9]{1,5}")
+
+
+class Info(dict[str, Any]):
+    """The facts of a record that was read. Which there are is up to the stages: one that somebody asks for and that is
+    missing is damage in the journal, not a fault of the program.
+
+    Args:
+        values: by name. journal: its address. line: counted from 1.
+    """
+
+    __slots__ = ("journal", "line")
+
+    def __init__(self, values: Mapping[str, Any], journal: str, line: int) -> None:
+        super().__init__((k, Info(v, journal, line) if isinstance(v, dict) else v) for k, v in values.items())
+        self.journal, self.line = journal, line
+
+    def __missing__(self, name: str) -> Any:
+        raise RunDirectoryError(
+            f"{self.journal}: line {self.line}: the fact '{name}' is missing: the journal is damaged or altered; "
+            "start anew with --overwrite"
+        )
 
 
 def check_record(record: Record, where: str) -> None:
@@ -76,11 +100,14 @@ def _commit(record: Record) -> str | None:
         return "window"
     if not _span(record.get("span")):
         return "span"
-    if not isinstance(record.get("seconds"), int | float):
+    if not _number(record.get("seconds")):
         return "seconds"
+    for name in ("rss_bytes", "vram_bytes"):
+        if record.get(name) is not None and not _whole(record[name], MAX_NUMBER):
+            return name
     if not _digests(record.get("digests"), record["window"]):
         return "digests"
-    return _info(record.get("info"))
+    return _info(record.get("info"), record["span"][1] - record["span"][0])
 
 
 def _span(span: Any) -> bool:
@@ -102,18 +129,22 @@ Share = Annotated[float, Meta(ge=0, le=1)] | None
 Spans = list[tuple[Count, Count]]
 
 
+Pixel = Annotated[float, Meta(ge=-MAX_PIXEL, le=MAX_PIXEL)]
+Sum = Annotated[float, Meta(ge=0, le=1e12)]
+
+
 class Choice(Struct, frozen=True):
     """A person, chosen on a frame by a box."""
 
     frame: Count
-    box: tuple[float, float, float, float]
+    box: tuple[Pixel, Pixel, Pixel, Pixel]
 
 
 class Seam(Struct, frozen=True):
     """What the seam ratio is made of."""
 
-    edge: float | None
-    inside_sum: float
+    edge: Sum | None
+    inside_sum: Sum
     inside_frames: Count
 
 
@@ -133,21 +164,23 @@ class Facts(Struct, frozen=True):
     lost: dict[str, Spans] = {}
     attempt: Count = 0
     iou: list[Share] = []
-    boundary_f: list[float | None] = []
-    containment: list[float | None] = []
-    clipping: list[float | None] = []
+    boundary_f: list[Share] = []
+    containment: list[Share] = []
+    clipping: list[Share] = []
     visible: list[bool] = []
     failed: Spans = []
     seam: Seam | None = None
     redo: dict[str, Any] | None = None
 
 
-def _info(info: Any) -> str | None:
+def _info(info: Any, frames: int) -> str | None:
     if not isinstance(info, dict):
         return "info"
     try:
         msgspec.convert(info, Facts)
     except (msgspec.ValidationError, RecursionError):
+        return "info"
+    if any(len(info[name]) != frames for name in _BY_FRAME if name in info):
         return "info"
     if "segment" in info and not (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256"))):
         return "info"
@@ -175,7 +208,7 @@ def _attempt(record: Record) -> str | None:
         return "window"
     if not _whole(record.get("attempt"), MAX_WINDOWS):
         return "attempt"
-    return None if isinstance(record.get("iou_min"), int | float) else "iou_min"
+    return None if _number(record.get("iou_min")) else "iou_min"
 
 
 def _redo(record: Record) -> str | None:
@@ -216,6 +249,10 @@ def _matches(pattern: re.Pattern[str], value: Any) -> bool:
 
 def _whole(value: Any, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 
 def segment_of(record: Mapping[str, Any]) -> str | None:

@@ -269,6 +269,29 @@ def test_an_answer_that_drips_ends_in_time() -> None:
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n"], ids=["a header", "the status", "headers"]
+)
+def test_a_head_that_drips_ends_in_time(head: bytes) -> None:
+    more = b"a: b\r\n" if head.endswith(b"OK\r\n") else b" "
+    with Raw(head, more, pause=0.05) as server:
+        client = ComfyClient(parse_server(server.address), Timeouts(request=0.4, patience=0.1), threading.Event())
+        began = time.monotonic()
+        with pytest.raises(GeneratorError, match="does not answer GET /queue"):
+            client.place("x")
+        client.close()
+        assert time.monotonic() - began < 10
+
+
+def test_a_handshake_that_drips_ends_in_time() -> None:
+    """Then progress is followed by polling alone."""
+    with Raw(b"HTTP/1.1 101 Switching Protocols\r\nX: ", b" ", pause=0.05) as server:
+        progress = ProgressSocket(parse_server(server.address), "client", 0.4)
+        began = time.monotonic()
+        progress.connect()
+        assert not progress.connected and time.monotonic() - began < 10
+
+
 def test_a_request_never_takes_longer_than_a_window_may() -> None:
     assert config("127.0.0.1:1", timeout_s=20.0, request_s=120.0).timeouts().request == 20.0
 

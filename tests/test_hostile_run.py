@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ BENT_FACTS: list[dict[str, Any]] = [
     {"frames": 10**400},
     {"visible": [1]},
     {"failed": [3]},
+    {"iou": [0.5, 0.5]},  # of three frames
+    {"frame_digests": ["0"] * 4},
+    {"visible": []},
+    {"clipping": [1e300, 0.5, 0.5]},
+    {"seam": {"edge": None, "inside_sum": 1e300, "inside_frames": 1}},
+    {"person": {"frame": 1, "box": [1, 2, 3, 1e300]}},
 ]
 
 
@@ -110,6 +117,8 @@ def test_a_record_of_this_program_passes() -> None:
         },
         {"kind": "layout", "layout": None},
         changed(seconds="soon"),
+        changed(rss_bytes="much"),
+        changed(vram_bytes=-1),
         changed(kind="exec"),
         changed(kind=["commit"]),
         {"kind": "drop", "arrays": ["../.."], "stop": 3},
@@ -155,6 +164,54 @@ def test_a_journal_that_names_files_elsewhere(tmp_path: Path, command: list[str]
     assert ended.code == 6, ended.output
     assert "nothing that this program wrote" in ended.output and len(ended.output.splitlines()) == 1
     assert secret.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("stage", "fact", "command"),
+    [
+        ("decode", "last", "status"),
+        ("decode", "last", "resume"),
+        ("decode", "frame_digests", "report"),
+        ("track", "untracked", "export"),
+        ("track", "untracked", "report"),
+        ("track", "lost", "report"),
+        ("track", "cuts", "report"),
+        ("sink", "segment", "report"),
+        ("score", "iou", "status"),
+        ("score", "boundary_f", "report"),
+    ],
+)
+def test_a_fact_that_is_missing_is_damage(tmp_path: Path, stage: str, fact: str, command: str) -> None:
+    """Every record passes its checksum: the line names what is missing, and it is no fault of the program."""
+    _, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    lines: list[bytes] = []
+    number = 0
+    for line in (run / "journal.jsonl").read_bytes().splitlines():
+        record = decode_line(line)
+        assert record is not None
+        if record.get("stage") == stage:
+            number = number or len(lines) + 1
+            del record["info"][fact]
+        lines.append(encode_line(record))
+    (run / "journal.jsonl").write_bytes(b"".join(lines))
+    ended = shared_zygote().run([command, str(run), *(["--to", str(tmp_path / "to")] if command == "export" else [])])
+    assert ended.code == 6 and "Traceback" not in ended.output, ended.output
+    assert f"the fact '{fact}' is missing" in ended.output and "journal.jsonl: line " in ended.output
+
+
+def test_no_number_of_the_journal_is_infinite(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float values"):
+        encode_line({"seconds": float("nan")})
+    whole = encode_line({"seconds": 1.5})
+    assert decode_line(whole.rstrip()) is not None
+    for number in ("NaN", "Infinity", "-Infinity"):
+        body = f'{{"seconds": {number}'
+        assert decode_line(f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}'.encode()) is None
+    record = {**COMMIT, "n": 0, "seconds": 10**400}
+    (tmp_path / "journal.jsonl").write_bytes(encode_line(record))
+    with pytest.raises(RunDirectoryError, match="'seconds' is nothing that this program wrote"):
+        Journal(LocalBackend(tmp_path))
 
 
 @pytest.mark.parametrize("where", ["segments", "run.zarr/frames", "run.zarr/state/track", "report", "journal.jsonl"])

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from tqdm import tqdm
 
 from stages.address import split_address
+from stages.http import timely_session
 from stages.models.archive import MAX_BYTES, UnusableArchive, take_member
 from stages.models.registry import models_folder, path_of, recorded_path
 from stages.models.table import ModelFile
@@ -165,7 +166,7 @@ def _check(path: Path, expected: str | None, what: str, download: Download) -> N
 def _download(model: ModelFile, download: Download, target: Path, pause_seconds: float) -> bool:
     """Fill the partial file, in several attempts if need be; whether it continued an earlier one's bytes."""
     reason = ""
-    with requests.Session() as session:  # takes HTTPS_PROXY and the like from the environment
+    with timely_session() as session:  # takes HTTPS_PROXY and the like from the environment
         session.max_redirects = 10
         for attempt in range(ATTEMPTS):
             time.sleep(pause_seconds * attempt)

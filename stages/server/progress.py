@@ -1,13 +1,17 @@
 """Listening for progress. The websocket is a convenience: a job is judged from the history alone."""
 
 import math
+import socket
+import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import websocket
 
+from stages.http import WITHOUT_TIMEOUT_S
 from stages.server.address import Address
 from stages.server.answers import Message, Progress
 from storage.boundary import MB, parse
@@ -29,6 +33,21 @@ class BoundedSocket(websocket.WebSocket):
 
     received = 0
     until = math.inf
+
+    def connect(self, url: str, **options: Any) -> None:
+        """As `websocket.WebSocket.connect`; the server's side of the handshake has to end within the timeout."""
+        # The socket's own timeout counts between two bytes.
+        watch = threading.Timer(self.sock_opt.timeout or WITHOUT_TIMEOUT_S, self._end)
+        watch.start()
+        try:
+            super().connect(url, **options)  # type: ignore[no-untyped-call]
+        finally:
+            watch.cancel()
+
+    def _end(self) -> None:
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
 
     def _recv(self, bufsize: int) -> bytes:
         if time.monotonic() > self.until:  # the socket's own timeout counts between two bytes; what came is kept

@@ -7,6 +7,7 @@ from typing import Any
 import requests
 import urllib3
 
+from stages.http import timely_session
 from stages.server.address import Address
 from storage.boundary import MB, MOST_BYTES
 from storage.errors import GeneratorError
@@ -40,7 +41,7 @@ class Wire:
         """
         self._address = address
         self._wait = (connect, request)
-        self._session = requests.Session()
+        self._session = timely_session()
         self._session.trust_env = False
         # A body that unpacks to a thousand times its size would be in memory before it is measured.
         self._session.headers["Accept-Encoding"] = "identity"

@@ -9,7 +9,7 @@ import numpy as np
 from stages.base import Array
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
-from storage.records import Record, segment_of
+from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
@@ -101,7 +101,7 @@ class _Pictures:
         for record in self._run.log.of("sink"):
             start, stop = record["span"]
             if start <= frame < stop:
-                segment = self._run.store.path(f"segments/{segment_of(record)}")
+                segment = self._run.store.path(f"segments/{record['info']['segment']}")
                 for index, picture in enumerate(read_segment(segment, video["height"], video["width"])):
                     if start + index == frame:
                         return np.asarray(picture)

@@ -139,7 +139,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         seam_ratio=None if seam is None else _rounded(seam),
         object=_presence(table, known, 0),
         person=_presence(table, known, 1),
-        person_found=known.person,
+        person_found=None if known.person is None else dict(known.person),
         bad_frames=known.bad_frames,
         claimed_frames=known.claimed_frames,
         cut_short=known.cut_short,
