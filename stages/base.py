@@ -8,7 +8,7 @@ I/O: decode reads the video, sink writes a segment, score reads one, the ComfyUI
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -20,6 +20,7 @@ from storage.spans import Span
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Json = Any  # what json.dumps takes; numbers, strings, lists and dicts
+Shape = tuple[int | Literal["height", "width"], ...]
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,6 @@ class State:
                 fields[name] = array
         return cls(**fields)
 
-    def digest_text(self) -> str:
-        """A canonical text of the JSON part, for tests and messages."""
-        return json.dumps(self.to_parts()[0], sort_keys=True)
-
 
 @dataclass
 class NoState(State):
@@ -133,21 +130,24 @@ class Port:
         name: as the stage calls it.
         span: "new" or "final": the frames of the window that it covers, each frame once in the clip; "window": an array
             of its own for every window.
-        shape: of a frame's entry; "height" and "width" stand for the frame's sides in pixels.
+        shape: of a frame's entry; "height" and "width" stand for the frame's sides in pixels; or what gives it for
+            frames of this height and width.
         dtype, fill: of the array, and what stands for frames never written.
         life: "kept": stays with the run; "until_read": dropped frame by frame once no later window reads it; "window":
-            deleted once the windows that read it are done. `--keep` retains the last two.
+            deleted once the windows that read it are done; "passing": so too, where `--keep` retains the other two.
     """
 
     name: str
     span: Literal["new", "final", "window"]
-    shape: tuple[int | Literal["height", "width"], ...] = ()
+    shape: Shape | Callable[[int, int], tuple[int, ...]] = ()
     dtype: str = "uint8"
-    life: Literal["kept", "until_read", "window"] = "kept"
+    life: Literal["kept", "until_read", "window", "passing"] = "kept"
     fill: float = 0.0
 
     def frame_shape(self, height: int, width: int) -> tuple[int, ...]:
         """The shape of a frame's entry for frames of this size."""
+        if callable(self.shape):
+            return self.shape(height, width)
         sides = {"height": height, "width": width}
         return tuple(sides[side] if isinstance(side, str) else side for side in self.shape)
 
@@ -177,8 +177,8 @@ class Read:
         return self.name or self.port
 
 
-PICTURE: tuple[int | Literal["height", "width"], ...] = ("height", "width", 3)
-MASK: tuple[int | Literal["height", "width"], ...] = ("height", "width")
+PICTURE: Shape = ("height", "width", 3)
+MASK: Shape = ("height", "width")
 
 
 class Stage(ABC):
@@ -190,8 +190,8 @@ class Stage(ABC):
         facts: the stages whose facts (`info`) about the window it reads.
         weights: the model that it shares with other stages, by name; None: what it loads is its own.
         scales: whether a window takes time by its "pixels" (height times width) or by its "frames" alone.
-        gpu: whose models it has on the GPU, where it has any there: ours, or a server's. The two take turns where they
-            share one.
+        lane: what it occupies while it works: this machine's cores alone ("cpu"); a model of ours, on the GPU where
+            there is one ("gpu"); a server ("server"). Where a server works on our GPU, the last two take turns.
     """
 
     name: ClassVar[str]
@@ -200,7 +200,7 @@ class Stage(ABC):
     facts: tuple[str, ...] = ()
     weights: str | None = None
     scales: Literal["pixels", "frames"] = "frames"
-    gpu: ClassVar[Literal["own", "server"] | None] = None
+    lane: Literal["cpu", "gpu", "server"] = "cpu"
 
     def open(self) -> None:
         """Load what is heavy. Called once, before the first window."""
@@ -271,12 +271,54 @@ class Request:
         return cls(**given)
 
 
+@dataclass(frozen=True)
+class StepProgress:
+    """A generator's step at a window.
+
+    Attributes:
+        window, attempt: what it works on.
+        step, steps: done, and of how many.
+        server: where.
+    """
+
+    window: int
+    attempt: int
+    step: int
+    steps: int
+    server: str
+
+
 class GeneratorStage(Stage):
-    """A stage that makes the picture: a window can be asked for otherwise than the config says, and be begun early."""
+    """A stage that makes the picture: a window can be asked for otherwise than the config says, and be begun early.
+
+    It writes `made` `[read.frames, h, w, 3]` uint8 RGB at its own size: the window as it made it, all of the picture.
+    What of it goes back into the source, and how, is the composite's.
+    """
+
+    def __init__(self) -> None:
+        self.writes = (Port("made", "window", self._made_shape, "uint8", "passing"),)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
+        """The stage, closed, for a run with these options.
+
+        Args:
+            options: every option of the run by its name.
+            progress: told about every step, from whichever thread.
+        """
+        return cls()
 
     @abstractmethod
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:
         """Generate a window as the config says, or as `request` changes that."""
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of what it makes of frames of this size."""
+        return width, height
+
+    def _made_shape(self, height: int, width: int) -> tuple[int, ...]:
+        columns, rows = self.size_for(width, height)
+        return rows, columns, 3
 
     @property
     def lookahead(self) -> int:

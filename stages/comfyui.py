@@ -1,22 +1,24 @@
 """The real generator: Wan 2.1 VACE on one or several ComfyUI servers, window by window.
 
-    source, masks, keypoints, tail -> control video + mask -> server -> frames -> colours matched -> composite
+    source, masks, keypoints, tail -> control video + mask -> server -> frames
 
-A window's picture depends on its inputs, the config, the attempt and the carried colour correction alone (and on the
-server's own arithmetic).
+A window's picture depends on its inputs, the config and the attempt alone (and on the server's own arithmetic).
 """
 
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, StepProgress, Window
+from stages.generators import GENERATORS
 from stages.poses.pictures import SkeletonPictures
-from stages.region import chosen_mask, region, source_pixels
+from stages.region import region, source_pixels
+from stages.resize import Size, resize_frames
 from stages.server.address import parse_server
 from stages.server.client import ComfyClient
 from stages.server.inject import Values
@@ -25,15 +27,16 @@ from stages.server.pool import ServerPool
 from stages.server.share import make_room, naming_the_switch
 from stages.server.validate import check_workflow
 from stages.server.workflow import Workflow, chosen_workflow
-from stages.vace.blend_in import Look, blend_in, look
 from stages.vace.condition import Conditioning, condition
-from stages.vace.config import ComfyConfig, ComfyState, StepProgress
+from stages.vace.config import ComfyConfig
 from stages.vace.continuity import window_seed
 from stages.vace.reference import read_reference, reference_png
-from stages.vace.sizes import Size, fit_size, resize_frames, resize_region
+from stages.vace.sizes import fit_size
 from storage.errors import UsageError
 
-__all__ = ["ComfyConfig", "ComfyStage", "ComfyState", "StepProgress"]
+__all__ = ["ComfyConfig", "ComfyStage", "StepProgress"]
+
+GEOMETRY = GENERATORS["comfyui"].geometry
 
 
 @dataclass(frozen=True)
@@ -61,22 +64,21 @@ class ComfyStage(GeneratorStage):
     """
 
     name = "generate"
-    gpu = "server"
-    reads = (
+    lane = "server"
+    reads: tuple[Read, ...] = (
         Read("frames", "read"),
         Read("keypoints/person", "read"),
         Read("masks/object", "read"),
         Read("masks/person", "read"),
-        Read("generated", "context", -1),
-        Read("overlap", "window", -1),
     )
-    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
     scales = "pixels"
 
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
+        super().__init__()
         self.config = config
+        if config.continuity == "tail" and GEOMETRY.carried != 0:
+            self.reads = (*ComfyStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self._progress = progress
-        self._state = ComfyState()
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
         self._workflow: Workflow | None = None
@@ -85,6 +87,18 @@ class ComfyStage(GeneratorStage):
         self._checked: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
         self._begun: dict[Attempt, Future[JobResult]] = {}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
+        """The stage, closed, for a run with these options."""
+        names = {item.name: _OPTIONS.get(item.name, item.name) for item in fields(ComfyConfig)}
+        return cls(
+            ComfyConfig(**{name: options[option] for name, option in names.items() if option in options}), progress
+        )
+
+    def size_for(self, width: int, height: int) -> Size:
+        """`--size`, else the one closest in shape to the source."""
+        return self.config.size or fit_size(width, height)
 
     @property
     def lookahead(self) -> int:
@@ -131,8 +145,8 @@ class ComfyStage(GeneratorStage):
             request: what this try changes.
 
         Returns:
-            `raw` `[read.frames, H, W, 3]` uint8 RGB at source size, the source's pixels outside the region; in `info`
-            seed, attempt, kept_frames, colour, and of the job server, prompt_id, seconds and system_stats.
+            `made` `[read.frames, h, w, 3]` uint8 RGB, as the server gave it (the source where nothing is to change);
+            in `info` seed, attempt, kept_frames, and of the job server, prompt_id, seconds and system_stats.
 
         Raises:
             GeneratorError: unreachable, refused or failed.
@@ -140,12 +154,11 @@ class ComfyStage(GeneratorStage):
         """
         key = self._key(window, request)
         frames = inputs.arrays["frames"]
-        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         size = self._size(frames)
         allowed = self._allowed(inputs, key, size)
         facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
         if not allowed.any():  # nothing to regenerate: no server is asked
-            return Output(arrays={"raw": frames.copy()}, info=facts | {"kept_frames": 0, "skipped": True})
+            return Output({"made": resize_frames(frames, size).copy()}, facts | {"kept_frames": 0, "skipped": True})
         begun = self._begun.pop(key, None)
         if begun is None:
             given = self._condition(window, inputs, allowed, size)
@@ -154,11 +167,7 @@ class ComfyStage(GeneratorStage):
         else:
             result = begun.result()
             facts["kept_frames"] = 0
-        inner = chosen_mask(objects, persons, self.config.reskin)
-        found = self._look(window, inputs, result.frames, allowed, inner, size)
-        raw = blend_in(frames, result.frames[: len(frames)], allowed, inner, found.total)
-        self._state = ComfyState.of(found.overlap)
-        return Output(arrays={"raw": raw}, info=facts | {"colour": found.record()} | result.info)
+        return Output({"made": result.frames[: len(frames)]}, facts | result.info)
 
     def prefetch(self, window: Window, inputs: Inputs) -> None:
         """Begin a window on an idle server; `process` without a request takes the result. Nothing generated is read.
@@ -188,7 +197,7 @@ class ComfyStage(GeneratorStage):
         )
 
     def _size(self, frames: Array) -> Size:
-        return self.config.size or fit_size(frames.shape[2], frames.shape[1])
+        return self.size_for(frames.shape[2], frames.shape[1])
 
     def _allowed(self, inputs: Inputs, key: Attempt, size: Size) -> Array:
         """`[n, H, W]` bool: the pixels of the source that this try may change."""
@@ -199,13 +208,14 @@ class ComfyStage(GeneratorStage):
     def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
         assert self._workflow is not None, "open() comes first"
         frames, objects = inputs.arrays["frames"], inputs.arrays["masks/object"]
-        tail = _already(inputs) if self.config.continuity == "tail" else frames[:0]
+        before = [read.port for read in self.reads if read.window < 0]
+        tail = [inputs.arrays[name] for name in before if name in inputs.arrays]
         return condition(
             frames,
             inputs.arrays["keypoints/person"],
             objects if self.config.reskin != "person" else objects & False,
             allowed,
-            tail,
+            np.concatenate([frames[:0], *tail])[: GEOMETRY.carried],
             window.padded_frames,
             size,
             self.config.guides(separate_pose=self._workflow.points.pose is not None),
@@ -251,17 +261,6 @@ class ComfyStage(GeneratorStage):
 
         return self._pool.run(work)
 
-    def _look(self, window: Window, inputs: Inputs, generated: Array, allowed: Array, inner: Array, size: Size) -> Look:
-        count = window.read.frames
-        return look(
-            generated[:count],
-            resize_frames(inputs.arrays["frames"], size),
-            resize_region(allowed, size),
-            resize_region(inner, size),
-            resize_frames(_already(inputs), size),
-            self._state.correction(),
-        )
-
     def leave_gpu(self) -> None:
         """Have the servers that share our GPU unload their models. Works before `open` too."""
         for server in self.config.sharing:
@@ -284,27 +283,15 @@ class ComfyStage(GeneratorStage):
             self._pool = None
         self._checked.clear()
 
-    def get_state(self) -> ComfyState:
-        """The colour correction after the last window."""
-        return replace(self._state)
-
-    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
-        """Take back what `get_state().to_parts()` gave."""
-        self._state = ComfyState.from_parts(values, arrays)
-
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Source, tail, raw, masks, region at source size; control, pose, source, result at the generated size.
+        """Source, tail, masks, region at source size; source, region, control, pose, result at the generated size.
 
         The model's memory is the server's.
         """
-        columns, rows = self.config.size or fit_size(width, height)
+        columns, rows = self.size_for(width, height)
         small = window_frames * rows * columns
         held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
-        one_frame = height * width * 60 if window_frames else 0  # float32 work of feathering and compositing
-        return window_frames * height * width * (3 + 3 + 3 + 4) + small * (4 * 3 + 4) + held + one_frame, 0
+        return window_frames * height * width * (3 + 3 + 4) + small * (3 * 3 + 2) + held, 0
 
 
-def _already(inputs: Inputs) -> Array:
-    """`[m, H, W, 3]` uint8 RGB: the frames at the window's start that are generated already."""
-    nothing = inputs.arrays["frames"][:0]
-    return np.concatenate([inputs.arrays.get(name, nothing) for name in ("generated", "overlap")])
+_OPTIONS = {"servers": "server", "prompt": "text", "timeout_s": "timeout"}  # fields that a run calls otherwise

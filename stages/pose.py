@@ -152,7 +152,7 @@ class PoseStage(Stage):
     """
 
     name: ClassVar[str] = "pose"
-    gpu = "own"
+    lane = "gpu"
     reads = (Read("frames", "new"), Read("times", "new"))
     writes = (Port("keypoints/person", "new", (133, 3), "float32"), Port("contacts/person", "new", (2,), "bool"))
 

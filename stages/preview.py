@@ -9,16 +9,16 @@ The picture of a frame depends on that frame, the masks up to it, and the seed, 
 generate the same frame make the same picture, so a crossfade between them is invisible.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from stages.anchor import ROW_VALUES, Anchor, anchor_of
-from stages.base import PICTURE, Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, State, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, StepProgress, Window
 from stages.paint import Palette, choose_palette, paint_object, paint_person, shade_ring
-from stages.region import DILATE, check_region, composite, feather, region
+from stages.region import DILATE, check_region
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
 
@@ -66,7 +66,7 @@ class PreviewState(State):
 
 
 class PreviewStage(GeneratorStage):
-    """Restyles object and person inside their masks and composites the source outside."""
+    """Restyles object and person inside their masks; the rest of the picture is the source."""
 
     name = "generate"
     reads = (
@@ -75,21 +75,26 @@ class PreviewStage(GeneratorStage):
         Read("masks/object", "read"),
         Read("masks/person", "read"),
     )
-    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
     scales = "pixels"
 
     def __init__(self, config: PreviewConfig) -> None:
+        super().__init__()
         self.config = config
         self._state = PreviewState()
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
+        """The stage, closed, for a run with these options; it has no steps to tell of."""
+        return cls(PreviewConfig(options["reskin"], options["dilate"], options["seed"]))
+
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
-        """Return `raw` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere.
+        """Return `made` `[read.frames, H, W, 3]` uint8 RGB: the window restyled, the source's pixels elsewhere.
 
         Another seed alone changes anything: attempts with the same one are the same picture.
         """
         frames, keypoints = inputs.arrays["frames"], inputs.arrays["keypoints/person"]
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        raw = np.empty_like(frames)
+        made = np.empty_like(frames)
         anchors = np.full((len(frames), ROW_VALUES), np.nan)
         before = self._state.row(window.read.start - 1)
         last = None if before is None else Anchor.from_row(before)
@@ -107,14 +112,14 @@ class PreviewStage(GeneratorStage):
             if redone is None and seen and seed != self.config.seed:
                 redone = choose_palette(frames[index], objects[index], seed)
             palette = carried if seed == self.config.seed else redone
-            raw[index] = self._restyle(frames[index], keypoints[index], objects[index], persons[index], last, palette)
+            made[index] = self._restyle(frames[index], keypoints[index], objects[index], persons[index], last, palette)
         self._state = PreviewState(
             anchors=anchors,
             start=window.read.start,
             palette=PreviewState().palette if carried is None else carried.to_array(),
             seed=None if carried is None else self.config.seed,
         )
-        return Output(arrays={"raw": raw})
+        return Output(arrays={"made": made})
 
     def _restyle(
         self,
@@ -127,17 +132,13 @@ class PreviewStage(GeneratorStage):
     ) -> Array:
         """One frame, `[H, W, 3]` uint8 RGB."""
         painted = frame.copy()
-        inner = np.zeros_like(object_mask)
-        if self.config.reskin != "object":
-            paint_person(painted, frame, person_mask, keypoints)
-            inner |= person_mask
+        person = person_mask if self.config.reskin != "object" else np.zeros_like(person_mask)
+        if person.any():
+            paint_person(painted, frame, person, keypoints)
         if self.config.reskin != "person" and anchor is not None and palette is not None:
-            shade_ring(painted, object_mask, inner, self.config.dilate[0], palette)
+            shade_ring(painted, object_mask, person, self.config.dilate[0], palette)
             paint_object(painted, object_mask, anchor, palette)
-            inner |= object_mask
-        allowed = region(object_mask[None], person_mask[None], self.config.reskin, self.config.dilate)
-        result: Array = composite(frame[None], painted[None], feather(allowed, inner[None]))[0]
-        return result
+        return painted
 
     def get_state(self) -> PreviewState:
         """The state after the last window; later windows replace its arrays and never write into them."""
@@ -148,7 +149,7 @@ class PreviewStage(GeneratorStage):
         self._state = PreviewState.from_parts(values, arrays)
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Frames, masks, keypoints and the raw window, the work on one frame, and (8 MB) choosing the palette."""
+        """Frames, masks, keypoints and what is made, the work on one frame, and (8 MB) choosing the palette."""
         picture = height * width
         frame = picture * 110 if window_frames else 0
         return window_frames * (picture * (3 + 2 + 3) + 133 * 3 * 4) + frame + 8_000_000, 0

@@ -56,7 +56,7 @@ class ScoreStage(Stage):
     """
 
     name: ClassVar[str] = "score"
-    gpu = "own"
+    lane = "gpu"
     reads = (Read("masks/object", "final"), Read("masks/person", "final"))
     writes = tuple(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object"))
     facts = ("decode", "track", "sink")

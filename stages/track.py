@@ -99,7 +99,7 @@ class TrackStage(Stage):
     """
 
     name: ClassVar[str] = "track"
-    gpu = "own"
+    lane = "gpu"
     reads = (Read("frames", "new"),)
     writes = (
         Port("masks/object", "new", MASK, "bool"),

@@ -26,7 +26,7 @@ class ArraySpec:
 
     Attributes:
         until, after: of an array kept by window alone: the stage after whose commit it is deleted, and of how many
-            windows later.
+            windows later. passing: also where raw windows and states are kept.
     """
 
     frame_shape: tuple[int, ...]
@@ -34,6 +34,7 @@ class ArraySpec:
     fill: float = 0
     until: str | None = None
     after: int = 0
+    passing: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ArraySpec) and self._compared == other._compared
@@ -45,7 +46,7 @@ class ArraySpec:
     def _compared(self) -> tuple[object, ...]:
         """NaN is no equal of itself: by Python 3.13's dataclasses, also where it is the same object."""
         fill = "NaN" if math.isnan(self.fill) else self.fill
-        return self.frame_shape, self.dtype, fill, self.until, self.after
+        return self.frame_shape, self.dtype, fill, self.until, self.after, self.passing
 
     @property
     def frame_bytes(self) -> int:
@@ -60,17 +61,15 @@ class Layout:
     Attributes:
         arrays: by name, `[T, ...]`: every frame once, written by the window that has it in its span.
         blocks: by name, one array a window: windows may see the same frames.
-        brief: stages whose carried states are large: only the latest and the one before are kept.
     """
 
     arrays: Mapping[str, ArraySpec] = field(default_factory=dict)
     blocks: Mapping[str, ArraySpec] = field(default_factory=dict)
-    brief: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         names = [*self.arrays, *self.blocks]
         wrong = [name for name in self.arrays if not ARRAY_NAME.fullmatch(name)]
-        wrong += [name for name in {*self.blocks, *self.brief} if not STAGE_NAME.fullmatch(name)]
+        wrong += [name for name in self.blocks if not STAGE_NAME.fullmatch(name)]
         wrong += [name for name in names if any(other.startswith(f"{name}/") for other in names)]
         if wrong:
             raise RunDirectoryError(
@@ -85,7 +84,6 @@ class Layout:
         return {
             "arrays": {name: _spec_json(spec) for name, spec in sorted(self.arrays.items())},
             "blocks": {name: _spec_json(spec) for name, spec in sorted(self.blocks.items())},
-            "brief": sorted(self.brief),
         }
 
     @classmethod
@@ -96,11 +94,12 @@ class Layout:
             RunDirectoryError, KeyError, TypeError, ValueError: when it is nothing that `to_json` gives.
         """
         arrays, blocks = ({name: _spec(item) for name, item in values[key].items()} for key in ("arrays", "blocks"))
-        return cls(arrays, blocks, frozenset(map(str, values["brief"])))
+        return cls(arrays, blocks)
 
 
 def _spec_json(spec: ArraySpec) -> dict[str, Any]:
     values = {"shape": list(spec.frame_shape), "dtype": spec.dtype, "until": spec.until, "after": spec.after}
+    values |= {"passing": True} if spec.passing else {}
     return {**values, "fill": "NaN" if math.isnan(spec.fill) else spec.fill}
 
 
@@ -113,7 +112,10 @@ def _spec(item: Mapping[str, Any]) -> ArraySpec:
         raise ValueError(f"no stage is called {until}")
     if type(after) is not int or not 0 <= after <= MAX_AFTER:
         raise ValueError(f"nothing is kept for {after} windows")
-    spec = ArraySpec(tuple(shape), dtype, float(item["fill"]), until, after)
+    passing = item.get("passing", False)
+    if type(passing) is not bool:
+        raise ValueError(f"an array is passing or it is not: {passing}")
+    spec = ArraySpec(tuple(shape), dtype, float(item["fill"]), until, after, passing)
     if spec.frame_bytes > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {spec.frame_bytes} bytes is over {MAX_FRAME_BYTES}")
     return spec

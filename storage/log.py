@@ -90,8 +90,8 @@ class CommitLog:
         elif kind == "config":
             self.config_digest = record["digest"]
             self.attempts.clear()  # made under another config: they say nothing about this one
-            if not self.done("generate"):
-                self.redo, self.made = None, {}  # what it replaces is generated anew, as this config says
+            if self.redo is not None and not any(map(self.done, self.redo["stages"])):
+                self.redo, self.made = None, {}  # what it replaces is made anew, as this config says
 
     def _commit(self, record: Record) -> None:
         window = int(record["window"])
@@ -188,9 +188,10 @@ class CommitLog:
         commit = self.commits.get(task)
         return commit is not None and self.kept_since is not None and int(commit["n"]) > self.kept_since
 
-    def is_landmark(self, stage: str, window: int) -> bool:
-        """Whether the state after this window is kept for later repairs."""
-        return window % STATE_KEEP_EVERY == 0 and stage not in self.layout.brief
+    @staticmethod
+    def is_landmark(window: int) -> bool:
+        """Whether the states after this window are kept for later repairs."""
+        return window % STATE_KEEP_EVERY == 0
 
     def is_forgotten(self, task: Task, key: str) -> bool:
         """Whether this object of a commit is deleted on purpose."""
@@ -198,11 +199,11 @@ class CommitLog:
         folder, name = key.split("/")[:2]
         if folder == "blocks":
             spec = self.layout.blocks.get(name)
-            if spec is None or spec.until is None or self.is_kept(task):
+            if spec is None or spec.until is None or (self.is_kept(task) and not spec.passing):
                 return False
             return (spec.until, window + spec.after) in self.commits
         if folder == "state":
-            return not self.is_kept(task) and not self.is_landmark(stage, window) and window < self.done(stage) - 2
+            return not self.is_kept(task) and not self.is_landmark(window) and window < self.done(stage) - 2
         return bool(self.commits[task]["span"][1] <= self.dropped.get(array_of(key), 0))
 
 

@@ -212,6 +212,9 @@ def _attempt(record: Record) -> str | None:
 
 
 def _redo(record: Record) -> str | None:
+    stages = record.get("stages")
+    if not isinstance(stages, list) or not all(_matches(STAGE_NAME, name) for name in stages):
+        return "stages"
     windows = record.get("windows")
     if not isinstance(windows, list) or not all(_whole(window, MAX_WINDOWS) for window in windows):
         return "windows"

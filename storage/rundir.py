@@ -158,7 +158,7 @@ class RunDirectory:
         return record
 
     def _prune_state(self, stage: str, window: int) -> None:
-        if window >= 0 and not self.log.is_landmark(stage, window) and not self.log.is_kept((stage, window)):
+        if window >= 0 and not self.log.is_landmark(window) and not self.log.is_kept((stage, window)):
             self.arrays.objects.delete(state_key(stage, window))
 
     def _drop_blocks(self, stage: str, window: int) -> None:
@@ -211,10 +211,11 @@ class RunDirectory:
         """The store of windows that are made again and do not count yet."""
         return self.arrays_at(REDO)
 
-    def note_redo(self, windows: Iterable[int], seed: int, text: str) -> None:
-        """Note that these windows are to be generated again, so that an interrupted redo is finished; none: no more."""
+    def note_redo(self, stages: Iterable[str], windows: Iterable[int], seed: int = 0, text: str = "") -> None:
+        """Note that these stages do these windows again, so that an interrupted redo is finished; none: no more."""
         self.settle()
-        self._append({"kind": "redo", "windows": list(windows), "seed": seed, "text": text})
+        what = {"stages": list(stages), "windows": list(windows), "seed": seed, "text": text}
+        self._append({"kind": "redo", **what})
         if self.log.redo is None:
             self._drop_redo()
 
@@ -242,10 +243,15 @@ class RunDirectory:
     def _place_redone(self) -> None:
         """Move to its place what was made beside the run and counts by now."""
         keys = [key.removeprefix(f"{REDO}/") for key in self.store.keys(REDO)]
-        self.take(REDO, [key for key in keys if self.store.digest(f"{REDO}/{key}") == self.log.digests.get(key)])
+        self.take(REDO, [key for key in keys if self._holds(key, self.store.digest(f"{REDO}/{key}"))])
         if keys:
             fault_point("redo.placed")
         self._drop_redo()
+
+    def _holds(self, key: str, digest: str | None) -> bool:
+        """Whether an object with this digest is what the journal says, and is not forgotten."""
+        task = self.log.writers.get(key)
+        return task is not None and self.log.digests[key] == digest and not self.log.is_forgotten(task, key)
 
     def take(self, part: str, keys: Iterable[str]) -> None:
         """Move these objects of the arrays from below `part` to their place; durable when it returns."""

@@ -1,6 +1,6 @@
 """The chain, window by window. Read this file first: it shows the whole flow, top-down.
 
-    VIDEO -> decode -> pose -> track -> generate -> blend -> sink -> score
+    VIDEO -> decode -> pose -> track -> generate -> composite -> blend -> sink -> score
 
 Per window every node reads what earlier ones committed, works, and is committed: arrays, state, one journal record.
 A node that has already committed a window is passed over, which is all there is to resuming.

@@ -23,5 +23,4 @@ def run_layout(height: int, width: int) -> Layout:
             "iou": score,
         },
         blocks={"raw": ArraySpec((height, width, 3), "uint8", until="blend")},
-        brief=frozenset({"blend"}),  # whole frames
     )

@@ -53,7 +53,7 @@ class Track(Stage):
     name = "track"
     reads = (Read("frames", "new"),)
     writes = (Port("masks/object", "new", MASK, "bool"),)
-    gpu = "own"
+    lane = "gpu"
     told_to_leave = 0
 
     def leave_gpu(self) -> None:
@@ -74,7 +74,7 @@ class Generate(GeneratorStage):
     """Paints the object `shifts[window][attempt]` columns off its place."""
 
     name = "generate"
-    gpu = "server"
+    lane = "server"
     reads = (Read("frames", "read"), Read("generated", "context", -1), Read("overlap", "window", -1))
     writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
 
@@ -120,7 +120,7 @@ class Score(Stage):
     """IoU of white pixels with the mask; judges the segment, as the real one does."""
 
     name = "score"
-    gpu = "own"
+    lane = "gpu"
     reads = (Read("masks/object", "final"),)
     facts = ("sink",)
     writes = (Port("iou", "final", (), "float32", fill=float("nan")),)

@@ -12,6 +12,7 @@ from _zygote import Ended, shared_zygote
 
 from stages.base import PICTURE, Array, Inputs, Output, Port, Read, Stage, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.composite import CompositeConfig, CompositeStage
 from stages.preview import PreviewConfig, PreviewStage
 from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
@@ -151,22 +152,29 @@ def preview(reskin: str) -> PreviewStage:
     return PreviewStage(PreviewConfig(reskin))
 
 
+def composite(reskin: str) -> CompositeStage:
+    return CompositeStage(CompositeConfig(reskin))
+
+
 def test_the_same_generator_stands_twice_under_two_names(tmp_path: Path) -> None:
     blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
-    person = Node(preview("person"), "generate-person", {"raw": "raw-person"})
-    board = Node(preview("object"), "generate-board", {"frames": "raw-person"})
-    chain = Chain([Scenery(), person, board, blend])
-    assert chain.making == ("generate-person", "generate-board", "blend")
+    first = {"generate": "generate-person", "made": "made-person", "raw": "raw-person"}
+    then = {"generate": "generate-board", "made": "made-board", "frames": "raw-person"}
+    person = [Node(preview("person"), "generate-person", first), Node(composite("person"), "composite-person", first)]
+    board = [Node(preview("object"), "generate-board", then), Node(composite("object"), "composite-board", then)]
+    chain = Chain([Scenery(), *person, *board, blend])
+    assert chain.making == (*chain.picturing, "blend")
+    assert chain.picturing == ("generate-person", "composite-person", "generate-board", "composite-board")
     twice = carried_out(tmp_path / "twice", chain).arrays.read("generated", 0, CLIP.frames)
-    alone = carried_out(tmp_path / "person", Chain([Scenery(), preview("person"), blend]))
+    alone = carried_out(tmp_path / "person", Chain([Scenery(), preview("person"), composite("person"), blend]))
     frames, persons, objects = (
         alone.arrays.read(name, 0, CLIP.frames) for name in ("frames", "masks/person", "masks/object")
     )
-    first = alone.arrays.read("generated", 0, CLIP.frames)
-    assert (twice != first).any() and (twice[objects] != frames[objects]).any()
+    before = alone.arrays.read("generated", 0, CLIP.frames)
+    assert (twice != before).any() and (twice[objects] != frames[objects]).any()
     only_person = persons & ~objects
-    assert (first[only_person] != frames[only_person]).any()
-    changed = (twice != first).any(axis=-1)
+    assert (before[only_person] != frames[only_person]).any()
+    changed = (twice != before).any(axis=-1)
     assert not (changed & ~objects)[:, : CLIP.height // 3].any(), "the second only changes what is around the board"
 
 
@@ -184,8 +192,9 @@ class Ahead(Stage):
 
 
 def test_a_node_that_reads_the_window_after_works_one_behind(tmp_path: Path) -> None:
-    chain = Chain([Scenery(), Ahead(), preview("both"), BlendStage(BlendConfig(PLAN.window, PLAN.overlap))])
-    assert chain.lags() == ({"ahead": 1}, {"generate": 0, "blend": 0})
+    blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
+    chain = Chain([Scenery(), Ahead(), preview("both"), composite("both"), blend])
+    assert chain.lags() == ({"ahead": 1}, {"generate": 0, "composite": 0, "blend": 0})
     reader = carried_out(tmp_path / "run", chain)
     found, frames = reader.arrays.read("next", 0, CLIP.frames), reader.arrays.read("frames", 0, CLIP.frames)
     for window in PLAN.windows(CLIP.frames):

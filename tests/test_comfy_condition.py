@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from fake_comfy.scene import Array, make_scene
 
+from stages.colour import Correction
+from stages.composite import anchor, look, put_back
 from stages.region import chosen_mask, region
 from stages.server.transport import decode_png, encode_png
-from stages.vace.blend_in import anchor, blend_in, look
-from stages.vace.colour import Correction
 from stages.vace.condition import Conditioning, Guides, condition, contours, scale_keypoints
 from stages.vace.reference import read_reference, reference_png
 from storage.errors import InputError
@@ -86,14 +86,14 @@ def test_keypoints_scale_with_pixel_centres() -> None:
     assert moved[0, 0].tolist() == [0.5, 20.5, 0.5] and points[0, 0, 0] == 0.0
 
 
-def test_blend_in_is_exact_outside_and_for_the_source_itself() -> None:
+def test_what_is_put_back_is_exact_outside_and_for_the_source_itself() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
     noise = np.random.default_rng(6).integers(0, 256, (17, 48, 64, 3), dtype=np.uint8)
-    raw = blend_in(SCENE.frames, noise, REGION, inner, Correction((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
+    raw = put_back(SCENE.frames, noise, REGION, inner, Correction((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
     assert np.array_equal(raw[~REGION], SCENE.frames[~REGION]) and (raw[REGION] != SCENE.frames[REGION]).any()
-    same = blend_in(SCENE.frames, SCENE.frames, REGION, inner, Correction())
+    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, Correction())
     assert np.array_equal(same, SCENE.frames)
-    small = blend_in(SCENE.frames, noise[:, ::3, ::2], REGION, inner, Correction())
+    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, Correction())
     assert np.array_equal(small[~REGION], SCENE.frames[~REGION])
 
 

@@ -25,7 +25,7 @@ WINDOW = windows(17)[0]
 def generate(server: FakeComfy, **given: Any) -> Array:
     """One window."""
     with ComfyStage(config(server.address, **given)) as stage:
-        return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["raw"]
+        return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["made"]
 
 
 @pytest.fixture(autouse=True, params=ERAS)

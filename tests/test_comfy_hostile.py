@@ -32,7 +32,7 @@ JSON = "is this a ComfyUI server"
 
 def generate(server: FakeComfy, **given: Any) -> Array:
     with ComfyStage(config(server.address, **given)) as stage:
-        return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["raw"]
+        return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["made"]
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,16 @@ from fake_comfy.vace import nearest_exact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages import colour
+from stages.composite import MatchState
+from stages.resize import resize_frames, resize_region
 from stages.server.address import parse_server
 from stages.server.answers import Entry
 from stages.server.history import Verdict, images, judge
 from stages.server.transport import decode_png, encode_png, encode_video
-from stages.vace import colour
-from stages.vace.config import ComfyConfig, ComfyState
+from stages.vace.config import ComfyConfig
 from stages.vace.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
-from stages.vace.sizes import check_size, fit_size, resize_frames, resize_region
+from stages.vace.sizes import check_size, fit_size
 from storage.boundary import parse
 from storage.errors import GeneratorError, UsageError
 
@@ -169,9 +171,9 @@ def test_corrections_compose() -> None:
 
 
 def test_state_round_trips() -> None:
-    state = ComfyState.of(colour.Correction((1.1, 1.0, 0.9), (0.5, -1.0, 2.0)))
+    state = MatchState.of(colour.Correction((1.1, 1.0, 0.9), (0.5, -1.0, 2.0)))
     values, arrays = state.to_parts()
-    assert ComfyState.from_parts(values, arrays).correction() == state.correction() and not arrays
+    assert MatchState.from_parts(values, arrays).correction() == state.correction() and not arrays
 
 
 @pytest.mark.parametrize(

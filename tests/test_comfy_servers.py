@@ -20,7 +20,7 @@ def run_tail(settings: ComfyConfig) -> tuple[list[Array], list[str]]:
         for window in WINDOWS:
             tail = made[-1][-5:] if made else None
             output = stage.process(window, SCENE.inputs(window, tail))
-            made.append(output.arrays["raw"])
+            made.append(output.arrays["made"])
             hosts.append(output.info["server"])
     return made, hosts
 
@@ -36,7 +36,7 @@ def run_blend(settings: ComfyConfig) -> tuple[list[Array], list[str]]:
                 begun += 1
             tail = made[-1][-5:] if made else None
             output = stage.process(window, SCENE.inputs(window, tail))
-            made.append(output.arrays["raw"])
+            made.append(output.arrays["made"])
             hosts.append(output.info["server"])
     return made, hosts
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from fake_comfy import FakeComfy, Identity, Shift
 from fake_comfy.generators import Generator
-from fake_comfy.scene import Array, Scene, config, make_scene, windows
+from fake_comfy.scene import Array, Picturing, Scene, config, make_scene, windows
 
 from stages.base import Inputs, Request
 from stages.blend import BlendConfig, BlendStage
+from stages.colour import Correction
 from stages.comfyui import ComfyConfig, ComfyStage
+from stages.composite import Look
 from stages.region import region
 from stages.server.transport import encode_png
 from stages.server.workflow import packaged_workflow
-from stages.vace import blend_in
-from stages.vace.colour import Correction
 from stages.vace.continuity import window_seed
 from storage.errors import InputError
 
@@ -28,7 +28,7 @@ def run(scene: Scene, settings: ComfyConfig, inspect: Callable[[int, Array], Non
     """The blended clip, each window given what is already generated at its start."""
     done: list[Array] = []
     overlap = scene.frames[:0]
-    with ComfyStage(settings) as stage, BlendStage(BlendConfig(17, 5)) as blend:
+    with Picturing(settings) as stage, BlendStage(BlendConfig(17, 5)) as blend:
         for window in windows(len(scene.frames)):
             before = np.concatenate(done) if done else scene.frames[:0]
             tail = np.concatenate([before[window.read.start :], overlap]) if done else before
@@ -87,7 +87,7 @@ def test_names_on_the_server_are_used_again() -> None:
 
 def test_attempts_differ_and_repeat() -> None:
     window = windows(17)[0]
-    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+    with FakeComfy() as server, Picturing(config(server.address)) as stage:
         requests = (Request(), Request(), Request(1), Request(1, dilate=(12, 12)))
         inputs = SCENE.inputs(window)
         first, again, other, wider = (stage.process(window, inputs, given).arrays["raw"] for given in requests)
@@ -99,7 +99,7 @@ def test_attempts_differ_and_repeat() -> None:
 def test_dilation_is_in_pixels_of_the_generated_size() -> None:
     """Twice the source's size: 8 pixels there are 4 of the source, 4 are 2; the mask that is sent shows 8 and 4."""
     window = windows(17)[0]
-    with FakeComfy() as server, ComfyStage(config(server.address, size=(128, 96), dilate=(8, 4))) as stage:
+    with FakeComfy() as server, Picturing(config(server.address, size=(128, 96), dilate=(8, 4))) as stage:
         raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
         load = server.executor.interpreter._load
         sent = load(server.prompts[0]["3"]["inputs"]["file"])[..., 0] > 0.5
@@ -117,7 +117,7 @@ def test_nothing_to_regenerate_asks_no_server() -> None:
     window = windows(17)[0]
     inputs = SCENE.inputs(window)
     empty = {name: values & False if name.startswith("masks") else values for name, values in inputs.arrays.items()}
-    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+    with FakeComfy() as server, Picturing(config(server.address)) as stage:
         output = stage.process(window, Inputs(arrays=empty))
         assert np.array_equal(output.arrays["raw"], SCENE.frames[:17]) and output.info["skipped"]
         assert not server.prompts
@@ -127,13 +127,13 @@ def test_restored_state_gives_the_same_bytes() -> None:
     plan = windows(41)
     tail = SCENE.frames[plan[1].read.start : plan[1].read.start + 5]
     with FakeComfy() as server:
-        with ComfyStage(config(server.address)) as stage:
+        with Picturing(config(server.address)) as stage:
             stage.process(plan[0], SCENE.inputs(plan[0]))
             stage.process(plan[1], SCENE.inputs(plan[1], tail))
-            values, arrays = stage.get_state().to_parts()
+            values, arrays = stage.composite.get_state().to_parts()
             expected = stage.process(plan[2], SCENE.inputs(plan[2], tail)).arrays["raw"]
-        with ComfyStage(config(server.address)) as stage:
-            stage.set_state(json.loads(json.dumps(values)), arrays)
+        with Picturing(config(server.address)) as stage:
+            stage.composite.set_state(json.loads(json.dumps(values)), arrays)
             assert np.array_equal(stage.process(plan[2], SCENE.inputs(plan[2], tail)).arrays["raw"], expected)
 
 
@@ -155,7 +155,7 @@ def test_colour_drift_over_20_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(windows(len(scene.frames))) == 20
     shift = (4 / 255, -3 / 255, 4 / 255)  # whole levels: kept frames come back in 8 bits
     matched = [drift(Shift(shift, everywhere), scene) for everywhere in (True, False)]
-    monkeypatch.setattr("stages.comfyui.look", lambda *_: blend_in.Look(Correction(), Correction(), 0))
+    monkeypatch.setattr("stages.composite.look", lambda *_: Look(Correction(), Correction(), 0))
     unmatched = drift(Shift(shift), scene)
     before = np.abs(unmatched[-1] - unmatched[0])
     assert before == pytest.approx((19 * 4, 19 * 3, 19 * 4), abs=2)
@@ -170,7 +170,7 @@ def test_packaged_workflows_run(name: str) -> None:
     window = windows(17)[0]
     with FakeComfy() as server:
         path = str(packaged_workflow(name))
-        with ComfyStage(config(server.address, workflow=path)) as stage:
+        with Picturing(config(server.address, workflow=path)) as stage:
             raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
         assert raw.shape == (17, 48, 64, 3) and (raw != SCENE.frames[:17]).any()
         assert len(server.executor.files.input) == (3 if name == "vace_two_contexts" else 2)
@@ -182,7 +182,7 @@ def test_reference(tmp_path: Path) -> None:
     picture.write_bytes(encode_png(np.full((30, 30, 3), 99, np.uint8)))
     with FakeComfy() as server:
         with ComfyStage(config(server.address, reference=str(picture))) as stage:
-            assert stage.process(window, SCENE.inputs(window)).arrays["raw"].shape == (17, 48, 64, 3)
+            assert stage.process(window, SCENE.inputs(window)).arrays["made"].shape == (17, 48, 64, 3)
         assert server.prompts[0]["8"]["inputs"]["image"].endswith("_reference.png")
         for given, told in (
             ({"workflow": str(packaged_workflow("vace_reference"))}, "give --reference"),
@@ -194,8 +194,10 @@ def test_reference(tmp_path: Path) -> None:
 
 def test_another_size_than_the_source() -> None:
     window = windows(17)[0]
-    with FakeComfy() as server, ComfyStage(config(server.address, size=(96, 80))) as stage:
+    with FakeComfy() as server, Picturing(config(server.address, size=(96, 80))) as stage:
         raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
+        made = stage.generator.process(window, SCENE.inputs(window)).arrays["made"]
+    assert made.shape == (17, 80, 96, 3), "a generator gives back what it made"
     changed = (raw != SCENE.frames[:17]).any(axis=3)
     assert raw.shape == (17, 48, 64, 3) and changed.any()
 

@@ -32,7 +32,7 @@ class Spy(Stage):
 
     def __init__(self, name: str, noted: list[tuple[str, str]]) -> None:
         self.name = name  # type: ignore[misc]
-        self.gpu = "server" if name == "generate" else "own"  # type: ignore[misc]
+        self.lane = "server" if name == "generate" else "gpu"
         self.noted = noted
 
     def process(self, window: Window, inputs: Inputs) -> Output:

@@ -105,7 +105,7 @@ def test_a_record_of_this_program_passes() -> None:
         changed(digests={"frames/c.3.1": "0" * 32}),
         changed(digests={"state/track/4": "0" * 32}),
         changed(digests={"blocks/../3": "0" * 32}),
-        {"kind": "layout", "layout": {"arrays": {"../x": LAYOUT["arrays"]["frames"]}, "blocks": {}, "brief": []}},
+        {"kind": "layout", "layout": {"arrays": {"../x": LAYOUT["arrays"]["frames"]}, "blocks": {}}},
         {"kind": "layout", "layout": {**LAYOUT, "blocks": {"a/b": LAYOUT["arrays"]["frames"]}}},
         {
             "kind": "layout",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from _small_run import small_run
 
-from stages.base import Inputs, Output, Stage, Window
+from stages.base import GeneratorStage, Inputs, Output, Stage, Window
 from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.errors import EnvironmentFault
@@ -52,17 +52,27 @@ class Weighed(Stage):
         return self.loaded + self.each * window_frames, self.vram
 
 
-def stages() -> Chain:
-    """All seven; tracking and scoring share 500 MB of weights."""
+class WeighedGenerator(Weighed, GeneratorStage):
+    """One that makes pictures of a size of its own, or of the source's."""
+
+    made: tuple[int, int] | None = None
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        return self.made or (width, height)
+
+
+def stages(made: tuple[int, int] | None = None) -> Chain:
+    """Of each kind; tracking and scoring share 500 MB of weights."""
     found = [
         Weighed("decode", 10 * MB, 1 * MB),
         Weighed("pose", 200 * MB, 1 * MB, 300 * MB),
         Weighed("track", 500 * MB, 2 * MB, 900 * MB),
-        Weighed("generate", 20 * MB, 3 * MB),
+        WeighedGenerator("generate", 20 * MB, 3 * MB),
         Weighed("blend", 0, 2 * MB),
         Weighed("sink", 30 * MB, 1 * MB),
         Weighed("score", 400 * MB, 1 * MB, 800 * MB),
     ]
+    WeighedGenerator.made = made
     return Chain(found)
 
 
@@ -82,7 +92,9 @@ def models() -> Models:
 
 def made(tmp_path: Path, calibration: Calibration | None = None, **given: Any) -> Plan:
     """The plan of that run."""
-    return make_plan(config(tmp_path, **given), models(), MANIFEST, stages(), tmp_path / "RUN", calibration)
+    return make_plan(
+        config(tmp_path, **given), models(), MANIFEST, stages(given.get("size")), tmp_path / "RUN", calibration
+    )
 
 
 def test_ram_counts_what_stays_loaded_and_the_largest_window() -> None:

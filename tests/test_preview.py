@@ -11,6 +11,7 @@ import pytest
 from stages.anchor import Anchor, anchor_of
 from stages.base import Array, Inputs, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.composite import CompositeConfig, CompositeStage
 from stages.paint import Palette, choose_palette
 from stages.preview import PreviewConfig, PreviewStage
 from stages.region import dilate_mask
@@ -49,11 +50,18 @@ def cut(clip: Clip, window: Window) -> Inputs:
     return Inputs({name: values[slice(*window.read)] for name, values in clip.items()})
 
 
+def pictured(stage: PreviewStage, window: Window, inputs: Inputs) -> Array:
+    """What it makes of the window, composited into the source."""
+    made = stage.process(window, inputs).arrays
+    composite = CompositeStage(CompositeConfig(stage.config.reskin, stage.config.dilate))
+    return composite.process(window, Inputs({**inputs.arrays, **made})).arrays["raw"]
+
+
 def whole(clip: Clip, config: PreviewConfig) -> Array:
     """The clip in one window."""
     frames = len(clip["frames"])
     window = next(iter(WindowPlan(4 * frames + 1, 0).windows(frames)))
-    return PreviewStage(config).process(window, cut(clip, window)).arrays["raw"]
+    return pictured(PreviewStage(config), window, cut(clip, window))
 
 
 @pytest.mark.parametrize(("window", "overlap"), [(21, 8), (9, 4), (13, 0)])
@@ -68,7 +76,7 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
         stage = PreviewStage(config)
         if parts is not None:
             stage.set_state(json.loads(json.dumps(parts[0])), parts[1])
-        raw = stage.process(step, cut(clip, step)).arrays["raw"]
+        raw = pictured(stage, step, cut(clip, step))
         parts = stage.get_state().to_parts()
         assert raw.dtype == np.uint8 and np.array_equal(raw, reference[slice(*step.read)])
         blended = blend.process(step, Inputs({"raw": raw, **before})).arrays
@@ -81,7 +89,7 @@ def test_a_clip_shorter_than_a_window_comes_back_unpadded() -> None:
     clip = make_clip(6)
     (window,) = WindowPlan(21, 8).windows(6)
     assert window.padded_frames == 9
-    assert len(PreviewStage(PreviewConfig()).process(window, cut(clip, window)).arrays["raw"]) == 6
+    assert len(PreviewStage(PreviewConfig()).process(window, cut(clip, window)).arrays["made"]) == 6
 
 
 @pytest.mark.parametrize("reskin", ["both", "object", "person"])

@@ -102,7 +102,7 @@ def test_an_interrupted_redo_makes_what_is_left(made: Made, tmp_path: Path) -> N
     with FakeComfy(faults=Faults().on_runs(None, *["error"] * 9)) as server:
         rename_server(run, server.address)
         assert redo(run).code == 5
-    assert set(read_log(run).made) == {("generate", 1)}
+    assert set(read_log(run).made) == {("generate", 1), ("composite", 1)}
     with FakeComfy() as server:
         rename_server(run, server.address)
         ended = skate(["resume", str(run)])

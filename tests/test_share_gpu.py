@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from test_plan import MANIFEST, MB, Weighed, models
 from stages.base import Inputs, Output, Port, Request, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
+from stages.composite import CompositeConfig, MatchingCompositeStage
 from stages.poses.session import Session
 from stages.prompts import ObjectPrompt
 from stages.server.address import on_this_machine, parse_server
@@ -89,7 +90,7 @@ def test_what_counts_as_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 class Spy(Stage):
     """Notes in the server's own list when it works and when it leaves the GPU, and looks who is there."""
 
-    gpu: ClassVar[Any] = "own"
+    lane: Literal["cpu", "gpu", "server"] = "gpu"
 
     def __init__(self, name: str, server: FakeComfy, gives: Mapping[str, Any] | None = None) -> None:
         self.name = name  # type: ignore[misc]
@@ -111,7 +112,7 @@ class Spy(Stage):
 class Decode(Spy):
     """The scene; it has nothing on the GPU."""
 
-    gpu: ClassVar[Any] = None
+    lane = "cpu"
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         span = slice(window.new.start, min(window.new.stop, len(SCENE.frames)))
@@ -140,7 +141,8 @@ def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     generator.ours = ours  # type: ignore[misc]
     decode = Decode("decode", server, {"frames": SCENE.frames, "times": np.zeros(1)})
     ours[2].facts = ("blend",)
-    chain = Chain([decode, *ours[:2], generator, BlendStage(BlendConfig(17, 5)), ours[2]])
+    composite = MatchingCompositeStage(CompositeConfig())
+    chain = Chain([decode, *ours[:2], generator, composite, BlendStage(BlendConfig(17, 5)), ours[2]])
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as directory:
@@ -221,8 +223,9 @@ def announced(tmp_path: Path, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
         ObjectPrompt(box=(1.0, 2.0, 30.0, 40.0)), video=str(video), generator="comfyui", device="cuda",
         server=(server.address,), ram=8 * 10**9, **given,
     )  # fmt: skip
-    stages = [Weighed("track", 100 * MB, 0, 600 * MB), ComfyStage(comfy_config(*config.server, sharing=config.sharing))]
-    chain = Chain(stages, given=[Port(read.port, "new") for read in ComfyStage.reads])
+    generator = ComfyStage(comfy_config(*config.server, sharing=config.sharing))
+    stages = [Weighed("track", 100 * MB, 0, 600 * MB), generator]
+    chain = Chain(stages, given=[Port(read.port, "new") for read in generator.reads])
     noted: list[str] = []
     projection.announce_plan(config, models(), MANIFEST, chain, tmp_path / "RUN", CommitLog([]), noted.append)
     return noted

@@ -11,6 +11,7 @@ from _sam_fixture import write_small_sam
 
 from stages.base import Array, Inputs, Output, Stage, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.composite import CompositeConfig, CompositeStage
 from stages.decode import DecodeConfig, DecodeStage
 from stages.models.registry import resolve
 from stages.pose import PoseConfig, PoseStage
@@ -33,7 +34,7 @@ from stream.options.assembly import encoder_settings
 
 PLAN = WindowPlan(9, 3)
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
-NAMES = ("decode", "pose", "track", "generate", "blend", "sink", "score")
+NAMES = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
         "pose": lambda _: PoseStage(pose),
         "track": lambda _: TrackStage(TrackConfig(prompt), sam),
         "generate": lambda _: PreviewStage(PreviewConfig()),
+        "composite": lambda _: CompositeStage(CompositeConfig()),
         "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
         "sink": lambda out: SinkStage(SinkConfig(out, encoder_settings(dataclasses.asdict(properties)))),
         "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),

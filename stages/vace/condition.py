@@ -17,8 +17,8 @@ import numpy as np
 from stages.base import Array
 from stages.poses.draw import draw, draw_as_vace, painted
 from stages.region import bounding_box
+from stages.resize import Size, resize_frames, resize_region
 from stages.vace.continuity import kept_frames, pad_indices
-from stages.vace.sizes import Size, resize_frames, resize_region
 from storage.errors import UsageError
 
 FILLS = {"grey": 128, "white": 255}  # grey: WanVaceToVideo pads with 0.5

@@ -1,13 +1,10 @@
-"""Options, carried state and progress of the ComfyUI stage."""
+"""Options of the ComfyUI stage."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 from stages import bounds
-from stages.base import State
 from stages.region import DILATE, check_region
 from stages.server.client import Timeouts
-from stages.vace.colour import Correction
 from stages.vace.condition import Guides
 from stages.vace.sizes import check_size
 from stages.video.limits import DEFAULT_MAX_PIXELS
@@ -16,14 +13,9 @@ from storage.errors import UsageError
 CONTINUITIES = ("tail", "blend")
 
 
-def free(**given: Any) -> Any:
-    """A field that can change no result."""
-    return field(metadata={"digest": False}, **given)
-
-
 @dataclass(frozen=True)
 class ComfyConfig:
-    """What is generated and where. Fields with metadata `digest: False` can change no result.
+    """What is generated and where.
 
     Attributes:
         servers: `HOST:PORT` each, at least one.
@@ -37,7 +29,6 @@ class ComfyConfig:
         fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
         pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
-        window, overlap: frames.
         timeout_s: seconds for a window once the server works on it.
         patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
         connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
@@ -45,7 +36,7 @@ class ComfyConfig:
         max_pixels: width times height of the largest reference that is read.
     """
 
-    servers: tuple[str, ...] = free(default=())
+    servers: tuple[str, ...] = ()
     workflow: str | None = None
     prompt: str = ""
     negative: str = ""
@@ -60,18 +51,16 @@ class ComfyConfig:
     fill: str = "grey"
     object_guide: str = "scribble"
     continuity: str = "tail"
-    window: int = 81
-    overlap: int = 21
     pose_style: str = "vace"
     pose_pictures: str | None = None
-    timeout_s: float = free(default=3600.0)
-    patience_s: float = free(default=120.0)
-    failover_s: float = free(default=10.0)
-    connect_s: float = free(default=10.0)
-    request_s: float = free(default=120.0)
-    poll_s: float = free(default=1.0)
-    sharing: tuple[str, ...] = free(default=())
-    max_pixels: int = free(default=DEFAULT_MAX_PIXELS)
+    timeout_s: float = 3600.0
+    patience_s: float = 120.0
+    failover_s: float = 10.0
+    connect_s: float = 10.0
+    request_s: float = 120.0
+    poll_s: float = 1.0
+    sharing: tuple[str, ...] = ()
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate)
@@ -106,37 +95,3 @@ class ComfyConfig:
             failover=self.failover_s,
             poll=self.poll_s,
         )
-
-
-@dataclass
-class ComfyState(State):
-    """Colour statistics carried from window to window.
-
-    Attributes:
-        gain, shift: the last window's overlap correction in Lab, 3 numbers each; used again when the next overlap
-            shows too little of the region to measure one.
-    """
-
-    version: ClassVar[int] = 1
-    gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
-    shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-
-    def correction(self) -> Correction:
-        """The carried correction."""
-        return Correction((self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2]))
-
-    @classmethod
-    def of(cls, correction: Correction) -> "ComfyState":
-        """The state that carries a correction."""
-        return cls(gain=list(correction.gain), shift=list(correction.shift))
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """A sampler's step on a server."""
-
-    window: int
-    attempt: int
-    step: int
-    steps: int
-    server: str

@@ -7,8 +7,8 @@ import numpy as np
 
 from stages.base import Array
 from stages.picture import decode_picture
+from stages.resize import Size
 from stages.server.transport import encode_png
-from stages.vace.sizes import Size
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.errors import InputError
 

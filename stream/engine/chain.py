@@ -111,6 +111,13 @@ class Chain:
         return tuple(node for node in self if isinstance(node.stage, GeneratorStage))
 
     @property
+    def picturing(self) -> tuple[str, ...]:
+        """The generators, and those behind them that write arrays of a window's own alone: what one of these makes
+        again changes no other window."""
+        alone = {node.name for node in self if all(port.span == "window" for port in node.stage.writes)}
+        return tuple(name for name in self.making if name in alone and self._nodes[name].stage.writes)
+
+    @property
     def making(self) -> tuple[str, ...]:
         """The generators and what depends on them; the others may work ahead of them."""
         found = {node.name for node in self.generators}
@@ -181,7 +188,7 @@ class Chain:
                     last = self.last_reader(array) or (node.name, 0)
                     # What the next window reads is read once more where that one is tried again.
                     until, after = last[0], last[1] + 1 if last[1] else 0
-                    blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after)
+                    blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after, port.life == "passing")
         return Layout(arrays, blocks)
 
     def last_reader(self, array: str) -> tuple[str, int] | None:

@@ -251,12 +251,12 @@ class Executor:
 
     def _make_way(self, stage: Stage) -> None:
         """The stage is about to work: under `courtesy` the other side's models leave the GPU where it needs that."""
-        if not self._courtesy or stage.gpu in (None, self._turn):
+        if not self._courtesy or stage.lane in ("cpu", self._turn):
             return
         for node in self.chain:
-            if node.stage.gpu not in (None, stage.gpu):
+            if node.stage.lane not in ("cpu", stage.lane):
                 node.stage.leave_gpu()
-        self._turn = stage.gpu
+        self._turn = stage.lane
 
     def _hand_on(self, done: Done) -> None:
         """Keep in memory what later nodes read as it is; let go of what nothing reads any more."""

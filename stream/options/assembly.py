@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.device import use_device
+from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, resolve
 from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
@@ -17,9 +18,6 @@ from storage.rundir import Manifest
 from stream.engine.chain import Chain
 from stream.options.config import RunConfig
 from stream.progress.events import Reporter
-
-if TYPE_CHECKING:
-    from stages.comfyui import ComfyConfig
 
 _SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
 
@@ -118,38 +116,6 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
     )
 
 
-def comfy_config(config: RunConfig) -> "ComfyConfig":
-    """The ComfyUI stage's part of a run's config."""
-    from stages.comfyui import ComfyConfig
-    from stages.poses.pictures import picture_files
-
-    pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
-    return ComfyConfig(
-        servers=config.server,
-        workflow=config.workflow,
-        prompt=config.text,
-        negative=config.negative,
-        reference=config.reference,
-        seed=config.seed,
-        steps=config.steps,
-        cfg=config.cfg,
-        strength=config.strength,
-        size=config.size,
-        reskin=config.reskin,
-        dilate=config.dilate,
-        fill=config.fill,
-        object_guide=config.object_guide,
-        continuity=config.continuity,
-        window=config.window,
-        overlap=config.overlap,
-        pose_style=config.pose_style,
-        pose_pictures=pictures,
-        timeout_s=config.timeout,
-        sharing=config.sharing,
-        max_pixels=config.max_pixels,
-    )
-
-
 def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> Chain:
     """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
     from stages.decode import DecodeStage
@@ -177,7 +143,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
             GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels),
         ]
         finishing = finishing_stages(config, manifest, out / "segments", sam)
-        return Chain([*tracking, _generator(config, reporter), *finishing])
+        return Chain([*tracking, *picturing_stages(config, manifest, reporter), *finishing])
     pose = PoseConfig(
         pose_path=str(models["pose"].path),
         detector_path=str(models["detector"].path),
@@ -195,17 +161,29 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
     stages: list[Stage] = [decode, PoseStage(pose), TrackStage(track, sam)]
     if not config.generates:
         return Chain(stages)
-    return Chain([*stages, _generator(config, reporter), *finishing_stages(config, manifest, out / "segments", sam)])
+    making = picturing_stages(config, manifest, reporter)
+    return Chain([*stages, *making, *finishing_stages(config, manifest, out / "segments", sam)])
 
 
-def _generator(config: RunConfig, reporter: Reporter) -> Stage:
-    if config.generator == "preview":
-        from stages.preview import PreviewConfig, PreviewStage
+def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:
+    """The generator, and what puts its picture back into the source; closed."""
+    from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
 
-        return PreviewStage(PreviewConfig(config.reskin, config.dilate, config.seed))
-    from stages.comfyui import ComfyStage
+    kind = GENERATORS[config.generator]
+    generator = kind.load().from_options(
+        generator_options(config), lambda step: reporter.step(step.window, step.step, step.steps)
+    )
+    size = generator.size_for(int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+    composite = MatchingCompositeStage if kind.drifts else CompositeStage
+    return [generator, composite(CompositeConfig(config.reskin, config.dilate, size))]
 
-    return ComfyStage(comfy_config(config), lambda step: reporter.step(step.window, step.step, step.steps))
+
+def generator_options(config: RunConfig) -> dict[str, Any]:
+    """The run's options by name, for whichever generator it has."""
+    from stages.poses.pictures import picture_files
+
+    pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
+    return {**vars(config), "sharing": config.sharing, "pose_pictures": pictures}
 
 
 def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam: Any) -> list[Stage]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.generators import GENERATORS
+from stages.generators import GENERATORS, default_generator
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, check_region
 from stages.server.address import on_this_machine, parse_server
@@ -65,7 +65,7 @@ class RunConfig:
     text: str = since("generate", default="")
     negative: str = since("generate", default="")
     reference: str | None = named("generate", "reference", default=None)
-    generator: str = since("generate", default="preview")
+    generator: str = since("generate", default=default_generator(False))
     server: tuple[str, ...] = free(default=())
     workflow: str | None = named("generate", "workflow", default=None)
     seed: int = since("generate", default=0)
@@ -120,7 +120,12 @@ class RunConfig:
     @property
     def sharing(self) -> tuple[str, ...]:
         """The servers whose models have our GPU by turns with ours (`--share-gpu`); with auto those on this machine."""
-        if self.generator != "comfyui" or self.device != "cuda" or not self.generates or self.share_gpu == "no":
+        if (
+            not GENERATORS[self.generator].on_servers
+            or self.device != "cuda"
+            or not self.generates
+            or self.share_gpu == "no"
+        ):
             return ()
         return tuple(text for text in self.server if self.share_gpu == "yes" or on_this_machine(parse_server(text)))
 

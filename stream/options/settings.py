@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.device import use_device
 from stages.driver import find_driver
-from stages.generators import GENERATORS
+from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
@@ -70,7 +70,7 @@ def resolve_generator(given: dict[str, Any]) -> None:
         InputError: when the workflow is none: told before anything is written, so that no run is left with it.
     """
     server, retries = given.get("server"), given.get("retries", 0)
-    given["generator"] = given.get("generator") or ("comfyui" if server else "preview")
+    given["generator"] = given.get("generator") or default_generator(bool(server))
     name = given["generator"]
     kind = GENERATORS[name]
     if kind.on_servers and not server:
@@ -78,8 +78,10 @@ def resolve_generator(given: dict[str, Any]) -> None:
     if not kind.on_servers and server:
         raise UsageError(f"--generator {name} talks to no server: leave --server out")
     if not kind.reseeds and retries:
-        raise UsageError(f"--retries: the {name} generator makes the same picture every time; it needs comfyui")
-    if given["generator"] == "comfyui":
+        raise UsageError(
+            f"--retries: the {name} generator makes the same picture every time; it needs {default_generator(True)}"
+        )
+    if kind.on_servers:
         _check_comfy(given)
     elif given.get("workflow") is not None:
         raise UsageError("--workflow is for ComfyUI: give --server HOST:PORT too, or leave it out")

@@ -48,12 +48,9 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
     """For every node of this run, under which name its time is kept: what its speed depends on."""
     made_by = f"{config.generator} {Path(config.workflow or 'default').name} {config.steps or 'default'} steps"
     by_stage = {
-        "decode": "",
         "pose": f"{config.pose} {config.detector} every {config.detect_every} {config.device}",
         "track": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
         "generate": made_by,
-        "blend": "",
-        "sink": "",
         "score": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
     }
     if config.chain == "given":

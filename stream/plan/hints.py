@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.generators import GENERATORS
 from stream.options.config import RunConfig
 
 MINI = "mini"
@@ -76,7 +77,7 @@ def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
 
 def distilled_hints(config: RunConfig) -> list[str]:
     """So few steps, or no guidance, as only a model with a distilling LoRA takes, where the workflow loads none."""
-    if config.generator != "comfyui" or not config.generates:
+    if not GENERATORS[config.generator].on_servers or not config.generates:
         return []
     asked = [f"--steps {config.steps}"] if config.steps is not None and config.steps < FEW_STEPS else []
     asked += [f"--cfg {config.cfg:g}"] if config.cfg is not None and config.cfg <= NO_GUIDANCE else []

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.generators import GENERATORS
 from storage.errors import EnvironmentFault
 from storage.sizes import format_size
 from stream.plan.calibration import duration_text
@@ -121,7 +122,11 @@ class Plan:
             raise EnvironmentFault(
                 f"this run needs about {format_size(self.vram.total)} of VRAM ({self.vram.most} most of all), "
                 f"over {limit}: {_smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
-                + ("" if self.by_turns or self.generator != "comfyui" else ", or --share-gpu yes where ComfyUI has it")
+                + (
+                    ""
+                    if self.by_turns or self.generator is None or not GENERATORS[self.generator].on_servers
+                    else ", or --share-gpu yes where ComfyUI has it"
+                )
             )
         if self.disk_needed > self.disk_free:
             claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"

@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 
+from stages.base import GeneratorStage
 from stages.generators import GENERATORS
 from stages.sam.checkpoint import read_config
 from stages.sam.footprint import object_state_bytes
@@ -55,7 +56,7 @@ def announce_plan(
         return
     if config.shares_gpu:  # what its models hold, from earlier work or before an interruption, is ours in our turn
         for node in chain:
-            if node.stage.gpu == "server":
+            if node.stage.lane == "server":
                 node.stage.leave_gpu()
     plan = make_plan(config, models, manifest, chain, out, read_calibration(), log)
     note(plan.text())
@@ -93,11 +94,12 @@ def make_plan(
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
     log = read_log(out) if log is None else log
-    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)))
     available = available_ram_bytes()
     ram = config.ram or available  # --ram bounds this program alone
-    generated = _generated_size(config, width, height)
+    generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
+    made = 0 if generated is None else 3 * generated[0] * generated[1]
+    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)), made)
     need = ram_need(chain, height, width, held)
     spare = ram if server is None else min(ram, available - server.total)
     fps = float(config.fps or video["claimed_fps"])
@@ -186,20 +188,24 @@ def _shared(chain: Chain, needs: Mapping[str, int]) -> dict[str, int]:
 
 
 def disk_bytes(
-    config: RunConfig, models: Models, width: int, height: int, frames: int | None, behind: int = 0
+    config: RunConfig,
+    models: Models,
+    width: int,
+    height: int,
+    frames: int | None,
+    behind: int = 0,
+    made: int = 0,
 ) -> tuple[int, int | None]:
     """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
 
     While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
-    whole), one blended and one raw; and for each window that nodes work `behind` others, one of each more.
+    whole), one as the generator made it (`made` bytes a frame), one raw and one blended; and for each window that nodes
+    work `behind` others, one of each more.
     """
     picture = width * height * 3
     generating = config.generates
-    working = (
-        min(config.window, frames or config.window)
-        * picture
-        * ((5 if generating else 3) + (2 if generating else 1) * behind)
-    )
+    pictures = (5 if generating else 3) + (2 if generating else 1) * behind
+    working = min(config.window, frames or config.window) * (picture * pictures + made)
     if frames is None:
         return working, None
     each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
@@ -219,14 +225,10 @@ def _memory_bytes(config: RunConfig, models: Models) -> int:
     return (3 if config.generates else 2) * memory
 
 
-def _generated_size(config: RunConfig, width: int, height: int) -> tuple[int, int] | None:
-    if not config.generates:
-        return None
-    if config.generator == "preview":
-        return width, height
-    from stages.vace.sizes import fit_size
-
-    return config.size or fit_size(width, height)
+def _generated_size(chain: Chain, width: int, height: int) -> tuple[int, int] | None:
+    """(width, height) of what the generator makes; None where nothing is generated."""
+    sizes = [node.stage.size_for(width, height) for node in chain.generators if isinstance(node.stage, GeneratorStage)]
+    return sizes[0] if sizes else None
 
 
 def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from stages.generators import GENERATORS
 from storage.sizes import format_size
 from stream.options.config import RunConfig
 
@@ -38,7 +39,7 @@ def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed |
         config: of the run.
         size: (width, height) of what is generated.
     """
-    if config.generator != "comfyui" or not config.generates or size is None:
+    if not GENERATORS[config.generator].on_servers or not config.generates or size is None:
         return None
     from stages.server.address import on_this_machine, parse_server
     from stages.server.workflow import chosen_workflow

@@ -91,7 +91,7 @@ class StageProgress:
         Args:
             name: of the stage. columns: that there are. glyphs: of the bar, full and empty.
         """
-        head = f"{name:<8} window {self.count:>{len(f'{self.windows} of {self.windows}') if self.windows else 0}}"
+        head = f"{name:<9} window {self.count:>{len(f'{self.windows} of {self.windows}') if self.windows else 0}}"
         parts = [f"{self.step or self.speed:>15}", f"{self.time:>13}", f"{self.memory:<14}"]
         while len("  ".join([head, *parts])) > columns and parts:
             parts.pop()
@@ -163,7 +163,7 @@ class Progress:
         told = "" if left is None else f", about {clock_text(left)} left" if left else ", all windows done"
         told += "; writing output and report" if left == 0 and not ended else ""
         lines = [stage.line(name, columns, glyphs) for name, stage in self.stages.items()]
-        lines.append(f"run      {clock_text(seconds)} so far{told}; {memory}"[:columns])
+        lines.append(f"run       {clock_text(seconds)} so far{told}; {memory}"[:columns])
         if self.iou.frames:
-            lines.append(f"IoU      {self.iou}, over {self.iou.frames} frames of this process"[:columns])
+            lines.append(f"IoU       {self.iou}, over {self.iou.frames} frames of this process"[:columns])
         return lines

@@ -56,7 +56,7 @@ class PlainLines:
         memory = memory_text(event.rss_bytes, event.vram_peak_bytes)
         score = f"IoU {iou}" if event.stage == "score" and iou.frames else ""
         told = ", ".join(part for part in (speed, known.time, memory, score) if part)
-        return f"{event.stage:<8} window {event.index + 1}{total}: frames {event.span.start}..{event.span.stop}, {told}"
+        return f"{event.stage:<9} window {event.index + 1}{total}: frames {event.span.start}..{event.span.stop}, {told}"
 
     def _print(self, text: str) -> None:
         print(text, file=self._out, flush=True)

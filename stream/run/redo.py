@@ -84,7 +84,7 @@ def take_back(path: Path) -> tuple[int, ...]:
             why = f"its windows are in place: `skate resume {path}` needs no server" if placed else "none is under way"
             raise UsageError(f"--cancel: {path}: there is no redo to take back ({why})")
         windows = Redo.of(run.log.redo).windows
-        run.note_redo((), 0, "")
+        run.note_redo((), ())
     return windows
 
 
@@ -111,8 +111,7 @@ def preparation(wanted: Redo) -> Beside:
                 f"going on with the redo of windows {_listed(wanted.windows)}; until they are made, "
                 f"`skate redo {run.path} --cancel` takes it back"
             )
-        generators = {node.name for node in chain.generators}
-        depending = [name for name in chain.making if name not in generators]
+        depending = [name for name in chain.making if name not in chain.picturing]
         # An interrupted redo left later windows without what depends on them.
         first = min(*wanted.windows, *map(run.log.done, depending))
         with session.executor(run, chain) as executor, Scratch() as scratch:
@@ -134,21 +133,21 @@ def _make(
     """Generate what is not made yet, beside the run; what is blended on the way stays in memory."""
     chain, made = executor.chain, run.made_intact()
     generators = [node.name for node in chain.generators]
-    if not made.issuperset((name, index) for name in generators for index in wanted.windows):
+    if not made.issuperset((name, index) for name in chain.picturing for index in wanted.windows):
         for name in generators:  # a server that is not there: nothing is noted then
             executor.make_ready(Task(name, windows[0]), scratch)
     if run.log.redo is None:
         with session.interrupts.shield():
-            run.note_redo(wanted.windows, wanted.seed, wanted.text)
+            run.note_redo(chain.picturing, wanted.windows, wanted.seed, wanted.text)
     request = Request(seed=wanted.seed, text=wanted.text)
     for window in windows:
         scratch.forget(window.index - 1)
-        for name in generators:
+        for name in chain.picturing:
             task = Task(name, window)
             if (name, window.index) in made:
                 scratch.put(_made(run, executor, task, scratch))
             elif window.index in wanted.windows:
-                done = executor.run(task, request, into=scratch)
+                done = executor.run(task, request if name in generators else None, into=scratch)
                 with session.interrupts.shield():
                     run.commit_beside(executor.commit_of(done))
         if window.index < windows[-1].index:
@@ -157,9 +156,9 @@ def _make(
 
 
 def _read_later(chain: Chain) -> list[str]:
-    """The nodes behind the generators, as far as a generator reads of the window before what they made."""
-    behind = [name for name in chain.making if name not in {node.name for node in chain.generators}]
-    reads = [(array, read) for node in chain.generators for array, read in node.reads]
+    """The nodes behind those that make a window's picture, as far as these read of the window before what they made."""
+    behind = [name for name in chain.making if name not in chain.picturing]
+    reads = [(array, read) for name in chain.picturing for array, read in chain[name].reads]
     writers = {chain.writer(array) for array, read in reads if read.window < 0}
     last = max((place for place, name in enumerate(behind) if name in writers), default=-1)
     return behind[: last + 1]
@@ -190,7 +189,8 @@ def _check(run: RunDirectory, chain: Chain, windows: Sequence[int], count: int) 
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if set(generated) != {count}:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
-    raw = [array for node in chain.generators for array in node.writes]
+    ports = [item for name in chain.picturing for item in chain[name].writes.items()]
+    raw = [array for array, port in ports if port.life == "window"]
     kept = set(range(count)).intersection(*map(run.arrays.kept, raw))
     if run.log.kept_since is None or not kept.issuperset(range(min(windows), count)):
         raise RunDirectoryError(

@@ -150,7 +150,7 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     found = store(run.arrays_at(SCRATCH), executor.commit_of(done))
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-    if wrong and _follows_redo(run.log, *key):
+    if wrong and _follows_redo(run.log, executor.chain, *key):
         raise RunDirectoryError(
             f"{run.path}: window {key[1]} (counted from 0) is damaged and cannot be made again: it was generated "
             f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
@@ -165,10 +165,11 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     run.store.delete_all(SCRATCH)
 
 
-def _follows_redo(log: CommitLog, stage: str, index: int) -> bool:
+def _follows_redo(log: CommitLog, chain: Chain, name: str, index: int) -> bool:
     """Whether the window before was replaced: with ComfyUI this one continues the tail and colour of what it was."""
-    before = log.get(stage, index - 1) if stage == "generate" else None
-    return before is not None and Request.of(before["info"]).seed is not None
+    before = [log.get(node.name, index - 1) for node in chain.generators]
+    redone = any(record is not None and Request.of(record["info"]).seed is not None for record in before)
+    return redone and name in chain.picturing
 
 
 def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDirectoryError:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from stages.generators import GENERATORS, default_generator
 from storage.backend import copy_object
 from storage.durable import fsync_folder
 from storage.errors import RunDirectoryError, UsageError
@@ -83,8 +84,9 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     """
     given = dict(changes)
     if given.get("generator") is None:
-        given["generator"] = "comfyui" if given.get("server") else tracked.generator
-    if given["generator"] == "comfyui":
+        given["generator"] = default_generator(True) if given.get("server") else tracked.generator
+    kind = GENERATORS.get(given["generator"])
+    if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
         given = {name: getattr(tracked, name) for name in ("text", "reference", "workflow")} | given
     else:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Inputs, Window
-from stages.comfyui import ComfyConfig
+from stages.base import Inputs, Output, Request, Window
+from stages.comfyui import ComfyConfig, ComfyStage
+from stages.composite import CompositeConfig, MatchingCompositeStage
 from stream.engine.windows import WindowPlan
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -70,6 +71,26 @@ def windows(count: int, window: int = 17, overlap: int = 5) -> list[Window]:
 
 def config(*servers: str, **given: Any) -> ComfyConfig:
     """A config for a 64x48 scene with short waits."""
-    return ComfyConfig(
-        **{"servers": servers, "size": (64, 48), "window": 17, "overlap": 5, "steps": 2, **QUICK, **given}
-    )
+    return ComfyConfig(**{"servers": servers, "size": (64, 48), "steps": 2, **QUICK, **given})
+
+
+class Picturing:
+    """The ComfyUI stage and its composite one behind the other, as the chain runs them; a context manager."""
+
+    def __init__(self, config: ComfyConfig) -> None:
+        self.generator = ComfyStage(config)
+        self.composite = MatchingCompositeStage(CompositeConfig(config.reskin, config.dilate))
+
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
+        """`raw`, and the facts of both."""
+        made = self.generator.process(window, inputs, request)
+        facts = {**made.info, **request.to_info()}
+        raw = self.composite.process(window, Inputs({**inputs.arrays, **made.arrays}, {"generate": facts}))
+        return Output(raw.arrays, {**facts, **raw.info})
+
+    def __enter__(self) -> "Picturing":
+        self.generator.open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.generator.close()

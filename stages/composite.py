@@ -1,0 +1,269 @@
+"""Compositing: what a generator made goes back into the source, and nothing outside the region changes.
+
+    made    [n, h, w, 3]   at the generator's size, all of the picture
+    raw     [n, H, W, 3]   colours matched, at the source's size, feathered into the source around the region
+
+Which pixels those are is decided here as the generator was asked for them: by the masks, and by how far this try at the
+window dilates them (`facts` of the generator).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, State, Window
+from stages.colour import Correction, apply, corrected, match, statistics, then
+from stages.region import DILATE, check_region, chosen_mask, composite, feather, region, source_pixels
+from stages.resize import Size, resize_frames, resize_region
+from storage.errors import GeneratorError
+
+MATCH_PIXELS = 64  # fewer pixels of the region in the overlap say nothing about its colour
+ANCHOR_STEP = 4  # every fourth frame, row and column are enough to see a shift of the whole picture
+RESIZE_REACH = 4  # pixels outside the region that resizing mixes into it (Lanczos over 8 pixels)
+ANCHOR_MARGIN = 9  # pixels around the region that the model may have blended into
+
+
+@dataclass(frozen=True)
+class CompositeConfig:
+    """What may change.
+
+    Attributes:
+        reskin: "both", "object" or "person".
+        dilate: widths of the rings around object and person, pixels at the generator's size.
+        size: (width, height) of what is made, for the projected memory alone; None: the source's.
+    """
+
+    reskin: str = "both"
+    dilate: tuple[int, int] = DILATE
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        check_region(self.reskin, self.dilate)
+
+
+class CompositeStage(Stage):
+    """Puts what was made back into the source, its colours as they are."""
+
+    name = "composite"
+    reads: tuple[Read, ...] = (
+        Read("frames", "read"),
+        Read("masks/object", "read"),
+        Read("masks/person", "read"),
+        Read("made", "window"),
+    )
+    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
+    facts = ("generate",)
+    scales = "pixels"
+
+    def __init__(self, config: CompositeConfig) -> None:
+        self.config = config
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """Composite one window.
+
+        Args:
+            window: the window.
+            inputs: arrays as in `reads`; `made` `[read.frames, h, w, 3]` uint8 RGB of any size; of the generator's
+                facts the `Request` that it was made for.
+
+        Returns:
+            `raw` `[read.frames, H, W, 3]` uint8 RGB: the source's pixels exactly outside the region.
+
+        Raises:
+            GeneratorError: when another number of frames was made than the window reads.
+        """
+        frames, made = inputs.arrays["frames"], inputs.arrays["made"]
+        if len(made) != window.read.frames:
+            raise GeneratorError(
+                f"window {window.index}: {len(made)} frames were generated, {window.read.frames} are needed: "
+                "check the length and the outputs of the workflow"
+            )
+        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        asked = Request.of(inputs.info.get("generate", {})).dilate
+        dilate = self.config.dilate if asked is None else asked
+        sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
+        allowed = region(objects, persons, self.config.reskin, source_pixels(dilate, *sizes))
+        if not allowed.any():
+            return Output({"raw": frames.copy()})
+        inner = chosen_mask(objects, persons, self.config.reskin)
+        correction, facts = self._correct(inputs, made, allowed, inner)
+        return Output({"raw": put_back(frames, made, allowed, inner, correction)}, facts)
+
+    def _correct(
+        self, inputs: Inputs, made: Array, allowed: Array, inner: Array
+    ) -> tuple[Correction, Mapping[str, Json]]:
+        """What is done to the colours of what was made, and the facts of it."""
+        return Correction(), {}
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Source, raw, masks, region at the source's size; what was made; float32 work on one frame."""
+        columns, rows = self.config.size or (width, height)
+        one_frame = height * width * 60 if window_frames else 0
+        return window_frames * (height * width * (3 + 3 + 4) + rows * columns * 3) + one_frame, 0
+
+
+@dataclass
+class MatchState(State):
+    """The colour correction carried from window to window.
+
+    Attributes:
+        gain, shift: the last window's overlap correction in Lab, 3 numbers each; used again when the next overlap
+            shows too little of the region to measure one.
+    """
+
+    version: ClassVar[int] = 1
+    gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def correction(self) -> Correction:
+        """The carried correction."""
+        return Correction((self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2]))
+
+    @classmethod
+    def of(cls, correction: Correction) -> "MatchState":
+        """The state that carries a correction."""
+        return cls(gain=list(correction.gain), shift=list(correction.shift))
+
+
+class MatchingCompositeStage(CompositeStage):
+    """For a generator that moves colours (a VAE does): they are matched first, to the source and to the windows before.
+
+    Beside what `CompositeStage` reads, `generated` and `overlap` `[m, H, W, 3]` uint8 RGB, one behind the other: what
+    is already there from `read.start` on. In `info` also `colour`.
+    """
+
+    reads = (*CompositeStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
+
+    def __init__(self, config: CompositeConfig) -> None:
+        super().__init__(config)
+        self._state = MatchState()
+
+    def _correct(
+        self, inputs: Inputs, made: Array, allowed: Array, inner: Array
+    ) -> tuple[Correction, Mapping[str, Json]]:
+        size = (made.shape[2], made.shape[1])
+        found = look(
+            made,
+            resize_frames(inputs.arrays["frames"], size),
+            resize_region(allowed, size),
+            resize_region(inner, size),
+            resize_frames(already_there(inputs), size),
+            self._state.correction(),
+        )
+        self._state = MatchState.of(found.overlap)
+        return found.total, {"colour": found.record()}
+
+    def get_state(self) -> MatchState:
+        """The colour correction after the last window."""
+        return replace(self._state)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave."""
+        self._state = MatchState.from_parts(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """Also what is there already, and at the generator's size source, region, and float64 Lab of one frame."""
+        ram, vram = super().peak_bytes(height, width, window_frames)
+        columns, rows = self.config.size or (width, height)
+        lab = rows * columns * 150 if window_frames else 0
+        return ram + window_frames * (height * width * 3 + rows * columns * (3 + 2)) + lab, vram
+
+
+def already_there(inputs: Inputs) -> Array:
+    """`[m, H, W, 3]` uint8 RGB: the frames at the window's start that are generated already; none where not given."""
+    nothing = inputs.arrays["frames"][:0]
+    return np.concatenate([inputs.arrays.get(name, nothing) for name in ("generated", "overlap")])
+
+
+@dataclass(frozen=True)
+class Look:
+    """A window's colour correction.
+
+    Attributes:
+        total: what is applied to the generated frames.
+        overlap: the part that carries the overlap to the tail's colours.
+        pixels: pixels of the overlap it was measured on; 0 when it was carried over from an earlier window.
+    """
+
+    total: Correction
+    overlap: Correction
+    pixels: int
+
+    def record(self) -> dict[str, Json]:
+        """As it stands in the record."""
+        return {
+            "gain": [round(value, 4) for value in self.total.gain],
+            "shift": [round(value, 3) for value in self.total.shift],
+            "overlap_pixels": self.pixels,
+        }
+
+
+def anchor(generated: Array, source: Array, region: Array) -> Correction:
+    """How far the colours outside the region moved on the way through the model: there it was asked for the source.
+
+    Args:
+        generated, source: `[n, h, w, 3]` uint8 RGB of one size.
+        region: `[n, h, w]` bool.
+    """
+    square = np.ones((2 * ANCHOR_MARGIN - 1, 2 * ANCHOR_MARGIN - 1), np.uint8)
+    step = slice(None, None, ANCHOR_STEP)
+    outside = np.stack([cv2.dilate(frame.astype(np.uint8), square)[step, step] == 0 for frame in region[step]])
+    picked = (step, step, step)
+    found, wanted = statistics(generated[picked], outside), statistics(source[picked], outside)
+    if found is None or wanted is None or found.pixels < MATCH_PIXELS:
+        return Correction()
+    return match(found, wanted, deviation=False)
+
+
+def look(generated: Array, source: Array, region: Array, inner: Array, tail: Array, carried: Correction) -> Look:
+    """The correction of a window.
+
+    First the shift seen outside the region is taken back, then the region's mean and deviation on the overlap are
+    matched to what is already generated there.
+
+    Args:
+        generated, source: `[n, h, w, 3]` uint8 RGB at the generated size.
+        region, inner: `[n, h, w]` bool: what may change, and the undilated masks within it.
+        tail: `[m, h, w, 3]` uint8 RGB at the generated size, m <= n.
+        carried: the overlap's correction of the window before, used when too little of the region lies in the overlap.
+    """
+    first = anchor(generated, source, region)
+    count = len(tail)
+    if count == 0:
+        return Look(first, Correction(), 0)
+    core = inner[:count] & region[:count]
+    found, wanted = statistics(generated[:count], core), statistics(tail, core)
+    if found is None or wanted is None or found.pixels < MATCH_PIXELS:
+        return Look(then(first, carried), carried, 0)
+    overlap = match(corrected(found, first), wanted)
+    return Look(then(first, overlap), overlap, found.pixels)
+
+
+def put_back(source: Array, made: Array, region: Array, inner: Array, correction: Correction) -> Array:
+    """The window at source size: corrected, resized, composited; the source's pixels exactly outside the region.
+
+    Args:
+        source: `[n, H, W, 3]` uint8 RGB.
+        made: `[n, h, w, 3]` uint8 RGB.
+        region, inner: `[n, H, W]` bool.
+        correction: in Lab, for what was made.
+
+    Returns:
+        `[n, H, W, 3]` uint8 RGB.
+    """
+    raw = np.empty_like(source)
+    size: Size = (source.shape[2], source.shape[1])
+    reach = np.ones((2 * RESIZE_REACH + 1, 2 * RESIZE_REACH + 1), np.uint8)
+    for index, frame in enumerate(made):
+        one = slice(index, index + 1)
+        if not region[index].any():
+            raw[index] = source[index]
+            continue
+        used = resize_region(region[one], (frame.shape[1], frame.shape[0]))[0]
+        matched = apply(correction, frame, cv2.dilate(used.astype(np.uint8), reach) > 0)
+        fitted = resize_frames(matched[None], size)
+        raw[one] = composite(source[one], fitted, feather(region[one], inner[one]))
+    return raw
