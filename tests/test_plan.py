@@ -52,7 +52,7 @@ class Weighed(Stage):
         return self.loaded + self.each * window_frames, self.vram
 
 
-class WeighedGenerator(Weighed, GeneratorStage):
+class WeighedGenerator(Weighed, GeneratorStage):  # type: ignore[misc]  # it is never run
     """One that makes pictures of a size of its own, or of the source's."""
 
     made: tuple[int, int] | None = None
