@@ -1,5 +1,6 @@
 """What a run will take before it starts: frames, windows, memory, disk and time, held against what is there."""
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,8 +99,7 @@ def make_plan(
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
-    made = 0 if generated is None else 3 * generated[0] * generated[1]
-    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)), made)
+    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)), generated)
     need = ram_need(chain, height, width, held)
     spare = ram if server is None else min(ram, available - server.total)
     fps = float(config.fps or video["claimed_fps"])
@@ -194,18 +194,20 @@ def disk_bytes(
     height: int,
     frames: int | None,
     behind: int = 0,
-    made: int = 0,
+    generated: tuple[int, int] | None = None,
 ) -> tuple[int, int | None]:
     """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
 
     While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
-    whole), one as the generator made it (`made` bytes a frame), one raw and one blended; and for each window that nodes
+    whole), one as the generator made it, one raw and one blended; and for each window that nodes
     work `behind` others, one of each more.
     """
     picture = width * height * 3
     generating = config.generates
     pictures = (5 if generating else 3) + (2 if generating else 1) * behind
-    working = min(config.window, frames or config.window) * (picture * pictures + made)
+    working = min(config.window, frames or config.window) * (
+        picture * pictures + (0 if generated is None else 3 * math.prod(generated))
+    )
     if frames is None:
         return working, None
     each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
