@@ -26,6 +26,8 @@ from _server_chaos import comfy_case  # noqa: E402
 from fake_comfy import FakeComfy  # noqa: E402
 
 SCENARIOS = ("demo", "preview", "redo", "comfyui", "comfyui-redo", "retries", "faults")
+MINI = ROOT / "stages" / "models" / "mini"
+WEIGHTS = ("--pose", str(MINI / "pose.onnx"), "--detector", str(MINI / "detector.onnx"))  # not those of either side
 # Digests of all that a run holds, under the names that the present format gives it; what was dropped is left out.
 DIGESTS = """
 import hashlib, json, sys
@@ -110,7 +112,7 @@ def scenarios(only: Sequence[str], folder: Path, sides: tuple[Side, Side], point
     """Carry them out on both sides; returns how many things differ."""
     old, new = sides
     case = make_case(folder / "case", frames=14)
-    kept = Case(case.video, (*case.options, "--keep", "all"))
+    kept = Case(case.video, (*case.options, *WEIGHTS, "--keep", "all"))
     wrong = 0
 
     def both(what: str, name: str) -> None:
