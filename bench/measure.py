@@ -24,6 +24,7 @@ from stages.sink import EncoderSettings, write_segment
 from storage.change import clear_run
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
+from storage.rundir import is_run
 from storage.spans import Span
 from stream.demo import DemoConfig
 from stream.demo.job import demo_config
@@ -61,7 +62,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     config = _config(clip, run, options)  # before any folder is made: the video may not be there
     run.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
-    if (run / "run.json").exists():
+    if is_run(run):
         clear_run(run)
     _cap_vram(config)
     servers = [parse_server(server).http for server in config.server]
@@ -102,7 +103,7 @@ def refuse_others_run(out: Path) -> None:
         RunDirectoryError: when there is a run that a bench did not make.
     """
     run = out / "run"
-    if (run / "run.json").exists() and not (out / MARK).exists() and not (out / "bench.json").exists():
+    if is_run(run) and not (out / MARK).exists() and not (out / "bench.json").exists():
         raise RunDirectoryError(f"{run} holds a run that no bench made: choose another --out")
 
 

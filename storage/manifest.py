@@ -25,6 +25,11 @@ class ManifestDamaged(RunDirectoryError):
     """`run.json` is missing or not what was written (the journal may still be whole)."""
 
 
+def is_run(path: Path) -> bool:
+    """Whether there is a run in `path`; it may be damaged."""
+    return open_store(path).size(MANIFEST) is not None
+
+
 def read_manifest(path: Path) -> Manifest:
     """`run.json` of a run directory.
 

@@ -19,7 +19,7 @@ from storage.journal import Journal
 from storage.layout import Layout
 from storage.lock import is_locked, lock_run
 from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
-from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, read_manifest, write_manifest
+from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, is_run, read_manifest, write_manifest
 from storage.next import NEXT, sweep
 from storage.reader import RunReader
 from storage.records import Record
@@ -37,6 +37,7 @@ __all__ = [
     "RunDirectory",
     "RunReader",
     "is_locked",
+    "is_run",
     "lock_run",
     "read_log",
     "read_manifest",
@@ -49,7 +50,6 @@ class RunDirectory:
     """A run directory opened by the one process that may write to it.
 
     Attributes:
-        segments: the folder of the encoded pieces.
         mended: what was damaged and has been mended on opening, relative to the directory.
         worked: whether anything was committed since it was opened.
     """
@@ -73,7 +73,6 @@ class RunDirectory:
             self._manifest_due = self.store.size(MANIFEST) is not None
             if not self._manifest_due:
                 write_manifest(path, manifest)
-            self.segments = self.store.folder("segments")
             self.journal = Journal(self.store)
             self.log = CommitLog(self.journal.take_records())
             check_identity(path, manifest, self.log)

@@ -76,8 +76,3 @@ def _holds_work(store: Backend, log: CommitLog) -> bool:
 
 def _torn(store: Backend) -> bool:
     return read_records(store)[1] != (store.size(JOURNAL) or 0)
-
-
-def same_file(path: Path, sha256: str) -> bool:
-    """Whether the file is there with these bytes."""
-    return open_store(path.parent).digest(path.name, "sha256") == sha256

@@ -9,7 +9,7 @@ import numpy as np
 from stages.base import Array
 from stages.prompts import Box
 from storage.errors import RunDirectoryError, UsageError
-from storage.rundir import RunReader
+from storage.rundir import RunReader, is_run
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.truth_files import write_truth
@@ -120,7 +120,7 @@ def run_demo(
 
 def _refuse_others(out: Path) -> None:
     """Refuse a run that is no demo's: one of a clip that was not rendered into its own `input` folder."""
-    if not (out / "run.json").exists():
+    if not is_run(out):
         return
     video = read_run(out)[1].video
     if not (is_demo_clip(video) and (out / "input" / Path(video).name).is_file()):

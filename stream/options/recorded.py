@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from storage.backend import open_store
 from storage.boundary import convert, printable
 from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.layout import STAGE_NAME
-from storage.manifest import MAX_SIDE
+from storage.manifest import MANIFEST, MAX_SIDE
 from storage.next import finish_switch
 from storage.rundir import Manifest, read_manifest
 from stream.options.config import SINCE, RunConfig
@@ -51,7 +52,7 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
     """
     finish_switch(out)
     manifest = read_manifest(out)
-    file, remedy = str(out / "run.json"), "nothing that this program wrote; start anew with --overwrite"
+    file, remedy = open_store(out).where(MANIFEST), "nothing that this program wrote; start anew with --overwrite"
     written = convert(manifest, Written, file, RunDirectoryError, remedy)
     since = next((stage for stage, _ in written.decisive.values() if stage not in SINCE), None)
     if since is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from storage.backend import open_store
 from storage.sizes import format_size
 from stream.options.recorded import read_run
 from stream.plan.hints import mini_hint
@@ -39,10 +40,10 @@ def closing_text(result: Result) -> str:
     lines += source_lines(result)
     if result.output:
         lines.append(f"output   {result.output}")
-    run = result.run
-    if (run / "comparison.mp4").exists():
-        lines.append(f"compare  {run / 'comparison.mp4'}")
-    lines.append(f"report   {run / 'report' / 'index.html'}")
+    store = open_store(result.run)
+    if store.size("comparison.mp4") is not None:
+        lines.append(f"compare  {store.where('comparison.mp4')}")
+    lines.append(f"report   {store.where('report/index.html')}")
     return "\n".join(lines)
 
 

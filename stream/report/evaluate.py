@@ -24,10 +24,9 @@ from stages.sam.reverse import ReverseTracker
 from stages.score import ScoreConfig, ScoreStage
 from stages.track import TrackStage
 from stages.video.plain import plain_frames
-from storage.backend import open_store
 from storage.boundary import parse, read_regular
 from storage.errors import InputError, RunDirectoryError, UsageError
-from storage.records import Record, segment_of
+from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.chain import Chain
@@ -77,7 +76,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     if windows == 0:
         raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
     for record in log.of("sink"):
-        _check_segment(path, record)
+        _check_segment(run, record)
     limit = config.iou_threshold if threshold is None else threshold
     models = resolve_models(config, only=("sam",))
     for name, (_, digest) in models.decisive().items():
@@ -88,7 +87,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             )
     use_device(config.device)
     model = SamModel(sam_config(config, models))
-    stage = ScoreStage(ScoreConfig(config.prompt, config.correct, path / "segments", limit), model)
+    stage = ScoreStage(ScoreConfig(config.prompt, config.correct, run.store.path("segments"), limit), model)
     chain, source = Chain([stage], given=TrackStage.writes), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, config.plan, source) as executor, Scratch() as beside:
         for window in committed_windows(log, config.plan)[:windows]:
@@ -108,12 +107,13 @@ def left_to_encode(path: Path) -> str | None:
     return f"{encoded} of {total} windows are encoded so far: `skate resume {shlex.quote(str(path))}` goes on"
 
 
-def _check_segment(path: Path, record: Record) -> None:
+def _check_segment(run: RunReader, record: Record) -> None:
     """A segment that is damaged may still decode, and its IoU would be wrong without a word."""
-    name = f"segments/{segment_of(record)}"
-    if open_store(path).digest(name, "sha256") != record["info"]["sha256"]:
+    name = f"segments/{record['info']['segment']}"
+    if run.store.digest(name, "sha256") != record["info"]["sha256"]:
         raise RunDirectoryError(
-            f"{path / name}: is missing or damaged (not the bytes in the journal): `skate resume {path}` makes it again"
+            f"{run.store.where(name)}: is missing or damaged (not the bytes in the journal): "
+            f"`skate resume {run.path}` makes it again"
         )
 
 

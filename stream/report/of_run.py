@@ -59,7 +59,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         **run.manifest["versions"],
     }
     return write_report(
-        run.store.path("report"), table, known, config.iou_threshold, pictures.of, title or path.name, about
+        run.store.below("report"), table, known, config.iou_threshold, pictures.of, title or path.name, about
     )
 
 

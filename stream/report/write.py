@@ -1,14 +1,13 @@
-"""Writes the report's files into a folder, each whole or not at all."""
+"""Writes the report's files, each whole or not at all."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from stages.base import Array
-from storage.durable import write_atomic
+from storage.backend import Backend
 from storage.errors import InputError
 from stream.report.collect import Facts, FrameTable
 from stream.report.figures import cost_plot, iou_plot
@@ -29,7 +28,7 @@ class FramePictures:
 
 
 def write_report(
-    folder: Path,
+    store: Backend,
     table: FrameTable,
     known: Facts,
     threshold: float,
@@ -40,7 +39,7 @@ def write_report(
     """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png` and `cost.png`; returns the summary.
 
     Args:
-        folder: made where it is missing; files of an earlier report are replaced.
+        store: of the files; those of an earlier report are replaced.
         table, known: from `stream.report.collect`.
         threshold: of the gate.
         pictures_of: gives a frame by its number; asked for at most three, and for none where nothing was scored. Where
@@ -48,7 +47,6 @@ def write_report(
         title: of the page.
         about: what the run was made with, by name; shown on the page, not written into the summary.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     values = summarise(table, known, threshold)
     edges = [row.final.start for row in known.windows if row.final.start > 0]
     pictures = {"iou.png": ("IoU over time", iou_plot(table.iou, table.visible, threshold, edges, known.cuts))}
@@ -62,12 +60,13 @@ def write_report(
         pictures["cost.png"] = ("Memory and time per window", cost_plot(known.windows))
     page = report_page(title, values, known.windows, dict(pictures.values()), about)
     for name, (_, data) in pictures.items():
-        write_atomic(folder / name, data)
-    write_atomic(folder / "iou.csv", iou_csv(table).encode())
+        store.write(name, [data])
+    store.write("iou.csv", [iou_csv(table).encode()])
     # A name that is not UTF-8 stands in it with escapes.
-    write_atomic(folder / "index.html", page.encode(errors="backslashreplace"))
+    store.write("index.html", [page.encode(errors="backslashreplace")])
     text = json.dumps(values.to_json(), indent=2, allow_nan=False) + "\n"
-    write_atomic(folder / "summary.json", text.encode())
+    store.write("summary.json", [text.encode()])
+    store.flush()
     return values
 
 

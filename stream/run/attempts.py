@@ -9,18 +9,17 @@ It is made beside the run, in its scratch folder; a rejected one leaves no trace
 frame is committed in place of the first, and what is later depends on it alone.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.base import Request, Stage, Window
-from storage.durable import fsync_folder
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
 from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 
+ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 WIDER_PIXELS = 4
 STRONGER = 0.25
 
@@ -114,7 +113,7 @@ class ClosedLoop:
         best = max(tried, key=lambda attempt: (tried[attempt], -attempt))
         if best != standing:
             self._replace(index, trial if trial is not None and last == best else self._try(window, best), commit)
-        shutil.rmtree(self._run.path / SCRATCH, ignore_errors=True)
+        self._run.store.delete_all(SCRATCH)
 
     def _passes(self, iou: float) -> bool:
         return iou > self._threshold
@@ -125,15 +124,14 @@ class ClosedLoop:
         for done in trial:
             if "segment" in done.output.info:
                 segment = str(done.output.info["segment"])
-                (self._run.path / SCRATCH / "attempt" / segment).replace(self._run.segments / segment)
-                fsync_folder(self._run.segments)
+                self._run.store.move(f"{ATTEMPT}/{segment}", f"segments/{segment}")
+                self._run.store.flush()
             commit(done)
 
     def _try(self, window: Window, attempt: int) -> Trial:
         """Make an attempt and judge it, beside the run."""
-        folder = self._run.path / SCRATCH / "attempt"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        self._run.store.delete_all(ATTEMPT)
+        folder = self._run.store.folder(ATTEMPT)
         request = request_of(attempt, self._dilate, self._strength)
         with Scratch(self._judges(folder)) as beside:
             generators = {node.name for node in self._executor.chain.generators}

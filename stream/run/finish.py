@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.sink import join_segments
-from storage.durable import file_sha256
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.rundir import RunDirectory, RunReader
-from storage.verify import same_file
 from stream.options.config import RunConfig
 from stream.progress.memory import peak_rss_bytes, peak_vram_bytes
 from stream.report.comparison import write_comparison
@@ -33,13 +31,13 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     recorded = run.log.finished["files"] if run.log.finished is not None else None
     videos = _videos(config, recorded)
     if recorded is None:
-        _remove_leftovers(run.path, videos)
-    _write_videos(run, config, frames, [name for name in videos if not _stands(run.path / name, recorded)])
+        _remove_leftovers(run, videos)
+    _write_videos(run, config, frames, [name for name in videos if not _stands(run, name, recorded)])
     report = report_run(run.path, config, home.name)
     fault_point("finish.report")
-    found = {name: file_sha256(run.path / name) for name in (*videos, SCORES)}
+    found = {name: _sha256(run, name) for name in (*videos, SCORES)}
     if recorded is not None:
-        _check_results(run.path, found, recorded)
+        _check_results(run, found, recorded)
     if found != recorded:
         run.finish(found)
     return Result(
@@ -72,27 +70,34 @@ def _videos(config: RunConfig, recorded: Mapping[str, str] | None) -> list[str]:
     return [OUTPUT, COMPARISON] if config.comparison or COMPARISON in (recorded or {}) else [OUTPUT]
 
 
-def _remove_leftovers(path: Path, videos: Sequence[str]) -> None:
+def _remove_leftovers(run: RunDirectory, videos: Sequence[str]) -> None:
     """Delete the videos of a run with other options that was in this directory before."""
     for name in {OUTPUT, COMPARISON} - set(videos):
-        (path / name).unlink(missing_ok=True)
+        run.store.delete(name)
 
 
-def _stands(path: Path, recorded: Mapping[str, str] | None) -> bool:
+def _stands(run: RunDirectory, name: str, recorded: Mapping[str, str] | None) -> bool:
     """Whether the file is what the run was finished with."""
-    return recorded is not None and path.name in recorded and same_file(path, recorded[path.name])
+    return recorded is not None and name in recorded and run.store.digest(name, "sha256") == recorded[name]
+
+
+def _sha256(run: RunDirectory, name: str) -> str:
+    found = run.store.digest(name, "sha256")
+    if found is None:
+        raise RunDirectoryError(f"{run.store.where(name)} was written and cannot be read: `skate resume {run.path}`")
+    return found
 
 
 def _write_videos(run: RunDirectory, config: RunConfig, frames: int, names: Sequence[str]) -> None:
     if OUTPUT in names:
-        segments = [run.segments / record["info"]["segment"] for record in run.log.of("sink")]
-        join_segments(segments, run.path / OUTPUT, run.arrays.read("times", 0, frames))
+        segments = [run.store.path(f"segments/{record['info']['segment']}") for record in run.log.of("sink")]
+        join_segments(segments, run.store.path(OUTPUT), run.arrays.read("times", 0, frames))
         fault_point("finish.joined")
     if COMPARISON in names:
-        write_comparison(RunReader(run.path), config, run.path / COMPARISON)
+        write_comparison(RunReader(run.path), config, run.store.path(COMPARISON))
 
 
-def _check_results(path: Path, found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+def _check_results(run: RunDirectory, found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
     """Refuse results made again that are not what they were.
 
     The comparison shows results and is none: another version of the package that draws its captions may draw them
@@ -101,6 +106,6 @@ def _check_results(path: Path, found: Mapping[str, str], recorded: Mapping[str, 
     for name in sorted((found.keys() | recorded.keys()) - {COMPARISON}):
         if found.get(name) != recorded.get(name):
             raise RunDirectoryError(
-                f"{path / name} made again is not what the run was finished with: the packages changed "
+                f"{run.store.where(name)} made again is not what the run was finished with: the packages changed "
                 "(versions in run.json); use those it was made with, or start anew with --overwrite"
             )

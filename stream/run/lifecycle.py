@@ -10,7 +10,7 @@ from storage.change import Change
 from storage.lock import lock_run
 from storage.next import begin as begin_next
 from storage.next import give_up, switch
-from storage.rundir import Manifest, RunDirectory
+from storage.rundir import Manifest, RunDirectory, is_run
 from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
@@ -79,7 +79,7 @@ def prepare(
     check_prompts(config, manifest)
     session = Session(config, models, manifest, guard, out, out, interrupts, extend=extend)
     chain = session.chain(reporter)
-    begun = (out / "run.json").exists()
+    begun = is_run(out)
     if origin is not None and not begun:
         origin.check(manifest, chain)
     manifest, change, place = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from storage.backend import open_store
 from storage.change import Change, check_identity, check_ours
 from storage.errors import RunDirectoryError
+from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
-from storage.rundir import CommitLog, Manifest, ManifestDamaged, read_log, read_manifest
+from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
 from stream.engine.chain import Chain
 from stream.options.config import Difference, differences
 from stream.options.recorded import read_run
@@ -125,8 +127,7 @@ def _sound(out: Path, manifest: Manifest) -> bool:
 
 def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change | None:
     """`run.json` is missing or damaged: the journal knows whether it was of this config."""
-    journal = (out / "journal.jsonl").exists()
-    if not (out / "run.json").exists() and not journal:
+    if not is_run(out) and open_store(out).size(JOURNAL) is None:
         check_ours(out)
         return None
     if overwrite:
@@ -136,7 +137,7 @@ def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change 
         return None
     if digest is not None:
         raise RunDirectoryError(
-            f"{out / 'run.json'} is missing or damaged, and the run was begun with other options (config digest "
+            f"{out}/run.json is missing or damaged, and the run was begun with other options (config digest "
             f"{digest[:12]}, now {manifest['config_digest'][:12]}): give those, or start anew with --overwrite"
         )
     read_manifest(out)  # says what is wrong with it

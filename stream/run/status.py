@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.change import check_identity
-from storage.next import NEXT, finish_switch, pending
+from storage.next import NEXT
 from storage.rundir import CommitLog, Manifest, is_locked, read_log
 from storage.verify import find_damage
 from stream.options.recorded import read_run
+from stream.run.reconcile import place_of
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def read_status(path: Path, verify: bool = False) -> Status:
     Raises:
         RunDirectoryError: when there is no run, or its journal is damaged.
     """
-    finish_switch(path)
-    place = path / NEXT if pending(path) is not None else path  # an `--overwrite` under way is what goes on
+    place = place_of(path)  # an `--overwrite` under way is what goes on
+    below = "" if place == path else f"{NEXT}/"
     manifest, config = read_run(place)
     log = read_log(place)
     done = {stage: log.done(stage) for stage in manifest["nodes"]}
@@ -77,7 +78,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         windows=windows,
         done=done,
         state=_state(path, log, ended and all(count == windows for count in done.values())),
-        damaged=[str((place / name).relative_to(path)) for name in _damaged(place, manifest, log)] if verify else [],
+        damaged=[below + name for name in _damaged(place, manifest, log)] if verify else [],
         iou_mean=sum(iou) / len(iou) if iou else None,
         iou_min=min(iou) if iou else None,
         frames_per_second=speed,
