@@ -7,9 +7,11 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "design.md"
+NEIGHBOUR = {-1: "of the window before", 0: "", 1: "of the window after"}
 PACKAGES = ("stream", "stages", "storage")
 
 
@@ -58,7 +60,45 @@ def _reached(direct: dict[str, set[str]], start: str) -> set[str]:
     return found
 
 
-PICTURES = {"packages": packages}
+def window() -> str:
+    """One window's way through the chain of a `skate run` with ComfyUI: stages, and the arrays between them.
+
+    Arrays that one stage writes in the same way, and that the same stages read in the same way, stand in one box.
+    """
+    chain = _chain()
+    boxes: dict[Any, list[str]] = {}
+    for node in chain:
+        for array, port in node.writes.items():
+            reads = tuple((name, read.span, read.window) for name, read in chain.readers(array))
+            boxes.setdefault((node.name, port.span, port.life, reads), []).append(array)
+    lines = ["flowchart TD"]
+    for number, ((writer, span, life, reads), arrays) in enumerate(boxes.items()):
+        what = "one a window" if span == "window" else f"{span} frames, {life.replace('_', ' ')}"
+        lines.append(f'  {writer} --> p{number}(["{"<br>".join(arrays)}<br><i>{what}</i>"])')
+        for name, frames, offset in reads:
+            told = "of windows before" if frames == "context" else NEIGHBOUR[offset]
+            lines.append(f"  p{number} {f'-. {told} .->' if told else '-->'} {name}")
+    lines += [f"  {fact} -. facts .-> {node.name}" for node in chain for fact in node.facts.values()]
+    return "\n".join(lines)
+
+
+def _chain() -> Any:
+    """The chain of a run, its stages closed; nothing is loaded."""
+    from stages.prompts import ObjectPrompt
+    from stream.options.assembly import build_chain, resolve_models
+    from stream.options.config import RunConfig
+    from stream.progress.events import Reporter
+
+    config = RunConfig(
+        ObjectPrompt(box=(0.0, 0.0, 9.0, 9.0)), video="clip.mp4", sam="mini", pose="mini", detector="mini",
+        generator="comfyui", server=("127.0.0.1:8188",), text="a samurai",
+    )  # fmt: skip
+    colour = {f"colour_{name}": 1 for name in ("matrix", "range", "primaries", "transfer")}
+    video = {"width": 64, "height": 48, "claimed_fps": 24.0, "sample_aspect_ratio": [1, 1], "pixel_format": "yuv420p"}
+    return build_chain(config, resolve_models(config), {"video": {**video, **colour}}, Path("RUN"), Reporter())
+
+
+PICTURES = {"packages": packages, "window": window}
 
 
 def drawn(text: str) -> str:

@@ -47,3 +47,16 @@ def test_pictures_are_as_the_code_is() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     assert script["drawn"](page) == page, "run: python docs/pictures.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_in_prose_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:stream|stages|storage|bench|tests|docs|training|requirements)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_every_fault_point_is_listed() -> None:
+    listed = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("Fault points")[1].split("\n\n")[0]
+    for name in re.findall(r'fault_point\(f?"([^"]+)"\)', source_text()):
+        assert f"`{re.sub(r'{.*}', 'STAGE', name)}`" in listed, name
