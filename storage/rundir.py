@@ -73,6 +73,7 @@ class RunDirectory:
             self._manifest_due = self.store.size(MANIFEST) is not None
             if not self._manifest_due:
                 write_manifest(path, manifest)
+            self.store.folder("segments")  # encoders write into it
             self.journal = Journal(self.store)
             self.log = CommitLog(self.journal.take_records())
             check_identity(path, manifest, self.log)
