@@ -15,18 +15,15 @@ import numpy as np
 
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.order import frame_files
-from stages.picture import decode_picture
+from stages.picture import WHITE, mask_box, read_mask, read_picture
 from stages.poses.draw import painted
 from stages.poses.openpose_read import read_poses
 from stages.poses.pictures import SkeletonPictures, picture_files
 from stages.poses.silhouette import silhouette, standing_height, stroke_silhouette
-from stages.prompts import Box, ObjectPrompt
+from stages.prompts import ObjectPrompt
 from stages.video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages.video.plain import plain_frames
-from storage.boundary import read_regular
 from storage.errors import InputError
-
-WHITE = 128  # from here on a pixel of a mask picture is the object
 
 
 def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Array]:
@@ -43,14 +40,7 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
     if not files:
         raise InputError(f"{path}: has no PNG in it")
     for file in files:
-        try:
-            data = read_regular(file)
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-        mask = decode_picture(data, cv2.IMREAD_GRAYSCALE, str(file), max_pixels, "give masks of the video's size")
-        if mask is None:
-            raise InputError(f"{file}: cannot be read as a PNG")
-        yield mask >= WHITE
+        yield read_mask(read_picture(file, str(file)), str(file), max_pixels, "give masks of the video's size")
 
 
 def first_prompt(
@@ -65,9 +55,7 @@ def first_prompt(
         raise InputError(f"{option} {masks}: no such folder or video")
     for index, mask in enumerate(islice(read_masks(masks, max_pixels), stop)):
         if index >= first and mask.any():
-            y, x = np.nonzero(mask)
-            box: Box = (float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1))
-            return ObjectPrompt(frame=index, box=box)
+            return ObjectPrompt(frame=index, box=mask_box(mask))
     within = "no mask" if first == 0 and stop is None else f"no mask from frame {first} on, as far as is judged,"
     raise InputError(f"{option} {masks}: {within} has a white pixel: white (>= {WHITE}) is the object")
 

@@ -3,14 +3,18 @@
 import io
 import struct
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.prompts import Box
 from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.boundary import read_regular
 from storage.errors import InputError, SkateError
 
+WHITE = 128  # from this grey value on, a pixel of a mask counts
 SMALLER = "scale it down, or raise --max-pixels"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FORMATS = ("JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -49,6 +53,37 @@ def decode_picture(
             raise
         return None
     return picture
+
+
+def read_picture(path: str | Path, what: str) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        InputError: when it is not there, no regular file, or larger than any picture here.
+    """
+    try:
+        return read_regular(Path(path))
+    except OSError as error:
+        raise InputError(f"{what} cannot be read ({error.strerror})") from error
+
+
+def read_mask(data: bytes, what: str, max_pixels: int, remedy: str = SMALLER) -> Array:
+    """A mask `[H, W] bool` of a picture's bytes: True where it is white.
+
+    Raises:
+        InputError: when it is no picture, or one of more than `max_pixels`.
+    """
+    grey = decode_picture(data, cv2.IMREAD_GRAYSCALE, what, max_pixels, remedy)
+    if grey is None:
+        raise InputError(f"{what} cannot be read: give an 8-bit PNG, white on what it masks, black elsewhere")
+    mask: Array = grey >= WHITE
+    return mask
+
+
+def mask_box(mask: Array) -> Box:
+    """x1, y1, x2, y2 (pixels, half-open) around a mask `[H, W] bool` that is not empty."""
+    y, x = np.nonzero(mask)
+    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
 
 
 def picture_size(data: bytes, what: str, fault: type[SkateError] = InputError) -> tuple[int, int] | None:

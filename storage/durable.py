@@ -2,10 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
-
-from storage.errors import RunDirectoryError
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -50,22 +47,6 @@ def fsync_folder(path: Path) -> None:
         _fsync(path, os.O_RDONLY)
 
 
-def fsync_below(root: Path, paths: Iterable[Path]) -> None:
-    """Flush files, then once each every folder from theirs up to `root`: a new file in a new folder is durable only
-    when the folder's own name is."""
-    folders: set[Path] = set()
-    for path in paths:
-        fsync_file(path)
-        for folder in path.parents:
-            if folder in folders:
-                break
-            folders.add(folder)
-            if folder == root:
-                break
-    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
-        fsync_folder(folder)
-
-
 def make_folder(path: Path) -> None:
     """Make a folder with those above it, each durable; nothing happens when it is there."""
     if path.is_dir():
@@ -88,24 +69,3 @@ def write_atomic(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
-
-
-def remove_partials(folder: Path) -> int:
-    """Delete what a killed process left half written below `folder`; returns how many files that were.
-
-    Raises:
-        RunDirectoryError: at a symbolic link: a folder from elsewhere must not lead writes out of itself.
-    """
-    count = 0
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            if path.is_symlink():
-                raise RunDirectoryError(
-                    f"{path} is a symbolic link: a run directory must hold its files itself; "
-                    "replace the link by what it points to"
-                )
-            if name in files and name.endswith(PARTIAL_SUFFIX):
-                path.unlink()
-                count += 1
-    return count

@@ -12,10 +12,10 @@ import numpy as np
 from _sam_fixture import write_small_sam
 from _zygote import shared_zygote
 
+from stages.picture import mask_box
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.demo.job import mask_box
 
 STAGES = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
 POINTS = tuple(f"{stage}.{point}" for stage in STAGES for point in ("begin", "arrays", "state", "journal"))

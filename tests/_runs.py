@@ -7,10 +7,10 @@ from pathlib import Path
 
 from _sam_fixture import write_small_sam
 
+from stages.picture import mask_box
 from stream.cli import main
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.demo.job import mask_box
 
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=1)
 BOX = ["--box", ",".join(f"{value:g}" for value in mask_box(Scene(CLIP).frame(0).object_mask))]

@@ -11,8 +11,8 @@ from _clips import Clip, make
 from _runs import CLIP, CLIP_OPTIONS, invoke
 
 from stages.base import Array
+from stages.picture import mask_box
 from stream.demo import DemoConfig, Scene
-from stream.demo.job import mask_box
 
 CUT, FRAMES = 11, CLIP.frames
 SECOND = replace(CLIP, seed=2)

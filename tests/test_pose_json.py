@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.base import Array
-from stages.poses.openpose_json import cmu_frame, pose_keypoint, pose_keypoint_chunks, raw_frame
+from stages.poses.openpose_json import cmu_frame, pose_keypoint, pose_keypoint_chunks
 from stages.poses.openpose_read import read_poses
 from storage.errors import InputError
 from stream.demo import DemoConfig, Scene
@@ -87,10 +87,6 @@ def test_missing_points_and_parts(puppet: Array) -> None:
     nobody = np.zeros((133, 3), np.float32)
     assert pose_keypoint(nobody, 4, 6) == {"people": [], "canvas_height": 4, "canvas_width": 6}
     assert cmu_frame(nobody)["people"] == []
-
-
-def test_raw_keeps_every_bit(puppet: Array) -> None:
-    assert np.array_equal(np.array(json.loads(json.dumps(raw_frame(puppet))), np.float32), puppet)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 3])

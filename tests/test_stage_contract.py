@@ -14,6 +14,7 @@ from stages.blend import BlendConfig, BlendStage
 from stages.composite import CompositeConfig, CompositeStage
 from stages.decode import DecodeConfig, DecodeStage
 from stages.models.registry import resolve
+from stages.picture import mask_box
 from stages.pose import PoseConfig, PoseStage
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
@@ -24,7 +25,6 @@ from stages.track import TrackConfig, TrackStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.demo.job import mask_box
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor, span_of
 from stream.engine.source import FrameSource

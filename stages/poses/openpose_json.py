@@ -70,11 +70,6 @@ def cmu_frame(keypoints: Array) -> Json:
     return {"version": 1.3, "people": [person]}
 
 
-def raw_frame(keypoints: Array) -> Json:
-    """One frame's 133 keypoints as they are stored: `[[x, y, score], ...]`, every digit of the float32 kept."""
-    return [[float(value) for value in point] for point in np.asarray(keypoints, np.float32)]
-
-
 def _parts(keypoints: Array, body_25: bool) -> dict[str, Array]:
     """The four parts in OpenPose's order, [n, 3] each: body 18 or 25, face 68 and the two eyes, hands 21."""
     points = np.asarray(keypoints, np.float64)

@@ -3,13 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 
 from stages.base import Array
-from stages.picture import decode_picture
+from stages.picture import WHITE, read_mask, read_picture
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
 from storage.errors import InputError, UsageError
 
@@ -53,11 +51,6 @@ class PromptSchedule:
             if correction.frame in seen:
                 raise UsageError(f"--correct {correction.frame}: that frame already has a prompt: give one a frame")
             seen.add(correction.frame)
-
-    @property
-    def last_frame(self) -> int:
-        """The latest frame that has a prompt."""
-        return max([self.prompt.frame, *(correction.frame for correction in self.corrections)])
 
     def boxes(self) -> list[tuple[str, Box]]:
         """Every box with the option it came from."""
@@ -117,27 +110,19 @@ def load_mask(path: str, digest: str | None, height: int, width: int) -> Array:
     Raises:
         InputError: when it cannot be read, has another size, is empty, or is not the file the run was begun with.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"--object-mask {path} cannot be read: {error.strerror}") from error
+    what = f"--object-mask {path}"
+    content = read_picture(path, what)
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
         raise InputError(
             f"--object-mask {path} has sha256 {found}, the run was begun with {digest}: put the old file back"
         )
     needed = f"give a mask of the upright frame's size, {width}x{height}"
-    grey = decode_picture(content, cv2.IMREAD_GRAYSCALE, f"--object-mask {path}", height * width, needed)
-    if grey is None:
-        raise InputError(f"--object-mask {path} is not a picture: give a PNG, white on the object, black elsewhere")
-    if grey.shape != (height, width):
-        raise InputError(
-            f"--object-mask {path} is {grey.shape[1]}x{grey.shape[0]}, the upright frame is {width}x{height}: "
-            "give a mask of the frame's size"
-        )
-    mask: Array = grey >= 128
+    mask = read_mask(content, what, height * width, needed)
+    if mask.shape != (height, width):
+        raise InputError(f"{what} is {mask.shape[1]}x{mask.shape[0]}: {needed}")
     if not mask.any():
-        raise InputError(f"--object-mask {path} is empty: it has no pixel of 128 or more")
+        raise InputError(f"{what} is empty: it has no pixel of {WHITE} or more")
     return mask
 
 

@@ -1,12 +1,10 @@
 """The picture that tells the model what the new look is."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from stages.base import Array
-from stages.picture import decode_picture
+from stages.picture import decode_picture, read_picture
 from stages.resize import Size
 from stages.server.transport import encode_png
 from stages.video.limits import DEFAULT_MAX_PIXELS
@@ -19,11 +17,8 @@ def read_reference(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Array:
     Raises:
         InputError: when the file is no picture, or one of more than `max_pixels`.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"--reference {path}: cannot be read ({error.strerror})") from error
-    picture = decode_picture(data, cv2.IMREAD_UNCHANGED, f"--reference {path}", max_pixels)
+    what = f"--reference {path}"
+    picture = decode_picture(read_picture(path, what), cv2.IMREAD_UNCHANGED, what, max_pixels)
     if picture is None or picture.dtype != np.uint8:
         raise InputError(f"--reference {path}: is no 8-bit picture: give a PNG or JPEG")
     if picture.ndim == 2:

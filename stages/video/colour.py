@@ -12,7 +12,6 @@ from stages.video.tonemap import HDR_TRANSFERS, TO_BT709, ToneMap
 from storage.errors import InputError
 
 UNSPECIFIED = 2
-RGB_MATRIX = 0
 BT709 = 1
 SMPTE170M = 6  # BT.601's matrix, which swscale takes where none is tagged
 _KNOWN_MATRICES = (BT709, UNSPECIFIED, 4, 5, SMPTE170M, 7, 9)  # swscale's: BT.709, FCC, 601, 240M, 2020 NCL

@@ -234,4 +234,3 @@ WRITE_CONFIG = option(
     help="Write the options as such a file, or print them; do nothing else.",
 )
 JSON = chosen("as_json")
-OUT = chosen("out")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
-from stages.prompts import Box
+from stages.picture import mask_box
 from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader, is_run
 from stream.demo import DemoConfig, Scene
@@ -88,12 +88,6 @@ def truth_text(accuracy: Accuracy) -> str:
         verdict = "ok" if _holds(value, sign, bound) else "FAILED"
         lines.append(f"  {what:<36} {value:8.3f}   {sign} {bound:<5g} {verdict}")
     return "\n".join(lines)
-
-
-def mask_box(mask: Array) -> Box:
-    """x1, y1, x2, y2 (pixels, half-open) around a mask [H, W] bool that is not empty."""
-    y, x = np.nonzero(mask)
-    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
 
 
 def run_demo(

@@ -12,7 +12,7 @@ ANCHOR_RADIUS = (0.031, 0.03, 0.03, *(0.032,) * 4, *(0.030,) * 2, *(0.032,) * 4,
 
 # What is written beside the colours while drawing: which part a pixel belongs to.
 # The parts of puppet k are `OWNERS * k` further on, board k is `OWNER_BOARD + k`.
-OWNER_NONE, OWNER_BOARD, OWNER_BODY, OWNER_ANCHOR = 0, 40, 60, 70
+OWNER_BOARD, OWNER_BODY, OWNER_ANCHOR = 40, 60, 70
 OWNER_HEAD, OWNER_HANDS, OWNER_FEET = 90, (91, 92), (93, 94)
 OWNERS = 35
 
