@@ -6,15 +6,15 @@ Per window every node reads what earlier ones committed, works, and is committed
 A node that has already committed a window is passed over, which is all there is to resuming.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 
 from stages.base import GeneratorStage, Window
 from storage.rundir import RunDirectory
-from stream.engine.ahead import DecodeAhead
+from stream.engine.ahead import decoded_windows
 from stream.engine.arenas import give_back_free_memory
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
+from stream.engine.order import begun_early, done_by
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import Done, OpenStages, Task
@@ -70,8 +70,10 @@ class Pipeline:
             # A generator that cannot work says so before anything is tracked.
             self.executor.open_early([node.name for node in self.chain.generators[:1]])
             tracking, making = self.chain.lags()
+            decoded = decoded_windows(self.run.log, self.plan, self.executor, self._commit, self.guard)
+            tracked = begun_early(done_by(tracking, decoded, self._work), self._lookahead(), self._begin)
             window = None
-            for window in self._done_by(making, self._begun(self._done_by(tracking, self._decoded_windows()))):
+            for window in done_by(making, tracked, self._work):
                 if self.retry is not None and making:
                     self.retry(window, self._commit)
                 self._release(window)
@@ -81,73 +83,20 @@ class Pipeline:
             self.executor.finish()
             return window.read.stop
 
-    def _done_by(self, lags: Mapping[str, int], windows: Iterable[Window]) -> Iterator[Window]:
-        """Windows that all these nodes have done: one that reads the window after works a window behind the others."""
-        most = max(lags.values(), default=0)
-        seen: deque[Window] = deque(maxlen=most + 1)
-        for window in windows:
-            seen.append(window)
-            for name, lag in lags.items():
-                if lag < len(seen):
-                    self._work(name, seen[-1 - lag])
-            if len(seen) > most:
-                yield seen[0]
-        for behind in reversed(range(min(most, len(seen)))):  # the clip has ended: nothing comes behind the last window
-            for name, lag in lags.items():
-                if most - lag <= behind:
-                    self._work(name, seen[-1 - behind])
-            yield seen[-1 - behind]
-
-    def _begun(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """The windows, while a generator that works ahead has begun later ones."""
-        generator = next((node for node in self.chain.generators), None)
-        stage = generator.stage if generator is not None else None
-        ahead = stage.lookahead if isinstance(stage, GeneratorStage) else 0
-        waiting: deque[Window] = deque()
-        for window in windows:
-            waiting.append(window)
-            if ahead and generator is not None and self.run.log.get(generator.name, window.index) is None:
-                self.executor.prefetch(Task(generator.name, window))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting
-
     def _work(self, name: str, window: Window) -> None:
         """Let a node do the window, unless it has."""
         if self.run.log.get(name, window.index) is None:
             self._commit(self.executor.run(Task(name, window)))
 
-    def _decoded_windows(self) -> Iterator[Window]:
-        """Every window of the clip: those decoded before from the journal, the others as decoding goes on."""
-        decode, ahead = self.chain.source, None
-        index, last = 0, False
-        while not last:
-            record = self.run.log.get(decode.name, index)
-            if record is not None:
-                last = bool(record["info"]["last"])
-                yield self.plan.at(index, record["span"][1], last)
-            else:
-                if ahead is None:
-                    wanted = self.plan.at(index, self.plan.new_span(index).stop, last=False)
-                    self.executor.make_ready(Task(decode.name, wanted))
-                    ahead = DecodeAhead(decode.stage, self.plan, index)
-                    self.executor.on_exit(ahead.close)
-                window = self._take_decoded(ahead, index)
-                last = window.last
-                yield window
-            index += 1
+    def _lookahead(self) -> int:
+        """How many windows the generator begins before it is their turn."""
+        stages = [node.stage for node in self.chain.generators[:1]]
+        return max((stage.lookahead for stage in stages if isinstance(stage, GeneratorStage)), default=0)
 
-    def _take_decoded(self, ahead: DecodeAhead, index: int) -> Window:
-        """Commit the next decoded window; its frames are in the executor's hands alone afterwards."""
-        decoded = ahead.take()
-        if self.guard is not None:
-            self.guard.check()
-        output = decoded.output
-        stop = self.plan.new_span(index).start + int(output.info["frames"])
-        window = self.plan.at(index, stop, bool(output.info["last"]))
-        task = Task(self.chain.source.name, window)
-        self._commit(self.executor.done(task, output, decoded.state.to_parts(), decoded.seconds))
-        return window
+    def _begin(self, window: Window) -> None:
+        name = self.chain.generators[0].name
+        if self.run.log.get(name, window.index) is None:
+            self.executor.prefetch(Task(name, window))
 
     def _commit(self, done: Done) -> None:
         with self.interrupts.shield():

@@ -51,3 +51,8 @@ def test_no_file_and_no_function_is_long(package: str) -> None:
     sources = sorted((ROOT / package).rglob("*.py"))
     assert sources
     assert [line for source in sources for line in _longer(source)] == []
+
+
+def test_the_chain_is_read_on_one_page() -> None:
+    """`stream/pipeline.py` is what one reads first."""
+    assert len((ROOT / "stream" / "pipeline.py").read_text(encoding="utf-8").splitlines()) < 120

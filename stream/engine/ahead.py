@@ -3,9 +3,14 @@
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.base import Inputs, Output, Stage, State
+from stages.base import Inputs, Output, Stage, State, Window
+from storage.log import CommitLog
+from stream.engine.executor import Executor
+from stream.engine.source import InputGuard
+from stream.engine.tasks import Done, Task
 from stream.engine.windows import WindowPlan
 
 
@@ -67,3 +72,41 @@ class DecodeAhead:
                 self._next += 1
         except BaseException as error:  # noqa: BLE001 - handed to the thread that takes, which raises it
             self._queue.put(error)
+
+
+def decoded_windows(
+    log: CommitLog,
+    plan: WindowPlan,
+    executor: Executor,
+    commit: Callable[[Done], None],
+    guard: InputGuard | None = None,
+) -> Iterator[Window]:
+    """Every window of the clip: those decoded before from the journal, the others as decoding goes on.
+
+    Args:
+        commit: makes what is decoded durable; its frames are in the executor's hands alone afterwards.
+        guard: tells when the input is no longer what it was.
+    """
+    source = executor.chain.source
+    ahead: DecodeAhead | None = None
+    index, last = 0, False
+    while not last:
+        record = log.get(source.name, index)
+        if record is not None:
+            last = bool(record["info"]["last"])
+            yield plan.at(index, record["span"][1], last)
+        else:
+            if ahead is None:
+                executor.make_ready(Task(source.name, plan.at(index, plan.new_span(index).stop, last=False)))
+                ahead = DecodeAhead(source.stage, plan, index)
+                executor.on_exit(ahead.close)
+            decoded = ahead.take()
+            if guard is not None:
+                guard.check()
+            output = decoded.output
+            last = bool(output.info["last"])
+            window = plan.at(index, plan.new_span(index).start + int(output.info["frames"]), last)
+            commit(executor.done(Task(source.name, window), output, decoded.state.to_parts(), decoded.seconds))
+            del decoded, output
+            yield window
+        index += 1
