@@ -120,7 +120,7 @@ def test_place_of_a_prompt(tmp_path: Path) -> None:
     assert prompt_box(ObjectPrompt(mask_png=str(tmp_path / "mask.png"))) == (11, 4, 17, 9)
     cv2.imwrite(str(tmp_path / "black.png"), mask * 0)
     (tmp_path / "text.png").write_text("no picture")
-    for name, words in (("black.png", "black"), ("text.png", "cannot be read"), ("none.png", "does not exist")):
+    for name, words in (("black.png", "black"), ("text.png", "cannot be read"), ("none.png", "No such file")):
         with pytest.raises(InputError, match=words):
             prompt_box(ObjectPrompt(mask_png=str(tmp_path / name)))
     with pytest.raises(InputError, match="no --point"):

@@ -58,6 +58,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         "device": config.device,
         **run.manifest["versions"],
     }
+    run.store.folder("report")  # what else may stand under that name is refused
     return write_report(
         run.store.below("report"), table, known, config.iou_threshold, pictures.of, title or path.name, about
     )
