@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("stream", "stages", "storage")
+NAMES_OF_STAGES = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 350, 60
 
 
@@ -56,3 +57,11 @@ def test_no_file_and_no_function_is_long(package: str) -> None:
 def test_the_chain_is_read_on_one_page() -> None:
     """`stream/pipeline.py` is what one reads first."""
     assert len((ROOT / "stream" / "pipeline.py").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_storage_names_no_stage() -> None:
+    """What a run stores is handed to it."""
+    for source in sorted((ROOT / "storage").rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and node.value in NAMES_OF_STAGES:
+                raise AssertionError(f"{source.relative_to(ROOT)}:{node.lineno}: {node.value!r}")
