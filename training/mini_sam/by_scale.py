@@ -1,6 +1,7 @@
 """Score the small SAM 2.1 by the size of what it tracks: board IoU against the truth, at several sizes of the demo.
 
-    python -m training.mini_sam.by_scale --clips 20 --frames 24 [--scales 0.5 0.75 1 1.5 2 3] [--json FILE]
+    python -m training.mini_sam.by_scale --clips 20 --frames 9 [--scales 0.5 0.75 1 1.5 2 3] [--json FILE]
+    python -m training.mini_sam.by_scale --clips 6 --frames 24 --scales 1 --camera handheld --group 3
 
 Stock predictor, float32, CPU, prompted with the true box of frame 0; 640x360, seeds from `--first` on, which no
 training sequence comes from. A clip counts with the mean over its frames with enough visible board, frame 0 left out.
@@ -8,6 +9,7 @@ training sequence comes from. A clip counts with the mean over its frames with e
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100, help="seed of the first clip")
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
     parser.add_argument("--camera", default="steady")
+    parser.add_argument("--group", type=int, default=1, help="skaters and boards; the first of each is tracked")
     parser.add_argument("--weights", type=Path, default=SHIPPED / "sam.safetensors", help="weights or a checkpoint")
     parser.add_argument("--config", type=Path, default=SHIPPED / "sam.yaml")
     parser.add_argument("--threads", type=int, default=1)
@@ -60,13 +63,9 @@ def main() -> None:
     predictor = load_predictor(options.config, options.weights)
     rows = []
     for scale in options.scales:
-        scores = [
-            score_clip(
-                predictor,
-                DemoConfig(options.frames, fps=options.fps, seed=options.first + k, camera=options.camera, size=scale),
-            )
-            for k in range(options.clips)
-        ]
+        plain = DemoConfig(options.frames, fps=options.fps, camera=options.camera, size=scale)
+        config = replace(plain, skaters=options.group, boards=options.group)
+        scores = [score_clip(predictor, replace(config, seed=options.first + k)) for k in range(options.clips)]
         row: dict[str, float] = {"scale": scale, "clips": options.clips, "frames": options.frames}
         for name in ("board", "person"):
             values = [score[name] for score in scores]
