@@ -37,7 +37,7 @@ class Pipeline:
         keep: "none", "frames" or "all": what is not dropped from the store.
         interrupts: holds an interruption back while something is committed.
         guard: tells when the input is no longer what it was; None: nobody looks.
-        courtesy: whether ours and a server's models have the GPU by turns.
+        by_turns: whether ours and a server's models have the GPU by turns.
         opened: the chain's stages, some of them open already; None: all are closed.
     """
 
@@ -51,13 +51,13 @@ class Pipeline:
         keep: str = "none",
         interrupts: InterruptShield | None = None,
         guard: InputGuard | None = None,
-        courtesy: bool = False,
+        by_turns: bool = False,
         opened: OpenStages | None = None,
     ) -> None:
         self.run = run
         self.chain = chain
         self.plan = plan
-        self.executor = Executor(run, chain, plan, source, courtesy, opened)
+        self.executor = Executor(run, chain, plan, source, by_turns, opened)
         self.reporter = reporter
         self.droppable = chain.droppable(keep)
         self.interrupts = interrupts or InterruptShield()

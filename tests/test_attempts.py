@@ -155,7 +155,7 @@ def process(
     shifts: Sequence[Sequence[int]],
     retries: int,
     stop_after: int | None = None,
-    courtesy: bool = False,
+    by_turns: bool = False,
 ) -> Generate:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     track = Track()
@@ -167,9 +167,17 @@ def process(
     chain = Chain([Decode(), track, generate, *judges(path / "segments")])
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
-        pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", courtesy=courtesy)
+        pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns)
         loop = ClosedLoop(
-            run, pipeline.executor, judges, retries, 0.9, dilate=(8, 2), strength=None, told=lambda *_: None, note=print
+            run,
+            pipeline.executor,
+            judges,
+            retries,
+            0.9,
+            dilate=(8, 2),
+            strength=None,
+            on_attempt=lambda *_: None,
+            note=print,
         )
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
@@ -232,7 +240,7 @@ def test_the_best_of_bad_attempts_is_kept(tmp_path: Path) -> None:
 def test_the_gpu_is_left_to_every_attempt(tmp_path: Path) -> None:
     shifts = [list(row) for row in GOOD]
     shifts[2] = [4, 2, 6]
-    generate = process(tmp_path, shifts, retries=2, courtesy=True)
+    generate = process(tmp_path, shifts, retries=2, by_turns=True)
     assert generate.track.told_to_leave == len(generate.calls) > WINDOWS
 
 

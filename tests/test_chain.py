@@ -14,7 +14,7 @@ from stages.base import PICTURE, Array, Inputs, Output, Port, Read, Stage, Windo
 from stages.blend import BlendConfig, BlendStage
 from stages.composite import CompositeConfig, CompositeStage
 from stages.preview import PreviewConfig, PreviewStage
-from storage.errors import RunDirectoryError, UsageError
+from storage.errors import RunDirectoryError, SkateError, UsageError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from stream.demo import DemoConfig, Scene
 from stream.engine.chain import Chain, Node
@@ -154,6 +154,41 @@ def preview(reskin: str) -> PreviewStage:
 
 def composite(reskin: str) -> CompositeStage:
     return CompositeStage(CompositeConfig(reskin))
+
+
+class Bent(Stage):
+    """A stage from outside that does not keep to what it declares."""
+
+    name = "bent"
+    reads = (Read("times", "new"),)
+    writes = (Port("bent/means", "new", (), "float32"),)
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self.arrays = arrays
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        return Output(self.arrays)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({}, "'bent/means' is missing"),
+        ({"bent/means": np.zeros(5, np.float32), "more": np.zeros(5)}, "'more' is none of its ports"),
+        ({"bent/means": np.zeros(4, np.float32)}, "'bent/means' has 4 frames, not 5"),
+    ],
+)
+def test_a_stage_that_returns_something_else_is_named(tmp_path: Path, arrays: dict[str, Array], told: str) -> None:
+    with pytest.raises(SkateError, match=f"stage 'bent' does not return what it declares for window 0: {told}"):
+        carried_out(tmp_path / "run", Chain([Scenery(), Bent(arrays)]))
+    assert read_log(tmp_path / "run").done("bent") == 0, "nothing of it counts"
+
+
+def test_a_commit_has_one_span_of_frames() -> None:
+    both = Named("both")
+    both.writes = (Port("a", "new"), Port("b", "final"))
+    with pytest.raises(UsageError, match="writes both new and final frames"):
+        Chain([both])
 
 
 def test_the_same_generator_stands_twice_under_two_names(tmp_path: Path) -> None:

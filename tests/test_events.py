@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from _small_run import FRAMES, small_config, small_run
 
-from storage.errors import Interrupted
+from storage.errors import Interrupted, UsageError
 from storage.rundir import read_log
 from stream.engine.signals import Cancel
 from stream.progress.events import Event, Note, RunBegins, WindowDone
@@ -43,6 +43,12 @@ def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path:
     assert done.done("track") == 1 and done.done("generate") == 1 and done.done("blend") == 0, "ends at the next commit"
     resume(run)
     assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
+
+
+def test_a_deadline_that_never_comes_is_refused() -> None:
+    with pytest.raises(UsageError, match="NaN"):
+        Cancel(deadline_seconds=float("nan"))
+    assert Cancel(deadline_seconds=-1.0).due and not Cancel(deadline_seconds=float("inf")).due
 
 
 def test_in_a_thread_of_its_own_with_a_deadline(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Decode(Spy):
         return Output({"frames": frames, "times": np.arange(window.new.start, stop) / 24.0}, info)
 
 
-def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
+def noted_by(path: Path, by_turns: bool) -> list[tuple[str, str]]:
     """What a chain of spies did, in order."""
     noted: list[tuple[str, str]] = []
     stages = [Decode("decode", noted), *(Spy(name, noted) for name in ("pose", "track", "generate", "score"))]
@@ -63,14 +63,14 @@ def noted_by(path: Path, courtesy: bool) -> list[tuple[str, str]]:
     source: Any = SimpleNamespace(close=lambda: None)
     chain = Chain(stages)
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
-        Pipeline(run, chain, PLAN, source, Reporter(), keep="all", courtesy=courtesy).process()
+        Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns).process()
     return noted
 
 
-def test_with_courtesy_every_model_leaves_the_gpu_right_before_a_window_is_generated(tmp_path: Path) -> None:
+def test_with_by_turns_every_model_leaves_the_gpu_right_before_a_window_is_generated(tmp_path: Path) -> None:
     on_gpu: set[str] = set()
     generated, last = 0, ("", "")
-    for what, name in noted_by(tmp_path, courtesy=True):
+    for what, name in noted_by(tmp_path, by_turns=True):
         if (what, name) == ("works", "generate"):
             assert last[0] == "leaves" and not on_gpu, f"window {generated}: {sorted(on_gpu)} still there"
             generated += 1
@@ -82,16 +82,16 @@ def test_with_courtesy_every_model_leaves_the_gpu_right_before_a_window_is_gener
     assert generated == WINDOWS > 2 and on_gpu == {"score"}
 
 
-def test_with_courtesy_models_that_left_work_again(tmp_path: Path) -> None:
-    noted = noted_by(tmp_path, courtesy=True)
+def test_with_by_turns_models_that_left_work_again(tmp_path: Path) -> None:
+    noted = noted_by(tmp_path, by_turns=True)
     left = {name: noted.count(("leaves", name)) for name in ("pose", "track", "score")}
     assert left == dict.fromkeys(left, WINDOWS)
     first = noted.index(("leaves", "track"))
     assert noted[first:].count(("works", "track")) == WINDOWS - 1
 
 
-def test_without_courtesy_nobody_leaves(tmp_path: Path) -> None:
-    noted = noted_by(tmp_path, courtesy=False)
+def test_without_by_turns_nobody_leaves(tmp_path: Path) -> None:
+    noted = noted_by(tmp_path, by_turns=False)
     assert {what for what, _ in noted} == {"works"}
     assert [name for _, name in noted] == ["pose", "track", "generate", "score"] * WINDOWS
 

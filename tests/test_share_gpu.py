@@ -146,7 +146,7 @@ def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as directory:
-        Pipeline(directory, chain, PLAN, source, Reporter(), keep="all", courtesy=share).process()
+        Pipeline(directory, chain, PLAN, source, Reporter(), keep="all", by_turns=share).process()
     return [item for item in server.seen if item.startswith("works") or item in ("POST /free", "POST /prompt")]
 
 

@@ -55,7 +55,8 @@ class Chain:
     """Nodes in the order of their work on a window.
 
     Raises:
-        UsageError: when two have one name or write one array, or when one reads what none before it writes.
+        UsageError: when two have one name or write one array, when one reads what none before it writes, or writes
+            frames of two spans.
     """
 
     def __init__(self, nodes: Sequence[Node | Stage], given: Sequence[Port] = ()) -> None:
@@ -80,6 +81,10 @@ class Chain:
             for stage in node.facts.values():
                 if stage not in done and stage in self._nodes:
                     raise UsageError(f"stage '{node.name}' reads facts of '{stage}', which does not work before it")
+            if {port.span for port in node.writes.values()} >= {"new", "final"}:
+                raise UsageError(
+                    f"stage '{node.name}' writes both new and final frames: a commit has one span of frames"
+                )
             for array in node.writes:
                 if array in self._writers:
                     raise UsageError(f"stages '{self._writers[array]}' and '{node.name}' both write '{array}'")

@@ -8,13 +8,14 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from stages.base import Array, GeneratorStage, Inputs, Output, Port, Read, Request, Stage, Window
+from storage.errors import SkateError
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import Commit, RunDirectory, RunReader
@@ -35,7 +36,7 @@ class Executor:
         chain: its stages are closed.
         plan: of the clip's windows.
         source: of frames dropped from the store.
-        courtesy: whether ours and a server's models have the GPU by turns.
+        by_turns: whether ours and a server's models have the GPU by turns.
         opened: the chain's stages, some of them open; closed by whoever opened them.
     """
 
@@ -45,7 +46,7 @@ class Executor:
         chain: Chain,
         plan: WindowPlan,
         source: FrameSource,
-        courtesy: bool = False,
+        by_turns: bool = False,
         opened: OpenStages | None = None,
     ) -> None:
         self._run = run
@@ -53,7 +54,7 @@ class Executor:
         self._plan = plan
         self._source = source
         self._opened = opened or OpenStages({node.name: node.stage for node in chain})
-        self._courtesy = courtesy
+        self._by_turns = by_turns
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
         self._handed: dict[tuple[str, int], Array] = {}  # by array and window: what later nodes read as it is
@@ -90,12 +91,16 @@ class Executor:
 
         Args:
             output: of the stage, by its own names.
+
+        Raises:
+            SkateError: when these are not the arrays that it declares.
         """
         node = self.chain[task.node]
         spans = {array: span_of(task.window, port) for array, port in node.writes.items() if port.span != "window"}
         arrays = {node.bound(name): values for name, values in output.arrays.items()}
         kept = state if carries_state(node.stage) else None
         span = next(iter(spans.values()), task.window.final)
+        _check_declared(task, set(node.writes), arrays, spans)
         return Done(task, span, Output(arrays, output.info), spans, kept, seconds, into)
 
     def _process(
@@ -250,8 +255,8 @@ class Executor:
         return owner, owner.stages[name]
 
     def _make_way(self, stage: Stage) -> None:
-        """The stage is about to work: under `courtesy` the other side's models leave the GPU where it needs that."""
-        if not self._courtesy or stage.lane in ("cpu", self._turn):
+        """The stage is about to work: under `by_turns` the other side's models leave the GPU where it needs that."""
+        if not self._by_turns or stage.lane in ("cpu", self._turn):
             return
         for node in self.chain:
             if node.stage.lane not in ("cpu", stage.lane):
@@ -278,6 +283,16 @@ class Executor:
         self._handed.clear()
         self._exit.close()
         self._source.close()
+
+
+def _check_declared(task: Task, declared: set[str], arrays: Mapping[str, Array], spans: Mapping[str, Span]) -> None:
+    """Refuse what a stage must not return; shape and dtype are looked at where it is written."""
+    told = f"stage '{task.node}' does not return what it declares for window {task.window.index}"
+    for name in sorted(declared ^ arrays.keys()):
+        raise SkateError(f"{told}: '{name}' is {'missing' if name in declared else 'none of its ports'}")
+    for name, span in spans.items():
+        if len(arrays[name]) != span.frames:
+            raise SkateError(f"{told}: '{name}' has {len(arrays[name])} frames, not {span.frames}")
 
 
 def carries_state(stage: Stage) -> bool:

@@ -1,5 +1,6 @@
 """Ending a run early: Ctrl-C, SIGTERM, or a token that a caller holds; between commits, never inside one."""
 
+import math
 import signal
 import threading
 import time
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from storage.errors import Interrupted
+from storage.errors import Interrupted, UsageError
 
 
 class Cancel:
@@ -19,6 +20,8 @@ class Cancel:
     """
 
     def __init__(self, deadline_seconds: float | None = None) -> None:
+        if deadline_seconds is not None and math.isnan(deadline_seconds):
+            raise UsageError("Cancel: a deadline of NaN seconds never comes: give seconds, or None")
         self._asked = threading.Event()
         self._deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
 

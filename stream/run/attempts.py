@@ -23,7 +23,7 @@ ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 WIDER_PIXELS = 4
 STRONGER = 0.25
 
-Retried = Callable[[int, int, float], None]  # window, attempt, worst IoU
+OnAttempt = Callable[[int, int, float], None]  # window, attempt, worst IoU
 Trial = list[Done]  # of the stages that make an attempt, in order
 
 
@@ -48,11 +48,11 @@ class ClosedLoop:
     Args:
         run: the locked run directory.
         executor: the pipeline's own; its generator makes the attempts.
-        judges: makes fresh blend, sink and score stages that write segments into a folder.
+        finishing: makes fresh blend, sink and score stages that write segments into a folder.
         retries: attempts after the first.
         threshold: of the gate.
         dilate, strength: of the run.
-        told: is told about every attempt.
+        on_attempt: is told about every attempt.
         note: takes a line for the person who watches.
     """
 
@@ -60,23 +60,23 @@ class ClosedLoop:
         self,
         run: RunDirectory,
         executor: Executor,
-        judges: Callable[[Path], Sequence[Stage]],
+        finishing: Callable[[Path], Sequence[Stage]],
         retries: int,
         threshold: float,
         dilate: tuple[int, int],
         strength: float | None,
-        told: Retried,
+        on_attempt: OnAttempt,
         note: Callable[[str], None],
     ) -> None:
         self._run = run
         self._executor = executor
         self._again = executor.chain.making  # the generators and all that depends on them; the last one judges
-        self._judges = judges
+        self._finishing = finishing
         self._retries = retries
         self._threshold = threshold
         self._dilate = dilate
         self._strength = strength
-        self._told = told
+        self._on_attempt = on_attempt
         self._note = note
 
     def improve(self, window: Window, commit: Callable[[Done], None]) -> None:
@@ -109,7 +109,7 @@ class ClosedLoop:
                 last, trial = attempt, self._try(window, attempt)
                 tried[attempt] = worst_iou(trial[-1].output.info["iou"])
                 self._run.note_attempt(index, attempt, tried[attempt])
-                self._told(index, attempt, tried[attempt])
+                self._on_attempt(index, attempt, tried[attempt])
         best = max(tried, key=lambda attempt: (tried[attempt], -attempt))
         if best != standing:
             self._replace(index, trial if trial is not None and last == best else self._try(window, best), commit)
@@ -133,7 +133,7 @@ class ClosedLoop:
         self._run.store.delete_all(ATTEMPT)
         folder = self._run.store.folder(ATTEMPT)
         request = request_of(attempt, self._dilate, self._strength)
-        with Scratch(self._judges(folder)) as beside:
+        with Scratch(self._finishing(folder)) as beside:
             generators = {node.name for node in self._executor.chain.generators}
             return [
                 self._executor.run(Task(name, window), request if name in generators else None, into=beside)

@@ -248,7 +248,7 @@ def _carry_out(
         config.keep,
         session.interrupts,
         session.guard,
-        courtesy=config.shares_gpu,
+        by_turns=config.shares_gpu,
         opened=opened,
     )
     pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
@@ -283,7 +283,7 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
         return None
     sam = executor.chain["score"].stage.model  # type: ignore[attr-defined]
 
-    def told(window: int, attempt: int, worst: float) -> None:
+    def on_attempt(window: int, attempt: int, worst: float) -> None:
         reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
 
     loop = ClosedLoop(
@@ -294,7 +294,7 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
         config.iou_threshold,
         config.dilate,
         config.strength,
-        told,
+        on_attempt,
         reporter.note,
     )
     return loop.improve

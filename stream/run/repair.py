@@ -36,7 +36,7 @@ def repair_run(
     plan: WindowPlan,
     build: Callable[[], tuple[Chain, FrameSource]],
     note: Callable[[str], None],
-    courtesy: bool = False,
+    by_turns: bool = False,
 ) -> Damage:
     """Verify everything that is committed, and make again what is damaged; returns what was.
 
@@ -44,7 +44,7 @@ def repair_run(
         run: locked. plan: of the clip.
         build: makes the chain, closed, and the source of dropped frames; only called when something is damaged.
         note: takes a line for the person who watches.
-        courtesy: as for `Executor`.
+        by_turns: as for `Executor`.
 
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
@@ -60,7 +60,7 @@ def repair_run(
     windows = committed_windows(run.log, plan)
     needed = Needed(run.log, chain, windows, damage).all(tasks)
     note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
-    with Executor(run, chain, plan, source, courtesy) as executor:
+    with Executor(run, chain, plan, source, by_turns) as executor:
         before = -1
         for name, index in sorted(needed, key=lambda task: (task[1] + chain.lag(task[0]), chain.names.index(task[0]))):
             if index != before:
