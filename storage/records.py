@@ -171,6 +171,9 @@ class Facts(Struct, frozen=True):
     failed: Spans = []
     seam: Seam | None = None
     redo: dict[str, Any] | None = None
+    read: tuple[Count, Count] = (0, 0)
+    final: tuple[Count, Count] = (0, 0)
+    padded: Count = 0
 
 
 def _info(info: Any, frames: int) -> str | None:

@@ -57,7 +57,7 @@ class Pipeline:
         self.run = run
         self.chain = chain
         self.plan = plan
-        self.executor = Executor(run, chain, plan, source, by_turns, opened)
+        self.executor = Executor(run, chain, source, by_turns, opened)
         self.reporter = reporter
         self.droppable = chain.droppable(keep)
         self.interrupts = interrupts or InterruptShield()

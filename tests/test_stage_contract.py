@@ -81,7 +81,7 @@ def _pass(material: Material) -> None:
     path = material.folder / "run"
     with (
         RunDirectory(path, chain.layout(CLIP.height, CLIP.width), manifest) as run,
-        Executor(run, chain, PLAN, FrameSource(run, decode)) as executor,
+        Executor(run, chain, FrameSource(run, decode)) as executor,
     ):
         for window in PLAN.windows(CLIP.frames):
             for name in NAMES:

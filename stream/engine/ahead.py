@@ -11,7 +11,7 @@ from storage.log import CommitLog
 from stream.engine.executor import Executor
 from stream.engine.source import InputGuard
 from stream.engine.tasks import Done, Task
-from stream.engine.windows import WindowPlan
+from stream.engine.windows import WindowPlan, window_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class DecodeAhead:
             last = False
             while not last and not self._stop.is_set():
                 started = time.perf_counter()
-                wanted = self._plan.at(self._next, self._plan.new_span(self._next).stop, last=False)
+                wanted = self._plan.wanted(self._next)
                 output = self._stage.process(wanted, Inputs())
                 seconds = time.perf_counter() - started
                 self.hand_over(Decoded(self._next, output, self._stage.get_state(), seconds))
@@ -94,10 +94,10 @@ def decoded_windows(
         record = log.get(source.name, index)
         if record is not None:
             last = bool(record["info"]["last"])
-            yield plan.at(index, record["span"][1], last)
+            yield window_of(record)
         else:
             if ahead is None:
-                executor.make_ready(Task(source.name, plan.at(index, plan.new_span(index).stop, last=False)))
+                executor.make_ready(Task(source.name, plan.wanted(index)))
                 ahead = DecodeAhead(source.stage, plan, index)
                 executor.on_exit(ahead.close)
             decoded = ahead.take()

@@ -24,7 +24,7 @@ from stream.engine.chain import Chain
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Scratch, StateParts, Task
-from stream.engine.windows import WindowPlan
+from stream.engine.windows import window_facts, window_of
 from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
@@ -34,7 +34,6 @@ class Executor:
     Args:
         run: locked, or open for reading where nothing is to be committed.
         chain: its stages are closed.
-        plan: of the clip's windows.
         source: of frames dropped from the store.
         by_turns: whether ours and a server's models have the GPU by turns.
         opened: the chain's stages, some of them open; closed by whoever opened them.
@@ -44,14 +43,12 @@ class Executor:
         self,
         run: RunDirectory | RunReader,
         chain: Chain,
-        plan: WindowPlan,
         source: FrameSource,
         by_turns: bool = False,
         opened: OpenStages | None = None,
     ) -> None:
         self._run = run
         self.chain = chain
-        self._plan = plan
         self._source = source
         self._opened = opened or OpenStages({node.name: node.stage for node in chain})
         self._by_turns = by_turns
@@ -101,7 +98,10 @@ class Executor:
         kept = state if carries_state(node.stage) else None
         span = next(iter(spans.values()), task.window.final)
         _check_declared(task, set(node.writes), arrays, spans)
-        return Done(task, span, Output(arrays, output.info), spans, kept, seconds, into)
+        facts = output.info
+        if node is self.chain.source:  # which frames the window has: everybody who asks later reads it from here
+            facts = {**facts, **window_facts(task.window)}
+        return Done(task, span, Output(arrays, facts), spans, kept, seconds, into)
 
     def _process(
         self, stage: Stage, task: Task, inputs: Inputs, request: Request | None, into: Scratch | None
@@ -213,7 +213,7 @@ class Executor:
         if offset == 0:
             return window
         record = self._run.log.get(self.chain.source.name, index)
-        return None if record is None else self._plan.at(index, record["span"][1], bool(record["info"]["last"]))
+        return None if record is None else window_of(record)
 
     def _none(self, port: Port) -> Array:
         video = self._run.manifest["video"]

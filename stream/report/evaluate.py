@@ -89,8 +89,8 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     model = SamModel(sam_config(config, models))
     stage = ScoreStage(ScoreConfig(config.prompt, config.correct, run.store.path("segments"), limit), model)
     chain, source = Chain([stage], given=TrackStage.writes), FrameSource(run, decode_config(config))
-    with closing(model), Executor(run, chain, config.plan, source) as executor, Scratch() as beside:
-        for window in committed_windows(log, config.plan)[:windows]:
+    with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
+        for window in committed_windows(log)[:windows]:
             scores = executor.run(Task(stage.name, window), into=beside).output.arrays["iou"]
             beside.forget(window.index)
             for offset, value in enumerate(scores.tolist()):

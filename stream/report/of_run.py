@@ -13,6 +13,7 @@ from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
+from stream.engine.windows import committed_windows
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
@@ -34,7 +35,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     if not decoded:
         raise RunDirectoryError(f"{path}: nothing is decoded yet, there is nothing to report: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1]) if tracked else 0  # what is not tracked yet has nothing to show
-    finals = [config.plan.at(record["window"], record["span"][1], record["info"]["last"]).final for record in decoded]
+    finals = [window.final for window in committed_windows(log)]
     times, visible = np.zeros(0), np.zeros((0, 2), dtype=bool)
     if frames:
         times = run.arrays.read("times", 0, frames)

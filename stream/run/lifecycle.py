@@ -158,7 +158,7 @@ class Session:
 
     def executor(self, run: RunDirectory, chain: Chain) -> Executor:
         """An executor of a chain."""
-        return Executor(run, chain, self.config.plan, self.source(run), self.config.shares_gpu)
+        return Executor(run, chain, self.source(run), self.config.shares_gpu)
 
     def open(self, chain: Chain) -> RunDirectory:
         """The run directory, locked."""
@@ -234,7 +234,7 @@ def _carry_out(
     config = session.config
     if config.keep == "all":
         run.keep_all()
-    repair_run(run, config.plan, partial(session.parts, run, reporter), reporter.note, config.shares_gpu)
+    repair_run(run, partial(session.parts, run, reporter), reporter.note, config.shares_gpu)
     beside = beside or unfinished_redo(run)
     if beside is not None:
         beside(run, session, reporter)

@@ -98,7 +98,7 @@ def preparation(wanted: Redo) -> Beside:
 
     def beside(run: RunDirectory, session: Session, reporter: Reporter) -> None:
         chain = session.chain(reporter)
-        known = committed_windows(run.log, session.config.plan)
+        known = committed_windows(run.log)
         if run.log.redo is None:
             _check(run, chain, wanted.windows, len(known))
         elif Redo.of(run.log.redo) != wanted:

@@ -28,12 +28,11 @@ from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, carries_state, span_of
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
-from stream.engine.windows import WindowPlan, committed_windows
+from stream.engine.windows import committed_windows
 
 
 def repair_run(
     run: RunDirectory,
-    plan: WindowPlan,
     build: Callable[[], tuple[Chain, FrameSource]],
     note: Callable[[str], None],
     by_turns: bool = False,
@@ -41,7 +40,7 @@ def repair_run(
     """Verify everything that is committed, and make again what is damaged; returns what was.
 
     Args:
-        run: locked. plan: of the clip.
+        run: locked.
         build: makes the chain, closed, and the source of dropped frames; only called when something is damaged.
         note: takes a line for the person who watches.
         by_turns: as for `Executor`.
@@ -57,10 +56,10 @@ def repair_run(
     if not tasks:
         return damage
     chain, source = build()
-    windows = committed_windows(run.log, plan)
+    windows = committed_windows(run.log)
     needed = Needed(run.log, chain, windows, damage).all(tasks)
     note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
-    with Executor(run, chain, plan, source, by_turns) as executor:
+    with Executor(run, chain, source, by_turns) as executor:
         before = -1
         for name, index in sorted(needed, key=lambda task: (task[1] + chain.lag(task[0]), chain.names.index(task[0]))):
             if index != before:

@@ -1,0 +1,180 @@
+"""Windows that start at any frame: each frame is made once, and killed, resumed or repaired gives the same bytes."""
+
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.base import MASK, PICTURE, Array, Inputs, Output, Port, Read, Stage, Window
+from stages.blend import BlendConfig, BlendStage
+from stages.composite import CompositeConfig, MatchingCompositeStage
+from stages.preview import PreviewConfig, PreviewStage
+from storage import faults
+from storage.errors import UsageError
+from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
+from storage.spans import Span
+from stream.engine.chain import Chain
+from stream.engine.windows import Place, WindowPlan, committed_windows, places_at
+from stream.pipeline import Pipeline
+from stream.progress.events import Reporter
+from stream.run.repair import repair_run
+
+FRAMES, HEIGHT, WIDTH = 216, 24, 32
+STARTS, OVERLAP = (0, 121, 200), 8
+PLAN = WindowPlan(129, OVERLAP, places=places_at(STARTS, OVERLAP, FRAMES))
+MANIFEST = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
+CLIP: Array = np.random.default_rng(1).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+class Source(Stage):
+    """The clip, with a board that moves."""
+
+    name = "decode"
+    writes = (
+        Port("frames", "new", PICTURE, "uint8", "until_read"),
+        Port("masks/object", "new", MASK, "bool"),
+        Port("masks/person", "new", MASK, "bool"),
+        Port("keypoints/person", "new", (133, 3), "float32"),
+    )
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        frames = CLIP[slice(*window.new)]
+        objects, persons = (np.zeros(frames.shape[:3], bool) for _ in range(2))
+        for row, index in enumerate(range(window.new.start, window.new.start + len(frames))):
+            objects[row, 16:20, 2 + index // 12 : 12 + index // 12] = True
+            persons[row, 4:16, 5 + index // 12 : 9 + index // 12] = True
+        keypoints = np.zeros((len(frames), 133, 3), np.float32)
+        arrays: dict[str, Array] = {"frames": frames, "masks/object": objects, "masks/person": persons}
+        info = {"frames": len(frames), "last": window.new.stop >= FRAMES}
+        return Output({**arrays, "keypoints/person": keypoints}, info)
+
+
+class Result(Stage):
+    """Keeps what is blended."""
+
+    name = "result"
+    reads = (Read("generated", "final"),)
+    writes = (Port("result", "final", PICTURE),)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        return Output({"result": inputs.arrays["generated"]})
+
+
+def chain() -> Chain:
+    preview, composite = PreviewStage(PreviewConfig()), MatchingCompositeStage(CompositeConfig(dilate=(2, 2)))
+    return Chain([Source(), preview, composite, BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Result()])
+
+
+def source() -> Any:
+    return SimpleNamespace(read=lambda span: CLIP[slice(*span)], close=lambda: None)
+
+
+def carry_out(path: Path) -> None:
+    """Begin the run, or go on with it."""
+    nodes = chain()
+    with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
+        Pipeline(run, nodes, PLAN, source(), Reporter()).process()
+
+
+def files(path: Path) -> dict[str, str]:
+    """The digest of every object."""
+    found = sorted(file for file in (path / "run.zarr").rglob("*") if file.is_file() and file.name != "zarr.json")
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    path = tmp_path_factory.mktemp("anywhere") / "run"
+    carry_out(path)
+    return path, files(path)
+
+
+def test_the_journal_says_which_frames_each_window_has(whole: tuple[Path, dict[str, str]]) -> None:
+    log = read_log(whole[0])
+    found = committed_windows(log)
+    assert found == list(PLAN.windows(FRAMES))
+    assert [window.final.start for window in found] == list(STARTS)
+    assert [tuple(window.read) for window in found] == [(0, 129), (121, 208), (200, 216)]
+    assert [tuple(span) for _, span in sorted(log.spans("result").items())] == [(0, 121), (121, 200), (200, 216)]
+    result = RunReader(whole[0]).arrays.read("result", 0, FRAMES)
+    changed = (result != CLIP).any(axis=-1)
+    assert changed.any(axis=(1, 2)).all(), "every frame is made"
+    assert not changed[:, :2].any(), "and nothing far from the masks"
+
+
+def points() -> list[str]:
+    nodes = chain().names
+    each = [f"{name}.{point}" for name in nodes for point in ("begin", "arrays", "state", "journal")]
+    return [
+        *(f"{point}#2" for point in each),
+        "journal.before#9",
+        "journal.written#7",
+        "journal.after#8",
+        "drop.journal",
+    ]
+
+
+def test_killed_anywhere_and_resumed_it_is_the_same(
+    tmp_path: Path, whole: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: int) -> None:
+        raise Killed
+
+    monkeypatch.setattr(faults, "os", SimpleNamespace(environ=os.environ, getpid=os.getpid, kill=kill))
+    for point in points():
+        monkeypatch.setattr(faults, "_passed", Counter())
+        path = tmp_path / point.replace("#", "-")
+        monkeypatch.setenv("SKATE_FAULT", point)
+        with pytest.raises(Killed):
+            carry_out(path)
+        monkeypatch.delenv("SKATE_FAULT")
+        carry_out(path)
+        assert files(path) == whole[1], point
+
+
+def test_repaired_it_is_the_same(tmp_path: Path, whole: tuple[Path, dict[str, str]]) -> None:
+    """All that was dropped is made again: frames, what was made, composited and blended."""
+    path = tmp_path / "run"
+    carry_out(path)
+    lost = [file for file in whole[1] if file.startswith(("run.zarr/result/c.1", "run.zarr/masks/object/c.2"))]
+    for file in lost:
+        (path / file).unlink()
+    nodes = chain()
+    with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
+        damage = repair_run(run, lambda: (chain(), source()), lambda line: None)
+    assert len(damage.keys) == len(lost) == 2
+    assert files(path) == whole[1]
+
+
+def test_behind_the_places_windows_go_on_every_stride() -> None:
+    plan = WindowPlan(17, 4, places=(Place(Span(0, 15), 0), Place(Span(3, 20), 15)))  # a shot that ends at 15
+    found = list(plan.windows(50))
+    assert [tuple(window.read) for window in found] == [(0, 15), (3, 20), (16, 33), (33 - 4, 46), (33, 50)]
+    assert [tuple(window.final) for window in found] == [(0, 15), (15, 16), (16, 29), (29, 42), (42, 50)]
+    assert [plan.count(frames) for frames in (1, 15, 16, 20, 21, 33, 34, 46, 47)] == [1, 1, 2, 2, 3, 3, 4, 4, 5]
+    assert [window.padded_frames for window in found] == [17, 17, 17, 17, 17]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        (Place(Span(1, 9), 1),),
+        (Place(Span(0, 9), 0), Place(Span(10, 19), 10)),  # a gap
+        (Place(Span(0, 9), 0), Place(Span(4, 9), 4)),  # nothing new
+        (Place(Span(0, 9), 0), Place(Span(2, 13), 0)),  # two that start alike
+        (Place(Span(0, 9), 0), Place(Span(4, 13), 4), Place(Span(8, 17), 8)),  # frame 8 stands in three
+        (Place(Span(0, 18), 0),),
+    ],
+)
+def test_places_that_cannot_be_are_refused(places: tuple[Place, ...]) -> None:
+    with pytest.raises(UsageError, match=r"window \d cannot stand at"):
+        WindowPlan(17, 4, places=places)
