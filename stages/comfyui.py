@@ -15,8 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, StepProgress, Window
-from stages.generators import GENERATORS
 from stages.poses.pictures import SkeletonPictures
+from stages.recipes.material import Conditioning, Material
+from stages.recipes.recipe import Family
+from stages.recipes.registry import Chosen, Wanted, choose, plain
 from stages.region import region, source_pixels
 from stages.resize import Size, resize_frames
 from stages.server.address import parse_server
@@ -26,17 +28,14 @@ from stages.server.job import JobResult, WindowJob, run_job
 from stages.server.pool import ServerPool
 from stages.server.share import make_room, naming_the_switch
 from stages.server.validate import check_workflow
-from stages.server.workflow import Workflow, chosen_workflow
-from stages.vace.condition import Conditioning, condition
+from stages.vace.condition import Guides
 from stages.vace.config import ComfyConfig
 from stages.vace.continuity import window_seed
-from stages.vace.reference import read_reference, reference_png
-from stages.vace.sizes import fit_size
+from stages.vace.reference import Reference, read_reference
+from stages.vace.sizes import check_size, fit_size
 from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "StepProgress"]
-
-GEOMETRY = GENERATORS["comfyui"].geometry
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,13 @@ class ComfyStage(GeneratorStage):
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
         super().__init__()
         self.config = config
-        if config.continuity == "tail" and GEOMETRY.carried != 0:
+        if config.continuity == "tail" and self._family.geometry.carried != 0:
             self.reads = (*ComfyStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self._progress = progress
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
-        self._workflow: Workflow | None = None
-        self._reference: Array | None = None
+        self._chosen: Chosen | None = None
+        self._reference: Reference | None = None
         self._pictures: SkeletonPictures | None = None
         self._checked: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
@@ -98,7 +97,7 @@ class ComfyStage(GeneratorStage):
 
     def size_for(self, width: int, height: int) -> Size:
         """`--size`, else the one closest in shape to the source."""
-        return self.config.size or fit_size(width, height)
+        return self.config.size or fit_size(width, height, self._family.geometry.size_step)
 
     @property
     def lookahead(self) -> int:
@@ -107,10 +106,10 @@ class ComfyStage(GeneratorStage):
         return len(self.config.servers) if alone else 0
 
     def open(self) -> None:
-        """Read workflow and reference, ask every server whether it can run the workflow.
+        """Read graph and reference, ask every server whether it can run the workflow.
 
         Raises:
-            UsageError: no server, or one that is no address.
+            UsageError: no server, or one that is no address; a size or a profile that the recipe does not have.
             InputError: the workflow or the reference is unusable, or a server lacks a node or a model.
             GeneratorError: no server answers.
         """
@@ -118,7 +117,9 @@ class ComfyStage(GeneratorStage):
             raise UsageError("the ComfyUI generator needs --server HOST:PORT")
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
         reference = self.config.reference
-        self._workflow = chosen_workflow(self.config.workflow, reference)
+        self._chosen = choose(wanted(self.config))
+        if self.config.size is not None:
+            check_size(self.config.size, self._family.geometry.size_step)
         self._reference = read_reference(reference, self.config.max_pixels) if reference else None
         if self.config.pose_pictures is not None:
             self._pictures = SkeletonPictures(Path(self.config.pose_pictures), self.config.max_pixels)
@@ -130,9 +131,9 @@ class ComfyStage(GeneratorStage):
 
     def _check(self, client: ComfyClient) -> None:
         """Validate the workflow against this server, once."""
-        assert self._workflow is not None, "open() comes first"
+        assert self._chosen is not None, "open() comes first"
         if client.address.host not in self._checked:
-            check_workflow(self._workflow, client.object_info(), client.address.host)
+            check_workflow(self._chosen.workflow, client.object_info(), client.address.host)
             self._checked.add(client.address.host)
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
@@ -196,6 +197,11 @@ class ComfyStage(GeneratorStage):
             text=config.prompt if request.text is None else request.text,
         )
 
+    @property
+    def _family(self) -> Family:
+        """What the model is shown; known before `open` too."""
+        return (self._chosen or plain(self.config.workflow)).family
+
     def _size(self, frames: Array) -> Size:
         return self.size_for(frames.shape[2], frames.shape[1])
 
@@ -203,24 +209,34 @@ class ComfyStage(GeneratorStage):
         """`[n, H, W]` bool: the pixels of the source that this try may change."""
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         radii = source_pixels(key.dilate, (objects.shape[2], objects.shape[1]), size)
-        return region(objects, persons, self.config.reskin, radii)
+        return region(objects, persons, self.config.reskin, radii, self.config.region)
 
     def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
-        assert self._workflow is not None, "open() comes first"
-        frames, objects = inputs.arrays["frames"], inputs.arrays["masks/object"]
+        assert self._chosen is not None, "open() comes first"
+        config, family = self.config, self._chosen.family
+        frames, objects, persons = (inputs.arrays[name] for name in ("frames", "masks/object", "masks/person"))
         before = [read.port for read in self.reads if read.window < 0]
         tail = [inputs.arrays[name] for name in before if name in inputs.arrays]
-        return condition(
+        material = Material(
             frames,
             inputs.arrays["keypoints/person"],
-            objects if self.config.reskin != "person" else objects & False,
+            objects if config.reskin != "person" else objects & False,
+            persons if config.reskin != "object" else persons & False,
             allowed,
-            np.concatenate([frames[:0], *tail])[: GEOMETRY.carried],
+            np.concatenate([frames[:0], *tail])[: family.geometry.carried],
             window.padded_frames,
             size,
-            self.config.guides(separate_pose=self._workflow.points.pose is not None),
+            Guides(
+                fill=config.fill or family.fill,
+                object_guide=config.object_guide or family.object_guide,
+                skeleton=config.reskin != "object",
+                pose_style=config.pose_style or family.pose_style,
+            ),
             self._skeletons(window, frames, size),
+            frozenset(self._chosen.workflow.points.loaders),
+            self._reference,
         )
+        return family.condition(material)
 
     def _skeletons(self, window: Window, frames: Array, size: Size) -> Array | None:
         """`[n, h, w, 3]` uint8: the skeletons that were given as pictures, at the generator's size; None without."""
@@ -232,12 +248,12 @@ class ComfyStage(GeneratorStage):
 
     def _run(self, key: Attempt, given: Conditioning, size: Size) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""
-        assert self._pool is not None and self._workflow is not None, "open() comes first"
-        config = self.config
+        assert self._pool is not None and self._chosen is not None, "open() comes first"
+        config, family, workflow = self.config, self._chosen.family, self._chosen.workflow
         values = Values(
             width=size[0],
             height=size[1],
-            length=len(given.control),
+            length=given.length,
             seed=window_seed(key.seed, key.window, key.number),
             prefix=f"w{key.window:05d}_a{key.number}",
             prompt=key.text or None,
@@ -246,8 +262,6 @@ class ComfyStage(GeneratorStage):
             cfg=config.cfg,
             strength=key.strength,
         )
-        reference = None if self._reference is None else reference_png(self._reference, size)
-        job = WindowJob(self._workflow, values, given.control, given.mask, given.pose, reference)
 
         def work(client: ComfyClient) -> JobResult:
             self._check(client)
@@ -257,7 +271,8 @@ class ComfyStage(GeneratorStage):
                     self._progress(StepProgress(key.window, key.number, step, total, client.address.host))
 
             with naming_the_switch(client.address, self.config.sharing):
-                return run_job(client, job, steps)
+                fitting = family.fitted(given, client.version())
+                return run_job(client, WindowJob(workflow, values, fitting.videos, fitting.pictures), steps)
 
         return self._pool.run(work)
 
@@ -294,4 +309,10 @@ class ComfyStage(GeneratorStage):
         return window_frames * height * width * (3 + 3 + 4) + small * (3 * 3 + 2) + held, 0
 
 
-_OPTIONS = {"servers": "server", "prompt": "text", "timeout_s": "timeout"}  # fields that a run calls otherwise
+def wanted(config: ComfyConfig) -> Wanted:
+    """What of a generator a config asks for."""
+    return Wanted(config.workflow, config.reference is not None, config.models, config.loras, config.profile)
+
+
+_OPTIONS = {"servers": "server", "models": "model", "loras": "lora", "prompt": "text", "timeout_s": "timeout"}
+"""Fields that a run calls otherwise."""

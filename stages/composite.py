@@ -33,15 +33,17 @@ class CompositeConfig:
     Attributes:
         reskin: "both", "object" or "person".
         dilate: widths of the rings around object and person, pixels at the generator's size.
+        shape: of the region: "tight", "hull" or "box".
         size: (width, height) of what is made, for the projected memory alone; None: the source's.
     """
 
     reskin: str = "both"
     dilate: tuple[int, int] = DILATE
+    shape: str = "tight"
     size: Size | None = None
 
     def __post_init__(self) -> None:
-        check_region(self.reskin, self.dilate)
+        check_region(self.reskin, self.dilate, self.shape)
 
 
 class CompositeStage(Stage):
@@ -85,10 +87,10 @@ class CompositeStage(Stage):
         asked = Request.of(inputs.info.get("generate", {})).dilate
         dilate = self.config.dilate if asked is None else asked
         sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
-        allowed = region(objects, persons, self.config.reskin, source_pixels(dilate, *sizes))
+        allowed = region(objects, persons, self.config.reskin, source_pixels(dilate, *sizes), self.config.shape)
         if not allowed.any():
             return Output({"raw": frames.copy()})
-        inner = chosen_mask(objects, persons, self.config.reskin)
+        inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape)
         correction, facts = self._correct(inputs, made, allowed, inner)
         return Output({"raw": put_back(frames, made, allowed, inner, correction)}, facts)
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from stages import bounds
+from stages.choices import SHAPES
 from storage.errors import UsageError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -22,7 +23,7 @@ RESKIN_CHOICES = ("both", "object", "person")
 DILATE = (8, 8)  # pixels at the generator's size, around the object and around the person
 
 
-def check_region(reskin: str, dilate: tuple[int, int]) -> None:
+def check_region(reskin: str, dilate: tuple[int, int], shape: str = "tight") -> None:
     """Refuse an unknown choice or a negative width.
 
     Raises:
@@ -30,6 +31,8 @@ def check_region(reskin: str, dilate: tuple[int, int]) -> None:
     """
     if reskin not in RESKIN_CHOICES:
         raise UsageError(f"--reskin {reskin} is none of {', '.join(RESKIN_CHOICES)}")
+    if shape not in SHAPES:
+        raise UsageError(f"--region {shape} is none of {', '.join(SHAPES)}")
     bounds.DILATE.check("--dilate", dilate)
 
 
@@ -44,22 +47,37 @@ def source_pixels(dilate: tuple[int, int], source: tuple[int, int], generated: t
     return dilate[0] * scale, dilate[1] * scale
 
 
-def chosen_mask(object_mask: Array, person_mask: Array, reskin: str) -> Array:
+def chosen_mask(object_mask: Array, person_mask: Array, reskin: str, shape: str = "tight") -> Array:
     """The undilated masks of what is regenerated.
 
     Args:
-        object_mask, person_mask: `[..., H, W]` bool.
+        object_mask, person_mask: `[n, H, W]` bool.
         reskin: "both", "object" or "person".
+        shape: as for `region`.
 
     Returns:
-        `[..., H, W]` bool; an array of its own.
+        `[n, H, W]` bool; an array of its own.
     """
-    if reskin == "both":
-        return object_mask | person_mask
-    return (object_mask if reskin == "object" else person_mask).copy()
+    return region(object_mask, person_mask, reskin, (0.0, 0.0), shape)
 
 
-def region(object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[float, float]) -> Array:
+def shaped(mask: Array, shape: str) -> Array:
+    """`[H, W]` bool: the mask itself ("tight"), its convex hull ("hull") or its upright bounding box ("box")."""
+    box = bounding_box(mask)
+    if box is None or shape == "tight":
+        return mask
+    filled = np.zeros(mask.shape, np.uint8)
+    if shape == "box":
+        filled[box] = 1
+    else:
+        points = cv2.findNonZero(mask.astype(np.uint8))
+        cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)
+    return (filled > 0) | mask
+
+
+def region(
+    object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[float, float], shape: str = "tight"
+) -> Array:
     """Pixels that a generator may change: each chosen mask dilated by a disc of its own radius.
 
     What was not chosen stays whole: with "object" the ring leaves out the person's mask, with "person" the object's.
@@ -69,6 +87,7 @@ def region(object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[fl
         object_mask, person_mask: `[n, H, W]` bool.
         reskin: "both", "object" or "person".
         dilate: radii around the object and around the person, pixels of the masks, >= 0.
+        shape: of each grown mask: "tight", "hull" or "box".
 
     Returns:
         `[n, H, W]` bool.
@@ -76,9 +95,9 @@ def region(object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[fl
     found: Array = np.zeros(object_mask.shape, dtype=np.bool_)
     for frame, thing, person in zip(found, object_mask, person_mask, strict=True):
         if reskin != "person":
-            frame |= dilate_mask(thing, dilate[0])
+            frame |= shaped(dilate_mask(thing, dilate[0]), shape)
         if reskin != "object":
-            frame |= dilate_mask(person, dilate[1])
+            frame |= shaped(dilate_mask(person, dilate[1]), shape)
         if reskin != "both":
             chosen, kept = (thing, person) if reskin == "object" else (person, thing)
             frame &= chosen | ~kept

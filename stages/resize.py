@@ -30,3 +30,11 @@ def resize_region(region: Array, size: Size) -> Array:
     for target, frame in zip(resized, region, strict=True):
         target[:] = cv2.resize(frame.astype(np.float32), (width, height), interpolation=method) > 0
     return resized
+
+
+def nearest(masks: Array, size: Size) -> Array:
+    """`[n, h, w]` bool to `(width, height)`, each pixel the nearest one's."""
+    if masks.shape[2] == size[0] and masks.shape[1] == size[1]:
+        return masks
+    resized = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
+    return np.stack(resized)

@@ -145,11 +145,11 @@ def test_a_file_of_another_shape_is_one_line(
 )
 def test_times_that_are_none_are_no_times(seconds: str, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    path.write_text(f'{{"format": 1, "seconds": {seconds}}}')
+    path.write_text(f'{{"format": 2, "seconds": {seconds}}}')
     assert read_calibration(path) == Calibration()
-    path.write_text('{"format": 1, "seconds": {"decode": 2, "pose x": 0.5}}')
+    path.write_text('{"format": 2, "seconds": {"decode": 2, "pose x": 0.5}}')
     assert read_calibration(path) == Calibration({"decode": 2.0, "pose x": 0.5})
-    path.write_text('{"format": 2, "seconds": {"decode": 2}}')
+    path.write_text('{"format": 1, "seconds": {"decode": 2}}')
     assert read_calibration(path) == Calibration()
 
 

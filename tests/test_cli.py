@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
 
-from stages.server.workflow import packaged_workflow
+from stages.recipes.registry import graph_file
 from storage.rundir import read_manifest
 from stream.cli import _COMMANDS
 
@@ -71,7 +71,14 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = invoke(["run", "--help-all"]).out.splitlines()
     groups = [line.split()[0] for line in lines if line[:1].isalpha() and "  " in line]
     assert groups == ["object", "look", "generator", "windows", "models", "machine", "clip", "output", "other"]
-    for fragment in ("--window N", "[default: 81]", "seconds.  [default: 3600.0]", "frames/s", "SIZE", "e.g. 8GB"):
+    for fragment in (
+        "--window N",
+        "[default: the recipe's: 81]",
+        "seconds.  [default: 3600.0]",
+        "frames/s",
+        "SIZE",
+        "e.g. 8GB",
+    ):
         assert any(fragment in line for line in lines), fragment
     short = invoke(["run", "--help"]).out
     assert 16 <= len(re.findall(r"^(?:[a-z]+)? +(?:-h, )?--[a-z]", short, re.MULTILINE)) <= 24
@@ -151,7 +158,7 @@ def test_mistakes_get_one_line_and_their_code(
     arguments: list[str], code: int, message: str, clip: Path, tmp_path: Path
 ) -> None:
     names = {"VIDEO": str(clip), "OUT": str(tmp_path / "out"), "OUT.png": str(tmp_path / "out.png")}
-    names["GGUF"] = str(packaged_workflow("vace_gguf"))
+    names["GGUF"] = str(graph_file("vace-gguf"))
     result = invoke([names.get(word, word) for word in arguments])
     assert result.code == code, result.err
     assert message in result.err and len(result.err.strip().splitlines()) == 1

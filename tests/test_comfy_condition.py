@@ -9,18 +9,20 @@ from fake_comfy.scene import Array, make_scene
 from stages.colour import Correction
 from stages.composite import anchor, look, put_back
 from stages.region import chosen_mask, region
-from stages.server.transport import decode_png, encode_png
-from stages.vace.condition import Conditioning, Guides, condition, contours, scale_keypoints
-from stages.vace.reference import read_reference, reference_png
+from stages.server.transport import encode_png
+from stages.vace.condition import Drawn, Guides, condition, contours, fill_region, scale_keypoints
+from stages.vace.continuity import union_by_slot
+from stages.vace.reference import on_canvas, read_reference
 from storage.errors import InputError
 
 SCENE = make_scene(17)
 SIZE = (64, 48)
 REGION = region(SCENE.objects, SCENE.persons, "both", (4, 4))
+SENT = union_by_slot(REGION)
 NO_TAIL = SCENE.frames[:0]
 
 
-def build(guides: Guides, tail: Array = NO_TAIL, length: int = 17, count: int = 17) -> Conditioning:
+def build(guides: Guides, tail: Array = NO_TAIL, length: int = 17, count: int = 17) -> Drawn:
     cut = slice(0, count)
     return condition(
         SCENE.frames[cut], SCENE.keypoints[cut], SCENE.objects[cut], REGION[cut], tail, length, SIZE, guides
@@ -29,22 +31,70 @@ def build(guides: Guides, tail: Array = NO_TAIL, length: int = 17, count: int = 
 
 def test_source_outside_fill_inside() -> None:
     given = build(Guides(object_guide="none", skeleton=False))
-    assert np.array_equal(given.control[~REGION], SCENE.frames[~REGION])
-    assert (given.control[REGION] == 128).all() and given.pose is None and given.kept == 0
-    assert np.array_equal(given.mask, np.where(REGION, 255, 0))
-    assert (build(Guides(fill="white", object_guide="none", skeleton=False)).control[REGION] == 255).all()
+    assert np.array_equal(given.control[~SENT], SCENE.frames[~SENT])
+    assert (given.control[SENT] == 128).all() and given.pose is None and given.kept == 0
+    assert np.array_equal(given.mask, np.where(SENT, 255, 0))
+    assert (build(Guides(fill="white", object_guide="none", skeleton=False)).control[SENT] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("guides", "value"),
+    [
+        (Guides(object_guide="none"), 0),
+        (Guides(object_guide="scribble"), 0),
+        (Guides(object_guide="scribble", skeleton=False), 255),
+        (Guides(object_guide="canny", skeleton=False), 0),
+        (Guides(object_guide="none", separate_pose=True), 128),
+        (Guides(fill="grey"), 128),
+    ],
+)
+def test_the_fill_is_the_background_of_the_control_picture(guides: Guides, value: int) -> None:
+    """Black behind a skeleton and Canny's lines, white behind scribbles, grey where there is no control picture."""
+    given = build(guides)
+    ring = SENT & ~resize_grown(SCENE.objects | SCENE.persons)
+    shown = given.control[ring]
+    assert ring.any() and (np.median(shown, axis=0) == value).all()
+
+
+def resize_grown(masks: Array) -> Array:
+    """The masks and a pixel around them."""
+    grown = masks.copy()
+    grown[:, 1:] |= masks[:, :-1]
+    grown[:, :-1] |= masks[:, 1:]
+    grown[:, :, 1:] |= masks[:, :, :-1]
+    grown[:, :, :-1] |= masks[:, :, 1:]
+    return grown
+
+
+def test_a_plate_shows_what_is_seen_there_at_other_times() -> None:
+    still = np.repeat(np.random.default_rng(2).integers(0, 256, (1, 48, 64, 3), dtype=np.uint8), 17, axis=0)
+    shown = still.copy()
+    shown[REGION] = 0
+    somewhen = REGION & ~REGION.all(axis=0)
+    assert somewhen.any() and np.array_equal(fill_region(shown, REGION, "plate")[somewhen], still[somewhen])
+    never = np.ones((17, 48, 64), np.bool_)
+    assert (fill_region(shown, never, "plate") == 128).all(), "what is never seen is grey"
+
+
+def test_canny_is_light_on_black_and_depth_is_left_to_the_server() -> None:
+    lines, paper = (build(Guides(object_guide=guide, skeleton=False)).control for guide in ("canny", "scribble"))
+    assert np.array_equal(255 - lines[SCENE.objects], paper[SCENE.objects])
+    given = build(Guides(object_guide="depth", skeleton=False))
+    assert given.source is not None and np.array_equal(given.source, SCENE.frames)
+    assert given.objects is not None and np.array_equal(given.objects > 0, SCENE.objects)
+    assert (given.control[SENT] == 0).all()
 
 
 def test_skeleton_is_drawn_inside_the_region_alone() -> None:
     given = build(Guides(object_guide="none", pose_style="controlnet"))
-    drawn = (given.control != 128).any(axis=3) & REGION
+    drawn = (given.control != 0).any(axis=3) & SENT
     assert drawn.sum(axis=(1, 2)).min() > 20
-    assert np.array_equal(given.control[~REGION], SCENE.frames[~REGION])
+    assert np.array_equal(given.control[~SENT], SCENE.frames[~SENT])
 
 
 def test_scribble_shows_dark_lines_on_white_inside_the_object_alone() -> None:
-    given = build(Guides(object_guide="scribble", skeleton=False))
-    rest = REGION & ~SCENE.objects
+    given = build(Guides(fill="grey", object_guide="scribble", skeleton=False))
+    rest = SENT & ~SCENE.objects
     assert (given.control[rest] == 128).all()
     inside = given.control[SCENE.objects]
     assert (inside.std(axis=1) == 0).all() and (inside < 100).any() and (inside != 128).any()
@@ -59,7 +109,7 @@ def test_contours_of_a_stripe() -> None:
 
 def test_separate_pose_leaves_the_control_without_skeleton() -> None:
     given = build(Guides(object_guide="none", separate_pose=True))
-    assert (given.control[REGION] == 128).all()
+    assert (given.control[SENT] == 128).all()
     assert given.pose is not None and given.pose.shape == (17, 48, 64, 3) and (given.pose > 0).any()
     assert (given.pose[:, 0] == 0).all()
 
@@ -74,9 +124,12 @@ def test_kept_frames_stand_as_they_are_with_mask_0() -> None:
 def test_short_clips_are_padded_by_reflection() -> None:
     given = build(Guides(separate_pose=True), length=13, count=10)
     assert given.pose is not None
-    for video in (given.control, given.mask, given.pose):
-        assert len(video) == 13
-        assert np.array_equal(video[10:], video[[8, 7, 6]])
+    assert len(given.control) == len(given.mask) == len(given.pose) == 13
+    assert np.array_equal(given.pose[10:], given.pose[[8, 7, 6]])
+    outside = given.mask == 0
+    order = [*range(10), 8, 7, 6]
+    assert np.array_equal(given.control[outside], SCENE.frames[order][outside])
+    assert np.array_equal(given.mask > 0, union_by_slot(REGION[order])), "of the window as the model sees it"
 
 
 def test_keypoints_scale_with_pixel_centres() -> None:
@@ -119,7 +172,7 @@ def test_too_little_overlap_uses_the_carried_correction() -> None:
 def test_reference_is_padded_with_white(tmp_path: Path) -> None:
     path = tmp_path / "r.png"
     path.write_bytes(encode_png(np.full((40, 20, 3), 10, np.uint8)))
-    picture = decode_png(reference_png(read_reference(str(path)), (96, 48)), "r")
+    picture = on_canvas(read_reference(str(path)), (96, 48))
     assert picture.shape == (48, 96, 3) and (picture[:, 0] == 255).all() and (picture[:, 48] == 10).all()
     path.write_bytes(b"rubbish")
     with pytest.raises(InputError, match="no 8-bit picture"):

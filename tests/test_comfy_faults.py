@@ -14,8 +14,8 @@ from fake_comfy import ERAS, FakeComfy, Faults
 from fake_comfy.scene import Array, config, make_scene, windows
 
 from stages.comfyui import ComfyStage, StepProgress
+from stages.recipes.registry import graph_file
 from stages.server.errors import ServerUnreachable
-from stages.server.workflow import packaged_workflow
 from storage.errors import GeneratorError, InputError, Interrupted, UsageError
 
 SCENE = make_scene(17)
@@ -172,7 +172,7 @@ def test_a_model_removed_meanwhile_is_told_in_the_servers_words() -> None:
 
 
 def test_one_bad_output_beside_a_good_one_is_refused(tmp_path: Path) -> None:
-    graph = json.loads(packaged_workflow("vace_template").read_text())
+    graph = json.loads(graph_file("vace").read_text())
     graph["40"] = {"class_type": "LoadImage", "inputs": {"image": "mine.png"}}
     graph["41"] = copy.deepcopy(graph["30"]) | {"inputs": {"images": ["40", 0], "filename_prefix": "mine"}}
     graph["41"]["_meta"] = {"title": "beside"}

@@ -15,9 +15,9 @@ from stages.blend import BlendConfig, BlendStage
 from stages.colour import Correction
 from stages.comfyui import ComfyConfig, ComfyStage
 from stages.composite import Look
+from stages.recipes.registry import graph_file
 from stages.region import region
 from stages.server.transport import encode_png
-from stages.server.workflow import packaged_workflow
 from stages.vace.continuity import window_seed
 from storage.errors import InputError
 
@@ -165,15 +165,15 @@ def test_colour_drift_over_20_windows(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (after <= 0.1 * before).all()
 
 
-@pytest.mark.parametrize("name", ["vace_template", "vace_gguf", "vace_vhs", "vace_two_contexts"])
+@pytest.mark.parametrize("name", ["vace", "vace-gguf", "vace-vhs", "vace-two-contexts"])
 def test_packaged_workflows_run(name: str) -> None:
     window = windows(17)[0]
     with FakeComfy() as server:
-        path = str(packaged_workflow(name))
+        path = str(graph_file(name))
         with Picturing(config(server.address, workflow=path)) as stage:
             raw = stage.process(window, SCENE.inputs(window)).arrays["raw"]
         assert raw.shape == (17, 48, 64, 3) and (raw != SCENE.frames[:17]).any()
-        assert len(server.executor.files.input) == (3 if name == "vace_two_contexts" else 2)
+        assert len(server.executor.files.input) == (3 if name == "vace-two-contexts" else 2)
 
 
 def test_reference(tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_reference(tmp_path: Path) -> None:
     with FakeComfy() as server:
         with ComfyStage(config(server.address, reference=str(picture))) as stage:
             assert stage.process(window, SCENE.inputs(window)).arrays["made"].shape == (17, 48, 64, 3)
-        assert server.prompts[0]["8"]["inputs"]["image"].endswith("_reference.png")
+        assert server.prompts[0]["reference"]["inputs"]["image"].endswith("_reference.png")
         for given, told in (
-            ({"workflow": str(packaged_workflow("vace_reference"))}, "give --reference"),
-            ({"workflow": str(packaged_workflow("vace_template")), "reference": str(picture)}, "no LoadImage"),
+            ({"workflow": str(graph_file("vace-reference"))}, "give --reference"),
+            ({"workflow": str(graph_file("vace")), "reference": str(picture)}, "no LoadImage"),
         ):
             with pytest.raises(InputError, match=told):
                 ComfyStage(config(server.address, **given)).open()

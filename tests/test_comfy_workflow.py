@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_comfy.schema import MODELS, object_info, validate
+from fake_comfy.schema import MODELS, UNETS, object_info, validate
 
+from stages.recipes.registry import RECIPES, plain
 from stages.server.address import parse_server
 from stages.server.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
 from stages.server.inject import Files, Values, inject
 from stages.server.validate import check_workflow
 from stages.server.wire import Reply, Wire
-from stages.server.workflow import PACKAGED, Workflow, load_workflow, packaged_workflow, parse_workflow
+from stages.server.wiring import LOADERS, PICTURES, TITLES
+from stages.server.workflow import Workflow, load_workflow, parse_workflow
 from storage.errors import GeneratorError, InputError
 
 VALUES = Values(
-    width=64,
-    height=48,
+    width=96,
+    height=64,
     length=17,
     seed=12,
     prefix="skate/x",
@@ -30,15 +32,15 @@ VALUES = Values(
     cfg=2.5,
     strength=0.8,
 )
-FILES = Files(("skate/c0.mkv",), "skate/m0.mkv", ("skate/p0.mkv",), "skate/r.png")
-UPLOADED = {"skate/c0.mkv", "skate/c1.mkv", "skate/m0.mkv", "skate/p0.mkv", "skate/r.png"}
+FILES = Files({channel: (f"skate/{channel}.{'png' if channel in PICTURES else 'mkv'}",) for channel in TITLES})
+UPLOADED = {names[0] for names in FILES.names.values()} | {"skate/c1.mkv", "skate/c2.mkv"}
 
 
 def load(name: str) -> Workflow:
-    return load_workflow(packaged_workflow(name))
+    return plain(name).workflow
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", RECIPES)
 def test_packaged_workflows_validate(name: str) -> None:
     workflow = load(name)
     check_workflow(workflow, object_info(), "test")
@@ -49,40 +51,42 @@ def test_packaged_workflows_validate(name: str) -> None:
     assert workflow.graph == load(name).graph, "injection wrote into the template"
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", RECIPES)
 def test_values_arrive(name: str) -> None:
     workflow = load(name)
     graph, points = inject(workflow, VALUES, FILES), workflow.points
-    for vace in points.vace:
-        assert [graph[vace]["inputs"][key] for key in ("width", "height", "length")] == [64, 48, 17]
-    assert graph[points.vace[0]]["inputs"]["strength"] == 0.8
-    sampler = graph[points.sampler]["inputs"]
-    assert (sampler["seed"], sampler["steps"], sampler["cfg"]) == (12, 3, 2.5)
+    wiring = points.wiring
+    for context in points.contexts:
+        sizes = [graph[context]["inputs"][key] for key, which in wiring.size.items() if which != "length"]
+        assert sizes == ([96, 64] if wiring.size else [])
+    strong = graph[points.contexts[0]]["inputs"]
+    assert wiring.strength is None or strong[wiring.strength] == 0.8
+    values = [[graph[node]["inputs"][key] for node, key in at] for at in (points.seed, points.steps, points.cfg)]
+    count = 2 if name == "vace-22" else 1
+    assert values == [[12] * count, [3] * count, [2.5] * count]
     assert points.prompt and points.negative
-    assert (
-        graph[points.prompt]["inputs"]["text"] == "chrome robot" and graph[points.negative]["inputs"]["text"] == "blur"
-    )
+    texts = [graph[node]["inputs"][key] for node, key in (points.prompt, points.negative)]
+    assert texts == ["chrome robot", "blur"]
     assert graph[points.output]["inputs"]["filename_prefix"].startswith("skate/x")
-    field = "video" if name == "vace_vhs" else "file"
-    assert (
-        graph[points.control]["inputs"][field] == "skate/c0.mkv"
-        and graph[points.mask]["inputs"][field] == "skate/m0.mkv"
-    )
-    assert (points.reference is not None) == (name == "vace_reference")
-    assert (points.pose is not None) == (name == "vace_two_contexts")
+    for channel, loader in points.loaders.items():
+        field = LOADERS[graph[loader]["class_type"]]
+        assert graph[loader]["inputs"][field] == FILES.names[channel][0]
+    lengths = [node["inputs"].get(key) for node in graph.values() for key in ("length", "num_frames")]
+    assert set(lengths) == {17, None}
+    assert set(points.loaders) >= set(wiring.needed) - {"reference"}
+    assert ("pose" in points.loaders) == (name in ("vace-two-contexts", "wan-animate", "cogvideox-fun"))
 
 
 def test_none_leaves_the_workflows_own_values() -> None:
-    workflow = load("vace_template")
+    workflow = load("vace")
     graph = inject(workflow, Values(64, 48, 17, 1, "p"), FILES)
     assert graph["21"]["inputs"]["steps"] == 25 and graph["20"]["inputs"]["strength"] == 1.0
     assert graph["14"]["inputs"]["text"] == workflow.graph["14"]["inputs"]["text"]
 
 
 def test_parts_are_joined_in_order() -> None:
-    graph = inject(
-        load("vace_template"), VALUES, Files(("skate/c0.mkv", "skate/c1.mkv", "skate/p0.mkv"), "skate/m0.mkv")
-    )
+    parts = ("skate/control.mkv", "skate/c1.mkv", "skate/c2.mkv")
+    graph = inject(load("vace"), VALUES, Files({"control": parts, "mask": ("skate/mask.mkv",)}))
     error, node_errors, _ = validate(graph, object_info(), UPLOADED)
     assert error is None and not node_errors
 
@@ -92,18 +96,19 @@ def test_parts_are_joined_in_order() -> None:
             return names(node["inputs"]["image1"]) + names(node["inputs"]["image2"])
         return [graph[node["inputs"]["video"][0]]["inputs"]["file"]]
 
-    assert names(graph["20"]["inputs"]["control_video"]) == ["skate/c0.mkv", "skate/c1.mkv", "skate/p0.mkv"]
+    assert names(graph["20"]["inputs"]["control_video"]) == ["skate/control.mkv", "skate/c1.mkv", "skate/c2.mkv"]
 
 
 def test_titles_go_before_class_types() -> None:
-    data = copy.deepcopy(load("vace_template").graph)
+    data = copy.deepcopy(load("vace").graph)
     for node in data.values():
         node["_meta"] = {"title": "anything"}
     found = parse_workflow(data, "untitled").points
-    assert (found.control, found.mask, found.prompt, found.negative) == ("1", "3", "14", "15")
+    assert found.loaders == {"control": "1", "mask": "3"}
+    assert (found.prompt, found.negative) == (("14", "text"), ("15", "text"))
     data["99"] = copy.deepcopy(data["21"]) | {"_meta": {"title": "Skate Sampler"}}
-    assert parse_workflow(data, "titled").points.sampler == "99"
-    assert parse_workflow({"prompt": data}, "wrapped").points.sampler == "99"
+    assert parse_workflow(data, "titled").points.samplers == ("99",)
+    assert parse_workflow({"prompt": data}, "wrapped").points.samplers == ("99",)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +137,11 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("workflow", "without", "told"),
     [
-        ("vace_vhs", "VHS_LoadVideo", "VHS_LoadVideo is missing: install ComfyUI-VideoHelperSuite"),
-        ("vace_gguf", "UnetLoaderGGUF", "UnetLoaderGGUF is missing: install ComfyUI-GGUF"),
-        ("vace_template", "WanVaceToVideo", "WanVaceToVideo is missing: install a newer ComfyUI"),
-        ("vace_template", "wan_2.1_vae.safetensors", "wan_2.1_vae.safetensors is missing: put it into .*models/vae"),
-        ("vace_gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf is missing: .*diffusion_models"),
+        ("vace-vhs", "VHS_LoadVideo", "VHS_LoadVideo is missing: install ComfyUI-VideoHelperSuite"),
+        ("vace-gguf", "UnetLoaderGGUF", "UnetLoaderGGUF is missing: install ComfyUI-GGUF"),
+        ("vace", "WanVaceToVideo", "WanVaceToVideo is missing: install a newer ComfyUI"),
+        ("vace", "wan_2.1_vae.safetensors", "wan_2.1_vae.safetensors is missing: put it into .*models/vae"),
+        ("vace-gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf", "Wan2.1-VACE-1.3B-Q8_0.gguf is missing: .*diffusion_models"),
     ],
 )
 def test_what_the_server_lacks_is_named(workflow: str, without: str, told: str) -> None:
@@ -145,9 +150,9 @@ def test_what_the_server_lacks_is_named(workflow: str, without: str, told: str) 
 
 
 def test_all_that_is_missing_is_listed_at_once() -> None:
-    without = frozenset(["TrimVideoLatent", *MODELS[("UNETLoader", "unet_name")], *MODELS[("VAELoader", "vae_name")]])
+    without = frozenset(["TrimVideoLatent", UNETS[0], *MODELS[("VAELoader", "vae_name")]])
     with pytest.raises(InputError) as caught:
-        check_workflow(load("vace_template"), object_info(without), "box:8188")
+        check_workflow(load("vace"), object_info(without), "box:8188")
     assert all(name in str(caught.value) for name in without) and caught.value.exit_code == 3
 
 
@@ -163,7 +168,7 @@ def test_all_that_is_missing_is_listed_at_once() -> None:
     ],
 )
 def test_inputs_the_server_does_not_know(change: dict[str, Any], told: str) -> None:
-    data = copy.deepcopy(load("vace_template").graph)
+    data = copy.deepcopy(load("vace").graph)
     data["21"]["inputs"].update(change)
     data["21"]["inputs"] = {key: value for key, value in data["21"]["inputs"].items() if value is not None}
     with pytest.raises(InputError, match=told):
@@ -171,7 +176,7 @@ def test_inputs_the_server_does_not_know(change: dict[str, Any], told: str) -> N
 
 
 def test_editor_widgets_and_new_combo_form_are_accepted() -> None:
-    data = copy.deepcopy(load("vace_reference").graph)
+    data = copy.deepcopy(load("vace-reference").graph)
     data["8"]["inputs"]["upload"] = "image"
     info = object_info()
     choices = info["CLIPLoader"]["input"]["required"]["clip_name"][0]
@@ -183,7 +188,7 @@ def test_editor_widgets_and_new_combo_form_are_accepted() -> None:
 
 
 def test_text_that_cannot_be_set() -> None:
-    data = copy.deepcopy(load("vace_template").graph)
+    data = copy.deepcopy(load("vace").graph)
     data["14"]["inputs"]["text"] = ["12", 0]
     with pytest.raises(InputError, match="--prompt: workflow mine has no CLIPTextEncode"):
         inject(parse_workflow(data, "mine"), VALUES, FILES)

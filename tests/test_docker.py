@@ -162,7 +162,7 @@ def test_install_steps_in_a_clean_environment(tmp_path: Path) -> None:
     bare = {"PATH": f"{place}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "SKATE_MODELS": str(tmp_path / "models")}
     shell("skate check", tmp_path, bare)
     assert "stages/workflows" in shell(
-        "python -c 'from stages.server.workflow import packaged_workflow as w; print(w(\"vace_template\"))'",
+        "python -c 'from stages.recipes.registry import graph_file as w; print(w(\"vace\"))'",
         tmp_path,
         bare,
     )

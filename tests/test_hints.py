@@ -10,7 +10,8 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from _small_run import small_run
 
 from stages.prompts import Correction, ObjectPrompt
-from stages.server.workflow import load_workflow, own_text, packaged_workflow
+from stages.recipes.registry import graph_file, own_text
+from stages.server.workflow import load_workflow
 from stream.demo import DemoConfig
 from stream.demo.job import clip_name
 from stream.options.config import RunConfig
@@ -45,11 +46,11 @@ def test_prompts_past_the_end_that_the_header_claims() -> None:
 
 def workflow_with(tmp_path: Path, text: object, lora: str | None = None) -> str:
     """The packaged graph with another positive text, and with a loader of LoRAs."""
-    path = packaged_workflow("vace_template")
+    path = graph_file("vace")
     graph = json.loads(path.read_text())
     node = load_workflow(path).points.prompt
     assert node is not None
-    graph[node]["inputs"]["text"] = text
+    graph[node[0]]["inputs"][node[1]] = text
     if lora is not None:
         graph["lora"] = {"class_type": lora, "inputs": {"lora_name": "causvid.safetensors"}}
     (tmp_path / "own.json").write_text(json.dumps(graph))

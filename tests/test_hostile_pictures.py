@@ -150,7 +150,7 @@ def test_a_servers_bomb() -> None:
 def test_the_limit_is_an_option(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), np.full((60, 80), 255, np.uint8))
     assert next(read_masks(tmp_path, 4800)).all()
-    assert read_reference(str(tmp_path / "0.png"), 4800).shape == (60, 80, 3)
+    assert read_reference(str(tmp_path / "0.png"), 4800).picture.shape == (60, 80, 3)
     assert prompt_box(ObjectPrompt(mask_png=str(tmp_path / "0.png")), 4800) == (0, 0, 80, 60)
     for read in (
         lambda: next(read_masks(tmp_path, 4799)),

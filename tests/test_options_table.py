@@ -291,15 +291,16 @@ def test_hostile_values_of_other_commands(
 
 
 def test_choices_are_those_that_the_stages_know() -> None:
+    from stages.choices import FILL_CHOICES, GUIDES, SHAPES
     from stages.pose import SMOOTH
     from stages.poses.draw import STYLES
     from stages.region import RESKIN_CHOICES
     from stages.track import ON_CUT
-    from stages.vace.condition import FILLS, GUIDES
     from stages.vace.config import CONTINUITIES
 
     known = {
-        "fill": FILLS,
+        "fill": FILL_CHOICES,
+        "region": SHAPES,
         "object_guide": GUIDES,
         "continuity": CONTINUITIES,
         "pose_style": STYLES,

@@ -18,6 +18,7 @@ from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan import projection as plan_module
 from stream.plan.calibration import (
+    FORMAT,
     Calibration,
     calibration_keys,
     duration_text,
@@ -214,7 +215,7 @@ def test_damaged_calibration_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     assert read_calibration(tmp_path / "calibration.json") == Calibration()
     record_calibration(journal(2), config(tmp_path), MANIFEST, list(stages()), tmp_path / "calibration.json")
-    assert json.loads((tmp_path / "calibration.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "calibration.json").read_text())["format"] == FORMAT
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ Where the hashes come from (all read in public repositories, none measured here)
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["sam", "pose", "detector"]
+Kind = Literal["sam", "pose", "detector", "server"]
 KINDS: tuple[Kind, ...] = ("sam", "pose", "detector")
 DEFAULTS: dict[Kind, str] = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
 
@@ -41,8 +41,8 @@ class ModelFile:
 
     Attributes:
         name: what `--sam`, `--pose` and `--detector` take; unique within its kind.
-        kind: "sam", "pose" or "detector".
-        file_name: its name in the models folder, or its path in the package (`packaged`).
+        kind: "sam", "pose" or "detector"; "server": of a generator's server.
+        file_name: its name in the models folder, or its path in the package (`packaged`) or below a server's `models`.
         url: where it, or the archive it comes in, is fetched from; None for a packaged file.
         size_bytes: length of the file itself; None where no source states it.
         sha256: of the file itself, lower-case hex; None = recorded at the first download.

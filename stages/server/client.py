@@ -162,6 +162,12 @@ class ComfyClient:
         self._version = version_of(stats)
         return stats
 
+    def version(self) -> tuple[int, ...]:
+        """The server's version; asked for once."""
+        if not self._version:
+            self.system_stats()
+        return self._version
+
     def upload_limit(self) -> int:
         """Largest upload in bytes: `max_upload_size` of /features, or ComfyUI's default where the server has none."""
         if self._upload_limit is None:

@@ -1,8 +1,11 @@
 """Writing a window's values into a workflow. Pure functions on the graph."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from stages.server.workflow import LOADERS, VACE_POSE, Graph, Workflow, by_title, links
+from stages.server.graph import Graph, Place, by_title, links
+from stages.server.wiring import LOADERS, PICTURES
+from stages.server.workflow import VACE_POSE, Workflow
 from storage.errors import GeneratorError, InputError
 
 
@@ -11,8 +14,8 @@ class Values:
     """What goes into a workflow for one window; None leaves the workflow's own value.
 
     Attributes:
-        width, height: pixels, multiples of 16.
-        length: frames, 4n+1.
+        width, height: pixels, multiples of what the model takes.
+        length: frames.
         seed: of the sampler.
         prefix: of the output files; a fresh one for each try, or a cached run answers with the names of old files.
     """
@@ -31,54 +34,85 @@ class Values:
 
 @dataclass(frozen=True)
 class Files:
-    """Names of the uploaded files as the server gave them; the control video may lie in several parts."""
+    """Names of the uploaded files as the server gave them, by channel; a video may lie in several parts."""
 
-    control: tuple[str, ...]
-    mask: str
-    pose: tuple[str, ...] = ()
-    reference: str | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def inject(workflow: Workflow, values: Values, files: Files) -> Graph:
-    """The graph to submit.
+    """The graph to submit. What there is no file for is not linked.
 
     Raises:
-        InputError: when a text has to go into an input that is linked to another node, or there is no node for it.
+        InputError: when a value has to go where the workflow has no place for it.
     """
     graph, points = workflow.copy_graph(), workflow.points
-    for node in points.vace:
-        graph[node]["inputs"].update(width=values.width, height=values.height, length=values.length, batch_size=1)
-    if values.strength is not None:
+    sizes = {"width": values.width, "height": values.height, "length": values.length}
+    for node in graph.values():
+        own = points.wiring.size if node["class_type"] == points.wiring.node else {}
+        for name, which in {**own, **points.wiring.size_of.get(node["class_type"], {})}.items():
+            node["inputs"][name] = sizes[which]
+        if own and "batch_size" in node["inputs"]:
+            node["inputs"]["batch_size"] = 1
+    if values.strength is not None and points.wiring.strength is not None:
         pose_context = by_title(graph, VACE_POSE)
-        for node in points.vace:
-            if node != pose_context:
-                graph[node]["inputs"]["strength"] = values.strength
-    sampler = graph[points.sampler]["inputs"]
-    sampler["noise_seed" if "noise_seed" in sampler else "seed"] = values.seed
-    for name, value in (("steps", values.steps), ("cfg", values.cfg)):
-        if value is not None:
-            sampler[name] = value
+        for context in points.contexts:
+            if context != pose_context:
+                graph[context]["inputs"][points.wiring.strength] = values.strength
+    for at in points.seed:
+        _set(graph, at, values.seed)
+    if values.steps is not None:
+        set_steps(workflow, graph, values.steps)
+    if values.cfg is not None:
+        _need(points.cfg, workflow, "--cfg", "a guidance (cfg)")
+        for at in points.cfg:
+            _set(graph, at, values.cfg)
     _set_text(workflow, graph, points.prompt, "--prompt", values.prompt)
     _set_text(workflow, graph, points.negative, "--negative", values.negative)
     _set_prefix(graph, values.prefix)
-    _set_video(graph, points.control, files.control)
-    _set_video(graph, points.mask, (files.mask,))
-    if points.pose is not None:
-        _set_video(graph, points.pose, files.pose)
-    if points.reference is not None and files.reference is not None:
-        graph[points.reference]["inputs"][LOADERS["LoadImage"]] = files.reference
+    for channel, loader in points.loaders.items():
+        names = files.names.get(channel, ())
+        if names:
+            _set_video(graph, loader, names)
+        elif channel in points.wiring.takes and channel not in PICTURES:
+            for context in points.contexts:
+                graph[context]["inputs"].pop(points.wiring.takes[channel], None)
     return graph
 
 
-def _set_text(workflow: Workflow, graph: Graph, node: str | None, option: str, text: str | None) -> None:
+def set_steps(workflow: Workflow, graph: Graph, steps: int) -> None:
+    """Give every sampler as many steps; where two share them, each keeps its part (the boundary of two experts).
+
+    Raises:
+        InputError: the workflow has no place for it.
+    """
+    _need(workflow.points.steps, workflow, "--steps", "a number of steps")
+    for node, name in workflow.points.steps:
+        before, inputs = graph[node]["inputs"].get(name), graph[node]["inputs"]
+        inputs[name] = steps
+        for edge in ("start_at_step", "end_at_step"):
+            at = inputs.get(edge)
+            if isinstance(at, int) and isinstance(before, int) and 0 < at < before:
+                inputs[edge] = min(steps, max(1, (2 * at * steps + before) // (2 * before)))
+
+
+def _need(places: tuple[Place, ...], workflow: Workflow, option: str, what: str) -> None:
+    if not places:
+        raise InputError(f"{option}: workflow {workflow.name} has no node that takes {what}: leave {option} out")
+
+
+def _set(graph: Graph, at: Place, value: object) -> None:
+    graph[at[0]]["inputs"][at[1]] = value
+
+
+def _set_text(workflow: Workflow, graph: Graph, at: Place | None, option: str, text: str | None) -> None:
     if text is None:
         return
-    if node is None or not isinstance(graph[node]["inputs"].get("text"), str):
+    if at is None or not isinstance(graph[at[0]]["inputs"].get(at[1]), str):
         raise InputError(
             f"{option}: workflow {workflow.name} has no CLIPTextEncode whose text can be set: "
             f"title one 'skate {option.strip('-')}', or leave {option} out"
         )
-    graph[node]["inputs"]["text"] = text
+    graph[at[0]]["inputs"][at[1]] = text
 
 
 def _set_prefix(graph: Graph, prefix: str) -> None:
@@ -90,10 +124,10 @@ def _set_prefix(graph: Graph, prefix: str) -> None:
 
 def _set_video(graph: Graph, loader: str, names: tuple[str, ...]) -> None:
     """Point a loader at a file; several parts are loaded by copies of it and joined by ImageBatch (exact: one size)."""
-    field = LOADERS.get(graph[loader]["class_type"])
-    if field is None:
+    file_input = LOADERS.get(graph[loader]["class_type"])
+    if file_input is None:
         raise InputError(f"node {loader} ({graph[loader]['class_type']}) loads no upload: use {', '.join(LOADERS)}")
-    graph[loader]["inputs"][field] = names[0]
+    graph[loader]["inputs"][file_input] = names[0]
     if len(names) == 1:
         return
     frames, chain = _frames_output(graph, loader)
@@ -107,7 +141,7 @@ def _set_video(graph: Graph, loader: str, names: tuple[str, ...]) -> None:
                 if source in copies:
                     node["inputs"][input_name] = [copies[source], slot]
             graph[new] = node
-        graph[copies[loader]]["inputs"][field] = name
+        graph[copies[loader]]["inputs"][file_input] = name
         batch = f"{loader}_join{index}"
         graph[batch] = {
             "class_type": "ImageBatch",

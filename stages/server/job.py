@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -13,11 +13,12 @@ from stages.base import Array, Json
 from stages.server.answers import Entry, Image, Stats
 from stages.server.client import ComfyClient, Job, new_job
 from stages.server.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
+from stages.server.graph import Graph
 from stages.server.history import Verdict, images, judge
 from stages.server.inject import Files, Values, inject
 from stages.server.progress import ProgressSocket
-from stages.server.transport import decode_png, encode_video
-from stages.server.workflow import Graph, Workflow
+from stages.server.transport import decode_png, encode_png, encode_video
+from stages.server.workflow import Workflow
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.boundary import MB, printable
 from storage.errors import GeneratorError
@@ -41,18 +42,14 @@ class WindowJob:
     Attributes:
         workflow: the graph and its injection points.
         values: what is injected; its prefix is completed by each try.
-        control: `[length, height, width, 3]` uint8 RGB.
-        mask: `[length, height, width]` uint8, 255 = generate, 0 = keep.
-        pose: as control, for a workflow with a second context.
-        reference: PNG bytes.
+        videos: by channel, `[n, height, width, 3]` uint8 RGB or, for a mask, `[n, height, width]` uint8.
+        pictures: by channel, `[height, width, 3]` uint8 RGB.
     """
 
     workflow: Workflow
     values: Values
-    control: Array
-    mask: Array
-    pose: Array | None = None
-    reference: bytes | None = None
+    videos: Mapping[str, Array]
+    pictures: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
         try:
             return _attempt(client, job, parts, steps)
         except UploadTooLarge:
-            if parts >= len(job.control):
+            if parts >= job.values.length:
                 raise
             parts *= 2
         except JobLost:
@@ -120,18 +117,19 @@ def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files
     """
 
     def send(name: str, video: Array) -> tuple[str, ...]:
-        pieces = np.array_split(video, parts) if video.ndim == 4 else [video]
+        pieces = np.array_split(video, min(parts, len(video))) if video.ndim == 4 else [video]
         return tuple(
             client.upload(f"{slot}_{name}{index}.mkv", encode_video(piece), SUBFOLDER)
             for index, piece in enumerate(pieces)
         )
 
-    control, mask = send("control", job.control), send("mask", job.mask)
-    pose = send("pose", job.pose) if job.pose is not None else ()
-    reference = None
-    if job.reference is not None:
-        reference = client.upload(f"{slot}_reference.png", job.reference, SUBFOLDER)
-    return Files(control, mask[0], pose, reference)
+    taken = job.workflow.points.loaders
+    names = {channel: send(channel, video) for channel, video in job.videos.items() if channel in taken}
+    for channel, picture in job.pictures.items():
+        if channel in taken:
+            name = f"{slot}_{channel.replace(' ', '_')}.png"
+            names[channel] = (client.upload(name, encode_png(picture), SUBFOLDER),)
+    return Files(names)
 
 
 def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, Entry]:
@@ -145,7 +143,7 @@ def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps)
     ended = False
     try:
         job = client.submit(graph, job)
-        entry = _watch(client, progress, job, frozenset([window.workflow.points.sampler]), steps)
+        entry = _watch(client, progress, job, frozenset(window.workflow.points.samplers), steps)
         ended = True
     finally:
         progress.close()

@@ -4,13 +4,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stages.server.answers import NodeInfo
-from stages.server.workflow import LOADERS, Graph, Workflow
+from stages.server.graph import Graph
+from stages.server.wiring import LOADERS
+from stages.server.workflow import Workflow
 from storage.boundary import convert
 from storage.errors import GeneratorError, InputError
 
 Json = Any
 
 PACKAGES = {
+    "WanVideo": "ComfyUI-WanVideoWrapper (kijai)",
+    "CogVideo": "ComfyUI-CogVideoXWrapper (kijai)",
+    "DepthAnything": "comfyui_controlnet_aux (Fannovel16)",
     "VHS_": "ComfyUI-VideoHelperSuite (Kosinkadink)",
     "GGUF": "ComfyUI-GGUF (city96)",
     "Wan": "a newer ComfyUI",
@@ -21,8 +26,42 @@ MODEL_FOLDERS = {
     "vae_name": "models/vae",
     "lora_name": "models/loras",
 }
+FOLDERS_OF = {
+    ("CLIPVisionLoader", "clip_name"): "models/clip_vision",
+    ("WanVideoModelLoader", "model"): "models/diffusion_models",
+    ("LoadWanVideoT5TextEncoder", "model_name"): "models/text_encoders",
+    ("WanVideoVAELoader", "model_name"): "models/vae",
+    ("WanVideoLoraSelect", "lora"): "models/loras",
+    ("CogVideoLoraSelect", "lora"): "models/CogVideo/loras",
+    ("UpscaleModelLoader", "model_name"): "models/upscale_models",
+}
+"""Where another class means another folder."""
 EDITOR_ONLY = ("upload", "choose file to upload", "choose video to upload", "videopreview", "control_after_generate")
 """Widgets of the editor that its API export writes as inputs; servers ignore them."""
+
+
+def missing_files(workflow: Workflow, object_info: Mapping[str, Json]) -> list[str]:
+    """The model files that a workflow names and a server has not, each once."""
+    found = []
+    for node in workflow.graph.values():
+        name = node["class_type"]
+        if name not in object_info:
+            continue
+        schema = info_of(name, object_info).input
+        for key, spec in {**schema.required, **schema.optional}.items():
+            options, value = options_of(spec), node["inputs"].get(key)
+            if options is not None and _folder(name, key) and isinstance(value, str) and value not in options:
+                found.append(value)
+    return list(dict.fromkeys(found))
+
+
+def problems(workflow: Workflow, object_info: Mapping[str, Json]) -> list[str]:
+    """Every missing node, model file and input, a line each."""
+    return list(_problems(workflow.graph, object_info))
+
+
+def _folder(name: str, key: str) -> str | None:
+    return FOLDERS_OF.get((name, key)) or MODEL_FOLDERS.get(key)
 
 
 def check_workflow(workflow: Workflow, object_info: Mapping[str, Json], host: str) -> None:
@@ -31,9 +70,9 @@ def check_workflow(workflow: Workflow, object_info: Mapping[str, Json], host: st
     Raises:
         InputError: with every missing node, model file and input.
     """
-    problems = list(_problems(workflow.graph, object_info))
-    if problems:
-        raise InputError(f"--workflow {workflow.name} cannot run on ComfyUI at {host}: {'; '.join(problems)}")
+    found = problems(workflow, object_info)
+    if found:
+        raise InputError(f"--workflow {workflow.name} cannot run on ComfyUI at {host}: {'; '.join(found)}")
 
 
 def _problems(graph: Graph, object_info: Mapping[str, Json]) -> Iterator[str]:
@@ -64,7 +103,7 @@ def _node_problems(
         elif isinstance(value, list):
             yield from _link_problem(at, key, value, known.get(key), graph, object_info)
         elif key in known and LOADERS.get(name) != key:
-            yield from _value_problem(at, key, value, known[key])
+            yield from _value_problem(at, (name, key), value, known[key])
 
 
 def info_of(name: str, object_info: Mapping[str, Json]) -> NodeInfo:
@@ -100,16 +139,16 @@ def options_of(spec: Json) -> list[Json] | None:
     return None
 
 
-def _value_problem(at: str, key: str, value: Json, spec: Json) -> Iterator[str]:
+def _value_problem(at: str, of: tuple[str, str], value: Json, spec: Json) -> Iterator[str]:
     options = options_of(spec)
     if options is None or value in options:
         return
-    folder = MODEL_FOLDERS.get(key)
+    folder = _folder(*of)
     if folder is not None:
         has = f" (it has {', '.join(map(str, options[:5]))}{', ...' if len(options) > 5 else ''})" if options else ""
         yield f"{at}: model file {value} is missing: put it into ComfyUI's {folder}{has}"
     else:
-        yield f"{at}: {key} is {value!r}, the server knows {', '.join(map(str, options[:8])) or 'none'}"
+        yield f"{at}: {of[1]} is {value!r}, the server knows {', '.join(map(str, options[:8])) or 'none'}"
 
 
 def _link_problem(

@@ -1,73 +1,81 @@
 """Workflow files: reading, recognising the UI's own format, and finding the nodes that values go into.
 
 A node is found by its title first (`_meta.title`), then by class type: the loader that feeds an input is found by
-following the links upwards from WanVaceToVideo, because a graph has several loaders of one class.
+following the links upwards from the node that takes the control video, because a graph has several loaders of one
+class. Which classes take what stands in `wiring`.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.server.graph import Graph, Place, above, by_class, by_title, links, titled, upstream
+from stages.server.wiring import (
+    LOADERS,
+    PICTURE_OUTPUTS,
+    SAMPLERS,
+    TEXTS,
+    TITLES,
+    VIDEO_OUTPUTS,
+    WIRINGS,
+    SamplerInputs,
+    Wiring,
+)
 from storage.boundary import parse, read_regular
 from storage.errors import InputError
 
 Json = Any
-Graph = dict[str, dict[str, Json]]
 
-CONTROL, MASK, POSE, REFERENCE = "skate control video", "skate control mask", "skate pose video", "skate reference"
 PROMPT, NEGATIVE, SAMPLER = "skate prompt", "skate negative", "skate sampler"
 VACE, VACE_POSE, OUTPUT = "skate vace", "skate vace pose", "skate output"
-
-LOADERS = {"LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
-"""Classes that read an uploaded file, and the input that takes its name."""
-SAMPLERS = ("KSampler", "KSamplerAdvanced")
-OUTPUTS = ("SaveImage", "PreviewImage")
 MAX_DEPTH = 100
 """Levels of a workflow file; real ones have about 8."""
-PACKAGED = ("vace_template", "vace_gguf", "vace_reference", "vace_vhs", "vace_two_contexts")
 
 
 @dataclass(frozen=True)
 class Points:
-    """The nodes that values are injected into, by id; None where a workflow has no such node."""
+    """The places that values are injected into.
 
-    control: str
-    mask: str
-    vace: tuple[str, ...]
-    sampler: str
+    Attributes:
+        wiring: what the graph's conditioning node takes.
+        contexts: the nodes of that class, the one that takes the masks first.
+        loaders: channel -> node that loads it.
+        samplers: those that make the output, in the file's order.
+        seed, steps, cfg: a place for each sampler that has one.
+        output: the node whose pictures are fetched.
+        prompt, negative: where the texts go; None where a graph has no such place.
+    """
+
+    wiring: Wiring
+    contexts: tuple[str, ...]
+    loaders: Mapping[str, str]
+    samplers: tuple[str, ...]
     output: str
-    pose: str | None = None
-    reference: str | None = None
-    prompt: str | None = None
-    negative: str | None = None
+    seed: tuple[Place, ...] = ()
+    steps: tuple[Place, ...] = ()
+    cfg: tuple[Place, ...] = ()
+    prompt: Place | None = None
+    negative: Place | None = None
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow in API format and its injection points."""
+    """A workflow in API format and its injection points.
+
+    Attributes:
+        notes: what a person should know of how it is taken, a line each.
+    """
 
     name: str
     graph: Graph
     points: Points
+    notes: tuple[str, ...] = field(default=())
 
     def copy_graph(self) -> Graph:
         """A graph to write values into."""
         return copy.deepcopy(self.graph)
-
-
-def own_text(workflow: Workflow) -> bool:
-    """Whether a workflow says itself what to make: its positive text is neither empty nor the packaged graphs'.
-
-    Text that another node makes, or that stands in a node that is not known, is its own.
-    """
-    if workflow.points.prompt is None:
-        return True
-    text = workflow.graph[workflow.points.prompt]["inputs"].get("text")
-    packaged = load_workflow(packaged_workflow("vace_template"))
-    assert packaged.points.prompt is not None
-    return text not in ("", None, packaged.graph[packaged.points.prompt]["inputs"]["text"])
 
 
 def loads_lora(workflow: Workflow) -> bool:
@@ -75,17 +83,12 @@ def loads_lora(workflow: Workflow) -> bool:
     return any("lora" in node["class_type"].lower() for node in workflow.graph.values())
 
 
-def packaged_workflow(name: str) -> Path:
-    """The file of a workflow that comes with this program, in an installed package or in the source tree."""
-    here = Path(__file__).resolve().parent.parent
-    for folder in (here / "workflows", here.parent / "workflows"):
-        if (folder / f"{name}.json").is_file():
-            return folder / f"{name}.json"
-    raise InputError(f"workflow {name} is not among those that come with skate: {', '.join(PACKAGED)}")
-
-
-def load_workflow(path: Path) -> Workflow:
+def load_workflow(path: Path, name: str | None = None) -> Workflow:
     """Read a workflow file.
+
+    Args:
+        path: of the file.
+        name: what messages call it; its path without.
 
     Raises:
         InputError: when it cannot be read, is in the UI's format, or lacks a node that values go into.
@@ -96,7 +99,7 @@ def load_workflow(path: Path) -> Workflow:
         raise InputError(f"--workflow {path}: cannot be read ({error.strerror}): give a workflow's JSON") from error
     data: Json = parse(text, object, f"--workflow {path}", InputError, "use Workflow > Export (API)")
     _check_depth(data, str(path))
-    return parse_workflow(data, str(path))
+    return parse_workflow(data, name or str(path))
 
 
 def _check_depth(data: Json, name: str) -> None:
@@ -113,6 +116,8 @@ def _check_depth(data: Json, name: str) -> None:
 def parse_workflow(data: Json, name: str) -> Workflow:
     """Check the form of a workflow and find its injection points.
 
+    A graph that ends in a video gets a SaveImage for the video's pictures, since they are wanted as they are.
+
     Raises:
         InputError: as `load_workflow`.
     """
@@ -128,20 +133,14 @@ def parse_workflow(data: Json, name: str) -> Workflow:
             f"--workflow {name}: not in ComfyUI's API format (an object of nodes with class_type and inputs): "
             "choose Workflow > Export (API) in ComfyUI"
         )
-    graph: Graph = {str(key): node for key, node in data.items()}
+    graph: Graph = {str(key): copy.deepcopy(node) for key, node in data.items()}
     _check_links(graph, name)
-    return Workflow(name, graph, _find_points(graph, name))
+    notes = _save_pictures(graph)
+    return Workflow(name, graph, find_points(graph, name), notes)
 
 
 def _is_node(node: Json) -> bool:
     return isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
-
-
-def links(node: Mapping[str, Json]) -> Iterator[tuple[str, str, int]]:
-    """`(input name, linked node, its output)` of every input that is a link."""
-    for name, value in node["inputs"].items():
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], int):
-            yield name, str(value[0]), value[1]
 
 
 def _check_links(graph: Graph, name: str) -> None:
@@ -152,89 +151,119 @@ def _check_links(graph: Graph, name: str) -> None:
                 raise InputError(f"--workflow {name}: {at}: links to {source}, which is not in it: export it again")
 
 
-def by_title(graph: Graph, title: str) -> str | None:
-    """The node of this title, in any case."""
-    for node_id, node in graph.items():
-        meta = node.get("_meta")
-        if isinstance(meta, dict) and str(meta.get("title", "")).strip().lower() == title:
-            return node_id
-    return None
+def _save_pictures(graph: Graph) -> tuple[str, ...]:
+    """Have the pictures that a video is made of saved as they are, in place of the video; what is lost by that."""
+    if by_title(graph, OUTPUT) is not None or by_class(graph, *PICTURE_OUTPUTS):
+        return ()
+    for node_id in by_class(graph, *VIDEO_OUTPUTS):
+        name = graph[node_id]["class_type"]
+        pictures = graph[node_id]["inputs"].get(VIDEO_OUTPUTS[name])
+        if not isinstance(pictures, list):
+            continue
+        gone = [node_id, *(node for node in graph if node_id in above(graph, node))]
+        called = graph[gone[-1]]["class_type"]
+        for node in gone:
+            del graph[node]
+        graph[node_id] = {
+            "class_type": "SaveImage",
+            "_meta": {"title": OUTPUT},
+            "inputs": {"images": pictures, "filename_prefix": "skate/window"},
+        }
+        return (
+            f"{called} (node {node_id}) makes a video, which loses pixels: SaveImage saves its pictures instead; "
+            "the video itself, its rate and its sound are not made",
+        )
+    return ()
 
 
-def by_class(graph: Graph, *classes: str) -> list[str]:
-    """Nodes of these classes, in the file's order."""
-    return [node_id for node_id, node in graph.items() if node["class_type"] in classes]
+def find_points(graph: Graph, name: str) -> Points:
+    """The places of a graph that values go into.
 
-
-def upstream(graph: Graph, node_id: str, input_name: str, classes: tuple[str, ...]) -> str | None:
-    """The nearest node of these classes that feeds an input, breadth first."""
-    start = [source for name, source, _ in links(graph[node_id]) if name == input_name]
-    queue, seen = start, set(start)
-    while queue:
-        current = queue.pop(0)
-        if graph[current]["class_type"] in classes:
-            return current
-        for _, source, _ in links(graph[current]):
-            if source not in seen:
-                seen.add(source)
-                queue.append(source)
-    return None
-
-
-def _find_points(graph: Graph, name: str) -> Points:
-    contexts = _contexts(graph)
-    sampler = by_title(graph, SAMPLER) or next(iter(by_class(graph, *SAMPLERS)), None)
-    output = by_title(graph, OUTPUT) or next(iter(by_class(graph, *OUTPUTS)), None)
-    first = contexts[0] if contexts else None
-
-    def fed(title: str, input_name: str, classes: tuple[str, ...]) -> str | None:
-        return by_title(graph, title) or (first and upstream(graph, first, input_name, classes))
-
-    found = {
-        f"WanVaceToVideo (title '{VACE}')": first,
-        f"a LoadVideo that feeds its control_video (title '{CONTROL}')": fed(CONTROL, "control_video", tuple(LOADERS)),
-        f"a LoadVideo that feeds its control_masks (title '{MASK}')": fed(MASK, "control_masks", tuple(LOADERS)),
-        f"KSampler (title '{SAMPLER}')": sampler,
-        f"SaveImage (title '{OUTPUT}')": output,
-    }
-    missing = [what for what, node in found.items() if node is None]
-    if missing:
+    Raises:
+        InputError: naming every one that it lacks.
+    """
+    output = by_title(graph, OUTPUT) or next(iter(by_class(graph, *PICTURE_OUTPUTS)), None)
+    samplers = _samplers(graph, output)
+    wiring, contexts = _contexts(graph)
+    loaders = {} if not contexts else _loaders(graph, wiring, contexts[0])
+    missing = [] if contexts else [f"{wiring.node} (title '{VACE}')"]
+    missing += [
+        f"a LoadVideo that feeds its {wiring.takes[channel]} (title '{TITLES[channel]}')"
+        for channel in wiring.needed
+        if channel not in loaders and channel not in ("reference", "reference mask")
+    ]
+    missing += [] if samplers else [f"KSampler (title '{SAMPLER}')"]
+    missing += [] if output else [f"SaveImage (title '{OUTPUT}')"]
+    if missing or output is None:
         raise InputError(
             f"--workflow {name}: lacks {'; '.join(missing)}: see workflows/README.md for what is filled in"
         )
-    control, mask = list(found.values())[1:3]
-    assert control is not None and mask is not None and sampler is not None and output is not None
     return Points(
-        control=control,
-        mask=mask,
-        vace=tuple(contexts),
-        sampler=sampler,
+        wiring=wiring,
+        contexts=tuple(contexts),
+        loaders=loaders,
+        samplers=samplers,
         output=output,
-        pose=by_title(graph, POSE),
-        reference=by_title(graph, REFERENCE) or (first and upstream(graph, first, "reference_image", ("LoadImage",))),
-        prompt=fed(PROMPT, "positive", ("CLIPTextEncode",)),
-        negative=fed(NEGATIVE, "negative", ("CLIPTextEncode",)),
+        seed=_places(graph, samplers, "seed"),
+        steps=_places(graph, samplers, "steps"),
+        cfg=_places(graph, samplers, "cfg"),
+        prompt=_text(graph, contexts[0], samplers, PROMPT, "positive", 0),
+        negative=_text(graph, contexts[0], samplers, NEGATIVE, "negative", 1),
     )
 
 
-def _contexts(graph: Graph) -> list[str]:
-    """The WanVaceToVideo nodes, the one that takes the greyed source first."""
-    titled = by_title(graph, VACE)
-    others = [node for node in by_class(graph, "WanVaceToVideo") if node != titled]
-    masked = [node for node in others if "control_masks" in graph[node]["inputs"]]
-    rest = [node for node in others if node not in masked]
-    return ([titled] if titled else []) + masked + rest
+def _samplers(graph: Graph, output: str | None) -> tuple[str, ...]:
+    """The samplers of that title, else those that the output hangs on, else the first that there is."""
+    named = titled(graph, SAMPLER)
+    made_by = [node for node in by_class(graph, *SAMPLERS) if output is not None and node in above(graph, output)]
+    return tuple(named or made_by or by_class(graph, *SAMPLERS)[:1])
 
 
-def chosen_workflow(path: str | None, reference: str | None) -> Workflow:
-    """The workflow in the file, else the packaged one that fits; checked against whether a reference is given.
+def _contexts(graph: Graph) -> tuple[Wiring, list[str]]:
+    """The graph's conditioning nodes, the one that takes the masked source first; where it has none, VACE's wiring."""
+    for wiring in WIRINGS:
+        nodes = by_class(graph, wiring.node)
+        if nodes:
+            first = by_title(graph, VACE)
+            masked = [node for node in nodes if wiring.takes.get("mask") in graph[node]["inputs"]]
+            ordered = [*([first] if first in nodes else []), *masked, *nodes]
+            return wiring, [node for node in dict.fromkeys(ordered) if node is not None]
+    return WIRINGS[0], []
 
-    Raises:
-        InputError: when it is unusable, or takes a reference and gets none, or the other way round.
-    """
-    workflow = load_workflow(Path(path) if path else packaged_workflow("vace_reference" if reference else PACKAGED[0]))
-    if reference and workflow.points.reference is None:
-        raise InputError(f"--reference: {workflow.name} has no LoadImage that feeds reference_image: see workflows/")
-    if not reference and by_title(workflow.graph, REFERENCE) is not None:
-        raise InputError(f"--workflow {workflow.name} takes a reference image: give --reference IMAGE")
-    return workflow
+
+def _loaders(graph: Graph, wiring: Wiring, first: str) -> dict[str, str]:
+    found = {channel: by_title(graph, title) for channel, title in TITLES.items()}
+    for channel, input_name in wiring.takes.items():
+        found[channel] = found[channel] or upstream(graph, first, input_name, tuple(LOADERS))
+    return {channel: node for channel, node in found.items() if node is not None}
+
+
+def _inputs_of(sampler: Mapping[str, Json]) -> SamplerInputs:
+    """Those of its class; of a class that is not known, what its inputs look like."""
+    like = "KSamplerAdvanced" if "noise_seed" in sampler["inputs"] else "KSampler"
+    return SAMPLERS.get(sampler["class_type"], SAMPLERS[like])
+
+
+def _places(graph: Graph, samplers: tuple[str, ...], value: str) -> tuple[Place, ...]:
+    found = []
+    for sampler in samplers:
+        at = getattr(_inputs_of(graph[sampler]), value)
+        if isinstance(at, str):
+            found.append((sampler, at))
+            continue
+        link, name = at
+        holder = next((node for node in above(graph, sampler, link) if name in graph[node]["inputs"]), None)
+        if holder is not None:
+            found.append((holder, name))
+    return tuple(dict.fromkeys(found))
+
+
+def _text(graph: Graph, context: str, samplers: tuple[str, ...], title: str, link: str, which: int) -> Place | None:
+    """Where a text goes: the encoder of that title, else the one that feeds the conditioning, else the sampler."""
+    node = by_title(graph, title) or upstream(graph, context, link, tuple(TEXTS))
+    for sampler in samplers:
+        for name in (link, _inputs_of(graph[sampler]).text):
+            node = node or upstream(graph, sampler, name, tuple(TEXTS))
+    if node is None or graph[node]["class_type"] not in TEXTS:
+        return None if node is None else (node, "text")
+    return node, TEXTS[graph[node]["class_type"]][which]

@@ -1,28 +1,25 @@
-"""What the model is shown: the control video and its mask. Pure functions on arrays.
+"""What VACE is shown: the control video and its mask. Pure functions on arrays.
 
-Outside the region the control video is the source. Inside it is grey (or white), which VACE reads as "make something
-here"; onto that come the skeleton of the person and the contours of the object, because what lies under the mask is a
-control signal too (WanVaceToVideo encodes it as the reactive half). Frames that are already generated stand at the
-start as they are, with mask 0.
-
-VACE's own composition (vace/annotators/composition.py, "repaint" with "control") also puts the control signal where the
-mask is and the source everywhere else.
+Outside the region the control video is the source. Inside it stands the control picture: the person's skeleton and the
+object's guide on the background that such a picture has, because what lies under the mask is a control signal too
+(WanVaceToVideo encodes it as the reactive half). That is VACE's own composition (vace/annotators/composition.py,
+"repaint" with "control": the control's whole frame where the mask is, the source everywhere else). Frames that are
+already generated stand at the start as they are, with mask 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.choices import FILL_CHOICES, FILLS, GUIDES, PLATE
 from stages.poses.draw import draw, draw_as_vace, painted
 from stages.region import bounding_box
 from stages.resize import Size, resize_frames, resize_region
-from stages.vace.continuity import kept_frames, pad_indices
+from stages.vace.continuity import kept_frames, pad_indices, union_by_slot
 from storage.errors import UsageError
 
-FILLS = {"grey": 128, "white": 255}  # grey: WanVaceToVideo pads with 0.5
-GUIDES = ("none", "scribble")
 EDGE_SIGMA = 1.0  # pixels; smooths sensor noise away before the contours are taken
 
 
@@ -31,28 +28,39 @@ class Guides:
     """How the region is filled.
 
     Attributes:
-        fill: "grey" or "white".
-        object_guide: "none" or "scribble".
+        fill: "black", "grey", "white", "plate" (what is seen there at other times), or "" for what the control picture
+            has as its background: black behind a skeleton, a depth map or Canny's lines, white behind scribbles, and
+            grey, VACE's sign for "make something here", where there is no control picture.
+        object_guide: "none", "scribble", "canny" or "depth" (made by the server).
         skeleton: whether the person is regenerated, so that a skeleton is drawn.
         pose_style: style of the skeleton picture.
         separate_pose: the skeleton goes into a video of its own (a workflow with two contexts).
     """
 
-    fill: str = "grey"
+    fill: str = ""
     object_guide: str = "scribble"
     skeleton: bool = True
     pose_style: str = "vace"
     separate_pose: bool = False
 
     def __post_init__(self) -> None:
-        if self.fill not in FILLS:
-            raise UsageError(f"--fill {self.fill} is none of {', '.join(FILLS)}")
+        if self.fill and self.fill not in FILL_CHOICES:
+            raise UsageError(f"--fill {self.fill} is none of {', '.join(FILL_CHOICES)}")
         if self.object_guide not in GUIDES:
             raise UsageError(f"--object-guide {self.object_guide} is none of {', '.join(GUIDES)}")
 
+    @property
+    def background(self) -> str:
+        """The fill, settled."""
+        if self.fill:
+            return self.fill
+        if self.skeleton and not self.separate_pose:
+            return "black"
+        return {"none": "grey", "scribble": "white"}.get(self.object_guide, "black")
+
 
 @dataclass(frozen=True)
-class Conditioning:
+class Drawn:
     """What is uploaded for a window.
 
     Attributes:
@@ -60,12 +68,16 @@ class Conditioning:
         mask: `[length, h, w]` uint8, 255 = generate, 0 = keep.
         pose: `[length, h, w, 3]` uint8 RGB, skeletons on black, or None.
         kept: how many frames at the start are given as already generated.
+        source, objects: where the server is to make the object's guide, `[length, h, w, 3]` uint8 RGB and
+            `[length, h, w]` uint8, 255 = there; else None.
     """
 
     control: Array
     mask: Array
     pose: Array | None
     kept: int
+    source: Array | None = None
+    objects: Array | None = None
 
 
 def condition(
@@ -78,7 +90,7 @@ def condition(
     size: Size,
     guides: Guides,
     pictures: Array | None = None,
-) -> Conditioning:
+) -> Drawn:
     """Control video, mask and pose video of a window, padded by reflection to `length` frames.
 
     Args:
@@ -92,30 +104,42 @@ def condition(
         guides: what is drawn into the region.
         pictures: `[n, h, w, 3]` uint8 RGB at `size`: skeletons on black as they were given, in place of drawn ones.
     """
-    count = len(frames)
-    small, region_small = resize_frames(frames, size), resize_region(region, size)
-    control = fill_region(small, region_small, FILLS[guides.fill])
-    if guides.object_guide == "scribble":
-        draw_scribble(control, small, resize_region(objects, size) & region_small)
+    order = pad_indices(len(frames), length) if length != len(frames) else np.arange(length)
+    small, own = resize_frames(frames, size)[order], resize_region(region, size)[order]
+    sent = union_by_slot(own)
+    control = fill_region(small, sent, guides.background, own)
+    things = resize_region(objects, size)[order] & own
+    if guides.object_guide in ("scribble", "canny"):
+        draw_lines(control, small, things, guides.object_guide)
     pose = None
     if guides.skeleton or guides.separate_pose:
-        skeletons = pictures
-        if skeletons is None:
-            scaled = scale_keypoints(keypoints, frames.shape[2], frames.shape[1], size)
-            skeletons = np.stack([skeleton_picture(points, size, guides.pose_style) for points in scaled])
+        skeletons = skeleton_video(keypoints, (frames.shape[2], frames.shape[1]), size, guides.pose_style, pictures)
         if guides.separate_pose:
-            pose = skeletons if guides.skeleton else np.zeros_like(skeletons)
+            pose = (skeletons if guides.skeleton else np.zeros_like(skeletons))[order]
         else:
-            drawn = region_small & painted(skeletons)
-            control[drawn] = skeletons[drawn]
-    mask = np.where(region_small, np.uint8(255), np.uint8(0))
+            seen = sent & painted(skeletons)[order]
+            control[seen] = skeletons[order][seen]
+    mask = np.where(sent, np.uint8(255), np.uint8(0))
     kept = kept_frames(len(tail), length)
     control[:kept] = resize_frames(tail[:kept], size)
     mask[:kept] = 0
-    if length == count:
-        return Conditioning(control, mask, pose, kept)
-    order = pad_indices(count, length)
-    return Conditioning(control[order], mask[order], None if pose is None else pose[order], kept)
+    drawn = Drawn(control, mask, pose, kept)
+    if guides.object_guide != "depth":
+        return drawn
+    shown = np.where(things & (mask > 0), np.uint8(255), np.uint8(0))
+    return replace(drawn, source=small, objects=shown)
+
+
+def skeleton_video(keypoints: Array, video: Size, size: Size, style: str, pictures: Array | None = None) -> Array:
+    """`[n, h, w, 3]` uint8 RGB at `size`: a skeleton a frame on black, drawn or as given.
+
+    Args:
+        keypoints: `[n, 133, 3]`, pixels of `video` (width, height).
+    """
+    if pictures is not None:
+        return pictures
+    scaled = scale_keypoints(keypoints, video[0], video[1], size)
+    return np.stack([skeleton_picture(points, size, style) for points in scaled])
 
 
 def skeleton_picture(keypoints: Array, size: Size, style: str) -> Array:
@@ -125,11 +149,38 @@ def skeleton_picture(keypoints: Array, size: Size, style: str) -> Array:
     return draw(keypoints, size[1], size[0], style)
 
 
-def fill_region(frames: Array, region: Array, value: int) -> Array:
-    """`[n, h, w, 3]` uint8: the frames with one grey value in the region `[n, h, w]` bool; a new array."""
+def fill_region(frames: Array, region: Array, fill: str, hidden: Array | None = None) -> Array:
+    """`[n, h, w, 3]` uint8: the frames with the region `[n, h, w]` bool filled; a new array.
+
+    Args:
+        fill: one of `FILL_CHOICES`.
+        hidden: `[n, h, w]` bool, where "plate" must not look; the region without.
+    """
     filled = frames.copy()
-    filled[region] = value
+    if fill == PLATE:
+        background = plate(frames, region if hidden is None else hidden)
+        filled[region] = background[region]
+    else:
+        filled[region] = FILLS[fill]
     return filled
+
+
+def plate(frames: Array, hidden: Array) -> Array:
+    """`[n, h, w, 3]` uint8: each pixel as it is seen nearest in time, the earlier of two; grey where it never is.
+
+    Right for a camera that stands still within the window.
+    """
+    found = frames.copy()
+    distance = np.full(hidden.shape, len(frames) + 1, np.int32)
+    distance[~hidden] = 0
+    for order in (range(1, len(frames)), range(len(frames) - 2, -1, -1)):
+        for index in order:
+            beside = index - order.step
+            closer = distance[beside] + 1 < distance[index]
+            distance[index][closer] = distance[beside][closer] + 1
+            found[index][closer] = found[beside][closer]
+    found[distance > len(frames)] = FILLS["grey"]
+    return found
 
 
 def scale_keypoints(keypoints: Array, width: int, height: int, size: Size) -> Array:
@@ -141,13 +192,18 @@ def scale_keypoints(keypoints: Array, width: int, height: int, size: Size) -> Ar
     return scaled
 
 
-def draw_scribble(control: Array, frames: Array, objects: Array) -> None:
-    """Draw the object's contours, dark on white, into `control` `[n, h, w, 3]` where `objects` `[n, h, w]` is true."""
+def draw_lines(control: Array, frames: Array, objects: Array, guide: str) -> None:
+    """Draw the object's contours into `control` `[n, h, w, 3]` where `objects` `[n, h, w]` is true.
+
+    Args:
+        guide: "scribble", dark on white, or "canny", light on black as its annotator draws them.
+    """
     for target, frame, mask in zip(control, frames, objects, strict=True):
         box = bounding_box(mask)
         if box is not None:
             inside = mask[box]
-            target[box][inside] = contours(frame[box], inside)[inside][:, None]
+            lines = contours(frame[box], inside)
+            target[box][inside] = (lines if guide == "scribble" else 255 - lines)[inside][:, None]
 
 
 def contours(frame: Array, mask: Array) -> Array:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from stages import bounds
 from stages.region import DILATE, check_region
 from stages.server.client import Timeouts
+from stages.server.lora import Lora
 from stages.vace.condition import Guides
 from stages.vace.sizes import check_size
 from stages.video.limits import DEFAULT_MAX_PIXELS
@@ -19,14 +20,15 @@ class ComfyConfig:
 
     Attributes:
         servers: `HOST:PORT` each, at least one.
-        workflow: path of a workflow in API format; None: the packaged one (with a reference, the one that takes it).
+        workflow: a recipe's name, or the path of a workflow in API format; None: the default recipe.
+        models, loras: files in place of, and beside, the graph's. profile: settings of the recipe; None: the graph's.
         prompt, negative: texts; "" leaves the workflow's own.
         reference: path of a picture of the new look.
         seed: 0 <= seed < 2**64.
         steps, cfg, strength: None leaves the workflow's own.
         size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
         reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
-        fill: "grey" or "white"; object_guide: "none" or "scribble"; pose_style: of the skeleton.
+        region: its shape; fill, object_guide, pose_style: what stands in it; "" what the recipe's model is made for.
         pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
         timeout_s: seconds for a window once the server works on it.
@@ -38,6 +40,9 @@ class ComfyConfig:
 
     servers: tuple[str, ...] = ()
     workflow: str | None = None
+    models: tuple[str, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    profile: str | None = None
     prompt: str = ""
     negative: str = ""
     reference: str | None = None
@@ -48,10 +53,11 @@ class ComfyConfig:
     size: tuple[int, int] | None = None
     reskin: str = "both"
     dilate: tuple[int, int] = DILATE
-    fill: str = "grey"
-    object_guide: str = "scribble"
+    region: str = "tight"
+    fill: str = ""
+    object_guide: str = ""
     continuity: str = "tail"
-    pose_style: str = "vace"
+    pose_style: str = ""
     pose_pictures: str | None = None
     timeout_s: float = 3600.0
     patience_s: float = 120.0
@@ -63,8 +69,8 @@ class ComfyConfig:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
-        check_region(self.reskin, self.dilate)
-        self.guides(separate_pose=False)
+        check_region(self.reskin, self.dilate, self.region)
+        Guides(fill=self.fill, object_guide=self.object_guide or "none")
         if self.size is not None:
             check_size(self.size)
         if self.continuity not in CONTINUITIES:
@@ -74,16 +80,6 @@ class ComfyConfig:
         bounds.STEPS.check("--steps", self.steps)
         bounds.CFG.check("--cfg", self.cfg)
         bounds.STRENGTH.check("--strength", self.strength)
-
-    def guides(self, separate_pose: bool) -> Guides:
-        """How the region is filled."""
-        return Guides(
-            fill=self.fill,
-            object_guide=self.object_guide,
-            skeleton=self.reskin != "object",
-            pose_style=self.pose_style,
-            separate_pose=separate_pose,
-        )
 
     def timeouts(self) -> Timeouts:
         """How long the client waits."""

@@ -30,6 +30,28 @@ def sampled_frames(length: int) -> list[int]:
     return [(2 * slot + 1) * length // (2 * slots) for slot in range(slots)]
 
 
+def slot_frames(slot: int) -> range:
+    """The frames that a latent slot stands for."""
+    return range(1) if slot == 0 else range(TEMPORAL_STRIDE * slot - 3, TEMPORAL_STRIDE * slot + 1)
+
+
+def union_by_slot(region: Array) -> Array:
+    """`[length, h, w]` bool: the region, wider on the frames whose mask a slot reads, so that none is left out.
+
+    A slot reads one frame's mask for its four frames; the first third of a window's slots read one of the next four. Of
+    a fast object that mask covers another place than the slot's own frames show it at. So the frame that a slot reads
+    gets the union of the slot's frames and of its own.
+
+    Args:
+        region: `[length, h, w]` bool, length 4n+1.
+    """
+    sent = region.copy()
+    for slot, read in enumerate(sampled_frames(len(region))):
+        frames = slot_frames(slot)
+        sent[read] |= region[frames.start : frames.stop].any(axis=0)
+    return sent
+
+
 def kept_frames(available: int, length: int) -> int:
     """How many of the frames already generated are given as kept: the most that no latent slot contradicts.
 

@@ -7,10 +7,10 @@ ComfyUI-WanVideoWrapper, issues 371 and 1234). So text encoder, model and VAE ar
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.server.workflow import Graph
+from stages.server.graph import Graph
 
-# Sizes of the files, as their pages on Hugging Face list them (Comfy-Org/Wan_2.1_ComfyUI_repackaged; the GGUF file:
-# samuelchristlie/Wan2.1-VACE-1.3B-GGUF).
+# Sizes of the files, as their pages on Hugging Face list them, or public repositories that name them
+# (Comfy-Org/Wan_2.1_ComfyUI_repackaged, samuelchristlie/Wan2.1-VACE-1.3B-GGUF, and those of stages/recipes/files.py).
 FILE_BYTES: Mapping[str, int] = {
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 6_740_000_000,
     "umt5_xxl_fp16.safetensors": 11_400_000_000,
@@ -18,7 +18,14 @@ FILE_BYTES: Mapping[str, int] = {
     "wan2.1_vace_14B_fp16.safetensors": 34_700_000_000,
     "Wan2.1-VACE-1.3B-Q8_0.gguf": 2_300_000_000,
     "wan_2.1_vae.safetensors": 254_000_000,
-    "clip_vision_h.safetensors": 1_260_000_000,
+    "clip_vision_h.safetensors": 1_264_000_000,
+    "wan2.2_fun_vace_high_noise_14B_fp8_scaled.safetensors": 17_350_000_000,
+    "wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors": 17_350_000_000,
+    "Wan2_2-Animate-14B_fp8_scaled_e4m3fn_KJ_v2.safetensors": 17_320_000_000,
+    "wan2.1_14B_SCAIL_2_fp8_scaled.safetensors": 17_700_000_000,
+    "umt5-xxl-enc-bf16.safetensors": 11_400_000_000,
+    "Wan2_1_VAE_bf16.safetensors": 254_000_000,
+    "t5xxl_fp8_e4m3fn.safetensors": 4_890_000_000,
 }
 PROCESS_BYTES = 2_000_000_000  # Python, torch and a CUDA context's host memory; the order of what ours take
 FLOAT_PICTURES = 5  # of a window, held in float32 at the generated size: control, its two parts, mask, result

@@ -14,31 +14,31 @@ AREA_TOLERANCE = 0.06
 LIMITS = (16, 4096)
 
 
-def check_size(size: Size) -> None:
-    """Refuse a `--size` that the model cannot take.
+def check_size(size: Size, multiple: int = MULTIPLE) -> None:
+    """Refuse a `--size` that the model cannot take: both sides must be multiples of `multiple`.
 
     Raises:
         UsageError: naming the nearest size that it can.
     """
     width, height = size
     low, high = LIMITS
-    if width % MULTIPLE or height % MULTIPLE or not (low <= width <= high and low <= height <= high):
-        nearest = [min(high, max(low, round(side / MULTIPLE) * MULTIPLE)) for side in size]
+    if width % multiple or height % multiple or not (low <= width <= high and low <= height <= high):
+        best = [min(high, max(multiple, round(side / multiple) * multiple)) for side in size]
         raise UsageError(
-            f"--size {width}x{height}: both sides must be multiples of {MULTIPLE} in {low}..{high}; "
-            f"the nearest is {nearest[0]}x{nearest[1]}"
+            f"--size {width}x{height}: both sides must be multiples of {multiple} in {low}..{high}; "
+            f"the nearest is {best[0]}x{best[1]}"
         )
 
 
-def fit_size(width: int, height: int) -> Size:
-    """`(width, height)`, multiples of 16, closest in shape to the source among those near 832x480 in area.
+def fit_size(width: int, height: int, multiple: int = MULTIPLE) -> Size:
+    """`(width, height)`, multiples of `multiple`, closest in shape to the source among those near 832x480 in area.
 
     Raises:
         UsageError: for a source so narrow that no such size exists.
     """
     best: tuple[float, float, Size] | None = None
-    for rows in range(MULTIPLE, LIMITS[1] + 1, MULTIPLE):
-        for columns in _near(rows * width / height):
+    for rows in range(multiple, LIMITS[1] + 1, multiple):
+        for columns in _near(rows * width / height, multiple):
             if abs(rows * columns / AREA_PIXELS - 1) > AREA_TOLERANCE:
                 continue
             shape = abs(math.log(columns * height / (rows * width)))
@@ -49,6 +49,6 @@ def fit_size(width: int, height: int) -> Size:
     return best[2]
 
 
-def _near(side: float) -> list[int]:
-    low = max(1, math.floor(side / MULTIPLE)) * MULTIPLE
-    return [value for value in (low, low + MULTIPLE) if LIMITS[0] <= value <= LIMITS[1]]
+def _near(side: float, multiple: int) -> list[int]:
+    low = max(1, math.floor(side / multiple)) * multiple
+    return [value for value in (low, low + multiple) if LIMITS[0] <= value <= LIMITS[1]]

@@ -51,15 +51,14 @@ def check_workflows(server: str, workflow: str | None, object_info: Mapping[str,
 
     Of those that come along the first is the default, which a run without --workflow needs.
     """
+    from stages.recipes.registry import DEFAULT, RECIPES, plain
     from stages.server.validate import check_workflow
-    from stages.server.workflow import PACKAGED, load_workflow, packaged_workflow
 
-    for name in [workflow] if workflow else PACKAGED:
-        needed = workflow is not None or name == PACKAGED[0]
+    for name in [workflow] if workflow else RECIPES:
+        needed = workflow is not None or name == DEFAULT
         label = f"workflow {name if workflow is None else Path(name).name}"
         try:
-            loaded = load_workflow(Path(workflow) if workflow else packaged_workflow(name))
-            check_workflow(loaded, object_info, server)
+            check_workflow(plain(name).workflow, object_info, server)
         except (InputError, GeneratorError) as error:
             yield Row(label, False, line_of(error), "install what is named, or choose another --workflow", needed)
         else:
@@ -68,11 +67,11 @@ def check_workflows(server: str, workflow: str | None, object_info: Mapping[str,
 
 def check_workflow_file(workflow: str) -> Row:
     """Whether the file is a workflow that values can be put into; what a server lacks for it only the server tells."""
-    from stages.server.workflow import load_workflow
+    from stages.recipes.registry import plain
 
     label = f"workflow {Path(workflow).name}"
     try:
-        load_workflow(Path(workflow))
+        plain(workflow)
     except InputError as error:
         return Row(label, False, line_of(error), "export it again, or choose another --workflow")
     return Row(label, True, "can be filled in; give --server too to see whether a server has what it needs")

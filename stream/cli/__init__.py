@@ -25,6 +25,7 @@ _COMMANDS = {
     "export": ("stream.cli.export:export_command", "Masks, skeletons and metadata as files for ComfyUI."),
     "frame": ("stream.cli.frame:frame_command", "One frame with rulers, to read a box from."),
     "models": ("stream.cli.models:models", "The weight files: list, fetch, verify."),
+    "workflows": ("stream.cli.workflows:workflows", "The generators' recipes: list, show, check on a server."),
     "check": ("stream.cli.check:check", "What is installed and what is missing."),
     "report": ("stream.cli.report:report_command", "Summary, IoU table and pictures from what is there."),
     "demo": ("stream.cli.demo:demo_command", "Render a synthetic skate clip, run everything on it, print accuracy."),

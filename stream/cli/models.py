@@ -1,12 +1,15 @@
 """`skate models`: list, fetch, verify."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
+from stages.choices import PROFILES
 from storage.errors import EnvironmentFault, Interrupted, UsageError
 from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.options.values import choice
 
 
 @click.group("models")
@@ -74,15 +77,32 @@ def _row(model: Any) -> dict[str, Any]:
     [
         option("options", "--all", "everything", is_flag=True, help="Every model of the list (about 2.6 GB)."),
         option("options", "--mirror", metavar="URL", help="http(s) folder that holds the same file names."),
+        option("server", "--for", "recipe", metavar="WORKFLOW", help="What this recipe needs on a ComfyUI server."),
+        option("server", "--comfy", metavar="DIR", help="That ComfyUI's folder."),
+        option("server", "--profile", type=choice(*PROFILES), help="With the LoRAs of this profile."),
         JSON,
     ]
 )
-def fetch_command(name: tuple[str, ...], everything: bool, mirror: str | None, as_json: bool) -> int:
+def fetch_command(
+    name: tuple[str, ...],
+    everything: bool,
+    mirror: str | None,
+    recipe: str | None,
+    comfy: str | None,
+    profile: str | None,
+    as_json: bool,
+) -> int:
     """Download the models called NAME, continue where an earlier download stopped, and check them.
 
     Proxies are taken from HTTPS_PROXY and HTTP_PROXY. Without a NAME nothing is fetched: the defaults are small,
-    dwpose-l-384 and yolox-m.
+    dwpose-l-384 and yolox-m. With --for and --comfy the files go into a ComfyUI's folders.
     """
+    if recipe is not None or comfy is not None or profile is not None:
+        if recipe is None or comfy is None or name or everything:
+            raise UsageError("give --for WORKFLOW and --comfy DIR together, without a NAME or --all")
+        from stream.cli.fetch_for import fetch_for
+
+        return fetch_for(recipe, Path(comfy), () if profile is None else (profile,), mirror, as_json)
     from stages.models.fetch import address, fetch
     from stages.models.registry import MODELS, named
 

@@ -175,7 +175,7 @@ def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) 
     )
     size = generator.size_for(int(manifest["video"]["width"]), int(manifest["video"]["height"]))
     composite = MatchingCompositeStage if kind.drifts else CompositeStage
-    return [generator, composite(CompositeConfig(config.reskin, config.dilate, size))]
+    return [generator, composite(CompositeConfig(config.reskin, config.dilate, config.region, size))]
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from stages.generators import GENERATORS, default_generator
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, check_region
 from stages.server.address import on_this_machine, parse_server
+from stages.server.lora import Lora
 from stages.vace.sizes import check_size
 from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
@@ -67,7 +68,10 @@ class RunConfig:
     reference: str | None = named("generate", "reference", default=None)
     generator: str = since("generate", default=default_generator(False))
     server: tuple[str, ...] = free(default=())
-    workflow: str | None = named("generate", "workflow", default=None)
+    workflow: str | None = named("generate", "workflow", default=None)  # a recipe's name, or a file
+    model: tuple[str, ...] = since("generate", default=())
+    lora: tuple[Lora, ...] = since("generate", default=())
+    profile: str | None = since("generate", default=None)
     seed: int = since("generate", default=0)
     steps: int | None = since("generate", default=None)
     cfg: float | None = since("generate", default=None)
@@ -76,7 +80,8 @@ class RunConfig:
     size: tuple[int, int] | None = since("generate", default=None)
     reskin: str = since("generate", default="both")
     dilate: tuple[int, int] = since("generate", default=DILATE)  # object, person; pixels at the generator's size
-    fill: str = since("generate", default="grey")
+    region: str = since("generate", default="tight")
+    fill: str = since("generate", default="")  # "": what the control picture has behind it
     continuity: str = since("generate", default="tail")
     timeout: float = free(default=3600.0)
 
@@ -108,7 +113,7 @@ class RunConfig:
         for correction in self.correct:
             check_box(f"--correct {correction.frame}:", correction.box)
         check_bounds(self)
-        check_region(self.reskin, self.dilate)
+        check_region(self.reskin, self.dilate, self.region)
         if self.size is not None:
             check_size(self.size)
 

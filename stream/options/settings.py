@@ -12,6 +12,7 @@ from stages.prompts import Correction, ObjectPrompt
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
+from stream.options.recipes import ALONE, check_family, settle, wanted
 
 logger = logging.getLogger("skate.device")
 
@@ -83,24 +84,30 @@ def resolve_generator(given: dict[str, Any]) -> None:
         )
     if kind.on_servers:
         _check_comfy(given)
-    elif given.get("workflow") is not None:
-        raise UsageError("--workflow is for ComfyUI: give --server HOST:PORT too, or leave it out")
+        return
+    for alone in ALONE:
+        if given.get(alone):
+            raise UsageError(f"--{alone} is for ComfyUI: give --server HOST:PORT too, or leave it out")
+    settle(given)
 
 
 def _check_comfy(given: dict[str, Any]) -> None:
-    """Refuse a server that is no address, a workflow that is none, and hours of work without a word of what to make.
+    """Refuse a server that is no address, a workflow that is none, what the recipe cannot do, and hours of work without
+    a word of what to make; take over the recipe's defaults.
 
     Raises:
         UsageError, InputError: as `resolve_generator`.
     """
+    from stages.recipes.registry import choose, own_text
     from stages.server.address import parse_server
-    from stages.server.workflow import load_workflow, own_text
 
     for server in given["server"]:
         parse_server(server)
-    workflow = None if given.get("workflow") is None else load_workflow(Path(given["workflow"]))
+    chosen = choose(wanted(given))
+    settle(given, chosen.family)
+    check_family(chosen.recipe.name, chosen.family, given)
     told = bool((given.get("text") or "").strip()) or given.get("reference") is not None
-    if not told and (workflow is None or not own_text(workflow)):
+    if not told and not own_text(chosen.workflow):
         raise UsageError(
             "--server without a word of what to make: give --prompt TEXT (person and object, as they shall look), "
             "--reference IMAGE, or a --workflow with a text of its own"
@@ -150,6 +157,7 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
         given["detect_every"] = 1 if given["device"] == "cuda" else 3
     if chain == "run":
         resolve_generator(given)
+    settle(given)
     fetch = fetch_limits(given)
     fields = {item.name for item in dataclasses.fields(RunConfig)}
     unknown = given.keys() - fields

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from stages import bounds
+from stages.choices import FILL_CHOICES, GUIDES, PROFILES, SHAPES
 from stages.generators import GENERATORS
 from storage.bounds import Bounds
 from stream.options.values import (
@@ -16,9 +17,11 @@ from stream.options.values import (
     BYTES,
     CORRECTION,
     FILE,
+    FILES,
     FLAG,
     FOLDER,
     INTEGER,
+    LORA,
     NUMBER,
     PATH,
     POINT,
@@ -121,11 +124,15 @@ OPTIONS: tuple[Option, ...] = (
     _look("--seed", INTEGER, "The generator's seed.", "0", bounds=bounds.SEED),
     _look("--reskin", choice("both", "object", "person"), "What is regenerated.", "both"),
     _look("--dilate", WIDTHS, "Region beyond the masks, generator's pixels.", "8", bounds=bounds.DILATE),
-    _look("--fill", choice("grey", "white"), "What the emptied region is filled with.", "grey"),
-    _look("--object-guide", choice("none", "scribble"), "Edges drawn for the object.", "scribble"),
+    _look("--region", choice(*SHAPES), "Shape of the region.", otherwise="the recipe's, tight"),
+    _look("--fill", choice(*FILL_CHOICES), "What the emptied region is filled with.", otherwise="the recipe's"),
+    _look("--object-guide", choice(*GUIDES), "What shows how the object turns.", otherwise="the recipe's"),
     _generator("--generator", choice(*GENERATORS), "", otherwise="comfyui with --server, else preview"),
     _generator("--server", TEXT, "ComfyUI server; repeatable.", many=True, metavar="HOST:PORT"),
-    _generator("--workflow", FILE, "Your own workflow, in API format.", otherwise="VACE 1.3B"),
+    _generator("--workflow", PATH, "A recipe, or your own, in API format.", otherwise="vace", metavar="NAME|FILE"),
+    _generator("--profile", choice(*PROFILES), "Settings of the recipe.", otherwise="the workflow's"),
+    _generator("--model", FILES, "Model in place of the workflow's; two experts: two."),
+    _generator("--lora", LORA, "LoRA beside the workflow's; repeatable.", many=True),
     _generator("--size", SIZE, "Generator's size, multiples of 16.", otherwise="near 832x480"),
     _generator("--steps", INTEGER, "Sampler steps.", otherwise="the workflow's", bounds=bounds.STEPS),
     _generator("--cfg", NUMBER, "Guidance.", otherwise="the workflow's", bounds=bounds.CFG),
@@ -133,8 +140,8 @@ OPTIONS: tuple[Option, ...] = (
         "--strength", NUMBER, "How strongly the control guides.", otherwise="the workflow's", bounds=bounds.STRENGTH
     ),
     _generator("--timeout", NUMBER, "For one generated window, seconds.", "3600.0", bounds=bounds.SECONDS),
-    _windows("", "--window", INTEGER, "Frames, 4n+1.", "81"),
-    _windows("", "--overlap", INTEGER, "Frames two windows share, at most half.", "21"),
+    _windows("", "--window", INTEGER, "Frames, 4n+1.", otherwise="the recipe's: 81"),
+    _windows("", "--overlap", INTEGER, "Frames two windows share, at most half.", otherwise="the recipe's: 21"),
     _windows(GENERATION, "--continuity", choice("tail", "blend"), "Condition on the tail, or only crossfade.", "tail"),
     _windows(GENERATION, "--retries", INTEGER, "New attempts for a window that fails.", "0", bounds=bounds.RETRIES),
     _windows(GENERATION, "--iou-threshold", NUMBER, "Every frame must be above it.", "0.9", bounds=bounds.IOU),
@@ -147,7 +154,7 @@ OPTIONS: tuple[Option, ...] = (
         "--pose-style",
         choice("controlnet", "vace", "wan-animate"),
         "Of drawn skeletons: controlnet, vace or wan-animate.",
-        "vace",
+        otherwise="the recipe's",
         metavar="STYLE",
     ),
     _models(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stages.server.lora import Lora
 from storage.errors import UsageError
 from storage.sizes import parse_size
 from storage.spans import Span
@@ -13,6 +14,7 @@ from storage.spans import Span
 MOST_DIGITS = 9  # of a frame's index or a side: far above what there is
 MOST_INTEGER_DIGITS = 30  # of any other whole number; its bounds are checked later
 MOST_CHARACTERS, MOST_NAME_BYTES = 4096, 255  # of a path and of a name in it: no system takes more
+LORA_STRENGTH = 10.0  # either way: what WanVideoLoraSelect takes; LoraLoaderModelOnly takes more
 _LARGEST = 1e9  # of a coordinate
 
 
@@ -117,6 +119,21 @@ def _path(text: str) -> str:
     return text
 
 
+def _files(text: str) -> tuple[str, ...]:
+    names = tuple(_path(name.strip()) for name in text.split(","))
+    if not all(names):
+        raise ValueError
+    return names
+
+
+def _lora(text: str) -> Lora:
+    file, colon, strength = text.rpartition(":")
+    lora = Lora(_path(file), _number(strength)) if colon else Lora(_path(text))
+    if not lora.file or abs(lora.strength) > LORA_STRENGTH:
+        raise ValueError
+    return lora
+
+
 def choice(*values: str) -> Kind:
     """One of some words."""
 
@@ -136,6 +153,8 @@ def _correction_toml(value: tuple[int, tuple[float, ...]]) -> str:
 _NO_PATH = (
     f"a path: a null byte, a name of more than {MOST_NAME_BYTES} bytes, or more than {MOST_CHARACTERS} characters"
 )
+FILES = Kind("FILE[,FILE]", "of the form FILE[,FILE]", _files, lambda value: toml_text(",".join(value)))
+LORA = Kind("FILE[:STRENGTH]", "of the form FILE[:STRENGTH], e.g. x.gguf:0.8", _lora, lambda v: toml_text(str(v)))
 INTEGER = Kind("N", "a whole number", _integer, str)
 NUMBER = Kind("X", "a finite number", _number, repr)
 TEXT = Kind("TEXT", "a text", str, toml_text)

@@ -14,8 +14,9 @@ from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest
 from stream.engine.chain import Node
 from stream.options.config import RunConfig
+from stream.options.recipes import wanted
 
-FORMAT = 1
+FORMAT = 2
 LEAST_WINDOWS = 2  # a single window is mostly warming up
 
 
@@ -46,7 +47,7 @@ def calibration_file() -> Path:
 
 def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]:
     """For every node of this run, under which name its time is kept: what its speed depends on."""
-    made_by = f"{config.generator} {Path(config.workflow or 'default').name} {config.steps or 'default'} steps"
+    made_by = " ".join([config.generator, Path(config.workflow or "default").name, *config.model])
     by_stage = {
         "pose": f"{config.pose} {config.detector} every {config.detect_every} {config.device}",
         "track": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
@@ -69,7 +70,7 @@ def expected_seconds(
     keys = calibration_keys(config, nodes)
     if calibration is None or frames is None or not all(key in calibration.seconds for key in keys.values()):
         return None
-    seconds = [calibration.seconds[keys[node.name]] * frames * _units(node, manifest) for node in nodes]
+    seconds = [calibration.seconds[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes]
     return max(seconds[0], sum(seconds[1:]))
 
 
@@ -82,13 +83,23 @@ def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Seque
         frames = sum(record["span"][1] - record["span"][0] for record in records)
         if len(records) >= LEAST_WINDOWS and frames:
             seconds = sum(record["seconds"] for record in records)
-            found[keys[node.name]] = seconds / (frames * _units(node, manifest))
+            found[keys[node.name]] = seconds / (frames * _units(node, config, manifest))
     return Calibration(found)
 
 
-def _units(node: Node, manifest: Manifest) -> int:
+def _units(node: Node, config: RunConfig, manifest: Manifest) -> int:
+    """What a frame's time is proportional to: the source's pixels, and how often a generator's model is run."""
     video: Mapping[str, Any] = manifest["video"]
-    return int(video["width"]) * int(video["height"]) if node.stage.scales == "pixels" else 1
+    pixels = int(video["width"]) * int(video["height"]) if node.stage.scales == "pixels" else 1
+    return pixels * (_runs(config) if node.stage.lane == "server" else 1)
+
+
+def _runs(config: RunConfig) -> int:
+    """Runs of the model a window: steps, twice with guidance, as profile, `--steps` and `--cfg` have it."""
+    from stages.recipes.registry import choose
+    from stages.server.edit import evaluations
+
+    return evaluations(choose(wanted(vars(config))).workflow, config.steps, config.cfg) or 1
 
 
 def read_calibration(path: Path | None = None) -> Calibration:

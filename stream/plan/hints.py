@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages.generators import GENERATORS
 from stream.options.config import RunConfig
+from stream.options.recipes import wanted
 
 MINI = "mini"
 FEW_STEPS = 10  # Wan 2.1 takes 20 to 50; with CausVid's or LightX2V's LoRA 4 to 8, at cfg 1
@@ -83,14 +84,31 @@ def distilled_hints(config: RunConfig) -> list[str]:
     asked += [f"--cfg {config.cfg:g}"] if config.cfg is not None and config.cfg <= NO_GUIDANCE else []
     if not asked:
         return []
-    from stages.server.workflow import load_workflow, loads_lora, packaged_workflow
+    from stages.recipes.registry import choose
+    from stages.server.workflow import loads_lora
 
-    if loads_lora(load_workflow(Path(config.workflow) if config.workflow else packaged_workflow("vace_template"))):
+    if loads_lora(choose(wanted(vars(config))).workflow):
         return []
     return [
         f"hint     {_listed(asked)}: only a distilled model makes more than a blur of that, and the workflow loads no "
-        "LoRA: leave it out, or add one (CausVid, LightX2V) and give the workflow with --workflow"
+        "LoRA: leave it out, or add one with --lora or --profile fast"
     ]
+
+
+def workflow_hints(config: RunConfig) -> list[str]:
+    """What becomes of a workflow that is not taken as it is, and what its model does not know."""
+    if config.generator != "comfyui" or not config.generates:
+        return []
+    from stages.recipes.registry import choose
+
+    chosen = choose(wanted(vars(config)))
+    found = [f"hint     {chosen.recipe.name}: {note}" for note in chosen.workflow.notes]
+    if not chosen.family.objects and config.reskin == "both":
+        found.append(
+            f"hint     {chosen.recipe.name} is shown nothing of the object, which it will paint as it likes: "
+            "--reskin person keeps the source's"
+        )
+    return found
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -17,7 +17,14 @@ from stream.engine.chain import Chain
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
 from stream.plan.calibration import Calibration, expected_seconds, read_calibration
-from stream.plan.hints import distilled_hints, given_count_hints, mini_hint, no_person_hint, past_end_hints
+from stream.plan.hints import (
+    distilled_hints,
+    given_count_hints,
+    mini_hint,
+    no_person_hint,
+    past_end_hints,
+    workflow_hints,
+)
 from stream.plan.plan import Need, Plan
 from stream.plan.rate import rate_line
 from stream.plan.server import server_need
@@ -67,6 +74,7 @@ def announce_plan(
         *past_end_hints(config, plan.frames),
         *given_count_hints(config, plan.frames),
         *distilled_hints(config),
+        *workflow_hints(config),
     ]
     for hint in hints:
         if hint is not None:
@@ -235,6 +243,10 @@ def _generated_size(chain: Chain, width: int, height: int) -> tuple[int, int] | 
 
 def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:
     trained = GENERATORS[config.generator].geometry.fps
+    if config.generator == "comfyui":
+        from stages.recipes.registry import plain
+
+        trained = plain(config.workflow).family.geometry.fps
     return rate_line(trained, fps, frames, config.plan) if trained is not None and config.generates else None
 
 

@@ -8,6 +8,7 @@ import psutil
 from stages.generators import GENERATORS
 from storage.sizes import format_size
 from stream.options.config import RunConfig
+from stream.options.recipes import wanted
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed |
     """
     if not GENERATORS[config.generator].on_servers or not config.generates or size is None:
         return None
+    from stages.recipes.registry import choose
     from stages.server.address import on_this_machine, parse_server
-    from stages.server.workflow import chosen_workflow
     from stages.vace.footprint import server_footprint
 
     addresses = {address.host: address for address in map(parse_server, config.server) if on_this_machine(address)}
     if not addresses:
         return None
-    graph = chosen_workflow(config.workflow, config.reference).graph
+    graph = choose(wanted(vars(config))).workflow.graph
     footprint = server_footprint(graph, *size, config.window)
     held = {port: resident_bytes(port) for port in {address.port for address in addresses.values()}}
     total = sum(max(0, footprint.total - held[address.port]) for address in addresses.values())

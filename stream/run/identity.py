@@ -29,7 +29,9 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
     if config.reference is not None:
         decisive["reference"] = ("generate", _file_digest("--reference", config.reference))
     if config.workflow is not None:
-        decisive["workflow"] = ("generate", _file_digest("--workflow", config.workflow))
+        from stages.recipes.registry import workflow_file
+
+        decisive["workflow"] = ("generate", _file_digest("--workflow", str(workflow_file(config.workflow))))
     if config.chain == "given":
         decisive["given masks"] = ("track", _tree_digest("--masks", str(config.masks)))
         if config.person_masks is not None:

@@ -76,6 +76,18 @@ class _Tracked:
         copy_tracking(self._reader, self._out, manifest, chain)
 
 
+OF_THE_RECIPE: dict[str, Any] = {
+    "profile": None,
+    "model": (),
+    "lora": (),
+    "fill": None,
+    "object_guide": None,
+    "region": None,
+    "pose_style": None,
+}
+"""Options that another recipe takes anew, and what stands for: its own."""
+
+
 def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, Any]:
     """The changes with generator and servers settled: what is not given stays as in the run.
 
@@ -88,7 +100,10 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     kind = GENERATORS.get(given["generator"])
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
-        given = {name: getattr(tracked, name) for name in ("text", "reference", "workflow")} | given
+        same = tracked.generator == "comfyui" and given.get("workflow", tracked.workflow) == tracked.workflow
+        kept = {name: getattr(tracked, name) for name in ("text", "reference", "workflow", "window", "overlap")}
+        plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
+        given = kept | plain | given
     else:
         given["server"] = given.get("server", ())
         given.setdefault("retries", 0)

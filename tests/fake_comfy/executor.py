@@ -48,7 +48,7 @@ class Executor:
     def __init__(self, server: "FakeComfy", generator: Generator, step_seconds: float) -> None:
         self.server, self.step_seconds = server, step_seconds
         self.files = Files()
-        self.interpreter = Interpreter(self.files, generator)
+        self.interpreter = Interpreter(self.files, generator, tuple(map(int, server.version.split("."))))
         self.history: dict[str, Json] = {}
         self._pending: deque[Item] = deque()
         self._running: Item | None = None
@@ -190,7 +190,7 @@ class Executor:
 
     def _before(self, name: str, fault: str | None) -> None:
         self.executed.append(name)
-        self.loaded |= name == "KSampler"
+        self.loaded |= "Sampler" in name
         if name == "KSampler" and fault == "out_of_memory":
             error: Exception = RuntimeError("Allocation on device 0 would exceed allowed memory. (out of memory)")
             error.kind = "torch.OutOfMemoryError"  # type: ignore[attr-defined]

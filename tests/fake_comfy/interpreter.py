@@ -10,11 +10,17 @@ import cv2
 import numpy as np
 
 from fake_comfy.generators import Generator
-from fake_comfy.vace import Array, Conditioning, Latent, pad, wan_vace_to_video
+from fake_comfy.others import pose_alone, wan_animate, wan_scail
+from fake_comfy.vace import Array, Conditioning, Context, Latent, pad, wan_vace_to_video
 
 Json = Any
 Step = Callable[[int, int], None]
-MODEL_NODES = ("UNETLoader", "UnetLoaderGGUF", "CLIPLoader", "VAELoader")
+MODEL_NODES = (
+    "UNETLoader", "UnetLoaderGGUF", "CLIPLoader", "VAELoader", "LoraLoaderModelOnly", "CLIPVisionLoader",
+    "CLIPVisionEncode", "WanVideoModelLoader", "LoadWanVideoT5TextEncoder", "WanVideoVAELoader", "WanVideoLoraSelect",
+    "KSamplerSelect",
+)  # fmt: skip
+RIGHT_ROWS_FROM = (0, 38, 1)  # of WanAnimateToVideo
 
 
 class Files:
@@ -28,8 +34,9 @@ class Files:
 class Interpreter:
     """One server's executor."""
 
-    def __init__(self, files: Files, generator: Generator) -> None:
+    def __init__(self, files: Files, generator: Generator, version: tuple[int, ...] = ()) -> None:
         self.files = files
+        self.version = version
         self.generator = generator
         self.cache: dict[str, tuple[Any, ...]] = {}
         self.ui: dict[str, Json] = {}
@@ -83,19 +90,41 @@ class Interpreter:
         name = node["class_type"]
         if name in MODEL_NODES:
             return (name,)
-        if name == "KSampler":
+        if name in ("KSampler", "KSamplerAdvanced", "SamplerCustomAdvanced"):
             return self._sample(values, graph, step)
+        if name == "WanVideoSampler":
+            return self._sample_wrapped(values, graph, step)
+        if name == "CogVideoSampler":
+            return self._sample_cog(values, graph, step)
         if name == "SaveImage":
             return self._save(node_id, values)
         result = getattr(self, f"_{name}")(values)
         return result if isinstance(result, tuple) else (result,)
 
     def _sample(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent]:
-        for index in range(values["steps"]):
-            step(index + 1, values["steps"])
+        positive, seed, steps = values.get("positive"), values.get("seed"), values.get("steps")
+        if "guider" in values:
+            positive, seed, steps = values["guider"], values["noise"], values["sigmas"]
+        first, last = values.get("start_at_step", 0), min(values.get("end_at_step", steps), steps)
+        for index in range(first, last):
+            step(index + 1 - first, last - first)
         latent: Latent = values["latent_image"]
-        frames = self.generator(values["positive"], values["seed"], graph)
+        frames = self.generator(positive, values.get("noise_seed", 0) if seed is None else seed, graph)
         return (Latent(latent.length, latent.height, latent.width, latent.extra, frames),)
+
+    def _sample_wrapped(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent, Latent]:
+        context: Context = values["image_embeds"]
+        length, height, width = context.inactive.shape[:3]
+        wrapped = {**values, "positive": Conditioning(values["text_embeds"].text, (context,))}
+        latent = self._sample({**wrapped, "latent_image": Latent(length, height, width)}, graph, step)[0]
+        return latent, latent
+
+    def _sample_cog(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent]:
+        context: Context = values["image_cond_latents"]
+        length, height, width = context.inactive.shape[:3]
+        assert length == values["num_frames"]
+        wrapped = {**values, "positive": Conditioning(values["positive"].text, (context,))}
+        return self._sample({**wrapped, "latent_image": Latent(length, height, width)}, graph, step)
 
     def _save(self, node_id: str, values: Json) -> tuple[()]:
         subfolder, _, stem = values["filename_prefix"].rpartition("/")
@@ -154,3 +183,55 @@ class Interpreter:
         assert latent.frames is not None, "a latent that was not sampled"
         frames = np.round(latent.frames * np.float32(255)) / np.float32(255)
         return pad(frames, latent.length + 4 * latent.extra, 0.0)
+
+    def _ImageCompositeMasked(self, values: Json) -> Any:
+        weight = values["mask"][..., None]
+        return values["destination"] * (1 - weight) + values["source"] * weight
+
+    def _DepthAnythingV2Preprocessor(self, values: Json) -> Any:
+        return np.repeat(values["image"].mean(axis=-1, keepdims=True), 3, axis=-1)
+
+    def _RandomNoise(self, values: Json) -> Any:
+        return values["noise_seed"]
+
+    def _CFGGuider(self, values: Json) -> Any:
+        return values["positive"]
+
+    def _BasicScheduler(self, values: Json) -> Any:
+        return values["steps"]
+
+    def _WanAnimateToVideo(self, values: Json) -> Any:
+        left = ("vae", "batch_size", "clip_vision_output", "video_frame_offset")
+        assert values["video_frame_offset"] == 0
+        return wan_animate(right=self.version >= RIGHT_ROWS_FROM, **{k: v for k, v in values.items() if k not in left})
+
+    def _WanSCAILToVideo(self, values: Json) -> Any:
+        left = {"vae", "batch_size", "clip_vision_output", "video_frame_offset"}
+        left |= {"pose_strength", "pose_start", "pose_end"}
+        return wan_scail(**{k: v for k, v in values.items() if k not in left})
+
+    def _WanVideoTextEncode(self, values: Json) -> Any:
+        return Conditioning(values["positive_prompt"])
+
+    def _WanVideoVACEEncode(self, values: Json) -> Any:
+        nothing = Conditioning("")
+        found = wan_vace_to_video(
+            nothing, nothing, values["width"], values["height"], values["num_frames"], values["strength"],
+            values["input_frames"], values["input_masks"], values.get("ref_images"),
+        )  # fmt: skip
+        return found[0].contexts[0]
+
+    def _WanVideoDecode(self, values: Json) -> Any:
+        return self._VAEDecode(values)
+
+    def _DownloadAndLoadCogVideoModel(self, values: Json) -> Any:
+        return "model", "vae"
+
+    def _CogVideoTextEncode(self, values: Json) -> Any:
+        return Conditioning(values["prompt"]), "clip"
+
+    def _CogVideoImageEncode(self, values: Json) -> Any:
+        return pose_alone(values["start_image"])
+
+    def _CogVideoDecode(self, values: Json) -> Any:
+        return self._VAEDecode(values)

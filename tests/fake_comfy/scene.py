@@ -79,7 +79,7 @@ class Picturing:
 
     def __init__(self, config: ComfyConfig) -> None:
         self.generator = ComfyStage(config)
-        self.composite = MatchingCompositeStage(CompositeConfig(config.reskin, config.dilate))
+        self.composite = MatchingCompositeStage(CompositeConfig(config.reskin, config.dilate, config.region))
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """`raw`, and the facts of both."""

@@ -2,27 +2,62 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Json = Any
-SCHEMA = json.loads((Path(__file__).parent / "object_info.json").read_text())
+HERE = Path(__file__).parent
+SCHEMA = json.loads((HERE / "object_info.json").read_text())
+"""Of a server 0.3.64 with VideoHelperSuite and ComfyUI-GGUF."""
+OTHERS = json.loads((HERE / "other_nodes.json").read_text())
+"""By their sources: core at 0.38.1 (WanSCAILToVideo), kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper,
+Kosinkadink/ComfyUI-VideoHelperSuite (VHS_VideoCombine), Fannovel16/comfyui_controlnet_aux (depth)."""
 UPLOADS = {"LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
+WAN_TEXT, WAN_VAE, VISION = (
+    "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    "wan_2.1_vae.safetensors",
+    "clip_vision_h.safetensors",
+)
+UNETS = [
+    "wan2.1_vace_1.3B_fp16.safetensors",
+    "wan2.1_vace_14B_fp16.safetensors",
+    "wan2.2_fun_vace_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors",
+    "Wan2_2-Animate-14B_fp8_scaled_e4m3fn_KJ_v2.safetensors",
+    "wan2.1_14B_SCAIL_2_fp8_scaled.safetensors",
+]
 MODELS = {
-    ("UNETLoader", "unet_name"): ["wan2.1_vace_1.3B_fp16.safetensors"],
+    ("UNETLoader", "unet_name"): UNETS,
     ("UnetLoaderGGUF", "unet_name"): ["Wan2.1-VACE-1.3B-Q8_0.gguf"],
-    ("CLIPLoader", "clip_name"): ["umt5_xxl_fp8_e4m3fn_scaled.safetensors"],
-    ("VAELoader", "vae_name"): ["wan_2.1_vae.safetensors"],
+    ("CLIPLoader", "clip_name"): [WAN_TEXT, "t5xxl_fp8_e4m3fn.safetensors"],
+    ("VAELoader", "vae_name"): [WAN_VAE],
+    ("CLIPVisionLoader", "clip_name"): [VISION],
+    ("LoraLoaderModelOnly", "lora_name"): [],
+    ("WanVideoModelLoader", "model"): UNETS,
+    ("LoadWanVideoT5TextEncoder", "model_name"): ["umt5-xxl-enc-bf16.safetensors"],
+    ("WanVideoVAELoader", "model_name"): ["Wan2_1_VAE_bf16.safetensors"],
+    ("WanVideoLoraSelect", "lora"): [],
+    ("CogVideoLoraSelect", "lora"): [],
 }
 
 
-def object_info(without: frozenset[str] = frozenset(), newer: bool = False) -> dict[str, Json]:
-    """The server's schema with its models filled in, lacking the named node classes or model files."""
-    info = {name: copy.deepcopy(node) for name, node in SCHEMA.items() if name not in without}
+def object_info(
+    without: frozenset[str] = frozenset(), newer: bool = False, core: bool = False, loras: Sequence[str] = ()
+) -> dict[str, Json]:
+    """The server's schema with its models filled in, lacking the named node classes or model files.
+
+    Args:
+        newer: in the form that newer servers write.
+        core: of 0.3.64 alone, without the other nodes.
+        loras: the files in its `models/loras`.
+    """
+    nodes = SCHEMA if core else {**SCHEMA, **OTHERS}
+    info = {name: copy.deepcopy(node) for name, node in nodes.items() if name not in without}
     for (name, key), files in MODELS.items():
         if name in info:
-            info[name]["input"]["required"][key][0] = [file for file in files if file not in without]
+            there = list(loras) if key in ("lora", "lora_name") else files
+            info[name]["input"]["required"][key][0] = [file for file in there if file not in without]
     if newer:
         for node in info.values():
             for inputs in (node["input"].get("required", {}), node["input"].get("optional", {})):

@@ -5,7 +5,7 @@ import copy
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -38,6 +38,8 @@ class FakeComfy:
             stop one job, has no /features. "measured": 0.3.64, as read and measured. "newer": takes only a prompt id in
             UUID's canonical form, writes choices in the schema's newer form, has /api/jobs.
         port: to listen on; 0: a free one.
+        version: what it says that it is; its era's without.
+        loras: files in its `models/loras`.
     """
 
     def __init__(
@@ -50,10 +52,13 @@ class FakeComfy:
         step_seconds: float = 0.0,
         era: str | None = None,
         port: int = 0,
+        version: str = "",
+        loras: Sequence[str] = (),
     ) -> None:
         self.faults = faults or Faults()
         self.era = era or DEFAULT_ERA
-        self.info = object_info(without, self.era == "newer")
+        self.version = version or VERSIONS[self.era]
+        self.info = object_info(without, self.era == "newer", loras=loras)
         self.upload_limit, self.features, self._port = upload_limit, features and self.era != "old", port
         self.executor = Executor(self, generator or Paint(), step_seconds)
         self.sockets: dict[str, web.WebSocketResponse] = {}
@@ -220,7 +225,7 @@ class FakeComfy:
         held = HELD_BYTES if self.executor.loaded else 0
         device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 * 2**30, "vram_free": 7 * 2**30 - held}
         device |= {"torch_vram_total": held, "torch_vram_free": held // 4}
-        return web.json_response({"system": {"comfyui_version": VERSIONS[self.era]}, "devices": [device]})
+        return web.json_response({"system": {"comfyui_version": self.version}, "devices": [device]})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -1,0 +1,109 @@
+"""The model files that the recipes' graphs name: where they come from and where a ComfyUI wants them.
+
+Sizes and sha256 are those that public repositories state which pin the same files; none was measured here. Where nobody
+states a hash, the file's is recorded at its first download and checked from then on.
+"""
+
+from stages.models.table import HUB, ModelFile
+from stages.recipes.registry import RECIPES, files_of
+from storage.errors import UsageError
+
+WAN_21 = HUB + "Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/"
+WAN_22 = HUB + "Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/"
+KIJAI = HUB + "Kijai/WanVideo_comfy/resolve/main/"
+APACHE = "Apache-2.0"
+SOURCES = "public repositories that pin the same file"
+
+
+def _file(
+    folder: str, url: str, size: int | None = None, sha256: str | None = None, licence: str = APACHE
+) -> tuple[str, ModelFile]:
+    name = url.rpartition("/")[2]
+    return name, ModelFile(name, "server", f"{folder}/{name}", url, size, sha256, licence, SOURCES if sha256 else "")
+
+
+SERVER_FILES = dict(
+    [
+        _file(
+            "diffusion_models",
+            WAN_21 + "diffusion_models/wan2.1_vace_1.3B_fp16.safetensors",
+            4_309_519_800,
+            "640ccc0577e6a5d4bb15cd91b11b699ef914fc55f126c5a1c544e152130784f2",
+        ),
+        _file(
+            "diffusion_models",
+            WAN_21 + "diffusion_models/wan2.1_vace_14B_fp16.safetensors",
+            None,
+            "f202a5c59b8a91ada1862c46a038214f1f7f216c61ec8350d25f69b919da4307",
+        ),
+        _file("diffusion_models", WAN_22 + "diffusion_models/wan2.2_fun_vace_high_noise_14B_fp8_scaled.safetensors"),
+        _file("diffusion_models", WAN_22 + "diffusion_models/wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors"),
+        _file(
+            "diffusion_models",
+            HUB + "samuelchristlie/Wan2.1-VACE-1.3B-GGUF/resolve/main/Wan2.1-VACE-1.3B-Q8_0.gguf",
+        ),
+        _file(
+            "diffusion_models",
+            HUB + "Kijai/WanVideo_comfy_fp8_scaled/resolve/main/Wan22Animate/"
+            "Wan2_2-Animate-14B_fp8_scaled_e4m3fn_KJ_v2.safetensors",
+        ),
+        _file(
+            "diffusion_models",
+            HUB + "Comfy-Org/SCAIL-2/resolve/main/diffusion_models/wan2.1_14B_SCAIL_2_fp8_scaled.safetensors",
+        ),
+        _file(
+            "text_encoders",
+            WAN_21 + "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+            6_735_906_897,
+            "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68",
+        ),
+        _file("text_encoders", KIJAI + "umt5-xxl-enc-bf16.safetensors"),
+        _file("text_encoders", HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn.safetensors"),
+        _file(
+            "vae",
+            WAN_21 + "vae/wan_2.1_vae.safetensors",
+            253_815_318,
+            "2fc39d31359a4b0a64f55876d8ff7fa8d780956ae2cb13463b0223e15148976b",
+        ),
+        _file(
+            "vae",
+            KIJAI + "Wan2_1_VAE_bf16.safetensors",
+            None,
+            "1ab9a32cc2c740f6e39d80d367ce5dcc28db8c71b79b28670546b8973e9d75f9",
+        ),
+        _file(
+            "clip_vision",
+            WAN_21 + "clip_vision/clip_vision_h.safetensors",
+            1_264_219_396,
+            "64a7ef761bfccbadbaa3da77366aac4185a6c58fa5de5f589b42a65bcc21f161",
+        ),
+        _file("loras", KIJAI + "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors", licence="CC-BY-NC-4.0"),
+        _file("loras", KIJAI + "Wan21_CausVid_14B_T2V_lora_rank32_v2.safetensors", licence="CC-BY-NC-4.0"),
+        _file("loras", WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"),
+        _file("loras", WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors"),
+        _file(
+            "loras",
+            KIJAI + "Lightx2v/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
+            738_005_744,
+            "85c4a61c30e0497aa44b91d93a893b624708461a56fe5485183b28fa07e2dfb3",
+        ),
+        _file(
+            "loras",
+            HUB + "Comfy-Org/SCAIL-2/resolve/main/loras/wan2.1_SCAIL_2_DPO_lora_bf16.safetensors",
+            None,
+            "b106522036f64e50f5f8ae3b808973515ff442cc2fac27b65d875eafb95b89e2",
+        ),
+    ]
+)
+"""By the name that graphs use; `file_name` is below ComfyUI's `models`."""
+
+
+def server_files(recipe: str, profiles: tuple[str, ...] = ()) -> list[ModelFile]:
+    """What a recipe needs on a server, with the LoRAs of these profiles.
+
+    Raises:
+        UsageError: no recipe has that name.
+    """
+    if recipe not in RECIPES:
+        raise UsageError(f"--for {recipe}: no recipe has that name: known are {', '.join(RECIPES)}")
+    return [SERVER_FILES[name] for name in files_of(recipe, profiles)]

@@ -1,0 +1,165 @@
+"""`skate workflows`: list, show, check."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.choices import PROFILES
+from storage.errors import InputError
+from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.options.values import choice
+
+if TYPE_CHECKING:
+    from stages.recipes.recipe import Recipe
+    from stages.recipes.registry import Chosen
+
+
+@click.group("workflows")
+def workflows() -> None:
+    """The recipes that `--workflow` takes by name: how long their windows are, what their models are shown, how they
+    sample, and which files they need.
+    """
+
+
+@workflows.command("list", cls=GroupedCommand, short_help="Every recipe: window, carried frames, sizes, models.")
+@stack([JSON])
+def list_command(as_json: bool) -> int:
+    """Every recipe. Frames: of a window. Carried: frames of the window before that it takes as they are; `overlap`: all
+    that two windows share. Step: of --size, pixels.
+    """
+    from stages.recipes.registry import DEFAULT, RECIPES
+    from stream.report.tables import text_table
+
+    if as_json:
+        for recipe in RECIPES.values():
+            click.echo(json.dumps(_row(recipe)))
+        return 0
+    rows = []
+    for recipe in RECIPES.values():
+        family = recipe.family
+        carried = "overlap" if family.geometry.carried is None else str(family.geometry.carried)
+        name = recipe.name + ("*" if recipe.name == DEFAULT else "")
+        rows.append([name, str(family.frames), carried, str(family.geometry.size_step), recipe.reference, recipe.about])
+    click.echo(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
+    return 0
+
+
+def _row(recipe: "Recipe") -> dict[str, Any]:
+    """The JSON object of a recipe; the keys are fixed."""
+    from stages.recipes.registry import files_of, plain
+
+    family = recipe.family
+    return {
+        "name": recipe.name,
+        "frames": family.frames,
+        "carried": family.geometry.carried,
+        "size_step": family.geometry.size_step,
+        "fps": family.geometry.fps,
+        "models": files_of(recipe.name),
+        "nodes": sorted({node["class_type"] for node in plain(recipe.name).workflow.graph.values()}),
+        "licence": recipe.licence,
+    }
+
+
+@workflows.command("show", cls=GroupedCommand, short_help="One recipe: what goes where, settings, files.")
+@click.argument("name", metavar="NAME|FILE")
+@stack([option("output", "--graph", is_flag=True, help="The graph alone, in API format: to save and change.")])
+def show_command(name: str, graph: bool) -> int:
+    """A recipe, or what becomes of a workflow FILE: which node takes what, how it samples, which files it needs."""
+    from stages.recipes.registry import plain
+
+    chosen = plain(name)
+    if graph:
+        click.echo(json.dumps(chosen.workflow.graph, indent=1))
+        return 0
+    for line in _shown(chosen):
+        click.echo(line)
+    return 0
+
+
+def _shown(chosen: "Chosen") -> list[str]:
+    from stages.recipes.registry import RECIPES
+
+    recipe, family, points = chosen.recipe, chosen.family, chosen.workflow.points
+    nodes = chosen.workflow.graph
+    most = "" if family.most is None else f", at most {family.most}"
+    carried = (
+        "as many as two windows share" if family.geometry.carried is None else f"at most {family.geometry.carried}"
+    )
+    lines = [
+        f"{recipe.name}: {recipe.about}",
+        f"windows    {family.frames} frames{most}; shared {family.overlap}; taken over as they are: {carried}",
+        f"size       multiples of {family.geometry.size_step}; made for {family.geometry.fps:g} frames/s",
+        f"reference  {recipe.reference}",
+    ]
+    for channel, node in points.loaders.items():
+        lines.append(f"takes      {channel}: node {node} ({nodes[node]['class_type']})")
+    texts = (("prompt", points.prompt), ("negative", points.negative))
+    values = [(key, points.seed[:0] if at is None else (at,)) for key, at in texts]
+    for key, at in (*values, ("seed", points.seed), ("steps", points.steps), ("cfg", points.cfg)):
+        where = ", ".join(f"node {node}, {name}" for node, name in at) or "no node takes it"
+        lines.append(f"value      {key}: {where}")
+    lines += [f"note       {note}" for note in chosen.workflow.notes]
+    if recipe.name not in RECIPES:
+        return lines
+    for profile, settings in recipe.profiles.items():
+        loras = "".join(f", {lora}" for lora in settings.loras)
+        lines.append(f"profile    {profile}: {settings.steps} steps, cfg {settings.cfg:g}{loras} ({settings.source})")
+    return [*lines, *_needs(recipe)]
+
+
+def _needs(recipe: "Recipe") -> list[str]:
+    from stages.recipes.files import server_files
+    from storage.sizes import format_size
+
+    lines = []
+    for file in server_files(recipe.name, PROFILES):
+        size = "size not known" if file.size_bytes is None else format_size(file.size_bytes)
+        lines.append(f"file       models/{file.file_name} ({size}, {file.licence})")
+    lines += [f"nodes      of {package}" for package in recipe.packages]
+    return [*lines, f"get them   skate models fetch --for {recipe.name} --comfy DIR [--profile fast]"]
+
+
+@workflows.command("check", cls=GroupedCommand, short_help="Whether a server has a recipe's nodes and model files.")
+@click.argument("name", metavar="NAME|FILE")
+@stack(
+    [
+        option("server", "--server", required=True, metavar="HOST:PORT", help="The ComfyUI server."),
+        option("server", "--profile", type=choice(*PROFILES), help="With the settings and LoRAs of this profile."),
+        JSON,
+    ]
+)
+def check_command(name: str, server: str, profile: str | None, as_json: bool) -> int:
+    """Ask a server whether it can run a recipe or a workflow FILE: every missing node and model file, and the command
+    that gets it. Exit 3 if something is missing, 5 if the server does not answer.
+    """
+    import threading
+
+    from stages.recipes.registry import RECIPES, Wanted, choose, plain
+    from stages.server.address import parse_server
+    from stages.server.client import ComfyClient, Timeouts
+    from stages.server.validate import missing_files, problems
+
+    reference = plain(name).recipe.reference == "needed"
+    chosen = choose(Wanted(name, reference, profile=profile))
+    client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
+    try:
+        info = client.object_info()
+    finally:
+        client.close()
+    found, files = problems(chosen.workflow, info), missing_files(chosen.workflow, info)
+    command = None
+    if files and name in RECIPES:
+        command = f"skate models fetch --for {name} --comfy DIR" + ("" if profile is None else f" --profile {profile}")
+    if as_json:
+        told = {"name": name, "server": server, "missing": found, "files": files, "command": command}
+        click.echo(json.dumps({"event": "checked", **told}))
+    for line in () if as_json else found:
+        click.echo(line)
+    if found:
+        remedy = f"for the files run `{command}` there" if command else "install what is named"
+        raise InputError(f"{name} cannot run on ComfyUI at {server} ({len(found)} things are missing): {remedy}")
+    if not as_json:
+        click.echo(f"ok: {server} has all nodes and model files of {name}")
+    return 0

@@ -1,0 +1,253 @@
+"""Every recipe on the test server: what goes in, is kept and comes out; what its model is shown; what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from fake_comfy import FakeComfy, Identity
+from fake_comfy.generators import frame_slots
+from fake_comfy.others import frames_of_rows, mask_rows
+from fake_comfy.scene import Array, Picturing, config, make_scene, windows
+from fake_comfy.vace import nearest_exact
+
+from stages.base import Inputs
+from stages.blend import BlendConfig, BlendStage
+from stages.comfyui import ComfyStage
+from stages.recipes.animate import CARRIED, mask_for_version
+from stages.recipes.cogvideox import NEWER
+from stages.recipes.material import Conditioning, Material
+from stages.recipes.registry import RECIPES
+from stages.recipes.scail import PALETTE, identities
+from stages.vace.condition import Guides
+from stages.vace.continuity import sampled_frames, slot_frames, union_by_slot
+from storage.errors import InputError, UsageError
+
+SIZE = (64, 64)  # multiples of 32, which SCAIL-2 needs
+VERSIONS = ("0.3.64", "0.36.0", "0.38.1")  # the last whose mask is early, one in between, the first where it is right
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A picture of the new look, transparent around the subject."""
+    path = tmp_path_factory.mktemp("look") / "look.png"
+    picture = np.full((40, 30, 4), 90, np.uint8)
+    picture[..., 3] = 255
+    picture[:, :10, 3] = 0
+    cv2.imwrite(str(path), picture)
+    return str(path)
+
+
+def options(name: str, look: str) -> dict[str, Any]:
+    reference = {} if RECIPES[name].reference == "none" else {"reference": look}
+    return {"workflow": name, "size": SIZE, **reference}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_identity_gives_the_source_back_in_every_pixel(name: str, look: str) -> None:
+    """Three windows of 17 frames, the last shifted back; each given what is generated already."""
+    scene = make_scene(36, 64, 64)
+    plan = windows(36)
+    done: list[Array] = []
+    overlap, kept = scene.frames[:0], []
+    generator = Identity(scene.frames, [window.read.start for window in plan])
+    with FakeComfy(generator) as server, BlendStage(BlendConfig(17, 5)) as blend:
+        with Picturing(config(server.address, **options(name, look))) as stage:
+            for window in plan:
+                before = np.concatenate(done) if done else scene.frames[:0]
+                tail = np.concatenate([before[window.read.start :], overlap]) if done else before
+                output = stage.process(window, scene.inputs(window, tail))
+                kept.append(output.info["kept_frames"])
+                assert output.arrays["raw"].shape == (17, 64, 64, 3)
+                blended = blend.process(window, Inputs(arrays={"raw": output.arrays["raw"], "overlap": overlap}))
+                done.append(blended.arrays["generated"])
+                overlap = blended.arrays["overlap"]
+        assert np.array_equal(np.concatenate(done), scene.frames)
+        lengths = [value for node in server.prompts[0].values() for key, value in node["inputs"].items()
+                   if key in ("length", "num_frames")]  # fmt: skip
+        assert set(lengths) == {17}
+    expected = {"wan-animate": [0, 5, 5], "scail2": [0, 5, 5], "cogvideox-fun": [0, 0, 0]}
+    assert kept == expected.get(name, [0, 4, 10])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_server_lacks_is_named(name: str, look: str) -> None:
+    vae = {"cogvideox-fun": "t5xxl_fp8_e4m3fn.safetensors", "vace-wrapper": "Wan2_1_VAE_bf16.safetensors"}
+    lacks = vae.get(name, "wan_2.1_vae.safetensors")
+    with FakeComfy(without=frozenset([lacks])) as server, pytest.raises(InputError, match=lacks):
+        ComfyStage(config(server.address, **options(name, look))).open()
+
+
+# --- VACE: mask frames by latent slot ---
+
+
+def leaking_slots(objects: Array, sent: Array) -> int:
+    """Latent slots of WanVaceToVideo whose mask leaves out a pixel of the object that their frames show."""
+    slots = frame_slots(len(objects))
+    masks = sent[nearest_exact(len(objects))]
+    return sum(bool((objects[slots == slot] & ~masks[slot]).any()) for slot in range(len(masks)))
+
+
+def test_a_fast_board_leaks_into_no_slot() -> None:
+    """A board of 10 pixels that moves 8 a frame: with the masks as they are it leaks, with the union into no slot."""
+    objects = np.zeros((81, 16, 700), np.bool_)
+    for index in range(81):
+        objects[index, 5:9, 8 * index : 8 * index + 10] = True
+    before, after = leaking_slots(objects, objects), leaking_slots(objects, union_by_slot(objects))
+    print(f"slots that a fast board leaks into: {before} of 21 before, {after} after")
+    assert (before, after) == (21, 0)
+
+
+@pytest.mark.parametrize("length", [9, 17, 33, 49, 81])
+def test_the_union_is_of_the_slots_frames_and_of_the_one_that_it_reads(length: int) -> None:
+    region = np.random.default_rng(length).random((length, 3, 4)) < 0.2
+    sent = union_by_slot(region)
+    reads = sampled_frames(length)
+    assert reads == nearest_exact(length).tolist()
+    for slot, read in enumerate(reads):
+        frames = slot_frames(slot)
+        assert frame_slots(length).tolist().count(slot) == len(frames)
+        assert np.array_equal(sent[read], region[frames.start : frames.stop].any(axis=0) | region[read])
+    others = [index for index in range(length) if index not in reads]
+    assert np.array_equal(sent[others], region[others])
+
+
+@pytest.mark.parametrize("workflow", ["vace", "vace-wrapper", "vace-two-contexts"])
+def test_the_server_reads_masks_without_a_leak(workflow: str) -> None:
+    scene = make_scene(17, 64, 64)
+    window = windows(17)[0]
+    given = {"workflow": workflow, "size": SIZE, "dilate": (0, 0)}
+    with FakeComfy() as server, ComfyStage(config(server.address, **given)) as stage:
+        stage.process(window, scene.inputs(window))
+        load = server.executor.interpreter._load
+        sent = load(server.prompts[0]["3"]["inputs"]["file"])[..., 0] > 0.5
+    both = scene.objects | scene.persons
+    assert leaking_slots(both, sent) == 0 < leaking_slots(both, both)
+
+
+# --- Wan-Animate ---
+
+
+def material(**given: Any) -> Material:
+    scene = make_scene(17, 64, 64)
+    plain = {
+        "frames": scene.frames,
+        "keypoints": scene.keypoints,
+        "objects": scene.objects,
+        "persons": scene.persons,
+        "region": scene.objects | scene.persons,
+        "tail": scene.frames[:0],
+        "length": 17,
+        "size": SIZE,
+        "guides": Guides(fill="black", object_guide="none", pose_style="wan-animate"),
+    }
+    return Material(**{**plain, **given})
+
+
+def asked_for(given: Conditioning, version: str) -> Array:
+    """`[17, h, w]` bool: what a server of this version is asked to make anew, by its own arithmetic."""
+    mask = mask_for_version(given, tuple(map(int, version.split(".")))).videos["mask"]
+    rows = mask_rows(mask.astype(np.float32) / 255, 17, given.kept, version == "0.38.1")
+    return np.asarray(frames_of_rows(rows) > 0.5)
+
+
+@pytest.mark.parametrize("carried", [0, CARRIED])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_animates_mask_lies_on_its_frames(version: str, carried: int) -> None:
+    """At 0.3.64 the node takes the mask 3 frames early; the last 3 frames it has no mask for are made anew whole."""
+    tail = make_scene(17, 64, 64).frames[: carried and carried + 2]
+    given = RECIPES["wan-animate"].family.condition(material(tail=tail))
+    assert given.kept == carried
+    region = material().region.copy()
+    region[:carried] = False
+    asked = asked_for(given, version)
+    end = 17 if version == "0.38.1" else 14
+    assert not (region[:end] & ~asked[:end]).any(), "nothing of the person is kept"
+    if version != "0.36.0":
+        assert np.array_equal(asked[:end], region[:end]), "and nothing beside it is made anew"
+    if version == "0.3.64":
+        rows = mask_rows(given.videos["mask"].astype(np.float32) / 255, 17, carried, right=False)
+        early = frames_of_rows(rows) > 0.5
+        assert not np.array_equal(early[:end], region[:end]), "sent as it is it would lie elsewhere"
+
+
+def test_animate_is_shown_skeleton_background_face_and_the_frames_before() -> None:
+    points = make_scene(17, 64, 64).keypoints.copy()
+    points[:, 23:91, :2] = np.stack(np.meshgrid(np.arange(20, 24), np.arange(10, 27)), -1).reshape(68, 2)
+    tail = make_scene(17, 64, 64).frames[:7] + np.uint8(1)
+    given = RECIPES["wan-animate"].family.condition(
+        material(keypoints=points, tail=tail, channels=frozenset(["face", "before"]))
+    )
+    region = material().region
+    assert np.array_equal(given.videos["before"], tail[:5])
+    background = given.videos["background"]
+    assert np.array_equal(background[:5], tail[:5]) and (background[5:][region[5:]] == 0).all()
+    assert np.array_equal(background[5:][~region[5:]], material().frames[5:][~region[5:]])
+    face = given.videos["face"]
+    assert face.shape == (17, 512, 512, 3)
+    crop = material().frames[0, 18, 22]  # the middle of the points
+    assert np.abs(face[0, 256, 256].astype(int) - crop).max() <= 64 and face.any()
+    hidden = points.copy()
+    hidden[:, 23:91, 2] = 0
+    nobody = RECIPES["wan-animate"].family.condition(material(keypoints=hidden, channels=frozenset(["face"])))
+    assert not nobody.videos["face"].any()
+
+
+# --- SCAIL-2 ---
+
+
+def test_scail_is_shown_the_source_and_pure_colours() -> None:
+    given = RECIPES["scail2"].family.condition(material())
+    assert np.array_equal(given.videos["driving"], material().frames)
+    colours = given.videos["identities"]
+    assert {tuple(colour) for colour in colours.reshape(-1, 3)} == {PALETTE[0], PALETTE[1], (255, 255, 255)}
+    assert (colours[material().persons] == PALETTE[0]).all()
+    board = material().objects & ~material().persons
+    assert (colours[board] == PALETTE[1]).all()
+    alone = RECIPES["scail2"].family.condition(material(persons=material().persons & False))
+    assert (alone.videos["identities"][material().objects] == PALETTE[0]).all(), "who is alone is the first"
+    both = np.ones((1, 2, 2), np.bool_)
+    assert (identities([both, both], (1, 2, 2)) == PALETTE[0]).all(), "the first wins where two overlap"
+
+
+def test_scails_reference_stands_in_its_colour_on_black(look: str) -> None:
+    scene = make_scene(17, 64, 64)
+    with FakeComfy() as server, ComfyStage(config(server.address, **options("scail2", look))) as stage:
+        stage.process(windows(17)[0], scene.inputs(windows(17)[0]))
+        graph = server.prompts[0]
+        data = server.executor.files.input[graph["9"]["inputs"]["image"]]
+    mask = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
+    assert {tuple(colour) for colour in mask.reshape(-1, 3)} == {PALETTE[0], (0, 0, 0)}
+    assert (mask[32, 40] == PALETTE[0]).all() and not mask[32, 12].any() and not mask[:, 0].any()
+    assert "previous_frames" not in graph["20"]["inputs"], "the first window has none before it"
+
+
+# --- windows ---
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "told"),
+    [("wan-animate", 81, "--window 77 --overlap 5"), ("scail2", 85, "--window 81 --overlap 5"),
+     ("cogvideox-fun", 81, "--window 49 --overlap 13")],
+)  # fmt: skip
+def test_windows_that_a_model_cannot_make_are_refused(name: str, window: int, told: str) -> None:
+    recipe = RECIPES[name]
+    with pytest.raises(UsageError, match=told):
+        recipe.family.check_window(name, window, 21)
+    recipe.family.check_window(name, recipe.family.frames, recipe.family.overlap)
+
+
+def test_the_newer_cogvideox_makes_even_numbers_of_latents() -> None:
+    recipe = RECIPES["cogvideox-fun"]
+    family = recipe.shown(("alibaba-pai/CogVideoX-Fun-V1.5-5b-Pose",))
+    assert family is NEWER and family.frames == 77 and recipe.shown(()).frames == 49
+    for length, made in ((77, 77), (81, 85), (49, 53)):
+        given = family.condition(material(length=length))
+        assert given.length == made and len(given.videos["pose"]) == made
+    assert recipe.family.condition(material(length=49)).length == 49
+
+
+def test_a_graph_for_every_recipe_and_a_recipe_for_every_graph() -> None:
+    folder = Path(__file__).resolve().parents[1] / "workflows"
+    assert {path.stem for path in folder.glob("*.json")} == set(RECIPES)
