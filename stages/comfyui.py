@@ -75,12 +75,12 @@ class ComfyStage(GeneratorStage):
     def __init__(self, config: ComfyConfig, progress: Callable[[StepProgress], None] | None = None) -> None:
         super().__init__()
         self.config = config
+        self._chosen: Chosen | None = None
         if config.continuity == "tail" and self._family.geometry.carried != 0:
             self.reads = (*ComfyStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self._progress = progress
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
-        self._chosen: Chosen | None = None
         self._reference: Reference | None = None
         self._pictures: SkeletonPictures | None = None
         self._checked: set[str] = set()
