@@ -311,7 +311,8 @@ class ComfyStage(GeneratorStage):
 
 def wanted(config: ComfyConfig) -> Wanted:
     """What of a generator a config asks for."""
-    return Wanted(config.workflow, config.reference is not None, config.models, config.loras, config.profile)
+    depth = config.object_guide == "depth"
+    return Wanted(config.workflow, config.reference is not None, config.models, config.loras, config.profile, depth)
 
 
 _OPTIONS = {"servers": "server", "models": "model", "loras": "lora", "prompt": "text", "timeout_s": "timeout"}

@@ -18,7 +18,7 @@ from stages.comfyui import ComfyStage
 from stages.recipes.animate import CARRIED, mask_for_version
 from stages.recipes.cogvideox import NEWER
 from stages.recipes.material import Conditioning, Material
-from stages.recipes.registry import RECIPES
+from stages.recipes.registry import RECIPES, Wanted, choose
 from stages.recipes.scail import PALETTE, identities
 from stages.vace.condition import Guides
 from stages.vace.continuity import sampled_frames, slot_frames, union_by_slot
@@ -124,6 +124,26 @@ def test_the_server_reads_masks_without_a_leak(workflow: str) -> None:
         sent = load(server.prompts[0]["3"]["inputs"]["file"])[..., 0] > 0.5
     both = scene.objects | scene.persons
     assert leaking_slots(both, sent) == 0 < leaking_slots(both, both)
+
+
+@pytest.mark.parametrize("workflow", ["vace", "vace-two-contexts", "vace-wrapper"])
+def test_depth_is_made_by_the_server_inside_the_object_alone(workflow: str) -> None:
+    scene = make_scene(17, 64, 64)
+    window = windows(17)[0]
+    given = {"workflow": workflow, "size": SIZE, "object_guide": "depth", "reskin": "object"}
+    with FakeComfy() as server, ComfyStage(config(server.address, **given)) as stage:
+        stage.process(window, scene.inputs(window))
+        results, graph = server.executor.interpreter, server.prompts[0]
+        laid = results.cache[results.signature(graph, "depth_of_the_object")][0]
+        control = results._load(graph["1"]["inputs"]["file"])
+    grey = scene.frames.mean(axis=3, keepdims=True) / 255
+    assert np.allclose(laid[scene.objects], np.repeat(grey, 3, axis=3)[scene.objects], atol=1e-5)
+    assert np.array_equal(laid[~scene.objects], control[~scene.objects])
+    without = frozenset(["DepthAnythingV2Preprocessor"])
+    with FakeComfy(without=without) as server, pytest.raises(InputError, match="install comfyui_controlnet_aux"):
+        ComfyStage(config(server.address, **given)).open()
+    with pytest.raises(InputError, match="takes no control video"):
+        choose(Wanted("cogvideox-fun", depth=True))
 
 
 # --- Wan-Animate ---

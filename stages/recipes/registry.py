@@ -10,7 +10,7 @@ from stages.recipes.cogvideox import COGVIDEOX_RECIPES
 from stages.recipes.recipe import Family, Lora, Recipe
 from stages.recipes.scail import SCAIL_RECIPES
 from stages.recipes.vace import VACE_RECIPES
-from stages.server.edit import model_files, with_loras, with_models, with_reference, with_settings
+from stages.server.edit import model_files, with_depth, with_loras, with_models, with_reference, with_settings
 from stages.server.workflow import Workflow, load_workflow
 from storage.errors import InputError, UsageError
 
@@ -28,6 +28,7 @@ class Wanted:
         reference: whether there is a picture of the new look.
         models: files in place of the graph's. loras: beside what a profile brings.
         profile: None leaves the graph's settings.
+        depth: whether the server is to make a depth map of the object.
     """
 
     workflow: str | None = None
@@ -35,6 +36,7 @@ class Wanted:
     models: tuple[str, ...] = ()
     loras: tuple[Lora, ...] = ()
     profile: str | None = None
+    depth: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def choose(wanted: Wanted) -> Chosen:
     _check_reference(recipe, workflow, wanted.reference)
     if wanted.reference:
         workflow = with_reference(workflow)
+    if wanted.depth:
+        workflow = with_depth(workflow)
     workflow = with_models(workflow, wanted.models)
     if wanted.profile is not None:
         if recipe.name not in RECIPES:

@@ -14,6 +14,7 @@ from storage.errors import InputError, UsageError
 GGUF = ".gguf"
 EXPERTS = ("high", "low")
 """Words in the names of files for one of Wan 2.2's two experts."""
+DEPTH_NODE = "DepthAnythingV2Preprocessor"  # of Fannovel16/comfyui_controlnet_aux
 SAMPLING = ("sampler_name", "scheduler")
 
 
@@ -180,6 +181,44 @@ def with_reference(workflow: Workflow) -> Workflow:
     for context in workflow.points.contexts:  # on both contexts or on neither: it adds a latent to each
         graph[context]["inputs"][taken] = [node, 0]
     return _edited(workflow, graph)
+
+
+def with_depth(workflow: Workflow) -> Workflow:
+    """The workflow with the object's depth laid over the control video: made by a node of the server, of the source.
+
+    Raises:
+        InputError: its model takes no control video that a guide could stand in.
+    """
+    taken = workflow.points.wiring.takes.get("control")
+    if taken is None:
+        raise InputError(f"--object-guide depth: {workflow.name} takes no control video: give another guide, or none")
+    graph = workflow.copy_graph()
+    control = graph[workflow.points.contexts[0]]["inputs"][taken]
+    source, objects = _video(graph, "source"), _video(graph, "objects")
+
+    def add(name: str, kind: str, **inputs: Any) -> str:
+        node = free_id(graph, name)
+        graph[node] = {"class_type": kind, "_meta": {"title": name.replace("_", " ")}, "inputs": inputs}
+        return node
+
+    depth = add("depth", DEPTH_NODE, image=[source, 0], ckpt_name="depth_anything_v2_vits.pth", resolution=512)
+    mask = add("object_mask", "ImageToMask", image=[objects, 0], channel="red")
+    laid = add(
+        "depth_of_the_object", "ImageCompositeMasked", destination=control, source=[depth, 0], mask=[mask, 0],
+        x=0, y=0, resize_source=True,
+    )  # fmt: skip
+    graph[workflow.points.contexts[0]]["inputs"][taken] = [laid, 0]
+    return _edited(workflow, graph)
+
+
+def _video(graph: Graph, channel: str) -> str:
+    """Add a loader for a channel; the node that gives its frames."""
+    loader, frames = free_id(graph, channel), free_id(graph, f"{channel}_frames")
+    title = {"title": TITLES[channel]}
+    graph[loader] = {"class_type": "LoadVideo", "_meta": title, "inputs": {"file": f"skate_{channel}.mkv"}}
+    components = {"class_type": "GetVideoComponents", "_meta": {"title": f"{channel} frames"}}
+    graph[frames] = {**components, "inputs": {"video": [loader, 0]}}
+    return frames
 
 
 def model_files(graph: Mapping[str, Any]) -> list[str]:

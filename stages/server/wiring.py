@@ -19,6 +19,8 @@ TITLES = {
     "driving": "skate driving video",
     "identities": "skate identities",
     "before": "skate frames before",
+    "source": "skate source video",
+    "objects": "skate object mask",
     "reference": "skate reference",
     "reference mask": "skate reference mask",
 }

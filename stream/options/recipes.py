@@ -31,6 +31,7 @@ def wanted(given: dict[str, Any]) -> "Wanted":
         tuple(given.get("model") or ()),
         tuple(given.get("lora") or ()),
         given.get("profile"),
+        given.get("object_guide") == "depth",
     )
 
 
