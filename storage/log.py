@@ -76,7 +76,7 @@ class CommitLog:
         elif kind == "redo":
             self.redo = record if record["windows"] else None
             self.made = {}
-        elif kind == "made":
+        elif kind == "remade":
             self.made[record["stage"], record["window"]] = record
         elif kind == "redone":
             for made in self.made.values():

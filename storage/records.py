@@ -37,7 +37,6 @@ _BLOCK_KEY = re.compile(rf"(?:state|blocks)/{STAGE_NAME.pattern}/(?P<window>[0-9
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SEGMENT = re.compile(r"[0-9]{5,8}\.mp4")
-_BY_FRAME = ("frame_digests", "iou", "boundary_f", "containment", "clipping", "visible")  # one of each a frame
 _FILE = re.compile(r"([a-z_]{1,32}/)?[a-z_]{1,32}\.[a-z0-9]{1,5}")
 
 
@@ -176,6 +175,9 @@ class Facts(Struct, frozen=True):
     padded: Count = 0
 
 
+_BY_FRAME = [name for name, kind in Facts.__annotations__.items() if kind in (list[str], list[bool], list[Share])]
+
+
 def _info(info: Any, frames: int) -> str | None:
     if not isinstance(info, dict):
         return "info"
@@ -242,7 +244,7 @@ _CHECKS: dict[str, Callable[[Record], str | None]] = {
     "keep": lambda record: None,
     "attempt": _attempt,
     "redo": _redo,
-    "made": _commit,
+    "remade": _commit,
     "redone": _revoke,
     "finish": _finish,
     "switch": lambda record: None,

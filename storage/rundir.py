@@ -221,7 +221,7 @@ class RunDirectory:
 
     def commit_beside(self, work: Commit) -> Record:
         """Make a window of a redo durable beside the run: it counts once `take_over` says so."""
-        return self._record("made", work, store(self.beside, work, fault=True))
+        return self._record("remade", work, store(self.beside, work, fault=True))
 
     def made_intact(self) -> set[Task]:
         """What of the redo under way is made and is on the disk as it was written."""
