@@ -106,7 +106,7 @@ def _commit(record: Record) -> str | None:
             return name
     if not _digests(record.get("digests"), record["window"]):
         return "digests"
-    return _info(record.get("info"), record["span"][1] - record["span"][0])
+    return None if readable_facts(record.get("info"), record["span"][1] - record["span"][0]) else "info"
 
 
 def _span(span: Any) -> bool:
@@ -178,18 +178,17 @@ class Facts(Struct, frozen=True):
 _BY_FRAME = [name for name, kind in Facts.__annotations__.items() if kind in (list[str], list[bool], list[Share])]
 
 
-def _info(info: Any, frames: int) -> str | None:
+def readable_facts(info: Any, frames: int) -> bool:
+    """Whether facts of so many frames can be read again: those that others read are of their kinds."""
     if not isinstance(info, dict):
-        return "info"
+        return False
     try:
         msgspec.convert(info, Facts)
     except (msgspec.ValidationError, RecursionError):
-        return "info"
+        return False
     if any(len(info[name]) != frames for name in _BY_FRAME if name in info):
-        return "info"
-    if "segment" in info and not (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256"))):
-        return "info"
-    return None
+        return False
+    return "segment" not in info or (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256")))
 
 
 def _drop(record: Record) -> str | None:

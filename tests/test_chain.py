@@ -163,11 +163,11 @@ class Bent(Stage):
     reads = (Read("times", "new"),)
     writes = (Port("bent/means", "new", (), "float32"),)
 
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: dict[str, Array], info: dict[str, Any] | None = None) -> None:
+        self.arrays, self.info = arrays, info or {}
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        return Output(self.arrays)
+        return Output(self.arrays, self.info)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,16 @@ def test_a_stage_that_returns_something_else_is_named(tmp_path: Path, arrays: di
     with pytest.raises(SkateError, match=f"stage 'bent' does not return what it declares for window 0: {told}"):
         carried_out(tmp_path / "run", Chain([Scenery(), Bent(arrays)]))
     assert read_log(tmp_path / "run").done("bent") == 0, "nothing of it counts"
+
+
+@pytest.mark.parametrize(
+    "info", [{"mean": float("nan")}, {"mean": np.float32(1)}, {"iou": "high"}, {"iou": [0.5]}, {"segment": "../x.mp4"}]
+)
+def test_facts_that_could_not_be_read_again_are_refused(tmp_path: Path, info: dict[str, Any]) -> None:
+    bent = Bent({"bent/means": np.zeros(5, np.float32)}, info)
+    with pytest.raises(SkateError, match="stage 'bent': its facts about window 0: "):
+        carried_out(tmp_path / "run", Chain([Scenery(), bent]))
+    assert read_log(tmp_path / "run").done("bent") == 0
 
 
 def test_a_commit_has_one_span_of_frames() -> None:

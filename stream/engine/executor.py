@@ -7,6 +7,7 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
                                makes is read by what is made in the same scratch afterwards, and by nothing else
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Array, GeneratorStage, Inputs, Output, Port, Read, Request, Stage, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Stage, Window
 from storage.errors import SkateError
 from storage.log import CommitLog
-from storage.records import Record
+from storage.records import Record, readable_facts
 from storage.rundir import Commit, RunDirectory, RunReader
 from storage.spans import Span
 from stream.engine.chain import Chain
@@ -101,6 +102,7 @@ class Executor:
         facts = output.info
         if node is self.chain.source:  # which frames the window has: everybody who asks later reads it from here
             facts = {**facts, **window_facts(task.window)}
+        _check_facts(task, facts, span.frames)
         return Done(task, span, Output(arrays, facts), spans, kept, seconds, into)
 
     def _process(
@@ -293,6 +295,16 @@ def _check_declared(task: Task, declared: set[str], arrays: Mapping[str, Array],
     for name, span in spans.items():
         if len(arrays[name]) != span.frames:
             raise SkateError(f"{told}: '{name}' has {len(arrays[name])} frames, not {span.frames}")
+
+
+def _check_facts(task: Task, info: Mapping[str, Json], frames: int) -> None:
+    """Refuse facts that could not be read again: no JSON, or under a name that others read and of another kind."""
+    try:
+        told = json.loads(json.dumps(dict(info), allow_nan=False))
+        if not readable_facts(told, frames):
+            raise ValueError("one has a name that others read, and another kind or length")
+    except (TypeError, ValueError) as error:
+        raise SkateError(f"stage '{task.node}': its facts about window {task.window.index}: {error}") from error
 
 
 def carries_state(stage: Stage) -> bool:
