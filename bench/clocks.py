@@ -41,7 +41,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("stages.poses.session:Session.run", "ONNX Runtime"),
+    Section("stages.poses.onnx:Session.run", "ONNX Runtime"),
     Section("stages.sam.session:ObjectSession.step", "SAM 2.1"),
     Section("stages.preview:PreviewStage.process", "generator"),
     Section("stages.server.job:_execute", "generator"),

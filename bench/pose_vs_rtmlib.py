@@ -184,7 +184,7 @@ def _clip(frames: int) -> DemoConfig:
 
 def _sizes(config: PoseConfig) -> dict[str, Any]:
     """rtmlib has to be told the input sizes that our side reads in the files."""
-    from stages.poses.session import SessionOptions, open_session
+    from stages.poses.onnx import SessionOptions, open_session
 
     detector, pose = (
         open_session(path, SessionOptions()).get_inputs()[0].shape for path in (config.detector_path, config.pose_path)

@@ -41,7 +41,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Correction:
+class ColourTransform:
     """`lab * gain + shift`, per channel; the identity where all gains are 1 and all shifts 0."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -90,7 +90,7 @@ def statistics(frames: Array, where: Array) -> Statistics | None:
     return Statistics(_three(mean), _three(deviation), pixels)
 
 
-def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Correction:
+def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> ColourTransform:
     """The bounded correction that carries `found` to `wanted` (the mean alone without `deviation`); the identity when
     they are equal.
 
@@ -98,7 +98,7 @@ def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Corr
     moves the colours the right way.
     """
     if found.mean == wanted.mean and found.deviation == wanted.deviation:
-        return Correction()
+        return ColourTransform()
     gains, shifts = [], []
     limits = (LIMIT_LIGHTNESS, LIMIT_CHROMA, LIMIT_CHROMA)
     for channel, limit in enumerate(limits):
@@ -108,23 +108,23 @@ def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Corr
         move = min(limit, max(-limit, wanted.mean[channel] - found.mean[channel]))
         gains.append(gain)
         shifts.append(found.mean[channel] + move - gain * found.mean[channel])
-    return Correction(_three(np.array(gains)), _three(np.array(shifts)))
+    return ColourTransform(_three(np.array(gains)), _three(np.array(shifts)))
 
 
-def then(first: Correction, second: Correction) -> Correction:
+def then(first: ColourTransform, second: ColourTransform) -> ColourTransform:
     """The correction that does `first`, then `second`."""
     gain = np.array(first.gain) * np.array(second.gain)
     shift = np.array(first.shift) * np.array(second.gain) + np.array(second.shift)
-    return Correction(_three(gain), _three(shift))
+    return ColourTransform(_three(gain), _three(shift))
 
 
-def corrected(found: Statistics, correction: Correction) -> Statistics:
+def corrected(found: Statistics, correction: ColourTransform) -> Statistics:
     """The statistics of the same pixels after a correction (it is affine)."""
     mean = np.array(found.mean) * np.array(correction.gain) + np.array(correction.shift)
     return Statistics(_three(mean), _three(np.array(found.deviation) * np.array(correction.gain)), found.pixels)
 
 
-def apply(correction: Correction, frame: Array, where: Array) -> Array:
+def apply(correction: ColourTransform, frame: Array, where: Array) -> Array:
     """`[H, W, 3]` uint8 RGB with the pixels at `[H, W]` bool corrected; a new array.
 
     Rounded with ordered dither: plain rounding moves a flat area by up to half a level the same way in every window,

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, State, Window
-from stages.colour import Correction, apply, corrected, match, statistics, then
+from stages.colour import ColourTransform, apply, corrected, match, statistics, then
 from stages.region import DILATE, check_region, chosen_mask, composite, feather, region, source_pixels
 from stages.resize import Size, resize_frames, resize_region
 from storage.errors import GeneratorError
@@ -96,9 +96,9 @@ class CompositeStage(Stage):
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array
-    ) -> tuple[Correction, Mapping[str, Json]]:
+    ) -> tuple[ColourTransform, Mapping[str, Json]]:
         """What is done to the colours of what was made, and the facts of it."""
-        return Correction(), {}
+        return ColourTransform(), {}
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Source, raw, masks, region at the source's size; what was made; float32 work on one frame."""
@@ -120,12 +120,14 @@ class MatchState(State):
     gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
     shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
-    def correction(self) -> Correction:
+    def correction(self) -> ColourTransform:
         """The carried correction."""
-        return Correction((self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2]))
+        return ColourTransform(
+            (self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2])
+        )
 
     @classmethod
-    def of(cls, correction: Correction) -> "MatchState":
+    def of(cls, correction: ColourTransform) -> "MatchState":
         """The state that carries a correction."""
         return cls(gain=list(correction.gain), shift=list(correction.shift))
 
@@ -145,7 +147,7 @@ class MatchingCompositeStage(CompositeStage):
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array
-    ) -> tuple[Correction, Mapping[str, Json]]:
+    ) -> tuple[ColourTransform, Mapping[str, Json]]:
         size = (made.shape[2], made.shape[1])
         found = look(
             made,
@@ -190,8 +192,8 @@ class Look:
         pixels: pixels of the overlap it was measured on; 0 when it was carried over from an earlier window.
     """
 
-    total: Correction
-    overlap: Correction
+    total: ColourTransform
+    overlap: ColourTransform
     pixels: int
 
     def record(self) -> dict[str, Json]:
@@ -203,7 +205,7 @@ class Look:
         }
 
 
-def anchor(generated: Array, source: Array, region: Array) -> Correction:
+def anchor(generated: Array, source: Array, region: Array) -> ColourTransform:
     """How far the colours outside the region moved on the way through the model: there it was asked for the source.
 
     Args:
@@ -216,11 +218,11 @@ def anchor(generated: Array, source: Array, region: Array) -> Correction:
     picked = (step, step, step)
     found, wanted = statistics(generated[picked], outside), statistics(source[picked], outside)
     if found is None or wanted is None or found.pixels < MATCH_PIXELS:
-        return Correction()
+        return ColourTransform()
     return match(found, wanted, deviation=False)
 
 
-def look(generated: Array, source: Array, region: Array, inner: Array, tail: Array, carried: Correction) -> Look:
+def look(generated: Array, source: Array, region: Array, inner: Array, tail: Array, carried: ColourTransform) -> Look:
     """The correction of a window.
 
     First the shift seen outside the region is taken back, then the region's mean and deviation on the overlap are
@@ -235,7 +237,7 @@ def look(generated: Array, source: Array, region: Array, inner: Array, tail: Arr
     first = anchor(generated, source, region)
     count = len(tail)
     if count == 0:
-        return Look(first, Correction(), 0)
+        return Look(first, ColourTransform(), 0)
     core = inner[:count] & region[:count]
     found, wanted = statistics(generated[:count], core), statistics(tail, core)
     if found is None or wanted is None or found.pixels < MATCH_PIXELS:
@@ -244,7 +246,7 @@ def look(generated: Array, source: Array, region: Array, inner: Array, tail: Arr
     return Look(then(first, overlap), overlap, found.pixels)
 
 
-def put_back(source: Array, made: Array, region: Array, inner: Array, correction: Correction) -> Array:
+def put_back(source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform) -> Array:
     """The window at source size: corrected, resized, composited; the source's pixels exactly outside the region.
 
     Args:

@@ -12,8 +12,8 @@ from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, W
 from stages.cuts import frame_signature, is_cut
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
+from stages.poses.onnx import SessionOptions, open_session
 from stages.poses.place import prompt_box
-from stages.poses.session import SessionOptions, open_session
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
 from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside

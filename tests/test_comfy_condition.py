@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_comfy.scene import Array, make_scene
 
-from stages.colour import Correction
+from stages.colour import ColourTransform
 from stages.composite import anchor, look, put_back
 from stages.region import chosen_mask, region
 from stages.server.transport import encode_png
@@ -142,11 +142,11 @@ def test_keypoints_scale_with_pixel_centres() -> None:
 def test_what_is_put_back_is_exact_outside_and_for_the_source_itself() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
     noise = np.random.default_rng(6).integers(0, 256, (17, 48, 64, 3), dtype=np.uint8)
-    raw = put_back(SCENE.frames, noise, REGION, inner, Correction((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
+    raw = put_back(SCENE.frames, noise, REGION, inner, ColourTransform((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
     assert np.array_equal(raw[~REGION], SCENE.frames[~REGION]) and (raw[REGION] != SCENE.frames[REGION]).any()
-    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, Correction())
+    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, ColourTransform())
     assert np.array_equal(same, SCENE.frames)
-    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, Correction())
+    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, ColourTransform())
     assert np.array_equal(small[~REGION], SCENE.frames[~REGION])
 
 
@@ -160,7 +160,7 @@ def test_the_anchor_sees_the_shift_outside_the_region() -> None:
 
 def test_too_little_overlap_uses_the_carried_correction() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
-    carried = Correction((1.0, 1.0, 1.0), (2.0, 1.0, -1.0))
+    carried = ColourTransform((1.0, 1.0, 1.0), (2.0, 1.0, -1.0))
     hidden, shown = inner.copy(), SCENE.frames[:5]
     hidden[:5] = False
     found = look(SCENE.frames, SCENE.frames, REGION, hidden, shown, carried)

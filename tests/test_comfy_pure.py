@@ -155,14 +155,14 @@ def test_colour_match_is_bounded_and_exact_on_equals() -> None:
     flat = colour.Statistics((50.0, 0.0, 0.0), (0.1, 0.1, 0.1), 10)
     assert colour.match(flat, far).gain == (1.0, 1.0, 1.0)
     frame = np.random.default_rng(4).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    assert np.array_equal(colour.apply(colour.Correction(), frame, np.ones((8, 8), bool)), frame)
+    assert np.array_equal(colour.apply(colour.ColourTransform(), frame, np.ones((8, 8), bool)), frame)
     assert colour.statistics(frame[None], np.zeros((1, 8, 8), bool)) is None
 
 
 def test_corrections_compose() -> None:
     first, second = (
-        colour.Correction((1.2, 1.0, 0.9), (1.0, -2.0, 3.0)),
-        colour.Correction((0.8, 1.1, 1.0), (0.5, 0.0, 1.0)),
+        colour.ColourTransform((1.2, 1.0, 0.9), (1.0, -2.0, 3.0)),
+        colour.ColourTransform((0.8, 1.1, 1.0), (0.5, 0.0, 1.0)),
     )
     start = colour.Statistics((50.0, 5.0, -5.0), (10.0, 3.0, 3.0), 1)
     one = colour.corrected(colour.corrected(start, first), second)
@@ -171,7 +171,7 @@ def test_corrections_compose() -> None:
 
 
 def test_state_round_trips() -> None:
-    state = MatchState.of(colour.Correction((1.1, 1.0, 0.9), (0.5, -1.0, 2.0)))
+    state = MatchState.of(colour.ColourTransform((1.1, 1.0, 0.9), (0.5, -1.0, 2.0)))
     values, arrays = state.to_parts()
     assert MatchState.from_parts(values, arrays).correction() == state.correction() and not arrays
 

@@ -14,7 +14,7 @@ from stages.models.registry import packaged
 from stages.pose import PoseStage
 from stages.poses.detector import PersonDetector
 from stages.poses.estimator import PoseEstimator, crop_box, normalisation_table, normalise
-from stages.poses.session import SessionOptions, open_session
+from stages.poses.onnx import SessionOptions, open_session
 from storage.errors import EnvironmentFault
 from stream.demo import DemoConfig, Scene
 

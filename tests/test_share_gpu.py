@@ -22,7 +22,7 @@ from stages.base import Inputs, Output, Port, Request, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, MatchingCompositeStage
-from stages.poses.session import Session
+from stages.poses.onnx import Session
 from stages.prompts import ObjectPrompt
 from stages.server.address import on_this_machine, parse_server
 from storage.errors import EnvironmentFault, GeneratorError, UsageError

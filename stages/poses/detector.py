@@ -10,7 +10,7 @@ import numpy as np
 from rtmlib import YOLOX
 
 from stages.base import Array
-from stages.poses.session import Session
+from stages.poses.onnx import Session
 from storage.errors import EnvironmentFault
 
 GREY = 114  # with which YOLOX's letterbox pads

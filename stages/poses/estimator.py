@@ -11,7 +11,7 @@ from rtmlib import RTMPose
 from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, top_down_affine
 
 from stages.base import Array
-from stages.poses.session import Session
+from stages.poses.onnx import Session
 from stages.poses.skeleton import JOINTS
 from storage.errors import EnvironmentFault
 

@@ -165,7 +165,7 @@ def check_onnxruntime(device: str) -> Iterator[Row]:
 
 def _provider(name: str, device: str, needed: bool) -> Row:
     """Open the smallest model there is on a provider."""
-    from stages.poses.session import SessionOptions, open_session
+    from stages.poses.onnx import SessionOptions, open_session
 
     try:
         open_session(str(packaged("mini/detector.onnx")), SessionOptions(device=device, threads=1))
