@@ -37,7 +37,7 @@ class Spy(Stage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         self.noted.append(("works", self.name))
-        return Output(info={"iou": []})
+        return Output(info={"iou": [None] * window.final.frames})
 
     def leave_gpu(self) -> None:
         self.noted.append(("leaves", self.name))

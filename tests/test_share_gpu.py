@@ -103,7 +103,8 @@ class Spy(Stage):
         assert not self.server.executor.loaded, f"{self.name} of window {window.index} meets the server's models"
         self.there = True
         self.server.seen.append(f"works {self.name}")
-        return Output({name: values[slice(*window.new)] for name, values in self.gives.items()}, {"iou": []})
+        info = {} if self.gives else {"iou": [None] * window.final.frames}
+        return Output({name: values[slice(*window.new)] for name, values in self.gives.items()}, info)
 
     def leave_gpu(self) -> None:
         self.there = False
