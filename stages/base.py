@@ -316,6 +316,10 @@ class GeneratorStage(Stage):
         """(width, height) of what it makes of frames of this size."""
         return width, height
 
+    def works_at(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) whose pixels `--dilate` is counted in: `size_for`, but where it enlarges in the end."""
+        return self.size_for(width, height)
+
     def _made_shape(self, height: int, width: int) -> tuple[int, ...]:
         columns, rows = self.size_for(width, height)
         return rows, columns, 3

@@ -96,6 +96,12 @@ class ComfyStage(GeneratorStage):
         )
 
     def size_for(self, width: int, height: int) -> Size:
+        """What it works at, or the source's where that is larger and `--upscale` enlarges it."""
+        size = self.works_at(width, height)
+        larger = self.config.upscale is not None and width * height > size[0] * size[1]
+        return (width, height) if larger else size
+
+    def works_at(self, width: int, height: int) -> Size:
         """`--size`, else the one closest in shape to the source."""
         return self.config.size or fit_size(width, height, self._family.geometry.size_step)
 
@@ -159,11 +165,12 @@ class ComfyStage(GeneratorStage):
         allowed = self._allowed(inputs, key, size)
         facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
         if not allowed.any():  # nothing to regenerate: no server is asked
-            return Output({"made": resize_frames(frames, size).copy()}, facts | {"kept_frames": 0, "skipped": True})
+            made = resize_frames(frames, self.size_for(frames.shape[2], frames.shape[1])).copy()
+            return Output({"made": made}, facts | {"kept_frames": 0, "skipped": True})
         begun = self._begun.pop(key, None)
         if begun is None:
             given = self._condition(window, inputs, allowed, size)
-            result = self._run(key, given, size)
+            result = self._run(key, given, size, self._enlarged(frames))
             facts["kept_frames"] = given.kept
         else:
             result = begun.result()
@@ -184,7 +191,7 @@ class ComfyStage(GeneratorStage):
         if key in self._begun or not allowed.any():
             return
         given = self._condition(window, inputs, allowed, size)
-        self._begun[key] = self._threads.submit(self._run, key, given, size)
+        self._begun[key] = self._threads.submit(self._run, key, given, size, self._enlarged(inputs.arrays["frames"]))
 
     def _key(self, window: Window, request: Request) -> Attempt:
         config = self.config
@@ -203,7 +210,7 @@ class ComfyStage(GeneratorStage):
         return (self._chosen or plain(self.config.workflow)).family
 
     def _size(self, frames: Array) -> Size:
-        return self.size_for(frames.shape[2], frames.shape[1])
+        return self.works_at(frames.shape[2], frames.shape[1])
 
     def _allowed(self, inputs: Inputs, key: Attempt, size: Size) -> Array:
         """`[n, H, W]` bool: the pixels of the source that this try may change."""
@@ -246,7 +253,11 @@ class ComfyStage(GeneratorStage):
         pictures = (self._pictures.read(index, video) for index in range(*window.read))
         return np.concatenate([resize_frames(picture[None], size) for picture in pictures])
 
-    def _run(self, key: Attempt, given: Conditioning, size: Size) -> JobResult:
+    def _enlarged(self, frames: Array) -> Size | None:
+        """The size that enlarged pictures are brought to; None where they are not enlarged."""
+        return None if self.config.upscale is None else self.size_for(frames.shape[2], frames.shape[1])
+
+    def _run(self, key: Attempt, given: Conditioning, size: Size, enlarged: Size | None) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""
         assert self._pool is not None and self._chosen is not None, "open() comes first"
         config, family, workflow = self.config, self._chosen.family, self._chosen.workflow
@@ -272,7 +283,7 @@ class ComfyStage(GeneratorStage):
 
             with naming_the_switch(client.address, self.config.sharing):
                 fitting = family.fitted(given, client.version())
-                return run_job(client, WindowJob(workflow, values, fitting.videos, fitting.pictures), steps)
+                return run_job(client, WindowJob(workflow, values, fitting.videos, fitting.pictures, enlarged), steps)
 
         return self._pool.run(work)
 
@@ -312,7 +323,8 @@ class ComfyStage(GeneratorStage):
 def wanted(config: ComfyConfig) -> Wanted:
     """What of a generator a config asks for."""
     depth = config.object_guide == "depth"
-    return Wanted(config.workflow, config.reference is not None, config.models, config.loras, config.profile, depth)
+    reference = config.reference is not None
+    return Wanted(config.workflow, reference, config.models, config.loras, config.profile, depth, config.upscale)
 
 
 _OPTIONS = {"servers": "server", "models": "model", "loras": "lora", "prompt": "text", "timeout_s": "timeout"}

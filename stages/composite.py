@@ -35,12 +35,14 @@ class CompositeConfig:
         dilate: widths of the rings around object and person, pixels at the generator's size.
         shape: of the region: "tight", "hull" or "box".
         size: (width, height) of what is made, for the projected memory alone; None: the source's.
+        counted: (width, height) whose pixels `dilate` is counted in; None: those of what is made.
     """
 
     reskin: str = "both"
     dilate: tuple[int, int] = DILATE
     shape: str = "tight"
     size: Size | None = None
+    counted: Size | None = None
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate, self.shape)
@@ -86,7 +88,8 @@ class CompositeStage(Stage):
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         asked = Request.of(inputs.info.get("generate", {})).dilate
         dilate = self.config.dilate if asked is None else asked
-        sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
+        counted = self.config.counted or (made.shape[2], made.shape[1])
+        sizes = (frames.shape[2], frames.shape[1]), counted
         allowed = region(objects, persons, self.config.reskin, source_pixels(dilate, *sizes), self.config.shape)
         if not allowed.any():
             return Output({"raw": frames.copy()})

@@ -243,6 +243,30 @@ def test_scails_reference_stands_in_its_colour_on_black(look: str) -> None:
     assert "previous_frames" not in graph["20"]["inputs"], "the first window has none before it"
 
 
+# --- enlarged ---
+
+
+def test_what_was_made_is_enlarged_before_it_is_composited() -> None:
+    """Of a source twice the generator's size: pictures come back at the source's, the region is as wide as without."""
+    scene = make_scene(17, 128, 128)
+    window = windows(17)[0]
+    given = {"size": SIZE, "dilate": (3, 3), "steps": 1}
+    results = []
+    for upscale in (None, "RealESRGAN_x2plus.pth"):
+        with FakeComfy() as server, Picturing(config(server.address, **given, upscale=upscale)) as stage:
+            made = stage.generator.process(window, scene.inputs(window)).arrays["made"]
+            results.append((made, stage.process(window, scene.inputs(window)).arrays["raw"]))
+            classes = [node["class_type"] for node in server.prompts[0].values()]
+            assert ("ImageUpscaleWithModel" in classes) == (upscale is not None)
+    (small, plain), (large, enlarged) = results
+    assert small.shape == (17, 64, 64, 3) and large.shape == (17, 128, 128, 3)
+    assert np.array_equal(large, small.repeat(2, axis=1).repeat(2, axis=2))
+    changed = [(raw != scene.frames).any(axis=3) for raw in (plain, enlarged)]
+    assert (changed[0] ^ changed[1]).mean() < 0.02, "the ring is counted in the generator's pixels"
+    with FakeComfy() as server, pytest.raises(InputError, match=r"none\.pth is missing: .*models/upscale_models"):
+        ComfyStage(config(server.address, **given, upscale="none.pth")).open()
+
+
 # --- windows ---
 
 

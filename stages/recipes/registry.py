@@ -10,7 +10,15 @@ from stages.recipes.cogvideox import COGVIDEOX_RECIPES
 from stages.recipes.recipe import Family, Lora, Recipe
 from stages.recipes.scail import SCAIL_RECIPES
 from stages.recipes.vace import VACE_RECIPES
-from stages.server.edit import model_files, with_depth, with_loras, with_models, with_reference, with_settings
+from stages.server.edit import (
+    model_files,
+    with_depth,
+    with_loras,
+    with_models,
+    with_reference,
+    with_settings,
+    with_upscale,
+)
 from stages.server.workflow import Workflow, load_workflow
 from storage.errors import InputError, UsageError
 
@@ -29,6 +37,7 @@ class Wanted:
         models: files in place of the graph's. loras: beside what a profile brings.
         profile: None leaves the graph's settings.
         depth: whether the server is to make a depth map of the object.
+        upscale: a model that enlarges the pictures in the end.
     """
 
     workflow: str | None = None
@@ -37,6 +46,7 @@ class Wanted:
     loras: tuple[Lora, ...] = ()
     profile: str | None = None
     depth: bool = False
+    upscale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,10 @@ def choose(wanted: Wanted) -> Chosen:
             named = ", ".join(PROFILES)
             raise UsageError(f"--profile {wanted.profile}: {recipe.name} is a file: {named} are of the recipes alone")
         workflow = with_settings(workflow, recipe.settings(wanted.profile))
-    return Chosen(recipe, recipe.shown(wanted.models), with_loras(workflow, wanted.loras))
+    workflow = with_loras(workflow, wanted.loras)
+    if wanted.upscale is not None:
+        workflow = with_upscale(workflow, wanted.upscale)
+    return Chosen(recipe, recipe.shown(wanted.models), workflow)
 
 
 def _check_reference(recipe: Recipe, workflow: Workflow, given: bool) -> None:

@@ -211,6 +211,17 @@ def with_depth(workflow: Workflow) -> Workflow:
     return _edited(workflow, graph)
 
 
+def with_upscale(workflow: Workflow, model: str) -> Workflow:
+    """The workflow with its pictures enlarged by a model of the server's `models/upscale_models`, last of all."""
+    graph, output = workflow.copy_graph(), workflow.points.output
+    loader, larger = free_id(graph, "upscale_model"), free_id(graph, "upscaled")
+    graph[loader] = {"class_type": "UpscaleModelLoader", "_meta": {"title": loader}, "inputs": {"model_name": model}}
+    inputs = {"upscale_model": [loader, 0], "image": graph[output]["inputs"]["images"]}
+    graph[larger] = {"class_type": "ImageUpscaleWithModel", "_meta": {"title": larger}, "inputs": inputs}
+    graph[output]["inputs"]["images"] = [larger, 0]
+    return _edited(workflow, graph)
+
+
 def _video(graph: Graph, channel: str) -> str:
     """Add a loader for a channel; the node that gives its frames."""
     loader, frames = free_id(graph, channel), free_id(graph, f"{channel}_frames")

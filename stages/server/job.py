@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from stages.base import Array, Json
+from stages.resize import Size, resize_frames
 from stages.server.answers import Entry, Image, Stats
 from stages.server.client import ComfyClient, Job, new_job
 from stages.server.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
@@ -44,12 +45,14 @@ class WindowJob:
         values: what is injected; its prefix is completed by each try.
         videos: by channel, `[n, height, width, 3]` uint8 RGB or, for a mask, `[n, height, width]` uint8.
         pictures: by channel, `[height, width, 3]` uint8 RGB.
+        enlarged: (width, height) that pictures are brought to which the server has enlarged; None: it does not.
     """
 
     workflow: Workflow
     values: Values
     videos: Mapping[str, Array]
     pictures: Mapping[str, Array] = field(default_factory=dict)
+    enlarged: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -215,9 +218,12 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: Entry) -> Array:
             f"ComfyUI at {host}: node {job.workflow.points.output} gave {len(found)} pictures, {values.length} are "
             "needed: a reference needs TrimVideoLatent by WanVaceToVideo's trim_latent, other lengths a SaveImage node"
         )
-    frames = np.empty((values.length, values.height, values.width, 3), dtype=np.uint8)
+    width, height = job.enlarged or (values.width, values.height)
+    frames = np.empty((values.length, height, width, 3), dtype=np.uint8)
     for target, image in zip(frames, found, strict=True):
         picture = _picture(client, image, max(values.width * values.height, DEFAULT_MAX_PIXELS))
+        if job.enlarged is not None and _is_multiple(picture, values):
+            picture = resize_frames(picture[None], job.enlarged)[0]
         if picture.shape != target.shape:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             raise GeneratorError(
@@ -226,6 +232,12 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: Entry) -> Array:
             )
         target[:] = picture
     return frames
+
+
+def _is_multiple(picture: Array, values: Values) -> bool:
+    """Whether a picture is as large as was asked for, or so many times as large on either side."""
+    times, rest = divmod(int(picture.shape[0]), values.height)
+    return times >= 1 and rest == 0 and int(picture.shape[1]) == times * values.width
 
 
 def _picture(client: ComfyClient, image: Image, max_pixels: int) -> Array:

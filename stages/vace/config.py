@@ -29,6 +29,7 @@ class ComfyConfig:
         size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
         reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
         region: its shape; fill, object_guide, pose_style: what stands in it; "" what the recipe's model is made for.
+        upscale: a model of the server that enlarges what was made; None: it stays at `size`.
         pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
         timeout_s: seconds for a window once the server works on it.
@@ -58,6 +59,7 @@ class ComfyConfig:
     object_guide: str = ""
     continuity: str = "tail"
     pose_style: str = ""
+    upscale: str | None = None
     pose_pictures: str | None = None
     timeout_s: float = 3600.0
     patience_s: float = 120.0

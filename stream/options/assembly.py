@@ -173,9 +173,10 @@ def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) 
     generator = kind.load().from_options(
         generator_options(config), lambda step: reporter.step(step.window, step.step, step.steps)
     )
-    size = generator.size_for(int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+    video = int(manifest["video"]["width"]), int(manifest["video"]["height"])
+    size, counted = generator.size_for(*video), generator.works_at(*video)
     composite = MatchingCompositeStage if kind.drifts else CompositeStage
-    return [generator, composite(CompositeConfig(config.reskin, config.dilate, config.region, size))]
+    return [generator, composite(CompositeConfig(config.reskin, config.dilate, config.region, size, counted))]
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:

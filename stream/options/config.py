@@ -72,6 +72,7 @@ class RunConfig:
     model: tuple[str, ...] = since("generate", default=())
     lora: tuple[Lora, ...] = since("generate", default=())
     profile: str | None = since("generate", default=None)
+    upscale: str | None = since("generate", default=None)
     seed: int = since("generate", default=0)
     steps: int | None = since("generate", default=None)
     cfg: float | None = since("generate", default=None)

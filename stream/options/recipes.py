@@ -17,7 +17,7 @@ WITHOUT: dict[str, Any] = {
     "region": "tight",
 }
 """By option, for runs whose generator is no recipe."""
-ALONE = ("workflow", "profile", "model", "lora")
+ALONE = ("workflow", "profile", "model", "lora", "upscale")
 """Options that only a generator on a server has."""
 
 
@@ -32,6 +32,7 @@ def wanted(given: dict[str, Any]) -> "Wanted":
         tuple(given.get("lora") or ()),
         given.get("profile"),
         given.get("object_guide") == "depth",
+        given.get("upscale"),
     )
 
 

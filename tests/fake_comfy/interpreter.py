@@ -191,6 +191,12 @@ class Interpreter:
     def _DepthAnythingV2Preprocessor(self, values: Json) -> Any:
         return np.repeat(values["image"].mean(axis=-1, keepdims=True), 3, axis=-1)
 
+    def _UpscaleModelLoader(self, values: Json) -> Any:
+        return "model"
+
+    def _ImageUpscaleWithModel(self, values: Json) -> Any:
+        return values["image"].repeat(2, axis=1).repeat(2, axis=2)
+
     def _RandomNoise(self, values: Json) -> Any:
         return values["noise_seed"]
 

@@ -79,7 +79,9 @@ class Picturing:
 
     def __init__(self, config: ComfyConfig) -> None:
         self.generator = ComfyStage(config)
-        self.composite = MatchingCompositeStage(CompositeConfig(config.reskin, config.dilate, config.region))
+        self.composite = MatchingCompositeStage(
+            CompositeConfig(config.reskin, config.dilate, config.region, counted=config.size)
+        )
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """`raw`, and the facts of both."""

@@ -33,6 +33,7 @@ MODELS = {
     ("CLIPLoader", "clip_name"): [WAN_TEXT, "t5xxl_fp8_e4m3fn.safetensors"],
     ("VAELoader", "vae_name"): [WAN_VAE],
     ("CLIPVisionLoader", "clip_name"): [VISION],
+    ("UpscaleModelLoader", "model_name"): ["RealESRGAN_x2plus.pth"],
     ("LoraLoaderModelOnly", "lora_name"): [],
     ("WanVideoModelLoader", "model"): UNETS,
     ("LoadWanVideoT5TextEncoder", "model_name"): ["umt5-xxl-enc-bf16.safetensors"],
