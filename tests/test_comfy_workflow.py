@@ -40,15 +40,28 @@ def load(name: str) -> Workflow:
     return plain(name).workflow
 
 
+@pytest.mark.parametrize("newer", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
-def test_packaged_workflows_validate(name: str) -> None:
-    workflow = load(name)
-    check_workflow(workflow, object_info(), "test")
+def test_packaged_workflows_validate(name: str, newer: bool) -> None:
+    workflow, info = load(name), object_info(newer=newer)
+    check_workflow(workflow, info, "test")
     graph = inject(workflow, VALUES, FILES)
-    error, node_errors, good = validate(graph, object_info(), UPLOADED)
+    error, node_errors, good = validate(graph, info, UPLOADED)
     assert error is None and not node_errors and good == [workflow.points.output]
     assert all(node["_meta"]["title"] for node in workflow.graph.values())
     assert workflow.graph == load(name).graph, "injection wrote into the template"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_0_3_64_runs_without_other_nodes(name: str) -> None:
+    packages = [
+        item for item in RECIPES[name].packages if "Wrapper" in item
+    ]  # the others' nodes are in its schema here
+    if not packages and name != "scail2":
+        check_workflow(load(name), object_info(core=True), "test")
+        return
+    with pytest.raises(InputError, match=r"is missing: install (a newer ComfyUI|ComfyUI-(WanVideo|CogVideoX)Wrapper)"):
+        check_workflow(load(name), object_info(core=True), "test")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -100,7 +100,7 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     kind = GENERATORS.get(given["generator"])
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
-        same = tracked.generator == "comfyui" and given.get("workflow", tracked.workflow) == tracked.workflow
+        same = tracked.generator == given["generator"] and given.get("workflow", tracked.workflow) == tracked.workflow
         kept = {name: getattr(tracked, name) for name in ("text", "reference", "workflow", "window", "overlap")}
         plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
         given = kept | plain | given
