@@ -2,12 +2,14 @@
 
 import re
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from _documents import PAGES, ROOT
 
 from storage import errors
+from stream.report.result import Result
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -60,3 +62,9 @@ def test_every_fault_point_is_listed() -> None:
     listed = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("Fault points")[1].split("\n\n")[0]
     for name in re.findall(r'fault_point\(f?"([^"]+)"\)', source_text()):
         assert f"`{re.sub(r'{.*}', 'STAGE', name)}`" in listed, name
+
+
+def test_the_last_line_of_a_run_has_the_fields_of_the_result() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith('| `{"event": "done", "run"'))
+    assert re.findall(r'"(\w+)"', line.split("`")[1])[2:] == [field.name for field in fields(Result)]
