@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from stages.anchor import Anchor
-from stages.region import bounding_box, dilate_mask
+from stages.region import bounding_box, dilate_mask, distance_to
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,7 +102,7 @@ def paint_object(picture: Array, mask: Array, anchor: Anchor, palette: Palette) 
     u = (dx * cos + dy * sin) / np.float32(anchor.half_length)
     v = np.abs(dy * cos - dx * sin) / np.float32(anchor.half_width)
     # A border of zeros: where the object leaves the picture its edge is the picture's, and the rim closes there too.
-    depth = cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = distance_to(~np.pad(inside, 1))[1:-1, 1:-1]
     core = np.clip((depth - np.float32(_RIM_PIXELS)) / 1.5, 0, 1)
     wave = (u * palette.bands - v * np.float32(0.55) + palette.phase) % 1
     chevron = np.clip(4 * np.abs(wave - np.float32(0.5)) - np.float32(0.6), 0, 1) * core * np.float32(0.8)

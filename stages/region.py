@@ -111,7 +111,7 @@ def dilate_mask(mask: Array, radius: float) -> Array:
         return mask.copy()
     grown = np.zeros(mask.shape, dtype=np.bool_)
     # The exact transform gives square roots of integers in float32; the slack is far below their spacing.
-    grown[box] = _distance_to(mask[box]) <= radius + 1e-3
+    grown[box] = distance_to(mask[box]) <= radius + 1e-3
     return grown
 
 
@@ -133,8 +133,8 @@ def feather(region_mask: Array, inner: Array) -> Array:
         ring = allowed[box] & ~certain[box]
         frame[box] = certain[box]
         if ring.any():
-            to_inner = _distance_to(certain[box])[ring]
-            to_outside = _distance_to(~allowed[box])[ring]
+            to_inner = distance_to(certain[box])[ring]
+            to_outside = distance_to(~allowed[box])[ring]
             frame[box][ring] = to_outside / (to_inner + to_outside)
     return alpha
 
@@ -169,7 +169,10 @@ def bounding_box(mask: Array, margin: int = 0) -> Box | None:
     return slice(top, int(rows[-1]) + 1 + margin), slice(left, int(columns[-1]) + 1 + margin)
 
 
-def _distance_to(mask: Array) -> Array:
-    """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none)."""
+def distance_to(mask: Array) -> Array:
+    """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none).
+
+    The root of an exact integer: OpenCV's own last bit depends, in small pictures, on where the array lies in memory.
+    """
     distance: Array = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance
+    return np.sqrt(np.rint(np.square(distance, dtype=np.float64))).astype(np.float32)
