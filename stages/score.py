@@ -10,7 +10,7 @@ import numpy as np
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, Window
 from stages.metrics import failed_spans, rounded
-from stages.prompts import Correction, ObjectPrompt
+from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
@@ -27,12 +27,14 @@ class ScoreConfig:
         prompt, corrections: the object's, as tracking had them; given again on the same frames.
         segments_dir: folder of the encoded segments.
         iou_threshold: a frame passes when its IoU is above it (0..1).
+        person_box: the person's, where one was given: on the prompt's frame.
     """
 
     prompt: ObjectPrompt
     corrections: tuple[Correction, ...]
     segments_dir: Path
     iou_threshold: float = 0.90
+    person_box: Box | None = None
 
     def __post_init__(self) -> None:
         PromptSchedule(self.prompt, self.corrections)
@@ -46,8 +48,9 @@ class ScoreStage(Stage):
     `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
     `info["decode"]["clip_frames_min16"]`.
 
-    Writes `scores/object` `[n] float32`, NaN on frames where the source's object is untracked, and `iou`, the worst of
-    the subjects that are gated: the object is the only one. The committed info holds, a value
+    Writes `scores/object` and `scores/person` `[n] float32`, each its IoU of source and result, NaN on frames where the
+    source's is untracked (the person's wherever no detector chose one), and `iou`, the worst of the subjects that are
+    gated: the object is the only one. The committed info holds, a value
     a frame (None where untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in
     the generated frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
 
@@ -58,8 +61,10 @@ class ScoreStage(Stage):
     name: ClassVar[str] = "score"
     lane = "gpu"
     reads = (Read("masks/object", "final"), Read("masks/person", "final"))
-    writes = tuple(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object"))
-    facts = ("decode", "track", "sink")
+    writes = tuple(
+        Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")
+    )
+    facts = ("decode", "pose", "track", "sink")
     weights = "sam"
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
@@ -77,13 +82,14 @@ class ScoreStage(Stage):
         path = self.config.segments_dir / str(inputs.info["sink"]["segment"])
         untracked: Mapping[str, Any] = inputs.info.get("track", {}).get("untracked", {})
         self._reverse.add_untracked(untracked.get("object", []))
+        self._reverse.add_person(self._person_prompts(inputs), untracked.get("person", []))
         known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
         known = min(known, window.final.stop if window.last else 16)
         frames = exactly(read_segment(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
         scores = self._reverse.score(frames, masks, persons, known)
         values = np.array(scores.iou, dtype=np.float32)
         return Output(
-            {"iou": values, "scores/object": values},
+            {"iou": values, "scores/object": values, "scores/person": np.array(scores.person_iou, dtype=np.float32)},
             {
                 "iou": rounded(scores.iou),
                 "boundary_f": rounded(scores.boundary_f),
@@ -94,6 +100,15 @@ class ScoreStage(Stage):
                 "seam": scores.seam(),
             },
         )
+
+    def _person_prompts(self, inputs: Inputs) -> list[list[float]]:
+        """Where tracking may have begun with a person in this window's new frames: `[frame, x1, y1, x2, y2]`."""
+        pose = inputs.info.get("pose", {})
+        chosen = [found for found in (pose.get("person"), *pose.get("again", ())) if found is not None]
+        prompts = {int(found["frame"]): found["box"] for found in chosen}
+        if self.config.person_box is not None:
+            prompts[self.config.prompt.frame] = self.config.person_box
+        return [[frame, *box] for frame, box in prompts.items()]
 
     def leave_gpu(self) -> None:
         """Move the shared model's weights off the GPU."""
@@ -113,7 +128,7 @@ class ScoreStage(Stage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
-        ram, vram = sam_peak_bytes(self.model.config, 1, 1 + len(self.config.corrections))
+        ram, vram = sam_peak_bytes(self.model.config, 2, 1 + len(self.config.corrections))
         frame = height * width * 40 if window_frames else 0
         return ram + window_frames * height * width * 2 + frame, vram
 

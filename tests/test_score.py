@@ -70,6 +70,7 @@ def run(
     corrections: tuple[Correction, ...] = (),
     restore: bool = True,
     track_info: tuple[dict[str, Any], ...] = ({}, {}, {}),
+    pose: dict[str, Any] | None = None,
 ) -> list[Output]:
     config = ScoreConfig(prompt, corrections, segments)
     outputs = []
@@ -81,6 +82,7 @@ def run(
         objects, persons = masks
         arrays = {"masks/object": objects[start:stop], "masks/person": persons[start:stop]}
         info = {"sink": {"segment": f"{index}.mp4"}, "track": track_info[index]}
+        info |= {"pose": pose} if pose is not None and index == 0 else {}
         outputs.append(stage.process(window, Inputs(arrays, info)))
         if restore:
             parts = stage.get_state().to_parts()
@@ -134,6 +136,29 @@ def test_untracked_spans_of_the_source_are_not_scored(
     outputs = run(model, segments, masks, ObjectPrompt(box=BOX), (Correction(10, OTHER_BOX),), track_info=track_info)
     values = np.concatenate([output.arrays["iou"] for output in outputs])
     assert np.flatnonzero(np.isnan(values)).tolist() == [6, 7, 8, 9]
+
+
+def test_the_person_has_a_score_of_its_own(
+    model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    """Chosen on frame 5 of the source, lost behind a cut at 12, chosen again on 15; the object's score is as before."""
+    untracked = [[0, 5], [12, 15]]
+    track_info: tuple[dict[str, Any], ...] = ({"untracked": {"object": [], "person": untracked}}, {}, {})
+    pose = {"person": {"frame": 5, "box": list(OTHER_BOX)}, "again": [{"frame": 15, "box": list(BOX)}]}
+    one, other = (
+        run(model, segments, masks, ObjectPrompt(box=BOX), restore=restore, track_info=track_info, pose=pose)
+        for restore in (True, False)
+    )
+    values = np.concatenate([output.arrays["scores/person"] for output in one])
+    assert values.dtype == np.float32
+    assert np.flatnonzero(np.isnan(values)).tolist() == [0, 1, 2, 3, 4, 12, 13, 14]
+    assert np.array_equal(values, np.concatenate([o.arrays["scores/person"] for o in other]), equal_nan=True)
+    decoded = np.concatenate([np.stack(list(read_segment(segments / f"{i}.mp4", HEIGHT, WIDTH))) for i in range(3)])
+    logits, _ = stock_logits(model.predictor, decoded[:12], {5: SamPrompt(box=OTHER_BOX)})
+    assert values[5] == np.float32(iou(masks[1][5], (logits[5] > 0).numpy()))
+    alone = run(model, segments, masks, ObjectPrompt(box=BOX))
+    assert all(np.array_equal(a.arrays["iou"], b.arrays["iou"]) for a, b in zip(one, alone, strict=True))
+    assert all(np.isnan(output.arrays["scores/person"]).all() for output in alone), "nobody was chosen"
 
 
 def test_reverse_tracker_scores_any_frames(model: SamModel) -> None:

@@ -1,19 +1,20 @@
-"""Reverse tracking: the object followed in generated frames with the source's prompts, and measured by its mask."""
+"""Reverse tracking: object and person followed in generated frames with the source's prompts, and measured by masks."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import ClassVar
 
 from stages.base import Array, Json, State
 from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change
 from stages.sam.frames import FrameFeed
 from stages.sam.model import SamModel
-from stages.sam.prompts import PromptSchedule
+from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
 
-NAME = "object"
+NAME, PERSON = "object", "person"
 
 
 @dataclass
@@ -24,15 +25,21 @@ class ReverseState(State):
         next_frame: the first frame not scored yet.
         size: H, W of the masks, None before the first frame.
         clip_frames_min16: `min(T, 16)` of the clip, as the first call gave it.
-        untracked: half-open spans, from `next_frame` on, in which the source's object was untracked.
+        untracked, person_untracked: half-open spans, from `next_frame` on, in which the source's object and person were
+            untracked.
+        persons: `[frame, x1, y1, x2, y2]` each: where the person is prompted, from `next_frame` on.
         banks, tensors: the reverse tracker's memory, as in `TrackState`.
         picture: `[h, w, 4] uint8` reduced last frame and region, for the seam.
     """
+
+    version: ClassVar[int] = 2
 
     next_frame: int = 0
     size: list[int] | None = None
     clip_frames_min16: int = 16
     untracked: list[list[int]] = field(default_factory=list)
+    person_untracked: list[list[int]] = field(default_factory=list)
+    persons: list[list[float]] = field(default_factory=list)
     banks: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
     picture: Array | None = None
@@ -44,13 +51,15 @@ class FrameScores:
 
     Attributes:
         start: absolute index of the first.
-        iou, boundary_f, containment, clipping: see `stages.metrics`.
+        iou, boundary_f, containment, clipping: of the object, see `stages.metrics`.
+        person_iou: of the person.
         visible: SAM 2.1's object score > 0 in the generated frames.
         change: mean change of the regenerated region since the frame before; None on the first frame, or without one.
     """
 
     start: int
     iou: list[float] = field(default_factory=list)
+    person_iou: list[float] = field(default_factory=list)
     boundary_f: list[float] = field(default_factory=list)
     containment: list[float] = field(default_factory=list)
     clipping: list[float] = field(default_factory=list)
@@ -71,8 +80,8 @@ class FrameScores:
 class ReverseTracker:
     """Scores generated frames in order, any number at a time, carrying its own SAM 2.1 memory.
 
-    The same object prompt and corrections are given on the same frames as in the source. Where the source's object was
-    untracked (before the prompt, or after a cut's reset) the memory is dropped and the frame is not scored.
+    The same prompts and corrections are given on the same frames as in the source. Where the source's object or person
+    was untracked (before the prompt, or after a cut's reset) its memory is dropped and the frame is not scored.
     """
 
     def __init__(self, model: SamModel, schedule: PromptSchedule) -> None:
@@ -84,6 +93,11 @@ class ReverseTracker:
     def add_untracked(self, spans: Iterable[Iterable[int]]) -> None:
         """Note half-open spans, at or after the next frame, in which the source's object is untracked."""
         self._state.untracked += [[int(value) for value in span] for span in spans]
+
+    def add_person(self, prompts: Iterable[Iterable[float]], untracked: Iterable[Iterable[int]]) -> None:
+        """Note where the source's person is prompted (`[frame, x1, y1, x2, y2]`) and untracked, as `add_untracked`."""
+        self._state.persons += [[float(value) for value in prompt] for prompt in prompts]
+        self._state.person_untracked += [[int(value) for value in span] for span in untracked]
 
     def score(
         self,
@@ -115,21 +129,34 @@ class ReverseTracker:
         for (frame, image), (source, person) in zip(feed.iterate(frames), masks, strict=True):
             tracker = self._begin(*source.shape)
             index = state.next_frame
-            prompts = {}
-            if self._is_untracked(index):
-                tracker.drop(NAME)
-            else:
-                prompt = self._schedule.at(index, *source.shape)
-                if prompt is not None:
-                    prompts[NAME] = prompt
-            tracked = tracker.step(index, image, prompts, state.clip_frames_min16).get(NAME)
+            results = tracker.step(index, image, self._prompts(index, tracker, *source.shape), state.clip_frames_min16)
+            tracked, other = results.get(NAME), results.get(PERSON)
+            known = None if person is None or other is None else iou(person, (other.logits > 0).cpu().numpy())
+            scores.person_iou.append(math.nan if known is None else known)
             if tracked is None:
                 self._add(scores, frame, source, person, None, False)
             else:
                 self._add(scores, frame, source, person, (tracked.logits > 0).cpu().numpy(), bool(tracked.visible))
             state.next_frame = index + 1
         state.untracked = [span for span in state.untracked if span[1] > state.next_frame]
+        state.person_untracked = [span for span in state.person_untracked if span[1] > state.next_frame]
+        state.persons = [prompt for prompt in state.persons if prompt[0] >= state.next_frame]
         return scores
+
+    def _prompts(self, index: int, tracker: Tracker, height: int, width: int) -> dict[str, SamPrompt]:
+        """What is prompted on this frame; what was untracked in the source is dropped."""
+        prompts = {}
+        if self._is_untracked(index):
+            tracker.drop(NAME)
+        elif (prompt := self._schedule.at(index, height, width)) is not None:
+            prompts[NAME] = prompt
+        if any(start <= index < stop for start, stop in self._state.person_untracked):
+            tracker.drop(PERSON)
+        elif PERSON not in tracker:
+            chosen = [SamPrompt(box=(x1, y1, x2, y2)) for at, x1, y1, x2, y2 in self._state.persons if at == index]
+            if chosen:
+                prompts[PERSON] = chosen[-1]
+        return prompts
 
     def _add(
         self, scores: FrameScores, frame: Array, source: Array, person: Array | None, found: Array | None, visible: bool
@@ -161,8 +188,15 @@ class ReverseTracker:
     def get_state(self) -> ReverseState:
         """The state after the last frame; a copy."""
         banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
-        untracked = [list(span) for span in self._state.untracked]
-        return dataclasses.replace(self._state, untracked=untracked, banks=banks, tensors=tensors)
+        state = self._state
+        return dataclasses.replace(
+            state,
+            untracked=[list(span) for span in state.untracked],
+            person_untracked=[list(span) for span in state.person_untracked],
+            persons=[list(prompt) for prompt in state.persons],
+            banks=banks,
+            tensors=tensors,
+        )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""

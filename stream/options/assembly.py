@@ -193,8 +193,9 @@ def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam:
     from stages.score import ScoreConfig, ScoreStage
     from stages.sink import SinkConfig, SinkStage
 
+    score = ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold, config.person_box)
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
         SinkStage(SinkConfig(segments, encoder_settings(manifest["video"], config.fps))),
-        ScoreStage(ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold), sam),
+        ScoreStage(score, sam),
     ]

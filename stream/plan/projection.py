@@ -228,11 +228,11 @@ def disk_bytes(
 
 
 def _memory_bytes(config: RunConfig, models: Models) -> int:
-    """What one window's carried SAM 2.1 memories take: of object and person, and of the object in the result."""
+    """What one window's carried SAM 2.1 memories take: of object and person, in the source and in the result."""
     yaml = models["sam"].config_path
     assert yaml is not None  # resolve() refuses a SAM without one
     memory = object_state_bytes(read_config(yaml), 1 + len(config.correct))
-    return (3 if config.generates else 2) * memory
+    return (4 if config.generates else 2) * memory
 
 
 def _generated_size(chain: Chain, width: int, height: int) -> tuple[int, int] | None:
