@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
+from training.mini_sam.by_scale import score_clip
 from training.mini_sam.config import base_settings, build, predictor_settings, write_yaml
 from training.mini_sam.demo_clips import ClipPlan, demo_clip, draw_clip
 from training.mini_sam.evaluate import BOARD, PERSON, ious
+from training.mini_sam.export import PRESENCE_BIAS, export, mean_weights
 from training.mini_sam.objective import frame_loss, mask_loss
 from training.mini_sam.predict import SHIPPED, box_of, load_predictor, preprocess, track
 from training.mini_sam.rollout import RawDecoder, roll
@@ -65,6 +67,12 @@ def test_it_follows_board_and_person_of_the_demo(predictor: Any) -> None:
     found = track(predictor, frames, {number: box_of(mask[0]) for number, mask in truth.items()})
     assert ious(found[BOARD], truth[BOARD]).mean() > 0.82
     assert ious(found[PERSON], truth[PERSON]).mean() > 0.88
+
+
+@pytest.mark.parametrize(("size", "least"), [(0.5, 0.5), (0.75, 0.65), (1.5, 0.82), (2.0, 0.82), (3.0, 0.7)])
+def test_it_follows_boards_of_every_size(size: float, least: float, predictor: Any) -> None:
+    """By `training.mini_sam.by_scale` the means of 20 clips are higher; here it is one clip of four frames."""
+    assert score_clip(predictor, DemoConfig(4, fps=12, seed=102, size=size))["board"] > least
 
 
 def test_preprocessing_has_the_range_of_the_stock_loader() -> None:
@@ -153,6 +161,18 @@ def test_one_step_reaches_every_part_of_the_model() -> None:
     rollout.loss.backward()  # type: ignore[no-untyped-call]
     for part in (model.image_encoder, model.memory_attention, model.memory_encoder, model.sam_mask_decoder):
         assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+
+
+def test_what_ships_may_be_a_mean_with_a_stricter_presence(tmp_path: Path) -> None:
+    weights = load_file(WEIGHTS)
+    doubled = {name: value.float() * 2 for name, value in weights.items()}
+    save_file(doubled, tmp_path / "doubled.safetensors")
+    mean = mean_weights([WEIGHTS, tmp_path / "doubled.safetensors"], [3, 1], 2.0)
+    other = "memory_encoder.pix_feat_proj.bias"
+    assert torch.allclose(mean[other], weights[other].float() * 1.25)
+    assert torch.allclose(mean[PRESENCE_BIAS], weights[PRESENCE_BIAS].float() * 1.25 - 2)
+    export(mean, tmp_path / "ship", 256)
+    assert load_file(tmp_path / "ship" / "sam.safetensors")[other].dtype == torch.float16
 
 
 def test_the_record_names_what_shipped() -> None:
