@@ -102,9 +102,11 @@ def checked_out(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def compared(what: str, old: dict[str, str], new: dict[str, str]) -> int:
-    """Print what differs between two runs; returns how many things do."""
-    wrong = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    print(f"{what:<36} {len(new)} things: {'the same' if not wrong else 'DIFFERENT: ' + ', '.join(wrong)}", flush=True)
+    """Print what differs between two runs, and what the older has not; returns how many things differ."""
+    wrong = sorted(name for name in old if old[name] != new.get(name))
+    more = ", ".join(sorted(new.keys() - old.keys()))
+    told = "the same" if not wrong else "DIFFERENT: " + ", ".join(wrong)
+    print(f"{what:<36} {len(old)} things: {told}{f' (new: {more})' if more else ''}", flush=True)
     return len(wrong)
 
 

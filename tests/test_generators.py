@@ -1,5 +1,8 @@
 """The registry of generators: each is what it says, and a run's windows are those that its generator takes."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from stages.base import GeneratorStage
@@ -29,3 +32,12 @@ def test_windows_of_another_step() -> None:
 def test_another_one_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="--generator dream is none of comfyui, preview"):
         RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), generator="dream")
+
+
+def test_nobody_but_the_registry_asks_for_a_generator_by_name() -> None:
+    root = Path(__file__).resolve().parents[1]
+    for source in [*(root / "stream").rglob("*.py"), *(root / "stages").rglob("*.py")]:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            asked = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            named = [each.value for each in asked if isinstance(each, ast.Constant) and each.value in GENERATORS]
+            assert not named, f"{source.relative_to(root)}:{node.lineno}: {named[0]}"

@@ -97,7 +97,7 @@ def distilled_hints(config: RunConfig) -> list[str]:
 
 def workflow_hints(config: RunConfig) -> list[str]:
     """What becomes of a workflow that is not taken as it is, and what its model does not know."""
-    if config.generator != "comfyui" or not config.generates:
+    if not GENERATORS[config.generator].on_servers or not config.generates:
         return []
     from stages.recipes.registry import choose
 

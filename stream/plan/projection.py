@@ -243,7 +243,7 @@ def _generated_size(chain: Chain, width: int, height: int) -> tuple[int, int] | 
 
 def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:
     trained = GENERATORS[config.generator].geometry.fps
-    if config.generator == "comfyui":
+    if GENERATORS[config.generator].on_servers:
         from stages.recipes.registry import plain
 
         trained = plain(config.workflow).family.geometry.fps
