@@ -38,6 +38,7 @@ def test_nobody_but_the_registry_asks_for_a_generator_by_name() -> None:
     root = Path(__file__).resolve().parents[1]
     for source in [*(root / "stream").rglob("*.py"), *(root / "stages").rglob("*.py")]:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            asked = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-            named = [each.value for each in asked if isinstance(each, ast.Constant) and each.value in GENERATORS]
-            assert not named, f"{source.relative_to(root)}:{node.lineno}: {named[0]}"
+            if isinstance(node, ast.Compare):
+                constants = [each for each in (node.left, *node.comparators) if isinstance(each, ast.Constant)]
+                named = [each.value for each in constants if each.value in GENERATORS]
+                assert not named, f"{source.relative_to(root)}:{node.lineno}: {named[0]}"
