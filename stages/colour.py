@@ -58,7 +58,7 @@ def to_lab(pixels: Array) -> Array:
 
     Not OpenCV's: its tables lose 0.2 of an 8-bit level on the way there and back, always downwards.
     """
-    xyz = SRGB_TO_LINEAR[pixels] @ RGB_TO_XYZ.T
+    xyz = _times(SRGB_TO_LINEAR[pixels], RGB_TO_XYZ)
     cubic = np.where(xyz > EPSILON, np.cbrt(xyz), (KAPPA * xyz + 16.0) / 116.0)
     light = 116.0 * cubic[..., 1] - 16.0
     return np.stack([light, 500.0 * (cubic[..., 0] - cubic[..., 1]), 200.0 * (cubic[..., 1] - cubic[..., 2])], axis=-1)
@@ -69,7 +69,7 @@ def from_lab(lab: Array) -> Array:
     middle = (lab[..., 0] + 16.0) / 116.0
     cubic = np.stack([middle + lab[..., 1] / 500.0, middle, middle - lab[..., 2] / 200.0], axis=-1)
     xyz = np.where(cubic**3 > EPSILON, cubic**3, (116.0 * cubic - 16.0) / KAPPA)
-    linear = np.clip(xyz @ XYZ_TO_RGB.T, 0.0, 1.0)
+    linear = np.clip(_times(xyz, XYZ_TO_RGB), 0.0, 1.0)
     coded: Array = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
     return 255.0 * coded
 
@@ -150,6 +150,13 @@ def dither(height: int, width: int) -> Array:
     noise: Array = np.mod(52.9829189 * np.mod(np.stack(phases, axis=2), 1.0), 1.0)
     noise.flags.writeable = False  # all frames of a run share it
     return noise
+
+
+def _times(values: Array, matrix: Array) -> Array:
+    """`[..., 3]`: `matrix` [3, 3] times each of `values`, in an order of its own: a BLAS takes another one by where an
+    array lies and how many threads there are, and a last bit decides how a pixel is rounded."""
+    x, y, z = values[..., 0], values[..., 1], values[..., 2]
+    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in matrix], axis=-1)
 
 
 def _three(values: Array) -> tuple[float, float, float]:

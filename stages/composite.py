@@ -16,8 +16,10 @@ import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, State, Window
 from stages.colour import ColourTransform, apply, corrected, match, statistics, then
-from stages.region import DILATE, check_region, chosen_mask, composite, feather, region, source_pixels
-from stages.resize import Size, resize_frames, resize_region
+from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
+from stages.resize import Size
+from stages.views.lens import Lens, Views, lens
+from stages.views.names import KEPT, VIEWS
 from storage.errors import GeneratorError
 
 MATCH_PIXELS = 64  # fewer pixels of the region in the overlap say nothing about its colour
@@ -34,7 +36,9 @@ class CompositeConfig:
         reskin: "both", "object" or "person".
         dilate: widths of the rings around object and person, pixels at the generator's size.
         shape: of the region: "tight", "hull" or "box".
-        size: (width, height) of what is made, for the projected memory alone; None: the source's.
+        size: (width, height) of what is made; None: the source's.
+        viewed: whether the generator looks through views: what it made is a picture of them, and `kept`, the overlap as
+            they show it, is handed to the next window.
         counted: (width, height) whose pixels `dilate` is counted in; None: those of what is made.
     """
 
@@ -43,6 +47,7 @@ class CompositeConfig:
     shape: str = "tight"
     size: Size | None = None
     counted: Size | None = None
+    viewed: bool = False
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate, self.shape)
@@ -58,12 +63,19 @@ class CompositeStage(Stage):
         Read("masks/person", "read"),
         Read("made", "window"),
     )
-    writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
+    writes: tuple[Port, ...] = (Port("raw", "window", PICTURE, "uint8", "window"),)
     facts = ("generate",)
     scales = "pixels"
 
     def __init__(self, config: CompositeConfig) -> None:
         self.config = config
+        if config.viewed:
+            self.reads = (*self.reads, Read(VIEWS, "read"))
+            self.writes = (*self.writes, Port(KEPT, "window", self._kept_shape, "uint8", "window"))
+
+    def _kept_shape(self, height: int, width: int) -> tuple[int, ...]:
+        columns, rows = self.config.size or (width, height)
+        return rows, columns, 3
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Composite one window.
@@ -74,7 +86,8 @@ class CompositeStage(Stage):
                 facts the `Request` that it was made for.
 
         Returns:
-            `raw` `[read.frames, H, W, 3]` uint8 RGB: the source's pixels exactly outside the region.
+            `raw` `[read.frames, H, W, 3]` uint8 RGB: the source's pixels exactly outside the region. With views also
+            `kept` `[m, h, w, 3]` uint8 RGB: the frames that the next window sees again, in the view's pixels.
 
         Raises:
             GeneratorError: when another number of frames was made than the window reads.
@@ -88,18 +101,22 @@ class CompositeStage(Stage):
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         asked = Request.of(inputs.info.get("generate", {})).dilate
         dilate = self.config.dilate if asked is None else asked
-        counted = self.config.counted or (made.shape[2], made.shape[1])
-        sizes = (frames.shape[2], frames.shape[1]), counted
-        allowed = region(objects, persons, self.config.reskin, source_pixels(dilate, *sizes), self.config.shape)
-        if not allowed.any():
-            return Output({"raw": frames.copy()})
-        inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape)
-        correction, facts = self._correct(inputs, made, allowed, inner)
-        return Output({"raw": put_back(frames, made, allowed, inner, correction)}, facts)
+        sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
+        through = lens(*sizes, inputs.arrays.get(VIEWS), self.config.counted)
+        allowed = allowed_region(objects, persons, self.config, dilate, through)
+        inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape) & allowed
+        correction, facts = ColourTransform(), dict[str, Json]()
+        if allowed.any():
+            correction, facts = self._correct(inputs, made, allowed, inner, through)
+        arrays = {"raw": put_back(frames, made, allowed, inner, correction, through)}
+        if self.config.viewed:
+            first = len(frames) if window.last else window.final.stop - window.read.start
+            arrays[KEPT] = seen_again(frames, made, allowed, inner, correction, through, first)
+        return Output(arrays, facts)
 
     def _correct(
-        self, inputs: Inputs, made: Array, allowed: Array, inner: Array
-    ) -> tuple[ColourTransform, Mapping[str, Json]]:
+        self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens
+    ) -> tuple[ColourTransform, dict[str, Json]]:
         """What is done to the colours of what was made, and the facts of it."""
         return ColourTransform(), {}
 
@@ -146,18 +163,19 @@ class MatchingCompositeStage(CompositeStage):
 
     def __init__(self, config: CompositeConfig) -> None:
         super().__init__(config)
+        if config.viewed:
+            self.reads = (*self.reads, Read(KEPT, "window", -1))
         self._state = MatchState()
 
     def _correct(
-        self, inputs: Inputs, made: Array, allowed: Array, inner: Array
-    ) -> tuple[ColourTransform, Mapping[str, Json]]:
-        size = (made.shape[2], made.shape[1])
+        self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens
+    ) -> tuple[ColourTransform, dict[str, Json]]:
         found = look(
             made,
-            resize_frames(inputs.arrays["frames"], size),
-            resize_region(allowed, size),
-            resize_region(inner, size),
-            resize_frames(already_there(inputs), size),
+            through.pictures(inputs.arrays["frames"]),
+            through.regions(allowed),
+            through.regions(inner),
+            already_seen(inputs, through),
             self._state.correction(),
         )
         self._state = MatchState.of(found.overlap)
@@ -183,6 +201,31 @@ def already_there(inputs: Inputs) -> Array:
     """`[m, H, W, 3]` uint8 RGB: the frames at the window's start that are generated already; none where not given."""
     nothing = inputs.arrays["frames"][:0]
     return np.concatenate([inputs.arrays.get(name, nothing) for name in ("generated", "overlap")])
+
+
+def already_seen(inputs: Inputs, through: Lens) -> Array:
+    """`[m, h, w, 3]` uint8 RGB: `already_there` in the picture's pixels; what was made of the overlap, where kept."""
+    if not isinstance(through, Views) or KEPT not in inputs.arrays:
+        return through.pictures(already_there(inputs))
+    return np.concatenate([through.pictures(inputs.arrays["generated"]), inputs.arrays[KEPT]])
+
+
+def allowed_region(
+    objects: Array, persons: Array, config: CompositeConfig, dilate: tuple[int, int], through: Lens
+) -> Array:
+    """`[n, H, W]` bool: what may change (`stages.region.region`), of what the generator saw.
+
+    Args:
+        dilate: widths of the rings, pixels of the generator's picture.
+    """
+    found = np.empty_like(objects)
+    for index in range(len(objects)):
+        one = slice(index, index + 1)
+        found[one] = region(objects[one], persons[one], config.reskin, through.widths(dilate, index), config.shape)
+        seen = through.seen(index)
+        if seen is not None:
+            found[index] &= seen
+    return found
 
 
 @dataclass(frozen=True)
@@ -249,7 +292,9 @@ def look(generated: Array, source: Array, region: Array, inner: Array, tail: Arr
     return Look(then(first, overlap), overlap, found.pixels)
 
 
-def put_back(source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform) -> Array:
+def put_back(
+    source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform, through: Lens
+) -> Array:
     """The window at source size: corrected, resized, composited; the source's pixels exactly outside the region.
 
     Args:
@@ -257,20 +302,38 @@ def put_back(source: Array, made: Array, region: Array, inner: Array, correction
         made: `[n, h, w, 3]` uint8 RGB.
         region, inner: `[n, H, W]` bool.
         correction: in Lab, for what was made.
+        through: what the generator saw the source through.
 
     Returns:
         `[n, H, W, 3]` uint8 RGB.
     """
     raw = np.empty_like(source)
-    size: Size = (source.shape[2], source.shape[1])
-    reach = np.ones((2 * RESIZE_REACH + 1, 2 * RESIZE_REACH + 1), np.uint8)
     for index, frame in enumerate(made):
         one = slice(index, index + 1)
         if not region[index].any():
             raw[index] = source[index]
             continue
-        used = resize_region(region[one], (frame.shape[1], frame.shape[0]))[0]
-        matched = apply(correction, frame, cv2.dilate(used.astype(np.uint8), reach) > 0)
-        fitted = resize_frames(matched[None], size)
-        raw[one] = composite(source[one], fitted, feather(region[one], inner[one]))
+        fitted = through.back(_matched(frame, region[one], correction, through, index), index)
+        raw[one] = composite(source[one], fitted[None], feather(region[one], inner[one]))
     return raw
+
+
+def seen_again(
+    source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform, through: Lens, first: int
+) -> Array:
+    """`[n - first, h, w, 3]` uint8 RGB: the window from frame `first` on as the view shows it, composited there: what
+    was made is not resampled. Arguments as of `put_back`."""
+    kept = through.pictures(source[first:], first).copy()
+    for place, index in enumerate(range(first, len(source))):
+        one = slice(index, index + 1)
+        allowed, certain = through.regions(region[one], index), through.regions(inner[one], index)
+        matched = _matched(made[index], region[one], correction, through, index)
+        kept[place : place + 1] = composite(kept[place : place + 1], matched[None], feather(allowed, certain))
+    return kept
+
+
+def _matched(made: Array, region: Array, correction: ColourTransform, through: Lens, index: int) -> Array:
+    """`[h, w, 3]`: a frame that was made, its colours corrected around the region `[1, H, W]`."""
+    reach = np.ones((2 * RESIZE_REACH + 1, 2 * RESIZE_REACH + 1), np.uint8)
+    used = through.regions(region, index)[0]
+    return apply(correction, made, cv2.dilate(used.astype(np.uint8), reach) > 0)

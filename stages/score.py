@@ -14,8 +14,9 @@ from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import ReverseState, ReverseTracker
+from stages.sam.reverse import NAME, PERSON, ReverseState, ReverseTracker
 from stages.video.segment import read_segment
+from stages.views.names import view_name
 from storage.errors import RunDirectoryError
 
 
@@ -28,6 +29,7 @@ class ScoreConfig:
         segments_dir: folder of the encoded segments.
         iou_threshold: a frame passes when its IoU is above it (0..1).
         person_box: the person's, where one was given: on the prompt's frame.
+        through_views: whether it looks through the views (`views/track-NAME`), as tracking did.
     """
 
     prompt: ObjectPrompt
@@ -35,6 +37,7 @@ class ScoreConfig:
     segments_dir: Path
     iou_threshold: float = 0.90
     person_box: Box | None = None
+    through_views: bool = False
 
     def __post_init__(self) -> None:
         PromptSchedule(self.prompt, self.corrections)
@@ -60,7 +63,7 @@ class ScoreStage(Stage):
 
     name: ClassVar[str] = "score"
     lane = "gpu"
-    reads = (Read("masks/object", "final"), Read("masks/person", "final"))
+    reads: tuple[Read, ...] = (Read("masks/object", "final"), Read("masks/person", "final"))
     writes = tuple(
         Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")
     )
@@ -70,7 +73,9 @@ class ScoreStage(Stage):
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         self.config = config
         self.model = model
-        self._reverse = ReverseTracker(model, PromptSchedule(config.prompt, config.corrections))
+        self._reverse = ReverseTracker(model, PromptSchedule(config.prompt, config.corrections), config.through_views)
+        if config.through_views:
+            self.reads = (*self.reads, *(Read(view_name(name), "final") for name in (NAME, PERSON)))
 
     def open(self) -> None:
         """Load the model, unless the other stage that shares it has."""
@@ -86,7 +91,10 @@ class ScoreStage(Stage):
         known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
         known = min(known, window.final.stop if window.last else 16)
         frames = exactly(read_segment(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
-        scores = self._reverse.score(frames, masks, persons, known)
+        views = None
+        if self.config.through_views:
+            views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
+        scores = self._reverse.score(frames, masks, persons, known, views)
         values = np.array(scores.iou, dtype=np.float32)
         return Output(
             {"iou": values, "scores/object": values, "scores/person": np.array(scores.person_iou, dtype=np.float32)},

@@ -17,6 +17,8 @@ from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked
 from stages.sam.tracker import Tracker
+from stages.sam.viewed import Seen, ViewedTracker
+from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
 
 OBJECTS = ("object", "person")
@@ -43,12 +45,15 @@ class TrackConfig:
             the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked any more,
             corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty masks, so it
             passes through the chain as the source has it, unless the pipeline ends the clip there.
+        look: "frames": at the whole frames; "first": so too, but what is found only tells a second pass where to look;
+            "views": at each subject through its view, which is that second pass.
     """
 
     prompt: ObjectPrompt
     corrections: tuple[Correction, ...] = ()
     person_box: Box | None = None
     on_cut: str = "ignore"
+    look: str = "frames"
 
     def __post_init__(self) -> None:
         PromptSchedule(self.prompt, self.corrections)
@@ -82,12 +87,12 @@ class TrackState(State):
 
 
 class TrackStage(Stage):
-    """Follows the object and the person through the new frames of each window.
+    """Follows the object and the person through the new frames of each window, in the whole frame or through views.
 
     Reads `frames` `[n, H, W, 3] uint8 RGB`; `info["pose"]["person"]` = `{"frame": F, "box": [x1, y1, x2, y2]}` in the
     window where the person was chosen, and `info["pose"]["again"]`, a list of such choices behind cuts;
     `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a window is shorter than 16 frames:
-    SAM 2 encodes pointers differently in a clip shorter than that.
+    SAM 2 encodes pointers differently in a clip shorter than that. Through views also `views/track-NAME` `[n, 2, 3]`.
 
     Writes `masks/object`, `masks/person` `[n, H, W] bool` (video-resolution logits > 0) and `visible` `[n, 2] bool`
     (object score > 0). A lost object has an empty mask. The committed info holds, in absolute half-open spans of this
@@ -100,8 +105,8 @@ class TrackStage(Stage):
 
     name: ClassVar[str] = "track"
     lane = "gpu"
-    reads = (Read("frames", "new"),)
-    writes = (
+    reads: tuple[Read, ...] = (Read("frames", "new"),)
+    writes: tuple[Port, ...] = (
         Port("masks/object", "new", MASK, "bool"),
         Port("masks/person", "new", MASK, "bool"),
         Port("visible/object", "new", (), "bool"),
@@ -116,7 +121,11 @@ class TrackStage(Stage):
         self._observer = observer
         self._schedule = PromptSchedule(config.prompt, config.corrections)
         self._state = TrackState()
-        self._tracker: Tracker | None = None
+        self._tracker: Tracker | ViewedTracker | None = None
+        if config.look == "views":
+            self.reads = (Read("frames", "new"), *(Read(view_name(name), "new") for name in OBJECTS))
+        if config.look == "first":
+            self.writes = first_ports(OBJECTS)
 
     def open(self) -> None:
         """Load the model, unless the other stage that shares it has."""
@@ -129,8 +138,7 @@ class TrackStage(Stage):
             raise ValueError(f"track got frames from {span.start} on, its state stands at {state.next_frame}")
         self._check_prompts(window, inputs)
         self._model.to_device()
-        tracker = self._tracker or Tracker(self._model, *frames.shape[1:3])
-        self._tracker = tracker
+        tracker = self._tracker = self._tracker or self._new_tracker(*frames.shape[1:3])
         masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in OBJECTS}
         visible = np.zeros((span.frames, len(OBJECTS)), dtype=bool)
         tracked_flags = np.zeros_like(visible)
@@ -140,15 +148,23 @@ class TrackStage(Stage):
         for offset, (frame, image) in enumerate(feed.iterate(frames)):
             index = span.start + offset
             self._meet_cut(index, frame, tracker, cuts)
-            results = tracker.step(index, image, self._prompts(index, frame, tracker, persons), state.clip_frames_min16)
+            prompts = self._prompts(index, frame, tracker, persons)
+            if isinstance(tracker, ViewedTracker):
+                views = {name: inputs.arrays[view_name(name)][offset] for name in OBJECTS}
+                seen = tracker.step(index, frame, views, prompts, state.clip_frames_min16)
+            else:
+                results = tracker.step(index, image, prompts, state.clip_frames_min16)
+                seen = {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
             for column, name in enumerate(OBJECTS):
-                if name in results:
-                    masks[name][offset] = (results[name].logits > 0).cpu().numpy()
-                    visible[offset, column] = bool(results[name].visible)
+                if name in seen:
+                    masks[name][offset] = seen[name].mask
+                    visible[offset, column] = bool(seen[name].tracked.visible)
                     tracked_flags[offset, column] = True
                     if self._observer is not None:
-                        self._observer(index, name, results[name])
+                        self._observer(index, name, seen[name].tracked)
         state.next_frame = span.stop
+        if self.config.look == "first":
+            return Output({f"{FIRST}{name}": masks[name] for name in OBJECTS}, {"cuts": cuts})
         return Output(
             {
                 **{f"masks/{name}": masks[name] for name in OBJECTS},
@@ -163,6 +179,9 @@ class TrackStage(Stage):
                 },
             },
         )
+
+    def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
+        return (ViewedTracker if self.config.look == "views" else Tracker)(self._model, height, width)
 
     def _check_prompts(self, window: Window, inputs: Inputs) -> None:
         height, width = inputs.arrays["frames"].shape[1:3]
@@ -179,7 +198,7 @@ class TrackStage(Stage):
         if window.last:
             self._schedule.check_length(window.new.stop)
 
-    def _meet_cut(self, index: int, frame: Array, tracker: Tracker, cuts: list[int]) -> None:
+    def _meet_cut(self, index: int, frame: Array, tracker: Tracker | ViewedTracker, cuts: list[int]) -> None:
         """Note a cut before this frame and act on it."""
         state = self._state
         signature = frame_signature(frame)
@@ -194,7 +213,9 @@ class TrackStage(Stage):
             for name in OBJECTS:
                 tracker.drop(name)
 
-    def _prompts(self, index: int, frame: Array, tracker: Tracker, persons: Mapping[int, Box]) -> dict[str, SamPrompt]:
+    def _prompts(
+        self, index: int, frame: Array, tracker: Tracker | ViewedTracker, persons: Mapping[int, Box]
+    ) -> dict[str, SamPrompt]:
         """What is prompted on this frame, by object."""
         if self._state.stop is not None:
             return {}
@@ -239,7 +260,7 @@ class TrackStage(Stage):
         self._state = state = TrackState.from_parts(values, arrays)
         self._tracker = None
         if state.size is not None:
-            self._tracker = Tracker(self._model, state.size[0], state.size[1])
+            self._tracker = self._new_tracker(state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
             state.banks, state.tensors = {}, {}  # the tracker holds them now
 

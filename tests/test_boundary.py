@@ -17,7 +17,7 @@ from storage.boundary import convert, open_regular, parse, printable, read_regul
 from storage.errors import InputError, RunDirectoryError
 from storage.manifest import read_manifest
 from stream.plan.calibration import Calibration, read_calibration
-from stream.report.evaluate import read_reference
+from stream.report.reference import read_reference
 
 
 class Thing(Struct, frozen=True):

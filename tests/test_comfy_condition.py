@@ -13,6 +13,7 @@ from stages.server.transport import encode_png
 from stages.vace.condition import Drawn, Guides, condition, contours, fill_region, scale_keypoints
 from stages.vace.continuity import union_by_slot
 from stages.vace.reference import on_canvas, read_reference
+from stages.views.lens import Lens
 from storage.errors import InputError
 
 SCENE = make_scene(17)
@@ -139,14 +140,17 @@ def test_keypoints_scale_with_pixel_centres() -> None:
     assert moved[0, 0].tolist() == [0.5, 20.5, 0.5] and points[0, 0, 0] == 0.0
 
 
+WHOLE = Lens((64, 48), (64, 48))
+
+
 def test_what_is_put_back_is_exact_outside_and_for_the_source_itself() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
     noise = np.random.default_rng(6).integers(0, 256, (17, 48, 64, 3), dtype=np.uint8)
-    raw = put_back(SCENE.frames, noise, REGION, inner, ColourTransform((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
+    raw = put_back(SCENE.frames, noise, REGION, inner, ColourTransform((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)), WHOLE)
     assert np.array_equal(raw[~REGION], SCENE.frames[~REGION]) and (raw[REGION] != SCENE.frames[REGION]).any()
-    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, ColourTransform())
+    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, ColourTransform(), WHOLE)
     assert np.array_equal(same, SCENE.frames)
-    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, ColourTransform())
+    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, ColourTransform(), Lens((64, 48), (32, 16)))
     assert np.array_equal(small[~REGION], SCENE.frames[~REGION])
 
 

@@ -22,6 +22,7 @@ from stream.options.assembly import resolve_models, sam_config
 from stream.report import evaluate
 from stream.report.comparison import BAND, caption, write_comparison
 from stream.report.export import export_run
+from stream.report.reference import read_reference
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bo
     run = small_run(with_mask=with_mask)
     export_run(run, tmp_path / "to")
     (tmp_path / "to").rename(tmp_path / "moved")
-    reference, config = evaluate.read_reference(tmp_path / "moved" / "tracking_metadata.json")
+    reference, config = read_reference(tmp_path / "moved" / "tracking_metadata.json")
     if with_mask:
         assert config.prompt.mask_png == str((tmp_path / "moved" / "prompt_mask.png").resolve())
     model = SamModel(sam_config(config, resolve_models(config, only=("sam",))))

@@ -23,7 +23,7 @@ from stages.sam.prompts import load_mask
 from stages.server.transport import decode_png
 from stages.vace.reference import read_reference
 from storage.errors import GeneratorError, InputError, SkateError
-from stream.report.evaluate import read_reference as read_metadata
+from stream.report.reference import read_reference as read_metadata
 
 HUGE = 40_000
 

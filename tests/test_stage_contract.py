@@ -1,7 +1,7 @@
 """What every stage owes to the pipeline, checked on each of them over the same three windows of a small clip.
 
-Two chains are carried out by the executor: one with our own models and the preview, one with poses and masks from
-files and a ComfyUI.
+Three chains are carried out by the executor: one with our own models and the preview, one where both look through
+views, and one with poses and masks from files and a ComfyUI.
 """
 
 import dataclasses
@@ -22,11 +22,13 @@ from fake_comfy.scene import config as comfy_config
 from stages import base
 from stages.base import Array, Inputs, Output, Stage, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
 from stages.decode import DecodeConfig, DecodeStage
 from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
 from stages.models.registry import resolve
+from stages.motion import MotionStage
 from stages.picture import mask_box
 from stages.pose import PoseConfig, PoseStage
 from stages.poses.openpose_json import pose_keypoint
@@ -35,11 +37,13 @@ from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkConfig, SinkStage
-from stages.track import TrackConfig, TrackStage
+from stages.through import ThroughStage
+from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.view import ViewConfig, ViewStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.engine.chain import Chain
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, span_of
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
@@ -47,10 +51,12 @@ from stream.engine.windows import WindowPlan
 from stream.options.assembly import encoder_settings
 
 PLAN = WindowPlan(9, 3)
+SIDE = 64  # of the small SAM's input
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
 OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
-NAMES = (*OWN, *OTHER[1:-1])
+SEEN = ("decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend")
+NAMES = (*OWN, *SEEN[2:-1], *OTHER[1:-1])
 NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", *("read", "final", "padded")}  # a server's, and the executor's
 
 
@@ -72,8 +78,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     write_clip(CLIP, video)
     with FakeComfy() as server:
         found = Material(folder, {**own(folder, video), **other(folder, server)}, {}, {})
-        _pass(found, OWN)
-        _pass(found, OTHER)
+        for labels in (OWN, SEEN, OTHER):
+            _pass(found, labels)
         yield found
 
 
@@ -93,6 +99,13 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[Path], Stage]]:
         "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
         "sink": lambda out: SinkStage(SinkConfig(out, encoder_settings(dataclasses.asdict(properties)))),
         "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),
+        "look": lambda _: TrackStage(TrackConfig(prompt, look="first"), sam),
+        "closer": lambda _: CloserStage(CloserConfig(OBJECTS, SIDE)),
+        "track-views": lambda _: TrackStage(TrackConfig(prompt, look="views"), sam),
+        "motion": lambda _: MotionStage(),
+        "view": lambda _: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
+        "through": lambda _: ThroughStage(PreviewStage(PreviewConfig())),
+        "viewed-composite": lambda _: CompositeStage(CompositeConfig(viewed=True)),
     }
 
 
@@ -118,16 +131,17 @@ def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[Path], Stage]]
 def _pass(material: Material, labels: Sequence[str]) -> None:
     """Run a whole chain once, remembering inputs and outputs."""
     stages = {label: material.make[label](material.folder / "segments") for label in labels}
-    chain = Chain(list(stages.values()))
+    chain = Chain([Node(stage, label if label == "look" else "") for label, stage in stages.items()])
+    nodes = dict(zip(labels, chain.names, strict=True))
     manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
     decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)
     with (
-        RunDirectory(material.folder / labels[1], chain.layout(CLIP.height, CLIP.width), manifest) as run,
+        RunDirectory(material.folder / "-".join(labels[1:3]), chain.layout(CLIP.height, CLIP.width), manifest) as run,
         Executor(run, chain, FrameSource(run, decode)) as executor,
     ):
         for window in PLAN.windows(CLIP.frames):
-            for label, stage in stages.items():
-                task = Task(stage.name, window)
+            for label in stages:
+                task = Task(nodes[label], window)
                 executor.make_ready(task)
                 inputs = executor.inputs(task)
                 done = executor.run(task)

@@ -13,6 +13,7 @@ from stages.sam.frames import FrameFeed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
+from stages.sam.viewed import Seen, ViewedTracker
 
 NAME, PERSON = "object", "person"
 
@@ -84,11 +85,16 @@ class ReverseTracker:
     was untracked (before the prompt, or after a cut's reset) its memory is dropped and the frame is not scored.
     """
 
-    def __init__(self, model: SamModel, schedule: PromptSchedule) -> None:
+    def __init__(self, model: SamModel, schedule: PromptSchedule, viewed: bool = False) -> None:
+        """
+        Args:
+            viewed: whether it looks through the views that the source was tracked through.
+        """
         self._model = model
         self._schedule = schedule
+        self._viewed = viewed
         self._state = ReverseState()
-        self._tracker: Tracker | None = None
+        self._tracker: Tracker | ViewedTracker | None = None
 
     def add_untracked(self, spans: Iterable[Iterable[int]]) -> None:
         """Note half-open spans, at or after the next frame, in which the source's object is untracked."""
@@ -105,6 +111,7 @@ class ReverseTracker:
         object_masks: Iterable[Array],
         person_masks: Iterable[Array] | None = None,
         clip_frames_min16: int = 16,
+        views: Mapping[str, Array] | None = None,
     ) -> FrameScores:
         """Score the next frames of the clip.
 
@@ -113,6 +120,7 @@ class ReverseTracker:
             object_masks: `[H, W] bool`, the object in the source, one a frame.
             person_masks: `[H, W] bool`, the person in the source; without it `clipping` is NaN.
             clip_frames_min16: `min(T, 16)` of a clip of T frames; the clip's first call decides.
+            views: by "object" and "person", `[n, 2, 3]` float64 of these frames, where it looks through views.
 
         Raises:
             ValueError: when there are not as many frames as masks.
@@ -126,24 +134,30 @@ class ReverseTracker:
         masks = zip(object_masks, persons, strict=person_masks is not None)
         feed = FrameFeed(self._model.image_size, self._model.config.device)
         self._model.to_device()
-        for (frame, image), (source, person) in zip(feed.iterate(frames), masks, strict=True):
+        for at, ((frame, image), (source, person)) in enumerate(zip(feed.iterate(frames), masks, strict=True)):
             tracker = self._begin(*source.shape)
             index = state.next_frame
-            results = tracker.step(index, image, self._prompts(index, tracker, *source.shape), state.clip_frames_min16)
-            tracked, other = results.get(NAME), results.get(PERSON)
-            known = None if person is None or other is None else iou(person, (other.logits > 0).cpu().numpy())
+            prompts = self._prompts(index, tracker, *source.shape)
+            if isinstance(tracker, ViewedTracker):
+                assert views is not None  # who looks through views is given them
+                looks = {name: each[at] for name, each in views.items()}
+                seen = tracker.step(index, frame, looks, prompts, state.clip_frames_min16)
+            else:
+                results = tracker.step(index, image, prompts, state.clip_frames_min16)
+                seen = {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
+            known = None if person is None or PERSON not in seen else iou(person, seen[PERSON].mask)
             scores.person_iou.append(math.nan if known is None else known)
-            if tracked is None:
+            if NAME not in seen:
                 self._add(scores, frame, source, person, None, False)
             else:
-                self._add(scores, frame, source, person, (tracked.logits > 0).cpu().numpy(), bool(tracked.visible))
+                self._add(scores, frame, source, person, seen[NAME].mask, bool(seen[NAME].tracked.visible))
             state.next_frame = index + 1
         state.untracked = [span for span in state.untracked if span[1] > state.next_frame]
         state.person_untracked = [span for span in state.person_untracked if span[1] > state.next_frame]
         state.persons = [prompt for prompt in state.persons if prompt[0] >= state.next_frame]
         return scores
 
-    def _prompts(self, index: int, tracker: Tracker, height: int, width: int) -> dict[str, SamPrompt]:
+    def _prompts(self, index: int, tracker: Tracker | ViewedTracker, height: int, width: int) -> dict[str, SamPrompt]:
         """What is prompted on this frame; what was untracked in the source is dropped."""
         prompts = {}
         if self._is_untracked(index):
@@ -171,12 +185,15 @@ class ReverseTracker:
         scores.change.append(None if before is None else region_change(before, picture))
         self._state.picture = picture
 
-    def _begin(self, height: int, width: int) -> Tracker:
+    def _begin(self, height: int, width: int) -> Tracker | ViewedTracker:
         if self._tracker is None:
             self._schedule.check_inside(height, width)
-            self._tracker = Tracker(self._model, height, width)
+            self._tracker = self._new_tracker(height, width)
             self._state.size = [height, width]
         return self._tracker
+
+    def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
+        return (ViewedTracker if self._viewed else Tracker)(self._model, height, width)
 
     def _is_untracked(self, frame: int) -> bool:
         return frame < self._schedule.prompt.frame or any(a <= frame < b for a, b in self._state.untracked)
@@ -203,6 +220,6 @@ class ReverseTracker:
         self._state = state = ReverseState.from_parts(values, arrays)
         self._tracker = None
         if state.size is not None:
-            self._tracker = Tracker(self._model, state.size[0], state.size[1])
+            self._tracker = self._new_tracker(state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
             state.banks, state.tensors = {}, {}  # the tracker holds them now

@@ -16,7 +16,8 @@ from stream.options.table import picked
 from stream.options.values import FRAMES
 
 if TYPE_CHECKING:
-    from stream.report.evaluate import FrameIou, Reference
+    from stream.report.evaluate import FrameIou
+    from stream.report.reference import Reference
 
 _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
 
@@ -104,12 +105,13 @@ def _elsewhere(options: dict[str, Any], tell: Callable[[str], None]) -> Iterator
     from stream.options.config import RunConfig
     from stream.options.settings import resolve_device
     from stream.report import evaluate
+    from stream.report.reference import read_reference
 
     device = resolve_device(options["device"])
     threshold = 0.90 if options["iou_threshold"] is None else options["iou_threshold"]
     if options["metadata"] is not None:
         _refuse_prompts()
-        reference, exported = evaluate.read_reference(Path(options["metadata"]))
+        reference, exported = read_reference(Path(options["metadata"]))
         config = dataclasses.replace(exported, **_given_sam(options), device=device)
     else:
         reference = _pointed_at(options, tell)
@@ -136,7 +138,7 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
     from stages.given import first_prompt
     from stages.order import order_note
     from stream.options.settings import corrections_from_options, prompt_from_options
-    from stream.report.evaluate import Reference, prompt_text
+    from stream.report.reference import Reference, prompt_text
 
     masks, frames = Path(options["original"]), options["frames"]
     first, stop = frames or (0, None)

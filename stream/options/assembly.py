@@ -4,20 +4,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.device import use_device
 from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, resolve
+from stages.prompts import check_box_inside
 from stages.sink import ColourTags, EncoderSettings
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, UsageError
 from storage.rundir import Manifest
-from stream.engine.chain import Chain
+from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
 from stream.progress.events import Reporter
+
+if TYPE_CHECKING:
+    from stages.score import ScoreConfig
 
 _SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
 
@@ -100,6 +104,13 @@ def sam_config(config: RunConfig, models: Models) -> Any:
     )
 
 
+def sam_side(config: RunConfig, models: Models) -> int:
+    """Of the square picture that the run's SAM is shown, pixels."""
+    from stages.sam.checkpoint import read_config
+
+    return int(read_config(sam_config(config, models).config_yaml)["image_size"])
+
+
 def encoder_settings(video: dict[str, Any], fps: float | None = None) -> EncoderSettings:
     """The encoder's settings for a video's properties (`run.json`): its size, pixel shape and colour tags."""
     return EncoderSettings(
@@ -118,10 +129,11 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
 
 def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> Chain:
     """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
+    from stages.closer import CloserConfig, CloserStage
     from stages.decode import DecodeStage
     from stages.pose import PoseConfig, PoseStage
     from stages.sam.model import SamModel
-    from stages.track import TrackConfig, TrackStage
+    from stages.track import OBJECTS, TrackConfig, TrackStage
 
     use_device(config.device)
     if config.sam_compile and config.shares_gpu:
@@ -158,7 +170,17 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
         max_pixels=config.max_pixels,
     )
     track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
-    stages: list[Stage] = [decode, PoseStage(pose), TrackStage(track, sam)]
+    stages: list[Stage | Node] = [decode, PoseStage(pose), TrackStage(track, sam)]
+    if config.track_view == "follow":
+        boxes = {item.frame: item.box for item in config.correct}
+        if config.prompt.box is not None:
+            boxes[config.prompt.frame] = config.prompt.box
+        closer = CloserConfig(OBJECTS, sam_side(config, models), boxes)
+        stages[-1:] = [
+            Node(TrackStage(replace(track, look="first"), sam), "look"),
+            CloserStage(closer),
+            TrackStage(replace(track, look="views"), sam),
+        ]
     if not config.generates:
         return Chain(stages)
     making = picturing_stages(config, manifest, reporter)
@@ -168,15 +190,40 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
 def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:
     """The generator, and what puts its picture back into the source; closed."""
     from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
+    from stages.through import ThroughStage
 
     kind = GENERATORS[config.generator]
     generator = kind.load().from_options(
         generator_options(config), lambda step: reporter.step(step.window, step.step, step.steps)
     )
-    video = int(manifest["video"]["width"]), int(manifest["video"]["height"])
-    size, counted = generator.size_for(*video), generator.works_at(*video)
+    source = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
     composite = MatchingCompositeStage if kind.drifts else CompositeStage
-    return [generator, composite(CompositeConfig(config.reskin, config.dilate, config.region, size, counted))]
+    viewing: list[Stage] = []
+    if config.has_view:
+        generator = ThroughStage(generator)
+        viewing = viewing_stages(config, source, generator.size_for(*source))
+    sizes = generator.size_for(*source), generator.works_at(*source)
+    settings = CompositeConfig(config.reskin, config.dilate, config.region, *sizes, viewed=config.has_view)
+    return [*viewing, generator, composite(settings)]
+
+
+def viewing_stages(config: RunConfig, source: tuple[int, int], size: tuple[int, int]) -> list[Stage]:
+    """What fixes the generator's views, closed.
+
+    Args:
+        source, size: (width, height) of the frames, and of what the generator makes.
+    """
+    from stages.motion import MotionStage
+    from stages.view import ViewConfig, ViewStage
+
+    if config.given and generator_options(config)["pose_pictures"]:
+        raise UsageError("--view: skeletons that were given as pictures are not seen through a view: give them as JSON")
+    if config.upscale is not None:
+        raise UsageError("--upscale does not go with --view or --stabilise, which enlarge the region themselves")
+    if not isinstance(config.view, str):
+        check_box_inside("--view", config.view, *source)
+    view = ViewStage(ViewConfig(config.view, config.steady_frames, size, config.reskin))
+    return [MotionStage(), view] if config.steady_frames else [view]
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
@@ -187,15 +234,24 @@ def generator_options(config: RunConfig) -> dict[str, Any]:
     return {**vars(config), "sharing": config.sharing, "pose_pictures": pictures}
 
 
+def score_config(config: RunConfig, segments: Path) -> "ScoreConfig":
+    """How a run's segments in this folder are scored."""
+    from stages.score import ScoreConfig
+
+    follows = config.track_view == "follow"
+    return ScoreConfig(
+        config.prompt, config.correct, segments, config.iou_threshold, config.person_box, through_views=follows
+    )
+
+
 def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam: Any) -> list[Stage]:
     """Blend, sink and score, closed; segments are written to and read from that folder."""
     from stages.blend import BlendConfig, BlendStage
-    from stages.score import ScoreConfig, ScoreStage
+    from stages.score import ScoreStage
     from stages.sink import SinkConfig, SinkStage
 
-    score = ScoreConfig(config.prompt, config.correct, segments, config.iou_threshold, config.person_box)
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
         SinkStage(SinkConfig(segments, encoder_settings(manifest["video"], config.fps))),
-        ScoreStage(score, sam),
+        ScoreStage(score_config(config, segments), sam),
     ]

@@ -41,6 +41,9 @@ def named(stage: str, *identities: str, **given: Any) -> Any:
     return field(metadata={"since": stage, "identities": identities}, **given)
 
 
+STEADY_FRAMES = 30  # a second, or two at 16 frames/s: a hand's shake is gone, a pan is not
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that was asked for, resolved. Names as on the command line; sizes in pixels, times in seconds."""
@@ -62,6 +65,9 @@ class RunConfig:
     correct: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
     on_cut: str = since("pose", default="ignore")
+    track_view: str = since("track", default="full")  # or "follow"
+    view: str | Box = since("view", default="full")  # or "auto", "follow"
+    stabilise: int | None = since("view", default=None)  # frames; 0: off
 
     text: str = since("generate", default="")
     negative: str = since("generate", default="")
@@ -111,12 +117,26 @@ class RunConfig:
         self.plan  # noqa: B018 (validates)
         if self.person_box is not None:
             check_box("--person-box", self.person_box)
+        if not isinstance(self.view, str):
+            check_box("--view", self.view)
         for correction in self.correct:
             check_box(f"--correct {correction.frame}:", correction.box)
         check_bounds(self)
         check_region(self.reskin, self.dilate, self.region)
         if self.size is not None:
             check_size(self.size)
+
+    @property
+    def steady_frames(self) -> int:
+        """Frames over which the path of the generator's view is averaged; 0: it is as the camera's."""
+        if self.stabilise is None:
+            return STEADY_FRAMES if self.view in ("auto", "follow") else 0
+        return self.stabilise
+
+    @property
+    def has_view(self) -> bool:
+        """Whether the generator looks through a view."""
+        return self.generates and (self.view != "full" or self.steady_frames > 0)
 
     @property
     def plan(self) -> WindowPlan:

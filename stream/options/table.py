@@ -21,11 +21,13 @@ from stream.options.values import (
     FLAG,
     FOLDER,
     INTEGER,
+    LOOK,
     LORA,
     NUMBER,
     PATH,
     POINT,
     SIZE,
+    STEADY,
     TEXT,
     WIDTHS,
     Kind,
@@ -98,6 +100,7 @@ _SHORT = frozenset(
     )
     for key in keys
 )
+_view = partial(Option, "view")
 _object = partial(Option, "object", TRACKING)
 _given = partial(Option, "elsewhere", GIVEN)
 _look = partial(Option, "look", GENERATION)
@@ -118,6 +121,16 @@ OPTIONS: tuple[Option, ...] = (
     _given("--masks", PATH, "The object: a folder of PNGs, or a video."),
     _given("--person-masks", PATH, "The person, likewise.", otherwise="drawn around the skeleton"),
     _given("--pose", PATH, "POSE_KEYPOINT, or folder of CMU files or PNGs.", parameter="pose_file"),
+    _view(GENERATION, "--view", LOOK, "What the generator sees.", "full"),
+    _view(
+        GENERATION,
+        "--stabilise",
+        STEADY,
+        "Steady that, over so many frames.",
+        otherwise="30 with follow and auto, else off",
+        bounds=bounds.STEADY,
+    ),
+    _view(TRACKING, "--track-view", choice("full", "follow"), "Track in the whole frame, or through a view.", "full"),
     _look("--prompt", TEXT, "What person and object become.", "", parameter="text"),
     _look("--negative", TEXT, "What to avoid.", ""),
     _look("--reference", FILE, "Picture of how it should look."),

@@ -112,6 +112,14 @@ def _span(text: str) -> Span:
     return Span(start, stop)
 
 
+def _look(text: str) -> str | tuple[float, ...]:
+    return text if text in LOOKS else BOX.read(text)
+
+
+def _frames_or_off(text: str) -> int:
+    return 0 if text == "off" else _integer(text)
+
+
 def _path(text: str) -> str:
     longest = max(len(part.encode("utf-8", "surrogateescape")) for part in text.split("/"))
     if "\0" in text or len(text) > MOST_CHARACTERS or longest > MOST_NAME_BYTES:
@@ -172,5 +180,15 @@ WIDTHS = Kind(
     "of the form OBJECT[,PERSON]: give one or two whole numbers",
     _widths,
     lambda value: f"[{value[0]}, {value[1]}]",
+)
+LOOKS = ("auto", "full", "follow")  # or a box
+LOOK = Kind(
+    f"{'|'.join(LOOKS)}|x1,y1,x2,y2",
+    f"one of {', '.join(LOOKS)} or of the form x1,y1,x2,y2",
+    _look,
+    lambda value: toml_text(value) if isinstance(value, str) else _array(value),
+)
+STEADY = Kind(
+    "N|off", "a whole number of frames or off", _frames_or_off, lambda value: str(value) if value else '"off"'
 )
 FRAMES = Kind("A:B", "of the form A:B, with A below B", _span, lambda value: toml_text(f"{value.start}:{value.stop}"))

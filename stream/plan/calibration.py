@@ -48,11 +48,14 @@ def calibration_file() -> Path:
 def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]:
     """For every node of this run, under which name its time is kept: what its speed depends on."""
     made_by = " ".join([config.generator, Path(config.workflow or "default").name, *config.model])
+    sam = f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}"
+    views = " through views" if config.track_view == "follow" else ""
     by_stage = {
         "pose": f"{config.pose} {config.detector} every {config.detect_every} {config.device}",
-        "track": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
+        "look": sam,
+        "track": sam + views,
         "generate": made_by,
-        "score": f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}",
+        "score": sam + views,
     }
     if config.chain == "given":
         by_stage |= {"pose": "given", "track": "given"}

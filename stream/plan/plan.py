@@ -154,7 +154,7 @@ def _of(need: int, limit: int | None) -> str:
 
 def _smaller(stage: str) -> str:
     """What makes this stage smaller."""
-    if stage in ("track", "score"):
+    if stage in ("look", "track", "score"):
         return "take a smaller --sam (tiny) or --window"
     if stage == "pose":
         return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"

@@ -7,25 +7,21 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from msgspec import Meta, Struct
 
 from stages.base import Array
 from stages.device import use_device
-from stages.given import first_prompt, read_masks
-from stages.order import frame_files
-from stages.prompts import Correction, ObjectPrompt
+from stages.given import read_masks
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import ReverseTracker
-from stages.score import ScoreConfig, ScoreStage
-from stages.track import TrackStage
+from stages.sam.reverse import NAME, ReverseTracker
+from stages.score import ScoreStage
+from stages.track import OBJECTS, TrackStage
 from stages.video.plain import plain_frames
-from storage.boundary import parse, read_regular
-from storage.errors import InputError, RunDirectoryError, UsageError
+from stages.views.names import view_ports
+from storage.errors import InputError, RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
@@ -34,9 +30,9 @@ from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Scratch, Task
 from stream.engine.windows import committed_windows
-from stream.options.assembly import decode_config, resolve_models, sam_config
-from stream.options.config import RunConfig
+from stream.options.assembly import decode_config, resolve_models, sam_config, score_config
 from stream.options.recorded import read_run
+from stream.report.reference import Reference, count_masks, cut
 
 MOST_STRETCH = 1.1  # of width against height: generators round sides to multiples of 16 and more
 PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is still being read
@@ -87,8 +83,9 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             )
     use_device(config.device)
     model = SamModel(sam_config(config, models))
-    stage = ScoreStage(ScoreConfig(config.prompt, config.correct, run.store.path("segments"), limit), model)
-    chain, source = Chain([stage], given=TrackStage.writes), FrameSource(run, decode_config(config))
+    stage = ScoreStage(replace(score_config(config, run.store.path("segments")), iou_threshold=limit), model)
+    given = [*TrackStage.writes, *view_ports(OBJECTS)]
+    chain, source = Chain([stage], given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
             scores = executor.run(Task(stage.name, window), into=beside).output.arrays["iou"]
@@ -117,72 +114,6 @@ def _check_segment(run: RunReader, record: Record) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Masks of the source's object and what is needed to track it again.
-
-    Attributes:
-        masks: a folder of PNGs in order of the numbers in their names, or a video; white (>= 128) is the object.
-        prompt, corrections: as the source was tracked with.
-        untracked: half-open spans without a tracked object.
-        frames: how many there must be, None where it is not known beforehand.
-    """
-
-    masks: Path
-    prompt: ObjectPrompt
-    corrections: tuple[Correction, ...] = ()
-    untracked: tuple[tuple[int, int], ...] = ()
-    frames: int | None = None
-
-
-Frame = Annotated[int, Meta(ge=0, le=10**9)]
-
-
-class Spans(Struct, frozen=True):
-    """Half-open spans of frames, of the object."""
-
-    object: list[tuple[Frame, Frame]]
-
-
-class Length(Struct, frozen=True):
-    """Frames of the clip."""
-
-    frames: Frame
-
-
-class Metadata(Struct, frozen=True):
-    """What is read of `tracking_metadata.json`; the config is checked by `RunConfig`."""
-
-    config: dict[str, Any]
-    untracked: Spans
-    video: Length
-
-
-def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
-    """The reference, and the config with the models, of an exported `tracking_metadata.json`; the masks lie beside it.
-
-    Raises:
-        InputError: when the file is not what `skate export` writes.
-    """
-    what, remedy = f"--metadata {metadata}: is not what `skate export` wrote", "give its tracking_metadata.json"
-    try:
-        text = read_regular(metadata)
-    except OSError as error:
-        raise InputError(
-            f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
-        ) from error
-    found = parse(text, Metadata, what, InputError, remedy)
-    try:
-        config = RunConfig.from_json(found.config, f"{what}: config")
-    except UsageError as error:
-        raise InputError(f"{what}: config: {error}") from error
-    if config.prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
-        mask = str((metadata.parent / config.prompt.mask_png).resolve())
-        config = replace(config, prompt=replace(config.prompt, mask_png=mask))
-    masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked.object)
-    return Reference(masks, config.prompt, config.correct, untracked, found.video.frames), config
-
-
 def evaluate_video(
     reference: Reference,
     generated: Path,
@@ -202,24 +133,27 @@ def evaluate_video(
     Raises:
         InputError: when video and masks do not go together, or nothing is left to judge.
     """
-    count = _count_masks(reference)
+    count = count_masks(reference)
     if frames is not None:
         if count is not None and frames.stop > count:
             raise InputError(f"--frames {frames.start}:{frames.stop} is past the end: there are {count} masks")
-        reference = _cut(reference, frames, tell)
+        reference = cut(reference, frames, tell)
         count = frames.frames
     schedule = PromptSchedule(reference.prompt, reference.corrections)
     if count is not None:
         schedule.check_length(count)
     start = frames.start if frames is not None else 0
-    tracker = ReverseTracker(model, schedule)
+    tracker = ReverseTracker(model, schedule, reference.views is not None)
     tracker.add_untracked(reference.untracked)
     masks = islice(read_masks(reference.masks), start, frames.stop if frames is not None else None)
     pairs = _Pairs(plain_frames(generated), masks, generated, tell)
     model.load()
     index = 0
     for pieces in pairs:
-        found = tracker.score([frame for frame, _ in pieces], [mask for _, mask in pieces], None, min(16, len(pieces)))
+        views = None if reference.views is None else {NAME: reference.views[index : index + len(pieces)]}
+        found = tracker.score(
+            [frame for frame, _ in pieces], [mask for _, mask in pieces], None, min(16, len(pieces)), views
+        )
         for value in found.iou:
             yield FrameIou(start + index, value, passes(value, threshold))
             index += 1
@@ -234,47 +168,6 @@ def evaluate_video(
     elif pairs.longer == "video":
         tell(f"the masks end after {index} frames, the video goes on: only these frames are judged")
     schedule.check_length(count or index)  # masks in a video tell their number only at their end
-
-
-def _count_masks(reference: Reference) -> int | None:
-    """How many masks there are, None where only reading them tells.
-
-    Raises:
-        InputError: when files of an export are missing.
-    """
-    if not reference.masks.is_dir():
-        return reference.frames
-    count = len(frame_files(reference.masks, "*.png"))
-    if reference.frames not in (None, count):
-        raise InputError(
-            f"{reference.masks}: holds {count} masks, the metadata is of {reference.frames} frames: export it again"
-        )
-    return count
-
-
-def _cut(reference: Reference, frames: Span, tell: Callable[[str], None]) -> Reference:
-    """The reference of these frames alone, counted from the first of them."""
-    start, stop = frames
-    prompt = reference.prompt
-    if not start <= prompt.frame < stop:
-        prompt = first_prompt(reference.masks, option="masks", first=start, stop=stop)
-        tell(f"frame {reference.prompt.frame} of the prompt is not among these: {prompt_text(prompt)}")
-    prompt = replace(prompt, frame=prompt.frame - start)
-    corrections = [replace(item, frame=item.frame - start) for item in reference.corrections if item.frame < stop]
-    clipped = [(max(a, start) - start, min(b, stop) - start) for a, b in reference.untracked]
-    return replace(
-        reference,
-        prompt=prompt,
-        corrections=tuple(item for item in corrections if item.frame > prompt.frame),
-        untracked=tuple(span for span in clipped if span[0] < span[1]),
-        frames=frames.frames,
-    )
-
-
-def prompt_text(prompt: ObjectPrompt) -> str:
-    """How the object was found that nobody pointed at."""
-    box = ",".join(f"{value:g}" for value in prompt.box or ())
-    return f"tracked from the box {box} around the first mask that is not empty, of frame {prompt.frame}"
 
 
 class _Pairs:

@@ -15,6 +15,7 @@ from stages.order import number_digits
 from stages.poses.draw import draw
 from stages.poses.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.sink import EncoderSettings, write_segment
+from stages.views.names import view_name
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import CommitLog, Manifest, RunReader
@@ -27,7 +28,7 @@ _IDENTITIES = (" weights", " config")  # of models, among what decides a run's r
 PIECE_FRAMES = 12  # read at a time
 CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep their colours
 MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
-METADATA, PROMPT_MASK = "tracking_metadata.json", "prompt_mask.png"
+METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
 
 
 def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
@@ -82,7 +83,10 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
     with (target / "pose.json").open("w", encoding="utf-8") as file:
         file.writelines(pose_keypoint_chunks(_each(run, "keypoints/person", frames), video["height"], video["width"]))
     metadata = tracking_metadata(run.manifest, run.log, frames, style)
-    (target / PROMPT_MASK).unlink(missing_ok=True)  # of an earlier export
+    for name in (PROMPT_MASK, VIEWS):
+        (target / name).unlink(missing_ok=True)  # of an earlier export
+    if config.track_view == "follow":  # a score looks through the same views
+        np.save(target / VIEWS, run.arrays.read(view_name("object"), 0, frames), allow_pickle=False)
     if config.prompt.mask_png is not None:
         shutil.copyfile(config.prompt.mask_png, target / PROMPT_MASK)
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
@@ -163,5 +167,6 @@ def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_styl
             "keypoints": "pose.json",
             "mask_video": "mask.mp4",
             "pose_video": "pose.mp4",
+            **({"views": VIEWS} if config["track_view"] == "follow" else {}),
         },
     }

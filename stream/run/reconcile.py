@@ -77,8 +77,13 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
 
 
 def made_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
-    """The nodes whose work is void when stages of these names give other results, in order."""
+    """The nodes whose work is void when stages of these names give other results, in order.
+
+    Of a stage that this chain lacks (there is no view any more) the generators and all behind them.
+    """
     found = {node.name for node in chain if node.stage.name in changed}
+    if changed - {node.stage.name for node in chain}:
+        found |= set(chain.making)
     found |= {name for node in found for name in chain.behind(node)}
     return tuple(name for name in chain.names if name in found)
 

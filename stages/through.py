@@ -1,0 +1,103 @@
+"""A generator that looks through a view: it is given the view's pictures, and never knows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, Window
+from stages.views.lens import Views, lens
+from stages.views.names import KEPT, VIEWS
+
+
+class ThroughStage(GeneratorStage):
+    """Another generator, behind a view.
+
+    Frames, masks and keypoints of the source become those of the view's picture, which has the size of what the
+    generator makes; what it makes is the view's picture. Where every view of a window shows the whole frame, it is
+    given the source itself. What the window before made of the overlap is handed on in the view's pixels (`kept`),
+    so that it is not resampled twice; frames that are blended already (in a shifted last window) are seen through
+    the view.
+    """
+
+    def __init__(self, inner: GeneratorStage) -> None:
+        self.inner = inner
+        self.name = inner.name  # type: ignore[misc]
+        self.lane, self.scales, self.weights, self.facts = inner.lane, inner.scales, inner.weights, inner.facts
+        super().__init__()
+        carries = any(read.port == "overlap" for read in inner.reads)
+        self.reads = (*inner.reads, *([Read(KEPT, "window", -1)] if carries else []), Read(VIEWS, "read"))
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of what it makes, and of the view's picture."""
+        return self.inner.works_at(width, height)
+
+    @property
+    def lookahead(self) -> int:
+        """As of the generator."""
+        return self.inner.lookahead
+
+    def open(self) -> None:
+        """Open the generator."""
+        self.inner.open()
+
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
+        """Generate a window of the view's picture."""
+        return self.inner.process(window, self._seen(inputs), request)
+
+    def prefetch(self, window: Window, inputs: Inputs) -> None:
+        """Begin a window early."""
+        self.inner.prefetch(window, self._seen(inputs))
+
+    def _seen(self, inputs: Inputs) -> Inputs:
+        """What the generator is given: the view's picture in place of the source's."""
+        arrays = dict(inputs.arrays)
+        views, kept, frames = arrays.pop(VIEWS), arrays.pop(KEPT, None), arrays["frames"]
+        source = (frames.shape[2], frames.shape[1])
+        through = lens(source, self.size_for(*source), views)
+        if not isinstance(through, Views):
+            return Inputs(arrays, inputs.info)
+        for name in ("frames", "generated"):
+            if name in arrays:
+                arrays[name] = through.pictures(arrays[name])
+        for name in ("masks/object", "masks/person"):
+            if name in arrays:
+                arrays[name] = through.regions(arrays[name])
+        if "keypoints/person" in arrays:
+            arrays["keypoints/person"] = keypoints_through(arrays["keypoints/person"], views)
+        if kept is not None:
+            arrays["overlap"] = kept
+        return Inputs(arrays, inputs.info)
+
+    def leave_gpu(self) -> None:
+        """Have the generator leave it."""
+        self.inner.leave_gpu()
+
+    def finish(self) -> None:
+        """Tell the generator."""
+        self.inner.finish()
+
+    def close(self) -> None:
+        """Close the generator."""
+        self.inner.close()
+
+    def get_state(self) -> State:
+        """The generator's."""
+        return self.inner.get_state()
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """The generator's."""
+        self.inner.set_state(values, arrays)
+
+    def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
+        """The generator's for its own size, beside the source."""
+        columns, rows = self.size_for(width, height)
+        ram, vram = self.inner.peak_bytes(rows, columns, window_frames)
+        return ram + window_frames * height * width * 5, vram
+
+
+def keypoints_through(keypoints: Array, views: Array) -> Array:
+    """`[n, K, 3]` float32: x, y in the view's pixels; what has no score stays where it is."""
+    moved = np.einsum("tij,tkj->tki", views[:, :, :2], keypoints[..., :2].astype(np.float64)) + views[:, None, :, 2]
+    found = keypoints.copy()
+    found[..., :2] = np.where(keypoints[..., 2:] > 0, moved, keypoints[..., :2])
+    return found

@@ -1,0 +1,234 @@
+"""Views: the path of a virtual camera, pictures through it and back, and tracking and scoring that look through it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from _crash import differing, results, shared_case
+from _sam_fixture import moving_clip, stock_logits, write_small_sam
+from _zygote import Ended, shared_zygote
+
+from stages.affine import IDENTITY, apply, compose, invert, similarity
+from stages.base import Array, Inputs, Window
+from stages.closer import REACH, CloserConfig, CloserStage
+from stages.prompts import ObjectPrompt
+from stages.sam.model import SamModel
+from stages.sam.prompts import SamPrompt
+from stages.sam.viewed import seen_through
+from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.views.look import box_of, logits_back, through
+from stages.views.path import Framing, followed, steadied, whole, without_slips
+from storage.rundir import RunReader
+from storage.spans import Span
+from stream.engine.windows import WindowPlan
+
+FRAMING = Framing((64, 64), (320, 180), REACH, 0.5, 0.06)
+STILL = np.repeat(IDENTITY[None], 60, 0)
+
+
+def boxes_of(centres: Array, width: float = 30.0, height: float = 12.0) -> Array:
+    half = np.array([width, height]) / 2
+    return np.concatenate([centres - half, centres + half], 1)
+
+
+def jumping(frames: int = 60, seed: int = 3) -> Array:
+    """A board that rolls, jumps and shakes."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(frames)
+    jump = np.where((t > 20) & (t < 36), -60 * np.sin((t - 20) / 16 * np.pi), 0)
+    return boxes_of(np.stack([60 + 3.0 * t, 120 + jump], 1) + rng.normal(0, 0.7, (frames, 2)))
+
+
+def test_a_steady_camera_takes_the_shake_and_leaves_the_way() -> None:
+    rng = np.random.default_rng(1)
+    shake = [similarity(1.0, angle, x, y) for x, y, angle in rng.normal(0, (5, 5, 0.004), (80, 3))]
+    places = [compose(shake[t], similarity(1.0, 0.0, -2.0 * t, 0.0)) for t in range(80)]  # the world in frame t
+    motion = np.stack([IDENTITY] + [compose(places[t], invert(places[t - 1])) for t in range(1, 80)])
+    steady = steadied(motion, 15)
+    point = np.array([400.0, 100.0])
+    shown = np.stack([apply(compose(steady[t], places[t]), point) for t in range(80)])[16:-16]
+    raw = np.stack([apply(places[t], point) for t in range(80)])[16:-16]
+    jitter = [np.abs(np.diff(path, 2, axis=0)).mean() for path in (shown, raw)]
+    assert jitter[0] < 0.1 * jitter[1]
+    assert np.allclose(np.diff(shown, axis=0).mean(0), [-2.0, 0.0], atol=0.2)
+    assert np.array_equal(steadied(motion, 0), np.repeat(IDENTITY[None], 80, 0))
+
+
+def test_a_view_holds_its_subject_and_moves_smoothly() -> None:
+    boxes = jumping()
+    views = followed(boxes, STILL, FRAMING)
+    for box, view in zip(boxes, views, strict=True):
+        corners = apply(view, box.reshape(2, 2))
+        assert (corners >= -0.5).all() and (corners <= 63.5).all()
+    assert np.allclose(views[:, 0, 0], views[:, 1, 1]) and not views[:, 0, 1].any(), "it neither turns nor stretches"
+    crop = 64 / views[:, 0, 0]
+    assert (crop < 110).all(), "it looks closely"
+    assert (np.abs(np.diff(crop)) < 4).all() and (np.abs(np.diff(crop, 2)) < 2).all()
+    middle = np.stack([apply(invert(view), np.array([31.5, 31.5])) for view in views])
+    assert np.abs(np.diff(middle, 2, axis=0)).max() < 4, "px a frame a frame"
+    left_top = np.stack([apply(invert(view), np.array([-0.5, -0.5])) for view in views])
+    right_bottom = np.stack([apply(invert(view), np.array([63.5, 63.5])) for view in views])
+    assert (left_top > -0.6).all() and (right_bottom < (319.6, 179.6)).all(), "it does not look past the frame"
+
+
+def test_what_fills_the_frame_or_is_nowhere_is_seen_whole() -> None:
+    nowhere = np.full((10, 4), np.nan)
+    large = boxes_of(np.full((10, 2), (160.0, 90.0)), 250, 170)
+    for boxes in (nowhere, large):
+        assert np.allclose(followed(boxes, STILL[:10], FRAMING), whole(FRAMING))
+
+
+def test_a_subject_that_is_hidden_for_a_while_stays_framed() -> None:
+    boxes = jumping()
+    hidden = boxes.copy()
+    hidden[28:33] = np.nan
+    for box, view in zip(boxes, followed(hidden, STILL, FRAMING), strict=True):
+        middle = apply(view, box.reshape(2, 2).mean(0))
+        assert (middle > 0).all() and (middle < 63).all()
+
+
+def test_a_slip_of_the_first_pass_does_not_move_the_view() -> None:
+    boxes = jumping()
+    slipped = boxes.copy()
+    slipped[12] += 150
+    slipped[40:42, 2:] += 90
+    clean, mended = (followed(without_slips(found), STILL, FRAMING) for found in (boxes, slipped))
+    moved = [np.linalg.norm(apply(invert(a), np.array([31.5, 31.5])) - apply(invert(b), np.array([31.5, 31.5])))
+             for a, b in zip(clean, mended, strict=True)]  # fmt: skip
+    assert max(moved) < 4
+    assert np.isnan(without_slips(np.full((5, 4), np.nan))).all()
+
+
+def test_there_and_back() -> None:
+    """A disc in a frame, seen enlarged, reduced and turned, comes back to its place."""
+    y, x = np.mgrid[0:90, 0:160]
+    disc = (x - 70.0) ** 2 + (y - 40.0) ** 2 < 15**2
+    frame = np.repeat(disc[..., None].astype(np.uint8) * 255, 3, 2)
+    for view in (similarity(2.0, 0, -60, -10), similarity(0.4, 0, 3, 2), similarity(1.3, 0.2, 0, 0)):
+        shown = through(frame, view, (200, 130))
+        back = logits_back(shown[..., 0].astype(np.float32) - 127.5, view, (90, 160)) > 0
+        assert (back & disc).sum() / (back | disc).sum() > 0.93
+    assert np.array_equal(through(frame, IDENTITY, (160, 90)), frame)
+    assert box_of(disc).tolist() == [55.5, 25.5, 84.5, 54.5]
+    assert np.isnan(box_of(np.zeros((4, 4), bool))).all()
+
+
+def closer(masks: Array, plan: WindowPlan) -> Array:
+    """The views of a clip's board, window by window with the state taken out and put back."""
+    stage, found = CloserStage(CloserConfig(("object",), 64)), []
+    windows = list(plan.windows(len(masks)))
+    for window in windows:
+        later = windows[window.index + 1].new if not window.last else None
+        ahead = masks[slice(*later)] if later else masks[:0]
+        given = {"first/object": masks[slice(*window.new)], "first/object/later": ahead}
+        found.append(stage.process(window, Inputs(given)).arrays["views/track-object"])
+        state = stage.get_state().to_parts()
+        stage = CloserStage(CloserConfig(("object",), 64))
+        stage.set_state(*state)
+    return np.concatenate(found)
+
+
+def test_windows_do_not_show_in_the_views() -> None:
+    """A window that looks far enough ahead fixes what a longer one would."""
+    masks = np.zeros((60, 180, 320), bool)
+    for mask, box in zip(masks, np.round(jumping()).astype(int), strict=True):
+        mask[box[1] : box[3], box[0] : box[2]] = True
+    whole_clip, windows = closer(masks, WindowPlan(81, 21)), closer(masks, WindowPlan(25, 5))
+    assert np.allclose(whole_clip, windows)
+    assert np.isfinite(closer(masks, WindowPlan(5, 2))).all()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SamModel:
+    handle = SamModel(write_small_sam(tmp_path_factory.mktemp("sam")))
+    handle.load()
+    return handle
+
+
+def test_tracking_through_a_view_is_stock_sam_on_its_pictures(model: SamModel) -> None:
+    clip = moving_clip(24)
+    box = (38.0, 30.0, 58.0, 42.0)
+    rng = np.random.default_rng(2)
+    views = np.stack([similarity(1.1 + 0.2 * r, 0.0, -20 + 3 * r, -8 - r) for r in rng.random(24)])
+    side = model.image_size
+    pictures = np.stack([through(frame, view, (side, side)) for frame, view in zip(clip, views, strict=True)])
+    wanted, _ = stock_logits(model.predictor, pictures, {0: seen_through(SamPrompt(box=box), views[0], side)})
+    found: dict[int, Any] = {}
+    stage = TrackStage(TrackConfig(ObjectPrompt(box=box), look="views"), model,
+                       lambda frame, name, tracked: found.update({frame: tracked.logits.clone()}))  # fmt: skip
+    masks = []
+    for index, (start, stop) in enumerate([(0, 10), (10, 17), (17, 24)]):
+        new = Span(start, stop)
+        window = Window(index, new, new, new, stop == 24, new.frames)
+        own = {f"views/track-{name}": views[start:stop] for name in OBJECTS}
+        output = stage.process(window, Inputs({"frames": clip[start:stop], **own}))
+        masks.append(output.arrays["masks/object"])
+        state = stage.get_state().to_parts()
+        stage = TrackStage(stage.config, model, stage._observer)
+        stage.set_state(*state)
+    assert sorted(found) == list(range(24))
+    assert all(torch.equal(found[t], wanted[t]) for t in range(24))
+    tracked = np.concatenate(masks)
+    for t in range(24):
+        assert np.array_equal(tracked[t], logits_back(wanted[t].numpy(), views[t], clip.shape[1:3]) > 0)
+
+
+def skate(arguments: list[str], **given: Any) -> Ended:
+    ended = shared_zygote().run(arguments, **given)
+    assert "Traceback" not in ended.output, ended.output
+    return ended
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that tracked through views, and what it ended with."""
+    case, _, _ = shared_case()
+    run = tmp_path_factory.mktemp("views") / "run"
+    ended = skate(case.run(run, "--track-view", "follow"))
+    assert ended.code in (0, 1), ended.output
+    return run, ended.output
+
+
+@pytest.mark.parametrize(
+    "fault", ["look.state#2", "closer.begin#1", "closer.arrays#3", "closer.journal#2", "track.state#2", "score.begin#2"]
+)
+def test_killed_and_resumed_the_bytes_are_the_same(tmp_path: Path, finished: tuple[Path, str], fault: str) -> None:
+    case, _, _ = shared_case()
+    run = tmp_path / "run"
+    assert skate(case.run(run, "--track-view", "follow"), fault=fault).code == -9
+    assert skate(["resume", str(run)]).code in (0, 1)
+    assert differing(results(run), results(finished[0])) == []
+
+
+def test_a_lost_view_is_made_again(tmp_path: Path, finished: tuple[Path, str]) -> None:
+    case, _, _ = shared_case()
+    run = tmp_path / "run"
+    assert skate(case.run(run, "--track-view", "follow")).code in (0, 1)
+    (run / "run.zarr" / "views" / "track-object" / "c.1.0.0").unlink()
+    assert skate(["status", str(run), "--verify"]).code == 6
+    assert skate(["resume", str(run)]).code in (0, 1)
+    assert differing(results(run), results(finished[0])) == []
+
+
+def test_every_verdict_looks_through_the_same_views(tmp_path: Path, finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    iou: list[float] = RunReader(run).arrays.read("iou", 0, 21).tolist()
+    lines = [line for line in skate(["evaluate", str(run)]).output.splitlines() if line.startswith("Frame ")]
+    assert [line.split()[4] for line in lines] == [f"{value:.4f}" for value in iou]
+    assert skate(["export", str(run), "--to", str(tmp_path / "to")]).code == 0
+    metadata = tmp_path / "to" / "tracking_metadata.json"
+    elsewhere = ["evaluate", "--metadata", str(metadata), "--generated", str(run / "output.mp4")]
+    assert [line for line in skate(elsewhere).output.splitlines() if line.startswith("Frame ")] == lines
+    (tmp_path / "to" / "views_object.npy").write_bytes(b"\x93NUMPY no")
+    ended = skate(elsewhere)
+    assert ended.code == 3 and "views_object.npy: is no array of views" in ended.output
+
+
+def test_the_first_pass_is_not_kept(finished: tuple[Path, str]) -> None:
+    reader = RunReader(finished[0])
+    assert reader.log.dropped["first/object"] == 21
+    assert {name for name in reader.arrays.specs if name.startswith("views/")} == {
+        "views/track-object", "views/track-person",
+    }  # fmt: skip
