@@ -5,7 +5,7 @@ In all of them `source` is the object's mask in the source frame and `generated`
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,25 +102,33 @@ def region_change(before: Array, after: Array) -> float | None:
     return float(difference[region].mean())
 
 
-def seam_ratio(windows: Iterable[Mapping[str, Any]]) -> float | None:
+def seam_ratio(windows: Sequence[Mapping[str, Any]], source: Sequence[Mapping[str, Any]] = ()) -> float | None:
     """Change across the edges of windows against the change inside them; 1.0 = seams change no more than the rest.
+
+    Where it is known how much the source itself changes over the same subjects, each is measured against that: else an
+    edge that happens to lie in a trick looks like a seam.
 
     Args:
         windows: the score stage's `info["seam"]` of each window.
+        source: the composite stage's `info["source_seam"]` of each window; its edge is onto the next window's first
+            frame.
 
     Returns:
-        mean edge change / mean inside change; None where either is missing or nothing changes inside.
+        edges / insides, both in multiples of the source's; None where either is missing or nothing changes inside.
     """
-    edges: list[float] = []
-    total, count = 0.0, 0
-    for window in windows:
-        if window.get("edge") is not None:
-            edges.append(float(window["edge"]))
-        total += float(window["inside_sum"])
-        count += int(window["inside_frames"])
-    if not edges or count == 0 or total == 0.0:
+    before = [None, *(window["edge"] for window in source)]
+    known = [before[index] if index < len(before) else None for index in range(len(windows))]
+    edges = [window["edge"] for window in windows]
+    pairs = [(edge, at) for edge, at in zip(edges, known, strict=True) if edge is not None]
+    inside, frames = (sum(window[f"inside_{what}"] for window in windows) for what in ("sum", "frames"))
+    if not pairs or not inside or not frames:
         return None
-    return (sum(edges) / len(edges)) / (total / count)
+    usual = sum(window["inside_sum"] for window in source)
+    measured = [(edge, at) for edge, at in pairs if at]
+    if len(source) < len(windows) or not usual or not measured:
+        return float((sum(edge for edge, _ in pairs) / len(pairs)) / (inside / frames))
+    across = sum(edge for edge, _ in measured) / sum(at for _, at in measured)
+    return float(across / (inside / usual))
 
 
 def flag_spans(flags: Array, start: int = 0) -> list[list[int]]:

@@ -169,6 +169,7 @@ class Facts(Struct, frozen=True):
     visible: list[bool] = []
     failed: Spans = []
     seam: Seam | None = None
+    source_seam: Seam | None = None
     redo: dict[str, Any] | None = None
     read: tuple[Count, Count] = (0, 0)
     final: tuple[Count, Count] = (0, 0)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.composite import source_seam
 from stages.metrics import (
     boundary_f,
     change_picture,
@@ -20,6 +21,7 @@ from stages.metrics import (
     seam_ratio,
     summarise_iou,
 )
+from stream.engine.windows import WindowPlan
 
 Array = np.ndarray[Any, Any]
 
@@ -107,6 +109,42 @@ def test_seam() -> None:
         {"edge": 6.0, "inside_sum": 8.0, "inside_frames": 4},
     ]
     assert seam_ratio(windows) == 3.0
+    source: list[dict[str, Any]] = [
+        {"edge": 3.0, "inside_sum": 4.0, "inside_frames": 4},
+        {"edge": None, "inside_sum": 4.0, "inside_frames": 4},
+    ]
+    assert seam_ratio(windows, source) == 1.0, "the source itself moves three times as much there"
+    source[0]["edge"] = 1.0
+    assert seam_ratio(windows, source) == 3.0
+    assert seam_ratio(windows, source[:1]) == 3.0 == seam_ratio(windows, [{**source[0], "edge": None}, source[1]])
+
+
+def test_the_sources_own_change_is_taken_out() -> None:
+    """A clip whose subject jumps at a window's edge, restyled with a fixed gain: no seam is seen."""
+    frames = np.zeros((12, 20, 30, 3), np.uint8)
+    masks = np.zeros((12, 20, 30), np.bool_)
+    for index in range(12):
+        left = index + (8 if index >= 6 else 0)
+        masks[index, 5:15, left : left + 8] = True
+        frames[index][masks[index]] = (
+            np.arange(100, 180, dtype=np.uint8).reshape(10, 8).ravel()[:, None][: masks[index].sum()]
+        )
+    made = (frames * 1.5).astype(np.uint8)
+    plan = list(WindowPlan(9, 3).windows(12))
+    source = [source_seam(frames[slice(*w.read)], masks[slice(*w.read)], w) for w in plan]
+    scores: list[dict[str, Any]] = []
+    before: Array | None = None
+    for window in plan:
+        changes: list[float | None] = []
+        for index in range(*window.final):
+            picture = change_picture(made[index], masks[index])
+            changes.append(None if before is None else region_change(before, picture))
+            before = picture
+        inside = [value for value in changes[1:] if value is not None]
+        scores.append({"edge": changes[0], "inside_sum": sum(inside), "inside_frames": len(inside)})
+    plain, mended = seam_ratio(scores), seam_ratio(scores, source)
+    assert plain is not None and mended is not None
+    assert plain > 1.5 and 0.95 <= mended <= 1.05
 
 
 def test_region_change_looks_at_the_region_alone() -> None:

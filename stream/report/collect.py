@@ -86,7 +86,7 @@ class Facts:
         claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
         cut_short: a sentence where the source ended before the end that its header claims (see `shortfall`).
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
-        seams: the score stage's `info["seam"]` by window.
+        seams: the score stage's `info["seam"]` by window. source_seams: the composite's `info["source_seam"]`.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
         complete: whether every stage has done every window. generates: whether there is more than poses and masks.
     """
@@ -100,6 +100,7 @@ class Facts:
     cut_short: str | None = None
     person: Mapping[str, Any] | None = None
     seams: Sequence[Mapping[str, Any]] = ()
+    source_seams: Sequence[Mapping[str, Any]] = ()
     attempts: Sequence[Mapping[str, Any]] = ()
     complete: bool = True
     generates: bool = True
@@ -132,8 +133,13 @@ def facts(records: Mapping[str, Sequence[Record]], finals: Sequence[Span]) -> Fa
         cuts=[frame for info in track for frame in info["cuts"]],
         bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
         person=next((person for person in persons if person), None),
-        seams=[record["info"]["seam"] for record in records.get("score", ()) if record["info"].get("seam")],
+        seams=_each(records.get("score", ()), "seam"),
+        source_seams=_each(records.get("composite", ()), "source_seam"),
     )
+
+
+def _each(records: Sequence[Record], fact: str) -> list[Mapping[str, Any]]:
+    return [record["info"][fact] for record in records if record["info"].get(fact)]
 
 
 def join_spans(windows: Sequence[Sequence[Sequence[int]]]) -> Spans:

@@ -120,7 +120,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         threshold: a frame passes when its IoU is above it.
     """
     found = summarise_iou(table.iou, threshold)
-    seam = seam_ratio(known.seams)
+    seam = seam_ratio(known.seams, known.source_seams)
     return Summary(
         frames=table.frames,
         windows=len(known.windows),
