@@ -7,7 +7,6 @@ Which pixels those are is decided here as the generator was asked for them: by t
 window dilates them (`facts` of the generator).
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -17,7 +16,7 @@ import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, State, Window
 from stages.colour import ColourTransform, apply, corrected, match, statistics, then
-from stages.metrics import change_picture, region_change
+from stages.metrics import source_seam
 from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
 from stages.resize import Size
 from stages.views.lens import Lens, Views, lens
@@ -115,7 +114,8 @@ class CompositeStage(Stage):
         if self.config.viewed:
             first = len(frames) if window.last else window.final.stop - window.read.start
             arrays[KEPT] = seen_again(frames, made, allowed, inner, correction, through, first)
-        return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, window)})
+        final = slice(window.final.start - window.read.start, window.final.stop - window.read.start)
+        return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, final)})
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens
@@ -128,22 +128,6 @@ class CompositeStage(Stage):
         columns, rows = self.config.size or (width, height)
         one_frame = height * width * 60 if window_frames else 0
         return window_frames * (height * width * (3 + 3 + 4) + rows * columns * 3) + one_frame, 0
-
-
-def source_seam(frames: Array, subjects: Array, window: Window) -> dict[str, Json]:
-    """How much the source itself changes: inside the window's final frames, and onto the one behind them (`edge`).
-
-    Args:
-        frames: `[read.frames, H, W, 3]` uint8 RGB. subjects: `[read.frames, H, W]` bool.
-    """
-    start, stop = window.final.start - window.read.start, window.final.stop - window.read.start
-    shown = slice(start, stop + 1)
-    pictures = [change_picture(*pair) for pair in zip(frames[shown], subjects[shown], strict=True)]
-    changes = [region_change(before, after) for before, after in itertools.pairwise(pictures)]
-    inside = [value for value in changes[: stop - start - 1] if value is not None]
-    edge = changes[stop - start - 1] if len(changes) >= stop - start else None
-    total = {"inside_sum": round(sum(inside), 6), "inside_frames": len(inside)}
-    return {"edge": None if edge is None else round(edge, 6), **total}
 
 
 @dataclass

@@ -4,6 +4,7 @@ In all of them `source` is the object's mask in the source frame and `generated`
 `[H, W] bool`.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,22 @@ def region_change(before: Array, after: Array) -> float | None:
         return None
     difference = np.abs(before[..., :3].astype(np.int16) - after[..., :3].astype(np.int16))
     return float(difference[region].mean())
+
+
+def source_seam(frames: Array, subjects: Array, final: slice) -> dict[str, Any]:
+    """How much the source itself changes: inside a window's final frames, and onto the one behind them (`edge`).
+
+    Args:
+        frames: `[n, H, W, 3]` uint8 RGB, subjects: `[n, H, W]` bool: of the window.
+        final: its final frames among them.
+    """
+    count, shown = final.stop - final.start, slice(final.start, final.stop + 1)
+    pictures = [change_picture(*pair) for pair in zip(frames[shown], subjects[shown], strict=True)]
+    changes = [region_change(before, after) for before, after in itertools.pairwise(pictures)]
+    inside = [value for value in changes[: count - 1] if value is not None]
+    edge = changes[count - 1] if len(changes) >= count else None
+    total = {"inside_sum": round(sum(inside), 6), "inside_frames": len(inside)}
+    return {"edge": None if edge is None else round(edge, 6), **total}
 
 
 def seam_ratio(windows: Sequence[Mapping[str, Any]], source: Sequence[Mapping[str, Any]] = ()) -> float | None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.composite import source_seam
 from stages.metrics import (
     boundary_f,
     change_picture,
@@ -19,6 +18,7 @@ from stages.metrics import (
     region_change,
     rounded,
     seam_ratio,
+    source_seam,
     summarise_iou,
 )
 from stream.engine.windows import WindowPlan
@@ -131,7 +131,11 @@ def test_the_sources_own_change_is_taken_out() -> None:
         )
     made = (frames * 1.5).astype(np.uint8)
     plan = list(WindowPlan(9, 3).windows(12))
-    source = [source_seam(frames[slice(*w.read)], masks[slice(*w.read)], w) for w in plan]
+    source = []
+    for window in plan:
+        read, start = slice(*window.read), window.read.start
+        final = slice(window.final.start - start, window.final.stop - start)
+        source.append(source_seam(frames[read], masks[read], final))
     scores: list[dict[str, Any]] = []
     before: Array | None = None
     for window in plan:
