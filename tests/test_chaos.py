@@ -14,7 +14,7 @@ from fake_comfy.process import ServerProcess
 # Each row is one run: killed at the first point, continued and killed at the next, and so on, then resumed to the end.
 KILLS = (
     ("decode.begin", "pose.arrays#1", "track.state#2", "journal.written#9"),
-    ("decode.state", "generate.journal", "blend.arrays#3", "sink.state#2"),
+    ("decode.state", "generate.journal", "composite.arrays#2", "composite.journal", "blend.arrays#2", "sink.state#2"),
     ("score.begin#4", "drop.journal#2", "finish.joined"),
 )
 
