@@ -12,7 +12,7 @@ from _zygote import Ended, shared_zygote
 
 from storage.rundir import RunReader, read_log
 
-FROM_PROMPT_ON = ("generate", "blend", "sink", "score")
+FROM_PROMPT_ON = ("generate", "composite", "blend", "sink", "score")
 
 
 def skate(arguments: list[str], **given: object) -> Ended:

@@ -9,7 +9,7 @@ from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
 from stream.engine.chain import Chain
-from stream.options.config import Difference, differences
+from stream.options.config import FINISH, Difference, differences
 from stream.options.recorded import read_run
 
 
@@ -82,7 +82,7 @@ def made_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
     Of a stage that this chain lacks (there is no view any more) the generators and all behind them.
     """
     found = {node.name for node in chain if node.stage.name in changed}
-    if changed - {node.stage.name for node in chain}:
+    if changed - {node.stage.name for node in chain} - {FINISH}:
         found |= set(chain.making)
     found |= {name for node in found for name in chain.behind(node)}
     return tuple(name for name in chain.names if name in found)
