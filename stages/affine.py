@@ -42,9 +42,3 @@ def scaling(scale: tuple[float, float]) -> Array:
     """`[2, 3]`: from a picture to the same picture at `scale` (x, y) times its size."""
     x, y = scale
     return np.array([[x, 0.0, 0.5 * x - 0.5], [0.0, y, 0.5 * y - 0.5]])
-
-
-def similarity(scale: float, angle: float, x: float, y: float) -> Array:
-    """`[2, 3]`: scaled and turned (radians, y down) about the origin, then moved."""
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[cos, -sin, x], [sin, cos, y]])

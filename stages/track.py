@@ -12,12 +12,11 @@ from stages.cuts import frame_signature, is_cut
 from stages.metrics import flag_spans
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
 from stages.sam.footprint import sam_peak_bytes
-from stages.sam.frames import FrameFeed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked
 from stages.sam.tracker import Tracker
-from stages.sam.viewed import Seen, ViewedTracker
+from stages.sam.viewed import ViewedTracker, feed, new_tracker
 from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
 
@@ -144,17 +143,14 @@ class TrackStage(Stage):
         tracked_flags = np.zeros_like(visible)
         persons = self._person_prompts(window, inputs)
         cuts: list[int] = []
-        feed = FrameFeed(self._model.image_size, self._model.config.device)
-        for offset, (frame, image) in enumerate(feed.iterate(frames)):
+        viewed = self.config.look == "views"
+        views = {name: inputs.arrays[view_name(name)] for name in OBJECTS} if viewed else {}
+        for offset, (frame, image) in enumerate(feed(self._model, frames, viewed)):
             index = span.start + offset
             self._meet_cut(index, frame, tracker, cuts)
             prompts = self._prompts(index, frame, tracker, persons)
-            if isinstance(tracker, ViewedTracker):
-                views = {name: inputs.arrays[view_name(name)][offset] for name in OBJECTS}
-                seen = tracker.step(index, frame, views, prompts, state.clip_frames_min16)
-            else:
-                results = tracker.step(index, image, prompts, state.clip_frames_min16)
-                seen = {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
+            looks = {name: each[offset] for name, each in views.items()}
+            seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
             for column, name in enumerate(OBJECTS):
                 if name in seen:
                     masks[name][offset] = seen[name].mask
@@ -181,7 +177,7 @@ class TrackStage(Stage):
         )
 
     def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
-        return (ViewedTracker if self.config.look == "views" else Tracker)(self._model, height, width)
+        return new_tracker(self._model, height, width, self.config.look == "views")
 
     def _check_prompts(self, window: Window, inputs: Inputs) -> None:
         height, width = inputs.arrays["frames"].shape[1:3]

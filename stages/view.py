@@ -83,13 +83,12 @@ class ViewStage(Stage):
         masks = inputs.arrays["masks/object"]
         framing = Framing(self.config.size, (masks.shape[2], masks.shape[1]), REACH, MARGIN, LEAST)
         steady = steadied(motion, self.config.steady // 2)
-        views = followed(without_slips(boxes), steady, framing)
-        follows = state.follows
-        if follows is None:
-            crop = self.config.size[1] / np.hypot(views[:own, 0, 0], views[:own, 1, 0])
-            follows = self.config.look == "follow" or (
-                self.config.look == "auto" and float(np.median(crop)) < FILLS * framing.frame[1]
-            )
+        follows = state.follows if self.config.look == "auto" else self.config.look == "follow"
+        if follows is None or follows:
+            views = followed(without_slips(boxes), steady, framing)
+        if follows is None:  # "auto", in the first window
+            crop = framing.size[1] / np.hypot(views[:own, 0, 0], views[:own, 1, 0])
+            follows = float(np.median(crop)) < FILLS * framing.frame[1]
         if not follows:
             views = _fixed(self.config.look, steady, framing)
         kept = slice(max(0, own - reach), own)
@@ -128,7 +127,7 @@ def _least(values: Array) -> Array:
 
 def _fixed(look: str | Box, steady: Array, framing: Framing) -> Array:
     """A view that follows nothing: of the whole frame, or of a box in it, steadied."""
-    base = whole(framing)
+    base = whole(framing.frame, framing.size)
     if not isinstance(look, str):
         x1, y1, x2, y2 = look
         base = scaling((framing.size[0] / (x2 - x1), framing.size[1] / (y2 - y1)))

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from _crash import differing, results, shared_case
+from _maps import similarity
 from _runs import invoke
 from _zygote import Ended, shared_zygote
 from fake_comfy import FakeComfy, Paint
 from test_comfy_runs import CLIP, Given
 
-from stages.affine import IDENTITY, apply, compose, invert, similarity
+from stages.affine import IDENTITY, apply, compose, invert
 from stages.base import Array, Inputs
 from stages.colour import ColourTransform
 from stages.composite import seen_again
@@ -19,7 +20,7 @@ from stages.region import region
 from stages.through import keypoints_through
 from stages.view import ViewConfig, ViewStage
 from stages.views.lens import Lens, Views, lens
-from stages.views.path import Framing, whole
+from stages.views.path import whole
 from storage.rundir import RunReader
 from stream.engine.windows import WindowPlan
 
@@ -91,7 +92,7 @@ def test_auto_follows_what_is_small_and_shows_the_whole_of_what_is_large() -> No
     small = np.stack([disc(60 + t, 45) for t in range(30)])
     large = np.stack([disc(80, 45, 60.0) for _ in range(30)])
     plan, config = WindowPlan(17, 5), ViewConfig("auto", 0, SIZE)
-    frame = whole(Framing(SIZE, SOURCE, 0))
+    frame = whole(SOURCE, SIZE)
     assert (views_of(config, small, None, plan)[:, 0, 0] > 1.5 * frame[0, 0]).all()
     assert np.array_equal(views_of(config, large, None, plan), np.repeat(frame[None], 30, 0))
     nothing = np.zeros_like(small)
@@ -106,7 +107,7 @@ def test_a_box_is_what_is_seen() -> None:
 
 
 def test_a_view_of_the_whole_frame_costs_nothing() -> None:
-    frame = np.repeat(whole(Framing(SIZE, SOURCE, 0))[None], 4, 0)
+    frame = np.repeat(whole(SOURCE, SIZE)[None], 4, 0)
     assert type(lens(SOURCE, SIZE, frame)) is Lens and type(lens(SOURCE, SIZE, None)) is Lens
     frame[2, 0, 2] += 1
     assert isinstance(lens(SOURCE, SIZE, frame), Views)

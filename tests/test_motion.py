@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _maps import similarity
 
-from stages.affine import IDENTITY, apply, compose, invert, resized, scaling, similarity
+from stages.affine import IDENTITY, apply, compose, invert, resized, scaling
 from stages.base import Array, Inputs, Output
 from stages.motion import MotionStage
 from stages.views.motion import NOWHERE, fitted, small_grey, step

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from _crash import differing, results, shared_case
+from _maps import similarity
 from _sam_fixture import moving_clip, stock_logits, write_small_sam
 from _zygote import Ended, shared_zygote
 
-from stages.affine import IDENTITY, apply, compose, invert, similarity
+from stages.affine import IDENTITY, apply, compose, invert
 from stages.base import Array, Inputs, Window
 from stages.closer import REACH, CloserConfig, CloserStage
 from stages.prompts import ObjectPrompt
@@ -77,7 +78,7 @@ def test_what_fills_the_frame_or_is_nowhere_is_seen_whole() -> None:
     nowhere = np.full((10, 4), np.nan)
     large = boxes_of(np.full((10, 2), (160.0, 90.0)), 250, 170)
     for boxes in (nowhere, large):
-        assert np.allclose(followed(boxes, STILL[:10], FRAMING), whole(FRAMING))
+        assert np.allclose(followed(boxes, STILL[:10], FRAMING), whole(FRAMING.frame, FRAMING.size))
 
 
 def test_a_subject_that_is_hidden_for_a_while_stays_framed() -> None:

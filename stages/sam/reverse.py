@@ -9,11 +9,10 @@ from typing import ClassVar
 
 from stages.base import Array, Json, State
 from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change
-from stages.sam.frames import FrameFeed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
-from stages.sam.viewed import Seen, ViewedTracker
+from stages.sam.viewed import ViewedTracker, feed, new_tracker
 
 NAME, PERSON = "object", "person"
 
@@ -132,19 +131,14 @@ class ReverseTracker:
             state.clip_frames_min16 = clip_frames_min16
         persons: Iterable[Array | None] = repeat(None) if person_masks is None else person_masks
         masks = zip(object_masks, persons, strict=person_masks is not None)
-        feed = FrameFeed(self._model.image_size, self._model.config.device)
         self._model.to_device()
-        for at, ((frame, image), (source, person)) in enumerate(zip(feed.iterate(frames), masks, strict=True)):
+        shown = feed(self._model, frames, self._viewed)
+        for at, ((frame, image), (source, person)) in enumerate(zip(shown, masks, strict=True)):
             tracker = self._begin(*source.shape)
             index = state.next_frame
             prompts = self._prompts(index, tracker, *source.shape)
-            if isinstance(tracker, ViewedTracker):
-                assert views is not None  # who looks through views is given them
-                looks = {name: each[at] for name, each in views.items()}
-                seen = tracker.step(index, frame, looks, prompts, state.clip_frames_min16)
-            else:
-                results = tracker.step(index, image, prompts, state.clip_frames_min16)
-                seen = {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
+            looks = {name: each[at] for name, each in (views or {}).items()}
+            seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
             known = None if person is None or PERSON not in seen else iou(person, seen[PERSON].mask)
             scores.person_iou.append(math.nan if known is None else known)
             if NAME not in seen:
@@ -193,7 +187,7 @@ class ReverseTracker:
         return self._tracker
 
     def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
-        return (ViewedTracker if self._viewed else Tracker)(self._model, height, width)
+        return new_tracker(self._model, height, width, self._viewed)
 
     def _is_untracked(self, frame: int) -> bool:
         return frame < self._schedule.prompt.frame or any(a <= frame < b for a, b in self._state.untracked)

@@ -1,12 +1,26 @@
 """Several objects followed independently through the same frames; every frame is encoded once, for all of them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stages.base import Array, Json
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An object on a frame.
+
+    Attributes:
+        mask: [H, W] bool, in the frame's pixels.
+        tracked: what the model gave, in the pixels of what it was shown.
+    """
+
+    mask: Array
+    tracked: Tracked
 
 
 class Tracker:
@@ -57,6 +71,19 @@ class Tracker:
                 name: session.step(frame, images, encoded, prompts.get(name), num_frames)
                 for name, session in self._sessions.items()
             }
+
+    def see(
+        self,
+        index: int,
+        frame: Array,
+        image: Callable[[], Any],
+        views: Mapping[str, Array],
+        prompts: Mapping[str, SamPrompt],
+        clip_frames_min16: int,
+    ) -> dict[str, Seen]:
+        """`step`, and the masks of what it gave; the frame is seen whole, through no view."""
+        results = self.step(index, image, prompts, clip_frames_min16)
+        return {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
 
     def _new_session(self) -> ObjectSession:
         config = self._model.config

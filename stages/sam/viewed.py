@@ -1,32 +1,18 @@
 """Objects followed each through a view of its own: stock SAM 2.1 on the view's pictures."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from stages.affine import apply
 from stages.base import Array, Json
-from stages.sam.frames import prepare_image
+from stages.sam.frames import FrameFeed, Prepared, prepare_image
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
-from stages.sam.session import Tracked
-from stages.sam.tracker import Tracker
+from stages.sam.tracker import Seen, Tracker
 from stages.views.look import box_through, logits_back, mask_through, through
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An object on a frame.
-
-    Attributes:
-        mask: [H, W] bool, in the frame's pixels.
-        tracked: what the model gave, in the pixels of what it was shown.
-    """
-
-    mask: Array
-    tracked: Tracked
 
 
 class ViewedTracker:
@@ -49,10 +35,11 @@ class ViewedTracker:
         """Forget an object; it is untracked until its next prompt. No-op when it is not tracked."""
         self._trackers.pop(name, None)
 
-    def step(
+    def see(
         self,
         index: int,
         frame: Array,
+        image: Callable[[], Any],
         views: Mapping[str, Array],
         prompts: Mapping[str, SamPrompt],
         clip_frames_min16: int,
@@ -62,6 +49,7 @@ class ViewedTracker:
         Args:
             index: of the frame, absolute.
             frame: [H, W, 3] uint8 RGB.
+            image: not asked for: the model is shown no whole frame.
             views: by object, [2, 3]: the frame's pixels to those of the picture that is shown to the model.
             prompts: by object, in the frame's pixels.
             clip_frames_min16: `min(T, 16)` of a clip of T frames.
@@ -77,8 +65,7 @@ class ViewedTracker:
         for name, tracker in self._trackers.items():
             picture = through(frame, views[name], (side, side))
             prompt = {name: seen_through(prompts[name], views[name], side)} if name in prompts else {}
-            image = partial(prepare_image, picture, side)
-            tracked = tracker.step(index, image, prompt, clip_frames_min16)[name]
+            tracked = tracker.step(index, partial(prepare_image, picture, side), prompt, clip_frames_min16)[name]
             logits = logits_back(tracked.logits.float().cpu().numpy(), views[name], self._shape)
             found[name] = Seen(logits > 0, tracked)
         return found
@@ -112,3 +99,17 @@ def seen_through(prompt: SamPrompt, view: Array, side: int) -> SamPrompt:
     places = apply(view, np.array([(x, y) for x, y, _ in prompt.points]) - 0.5) + 0.5
     labels = [label for _, _, label in prompt.points]
     return SamPrompt(points=tuple((float(x), float(y), label) for (x, y), label in zip(places, labels, strict=True)))
+
+
+def new_tracker(model: SamModel, height: int, width: int, viewed: bool) -> Tracker | ViewedTracker:
+    """What follows objects in frames of this size: each through a view of its own, or in the whole frame."""
+    return (ViewedTracker if viewed else Tracker)(model, height, width)
+
+
+def feed(model: SamModel, frames: Iterable[Array], viewed: bool) -> Iterator[Prepared]:
+    """`(frame, image)` for each frame, as `FrameFeed.iterate`; made ahead where whole frames are shown."""
+    if not viewed:
+        yield from FrameFeed(model.image_size, model.config.device).iterate(frames)
+        return
+    for frame in frames:
+        yield frame, partial(prepare_image, frame, model.image_size)

@@ -10,7 +10,7 @@ from stages.base import Array
 from stages.region import source_pixels
 from stages.resize import Size, resize_frames, resize_region
 from stages.views.look import mask_through, through
-from stages.views.path import is_whole
+from stages.views.path import whole
 
 
 class Lens:
@@ -85,7 +85,7 @@ class Views(Lens):
 
 def lens(source: Size, size: Size, views: Array | None, counted: Size | None = None) -> Lens:
     """Of a window: the views, unless there are none or each of them shows the whole frame."""
-    if views is None or all(is_whole(view, source, size) for view in views):
+    if views is None or (views == whole(source, size)).all():
         return Lens(source, size, counted)
     return Views(source, size, views)
 

@@ -72,14 +72,9 @@ class Framing:
     least: float = LEAST_CROP
 
 
-def whole(framing: Framing) -> Array:
-    """`[2, 3]`: the view that shows the whole frame."""
-    return scaling((framing.size[0] / framing.frame[0], framing.size[1] / framing.frame[1]))
-
-
-def is_whole(view: Array, frame: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a view `[2, 3]` shows the whole of a frame of (width, height), as it is."""
-    return np.array_equal(view, whole(Framing(size, frame, 0)))
+def whole(frame: tuple[int, int], size: tuple[int, int]) -> Array:
+    """`[2, 3]`: the view that shows the whole of a frame in a picture, both (width, height)."""
+    return scaling((size[0] / frame[0], size[1] / frame[1]))
 
 
 def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
@@ -97,7 +92,7 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
     """
     frames = len(boxes)
     seen = ~np.isnan(boxes).any(1)
-    base = compose(np.repeat(whole(framing)[None], frames, 0), steady)
+    base = compose(np.repeat(whole(framing.frame, framing.size)[None], frames, 0), steady)
     if not seen.any():
         return base
     there = _moved(boxes, steady)
