@@ -116,13 +116,13 @@ def our_store(video: Path, folder: Path, read_back: bool) -> Blocks:
                 last = False
                 while not last:
                     done = ahead.take()
-                    count = len(done.output.arrays["times"])
+                    output, state = done.worked.output, done.worked.state
+                    count = len(output.arrays["times"])
                     start = PLAN.new_span(done.index).start
                     span = Span(start, start + count)
-                    state = done.state.to_parts()
-                    run.commit(Commit("decode", done.index, span, done.output.arrays, {}, state, done.output.info))
-                    last = bool(done.output.info["last"])
-                    del done  # its memory is for the window after the next
+                    run.commit(Commit("decode", done.index, span, output.arrays, {}, state, output.info))
+                    last = bool(output.info["last"])
+                    del done, output  # its memory is for the window after the next
                     if read_back:
                         run.arrays.read("frames", *span)
                     run.drop(("frames",), max(0, start - 21))

@@ -2,26 +2,23 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.base import Inputs, Output, Stage, State, Window
+from stages.base import Inputs, Stage, Window
 from storage.log import CommitLog
 from stream.engine.executor import Executor
 from stream.engine.source import InputGuard
-from stream.engine.tasks import Done, Task
+from stream.engine.tasks import Done, Ready, Task, Worked
 from stream.engine.windows import WindowPlan, window_of
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One window as the decode stage returned it, with the state that belongs to it."""
+    """One window as the decode stage returned it."""
 
     index: int
-    output: Output
-    state: State
-    seconds: float
+    worked: Worked
 
 
 class DecodeAhead:
@@ -63,12 +60,10 @@ class DecodeAhead:
         try:
             last = False
             while not last and not self._stop.is_set():
-                started = time.perf_counter()
-                wanted = self._plan.wanted(self._next)
-                output = self._stage.process(wanted, Inputs())
-                seconds = time.perf_counter() - started
-                self.hand_over(Decoded(self._next, output, self._stage.get_state(), seconds))
-                last = bool(output.info["last"])
+                task = Task(self._stage.name, self._plan.wanted(self._next))
+                worked = Ready(task, self._stage, Inputs()).work()
+                self.hand_over(Decoded(self._next, worked))
+                last = bool(worked.output.info["last"])
                 self._next += 1
         except BaseException as error:  # noqa: BLE001 - handed to the thread that takes, which raises it
             self._queue.put(error)
@@ -103,10 +98,10 @@ def decoded_windows(
             decoded = ahead.take()
             if guard is not None:
                 guard.check()
-            output = decoded.output
-            last = bool(output.info["last"])
-            window = plan.at(index, plan.new_span(index).start + int(output.info["frames"]), last)
-            commit(executor.done(Task(source.name, window), output, decoded.state.to_parts(), decoded.seconds))
-            del decoded, output
+            facts = decoded.worked.output.info
+            last = bool(facts["last"])
+            window = plan.at(index, plan.new_span(index).start + int(facts["frames"]), last)
+            commit(executor.done(Task(source.name, window), decoded.worked))
+            del decoded
             yield window
         index += 1

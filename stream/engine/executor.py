@@ -5,10 +5,11 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
     run(task)                  in the run: what it makes is handed on in memory, and counts once it is committed
     run(task, into=scratch)    beside the run: from the state before the window, whatever the stage did since; what it
                                makes is read by what is made in the same scratch afterwards, and by nothing else
+
+`run` is `prepare`, the work, `take`. Only the work may be done in another thread: it needs nothing but its stage.
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -24,7 +25,7 @@ from storage.spans import Span
 from stream.engine.chain import Chain
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
-from stream.engine.tasks import Done, OpenStages, Scratch, StateParts, Task
+from stream.engine.tasks import Done, OpenStages, Ready, Scratch, StateParts, Task, Worked
 from stream.engine.windows import window_facts, window_of
 from stream.progress.memory import peak_vram_bytes, rss_bytes
 
@@ -68,53 +69,50 @@ class Executor:
                 what was asked for then.
             into: beside the run, there.
         """
+        ready = self.prepare(task, request, into)
+        return self.take(ready, ready.work())
+
+    def prepare(self, task: Task, request: Request | None = None, into: Scratch | None = None) -> Ready:
+        """The task's stage as it stands before the window, and all that its work needs; arguments as for `run`."""
         owner, stage = self._stage(task.node, into)
         self._make_way(stage)
         self.make_ready(task, into)
         inputs = self.inputs(task, into)
+        committed = self._run.log.get(task.node, task.window.index)
+        if isinstance(stage, GeneratorStage) and request is None and into is None and committed is not None:
+            request = Request.of(committed["info"])  # a repair: the same once more
         del owner.standing[task.node]  # until it has worked it stands nowhere
-        started = time.perf_counter()
-        output = self._process(stage, task, inputs, request, into)
-        seconds = time.perf_counter() - started
+        return Ready(task, stage, inputs, request, into)
+
+    def take(self, ready: Ready, worked: Worked) -> Done:
+        """What came of a task, handed on in memory; to be committed where it was not done beside the run."""
+        task, into = ready.task, ready.into
+        owner, _ = self._stage(task.node, into)
         owner.standing[task.node] = (into, task.window.index + 1)
-        done = self.done(task, output, stage.get_state().to_parts(), seconds, into)
+        done = self.done(task, worked, into)
         if into is not None:
             into.put(done)
         else:
             self._hand_on(done)
         return done
 
-    def done(self, task: Task, output: Output, state: StateParts, seconds: float, into: Scratch | None = None) -> Done:
-        """What is known about a task that was done: by `run`, or by whoever works ahead or has it from elsewhere.
-
-        Args:
-            output: of the stage, by its own names.
+    def done(self, task: Task, worked: Worked, into: Scratch | None = None) -> Done:
+        """What is known about a task that was done: by `run`, or by whoever works ahead.
 
         Raises:
-            SkateError: when these are not the arrays that it declares.
+            SkateError: when these are not the arrays that its stage declares.
         """
         node = self.chain[task.node]
         spans = {array: span_of(task.window, port) for array, port in node.writes.items() if port.span != "window"}
-        arrays = {node.bound(name): values for name, values in output.arrays.items()}
-        kept = state if carries_state(node.stage) else None
+        arrays = {node.bound(name): values for name, values in worked.output.arrays.items()}
+        kept = worked.state if carries_state(node.stage) else None
         span = next(iter(spans.values()), task.window.final)
         _check_declared(task, set(node.writes), arrays, spans)
-        facts = output.info
+        facts = worked.output.info
         if node is self.chain.source:  # which frames the window has: everybody who asks later reads it from here
             facts = {**facts, **window_facts(task.window)}
         _check_facts(task, facts, span.frames)
-        return Done(task, span, Output(arrays, facts), spans, kept, seconds, into)
-
-    def _process(
-        self, stage: Stage, task: Task, inputs: Inputs, request: Request | None, into: Scratch | None
-    ) -> Output:
-        if not isinstance(stage, GeneratorStage):
-            return stage.process(task.window, inputs)
-        committed = self._run.log.get(task.node, task.window.index)
-        if request is None and into is None and committed is not None:
-            request = Request.of(committed["info"])  # a repair: the same once more
-        output = stage.process(task.window, inputs, request or Request())
-        return output if request is None else Output(output.arrays, {**output.info, **request.to_info()})
+        return Done(task, span, Output(arrays, facts), spans, kept, worked.seconds, into)
 
     def commit(self, done: Done) -> Record:
         """Make it durable in the run, and hand its new frames on in memory."""

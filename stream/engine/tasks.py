@@ -1,10 +1,11 @@
 """What the executor carries out, what comes of it, and where: plain data, open stages, places beside the run."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from stages.base import Array, Json, Output, Stage, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, Window
 from storage.spans import Span
 
 StateParts = tuple[Mapping[str, Json], Mapping[str, Array]]
@@ -16,6 +17,42 @@ class Task:
 
     node: str
     window: Window
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What a stage made of a window, by its own names; its state behind the window; seconds of wall clock."""
+
+    output: Output
+    state: StateParts
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A task that waits for nothing.
+
+    Attributes:
+        task: what is to be done. stage: open, standing before the window. inputs: all that it reads.
+        request: what this try at generating changes. into: where it is made, None: in the run.
+    """
+
+    task: Task
+    stage: Stage
+    inputs: Inputs
+    request: Request | None = None
+    into: "Scratch | None" = None
+
+    def work(self) -> Worked:
+        """Let the stage do the window; in whichever thread, as long as nobody else has the stage meanwhile."""
+        started = time.perf_counter()
+        if self.request is None or not isinstance(self.stage, GeneratorStage):
+            output = self.stage.process(self.task.window, self.inputs)
+        else:
+            output = self.stage.process(self.task.window, self.inputs, self.request)
+            output = Output(output.arrays, {**output.info, **self.request.to_info()})
+        seconds = time.perf_counter() - started
+        return Worked(output, self.stage.get_state().to_parts(), seconds)
 
 
 @dataclass(frozen=True)

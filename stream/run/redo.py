@@ -21,7 +21,7 @@ from storage.rundir import RunDirectory, read_log
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor, carries_state
 from stream.engine.signals import Cancel
-from stream.engine.tasks import Done, Scratch, Task
+from stream.engine.tasks import Done, Scratch, Task, Worked
 from stream.engine.windows import committed_windows
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
@@ -172,7 +172,7 @@ def _made(run: RunDirectory, executor: Executor, task: Task, scratch: Scratch) -
         port.name: run.beside.read_block(executor.chain[task.node].bound(port.name), index) for port in stage.writes
     }
     state = run.beside.read_state(task.node, index) if carries_state(stage) else ({}, {})
-    return executor.done(task, Output(arrays, record["info"]), state, record["seconds"], scratch)
+    return executor.done(task, Worked(Output(arrays, record["info"]), state, record["seconds"]), scratch)
 
 
 def _listed(windows: Sequence[int]) -> str:
