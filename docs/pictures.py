@@ -95,7 +95,7 @@ def _chain() -> Any:
     )  # fmt: skip
     colour = {f"colour_{name}": 1 for name in ("matrix", "range", "primaries", "transfer")}
     video = {"width": 64, "height": 48, "claimed_fps": 24.0, "sample_aspect_ratio": [1, 1], "pixel_format": "yuv420p"}
-    return build_chain(config, resolve_models(config), {"video": {**video, **colour}}, Path("RUN"), Reporter())
+    return build_chain(config, resolve_models(config), {"video": {**video, **colour}}, Reporter())
 
 
 PICTURES = {"packages": packages, "window": window}

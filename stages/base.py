@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
@@ -51,10 +52,12 @@ class Inputs:
     Attributes:
         arrays: by name, each cut to the span that the stage's `reads` declares; frames first.
         info: by stage name, the `info` that the stages named in `facts` committed for this window.
+        folder: where files lie that one stage writes and another reads (segments).
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     info: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)

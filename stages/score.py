@@ -26,7 +26,6 @@ class ScoreConfig:
 
     Attributes:
         prompt, corrections: the object's, as tracking had them; given again on the same frames.
-        segments_dir: folder of the encoded segments.
         iou_threshold: a frame passes when its IoU is above it (0..1).
         person_box: the person's, where one was given: on the prompt's frame.
         through_views: whether it looks through the views (`views/track-NAME`), as tracking did.
@@ -34,7 +33,6 @@ class ScoreConfig:
 
     prompt: ObjectPrompt
     corrections: tuple[Correction, ...]
-    segments_dir: Path
     iou_threshold: float = 0.90
     person_box: Box | None = None
     through_views: bool = False
@@ -47,7 +45,7 @@ class ScoreConfig:
 class ScoreStage(Stage):
     """Tracks the object in the encoded segment and compares its mask with the source's.
 
-    Reads `masks/object`, `masks/person` `[n, H, W] bool`; `info["sink"]["segment"]`, a file name in `segments_dir`;
+    Reads `masks/object`, `masks/person` `[n, H, W] bool`; `info["sink"]["segment"]`, a file's name in the folder;
     `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
     `info["decode"]["clip_frames_min16"]`.
 
@@ -84,7 +82,7 @@ class ScoreStage(Stage):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
         masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        path = self.config.segments_dir / str(inputs.info["sink"]["segment"])
+        path = inputs.folder / str(inputs.info["sink"]["segment"])
         untracked: Mapping[str, Any] = inputs.info.get("track", {}).get("untracked", {})
         self._reverse.add_untracked(untracked.get("object", []))
         self._reverse.add_person(self._person_prompts(inputs), untracked.get("person", []))

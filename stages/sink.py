@@ -1,8 +1,5 @@
 """Sink: the blended frames of each window become one encoded segment; at the end segments are joined."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from stages.base import Inputs, Output, Read, Stage, Window
 from stages.video.colour import ColourTags
 from stages.video.encode import EncoderSettings, write_segment
@@ -10,21 +7,8 @@ from stages.video.join import join_segments
 from stages.video.segment import read_segment
 from storage.durable import file_sha256
 
-__all__ = ["ColourTags", "EncoderSettings", "SinkConfig", "SinkStage", "join_segments", "read_segment"]
+__all__ = ["ColourTags", "EncoderSettings", "SinkStage", "join_segments", "read_segment"]
 __all__ += ["segment_name", "write_segment"]
-
-
-@dataclass(frozen=True)
-class SinkConfig:
-    """Where segments go and how they are coded.
-
-    Attributes:
-        segments_dir: folder of the segments; made when missing.
-        encoder: decides the bytes.
-    """
-
-    segments_dir: Path
-    encoder: EncoderSettings
 
 
 def segment_name(index: int) -> str:
@@ -33,29 +17,31 @@ def segment_name(index: int) -> str:
 
 
 class SinkStage(Stage):
-    """Writes one segment a window. It carries nothing, so a window done again gives the same file."""
+    """Writes one segment a window. It carries nothing, so a window done again gives the same file.
+
+    Args:
+        config: decides the bytes.
+    """
 
     name = "sink"
     reads = (Read("generated", "final"), Read("times", "final"))
     scales = "pixels"
 
-    def __init__(self, config: SinkConfig) -> None:
+    def __init__(self, config: EncoderSettings) -> None:
         self.config = config
 
-    def open(self) -> None:
-        """Make the folder; a `.partial` left by a crash is overwritten when its window is done again."""
-        self.config.segments_dir.mkdir(parents=True, exist_ok=True)
-
     def process(self, window: Window, inputs: Inputs) -> Output:
-        """Encode `generated` [n, H, W, 3] uint8 RGB, shown at `times` [n] float64 seconds.
+        """Encode `generated` [n, H, W, 3] uint8 RGB, shown at `times` [n] float64 seconds, into the folder, which is
+        made when missing; a `.partial` left by a crash is overwritten when its window is done again.
 
         Raises:
             OSError: when the disk is full or the folder cannot be written.
         """
         images, times = inputs.arrays["generated"], inputs.arrays["times"]
         name = segment_name(window.index)
-        path = self.config.segments_dir / name
-        write_segment(path, images, times, self.config.encoder)
+        inputs.folder.mkdir(parents=True, exist_ok=True)
+        path = inputs.folder / name
+        write_segment(path, images, times, self.config)
         return Output(
             info={"segment": name, "sha256": file_sha256(path), "bytes": path.stat().st_size, "frames": len(times)}
         )

@@ -106,13 +106,9 @@ class Sink(Stage):
     name = "sink"
     reads = (Read("generated", "final"),)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
     def process(self, window: Window, inputs: Inputs) -> Output:
         name = f"{window.index:05d}.mp4"
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / name).write_bytes(inputs.arrays["generated"].tobytes())
+        (inputs.folder / name).write_bytes(inputs.arrays["generated"].tobytes())
         return Output(info={"segment": name, "sha256": "0" * 64})
 
 
@@ -125,12 +121,9 @@ class Score(Stage):
     facts = ("sink",)
     writes = (Port("iou", "final", (), "float32", fill=float("nan")),)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
     def process(self, window: Window, inputs: Inputs) -> Output:
         masks = inputs.arrays["masks/object"]
-        data = (self.folder / inputs.info["sink"]["segment"]).read_bytes()
+        data = (inputs.folder / inputs.info["sink"]["segment"]).read_bytes()
         white = np.frombuffer(data, np.uint8).reshape(*masks.shape, 3)[..., 0] > 127
         iou = [float((w & m).sum() / (w | m).sum()) for w, m in zip(white, masks, strict=True)]
         seen = [bool(w.any()) for w in white]
@@ -160,18 +153,14 @@ def process(
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     track = Track()
     generate = Generate(shifts, track)
-
-    def judges(folder: Path) -> list[Stage]:
-        return [BlendStage(BlendConfig(PLAN.window, PLAN.overlap)), Sink(folder), Score(folder)]
-
-    chain = Chain([Decode(), track, generate, *judges(path / "segments")])
+    blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
+    chain = Chain([Decode(), track, generate, blend, Sink(), Score()])
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
         pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns)
         loop = ClosedLoop(
             run,
             pipeline.executor,
-            judges,
             retries,
             0.9,
             dilate=(8, 2),

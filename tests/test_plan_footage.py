@@ -87,7 +87,7 @@ def planned(tmp_path: Path, width: int, height: int, video: dict[str, Any] | Non
     config = asked(tmp_path, **given)
     manifest: Any = {"video": {**PHONE, **TAGS, **(video or {}), "width": width, "height": height}}
     models = resolve_models(config)
-    chain = build_chain(config, models, manifest, tmp_path / "RUN", Reporter())
+    chain = build_chain(config, models, manifest, Reporter())
     return projection.make_plan(config, models, manifest, chain, tmp_path / "RUN", None, CommitLog([]))
 
 
@@ -170,7 +170,7 @@ def test_a_wider_picture_format_takes_more(tmp_path: Path, monkeypatch: pytest.M
 def test_work_on_a_window_is_not_counted_while_another_stage_works(tmp_path: Path) -> None:
     config = asked(tmp_path)
     manifest: Any = {"video": {**PHONE, **TAGS, "width": 3840, "height": 2160}}
-    chain = build_chain(config, resolve_models(config), manifest, tmp_path, Reporter())
+    chain = build_chain(config, resolve_models(config), manifest, Reporter())
     resting = {n.name: n.stage.peak_bytes(2160, 3840, 0)[0] - n.stage.peak_bytes(90, 160, 0)[0] for n in chain}
     assert resting.pop("decode") > 10**8, "decoding goes on beside the others"
     assert resting.pop("blend") == 21 * 3 * (3840 * 2160 - 160 * 90), "the overlap is kept"

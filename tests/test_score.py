@@ -72,7 +72,7 @@ def run(
     track_info: tuple[dict[str, Any], ...] = ({}, {}, {}),
     pose: dict[str, Any] | None = None,
 ) -> list[Output]:
-    config = ScoreConfig(prompt, corrections, segments)
+    config = ScoreConfig(prompt, corrections)
     outputs = []
     stage = ScoreStage(config, model)
     stage.open()
@@ -83,7 +83,7 @@ def run(
         arrays = {"masks/object": objects[start:stop], "masks/person": persons[start:stop]}
         info = {"sink": {"segment": f"{index}.mp4"}, "track": track_info[index]}
         info |= {"pose": pose} if pose is not None and index == 0 else {}
-        outputs.append(stage.process(window, Inputs(arrays, info)))
+        outputs.append(stage.process(window, Inputs(arrays, info, segments)))
         if restore:
             parts = stage.get_state().to_parts()
             stage.close()
@@ -186,7 +186,7 @@ def test_segments_that_do_not_fit(
     model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path
 ) -> None:
     objects, persons = masks
-    stage = ScoreStage(ScoreConfig(ObjectPrompt(box=BOX), (), tmp_path), model)
+    stage = ScoreStage(ScoreConfig(ObjectPrompt(box=BOX), ()), model)
     (tmp_path / "short.mp4").write_bytes((segments / "2.mp4").read_bytes())
     (tmp_path / "long.mp4").write_bytes((segments / "0.mp4").read_bytes())
     (tmp_path / "cut.mp4").write_bytes((segments / "0.mp4").read_bytes()[:400])
@@ -202,11 +202,11 @@ def test_segments_that_do_not_fit(
     ]:
         arrays = {"masks/object": objects[:7], "masks/person": persons[:7]}
         with pytest.raises(RunDirectoryError, match=text):
-            stage.process(window, Inputs(arrays, {"sink": {"segment": f"{name}.mp4"}}))
+            stage.process(window, Inputs(arrays, {"sink": {"segment": f"{name}.mp4"}}, tmp_path))
         stage.set_state(*type(stage.get_state())().to_parts())
     stage.close()
 
 
 def test_threshold_outside_its_range() -> None:
     with pytest.raises(UsageError, match="outside 0"):
-        ScoreConfig(ObjectPrompt(box=BOX), (), Path("segments"), iou_threshold=90.0)
+        ScoreConfig(ObjectPrompt(box=BOX), (), iou_threshold=90.0)

@@ -267,10 +267,10 @@ def test_our_own_out_of_memory_names_it_too(tmp_path: Path) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def test_a_compiled_tracker_cannot_take_turns(tmp_path: Path) -> None:
+def test_a_compiled_tracker_cannot_take_turns() -> None:
     config = run_config(sam_compile=True)
     with pytest.raises(UsageError, match=r"--sam-compile: .*127\.0\.0\.1:8188: .*--share-gpu no"):
-        build_chain(config, models(), MANIFEST, tmp_path, Reporter())
+        build_chain(config, models(), MANIFEST, Reporter())
 
 
 def test_a_resume_takes_the_switch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from _clips import Clip, make, picture_rgb
 
 from stages.base import Array, Inputs, Window
 from stages.decode import DecodeConfig, DecodeStage
-from stages.sink import ColourTags, EncoderSettings, SinkConfig, SinkStage, join_segments, read_segment, segment_name
+from stages.sink import ColourTags, EncoderSettings, SinkStage, join_segments, read_segment, segment_name
 from stages.video.encode import TICKS_PER_SECOND, ticks
 from storage.durable import file_sha256
 from storage.errors import RunDirectoryError, UsageError
@@ -26,12 +26,12 @@ def sink(folder: Path, images: Array, times: Array, cuts: list[int], **options: 
     """Encode `images` cut at `cuts`; gives the segments."""
     height, width = images.shape[1:3]
     paths = []
-    with SinkStage(SinkConfig(folder, EncoderSettings(width, height, **options))) as stage:  # type: ignore[arg-type]
+    with SinkStage(EncoderSettings(width, height, **options)) as stage:  # type: ignore[arg-type]
         for index, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(images)], strict=True)):
             span = Span(start, stop)
             window = Window(index, span, span, span, last=stop == len(images), padded_frames=span.frames)
             part = slice(*span)
-            output = stage.process(window, Inputs({"generated": images[part], "times": times[part]}))
+            output = stage.process(window, Inputs({"generated": images[part], "times": times[part]}, folder=folder))
             path = folder / str(output.info["segment"])
             assert output.info == {
                 "segment": segment_name(index),

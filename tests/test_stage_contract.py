@@ -36,7 +36,7 @@ from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
-from stages.sink import SinkConfig, SinkStage
+from stages.sink import SinkStage
 from stages.through import ThroughStage
 from stages.track import OBJECTS, TrackConfig, TrackStage
 from stages.view import ViewConfig, ViewStage
@@ -65,7 +65,7 @@ class Material:
     """A clip on disk, and everything the stages of one whole pass were given and gave."""
 
     folder: Path
-    make: dict[str, Callable[[Path], Stage]]
+    make: dict[str, Callable[[], Stage]]
     inputs: dict[tuple[str, int], Inputs]
     outputs: dict[tuple[str, int], Output]
 
@@ -73,7 +73,6 @@ class Material:
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     folder = tmp_path_factory.mktemp("contract")
-    (folder / "segments").mkdir()
     video = folder / "clip.mp4"
     write_clip(CLIP, video)
     with FakeComfy() as server:
@@ -83,7 +82,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
         yield found
 
 
-def own(folder: Path, video: Path) -> dict[str, Callable[[Path], Stage]]:
+def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
     """Stages with our own models, and the preview."""
     prompt = ObjectPrompt(box=mask_box(Scene(CLIP).frame(0).object_mask))
     sam = SamModel(write_small_sam(folder))
@@ -91,25 +90,25 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[Path], Stage]]:
         properties = probe.properties
     pose = PoseConfig(str(resolve("pose", "mini").path), str(resolve("detector", "mini").path), prompt, threads=1)
     return {
-        "decode": lambda _: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
-        "pose": lambda _: PoseStage(pose),
-        "track": lambda _: TrackStage(TrackConfig(prompt), sam),
-        "preview": lambda _: PreviewStage(PreviewConfig()),
-        "composite": lambda _: CompositeStage(CompositeConfig()),
-        "blend": lambda _: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
-        "sink": lambda out: SinkStage(SinkConfig(out, encoder_settings(dataclasses.asdict(properties)))),
-        "score": lambda _: ScoreStage(ScoreConfig(prompt, (), folder / "segments"), sam),
-        "look": lambda _: TrackStage(TrackConfig(prompt, look="first"), sam),
-        "closer": lambda _: CloserStage(CloserConfig(OBJECTS, SIDE)),
-        "track-views": lambda _: TrackStage(TrackConfig(prompt, look="views"), sam),
-        "motion": lambda _: MotionStage(),
-        "view": lambda _: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
-        "through": lambda _: ThroughStage(PreviewStage(PreviewConfig())),
-        "viewed-composite": lambda _: CompositeStage(CompositeConfig(viewed=True)),
+        "decode": lambda: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
+        "pose": lambda: PoseStage(pose),
+        "track": lambda: TrackStage(TrackConfig(prompt), sam),
+        "preview": lambda: PreviewStage(PreviewConfig()),
+        "composite": lambda: CompositeStage(CompositeConfig()),
+        "blend": lambda: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
+        "sink": lambda: SinkStage(encoder_settings(dataclasses.asdict(properties))),
+        "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
+        "look": lambda: TrackStage(TrackConfig(prompt, look="first"), sam),
+        "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
+        "track-views": lambda: TrackStage(TrackConfig(prompt, look="views"), sam),
+        "motion": lambda: MotionStage(),
+        "view": lambda: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
+        "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),
+        "viewed-composite": lambda: CompositeStage(CompositeConfig(viewed=True)),
     }
 
 
-def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[Path], Stage]]:
+def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[], Stage]]:
     """Stages that take poses and masks from files, and those of a ComfyUI."""
     frames = list(Scene(CLIP))
     masks, persons, pose = folder / "masks", folder / "persons", folder / "pose.json"
@@ -121,16 +120,16 @@ def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[Path], Stage]]
     pose.write_text(json.dumps([pose_keypoint(each, CLIP.height, CLIP.width) for each in points]))
     size = (CLIP.width, CLIP.height)
     return {
-        "given-pose": lambda _: GivenPoseStage(pose, size),
-        "given-masks": lambda _: GivenMasksStage(masks, persons, pose, first_prompt(masks), size),
-        "comfyui": lambda _: ComfyStage(comfy_config(server.address, size=(96, 48))),
-        "matching-composite": lambda _: MatchingCompositeStage(CompositeConfig()),
+        "given-pose": lambda: GivenPoseStage(pose, size),
+        "given-masks": lambda: GivenMasksStage(masks, persons, pose, first_prompt(masks), size),
+        "comfyui": lambda: ComfyStage(comfy_config(server.address, size=(96, 48))),
+        "matching-composite": lambda: MatchingCompositeStage(CompositeConfig()),
     }
 
 
 def _pass(material: Material, labels: Sequence[str]) -> None:
     """Run a whole chain once, remembering inputs and outputs."""
-    stages = {label: material.make[label](material.folder / "segments") for label in labels}
+    stages = {label: material.make[label]() for label in labels}
     chain = Chain([Node(stage, label if label == "look" else "") for label, stage in stages.items()])
     nodes = dict(zip(labels, chain.names, strict=True))
     manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
@@ -160,7 +159,7 @@ def test_no_stage_is_missing(material: Material) -> None:
         waiting += kind.__subclasses__()
         if kind.__module__.startswith("stages.") and not kind.__abstractmethods__:
             concrete.add(kind)
-    assert concrete == {type(make(material.folder)) for make in material.make.values()}
+    assert concrete == {type(make()) for make in material.make.values()}
 
 
 def windows() -> list[Window]:
@@ -180,7 +179,7 @@ def same(a: Output, b: Output) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_returns_what_it_declares(material: Material, name: str) -> None:
-    stage = material.make[name](material.folder)
+    stage = material.make[name]()
     for window in windows():
         output = material.outputs[name, window.index]
         assert {port.name for port in stage.writes} == set(output.arrays)
@@ -193,10 +192,10 @@ def test_it_returns_what_it_declares(material: Material, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fresh_stage_given_the_state_goes_on_alike(material: Material, name: str, tmp_path: Path) -> None:
+def test_a_fresh_stage_given_the_state_goes_on_alike(material: Material, name: str) -> None:
     parts = None
     for window in windows():
-        with material.make[name](tmp_path) as stage:
+        with material.make[name]() as stage:
             if parts is not None:
                 stage.set_state(*parts)
             output = stage.process(window, material.inputs[name, window.index])
@@ -205,41 +204,41 @@ def test_a_fresh_stage_given_the_state_goes_on_alike(material: Material, name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_state_does_not_change_when_it_works_on(material: Material, name: str, tmp_path: Path) -> None:
+def test_its_state_does_not_change_when_it_works_on(material: Material, name: str) -> None:
     first, second, _ = windows()
-    with material.make[name](tmp_path) as stage:
+    with material.make[name]() as stage:
         stage.process(first, material.inputs[name, 0])
         values, arrays = stage.get_state().to_parts()
         copies = {key: array.copy() for key, array in arrays.items()}
         stage.process(second, material.inputs[name, 1])
         assert [key for key in copies if not equal(arrays[key], copies[key])] == []
-    with material.make[name](tmp_path) as stage:
+    with material.make[name]() as stage:
         stage.process(first, material.inputs[name, 0])
         assert stage.get_state().to_parts()[0] == values, "the same work leaves the same state"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_leaves_its_inputs_alone(material: Material, name: str, tmp_path: Path) -> None:
+def test_it_leaves_its_inputs_alone(material: Material, name: str) -> None:
     window, inputs = windows()[0], material.inputs[name, 0]
     copies = {key: array.copy() for key, array in inputs.arrays.items()}
-    with material.make[name](tmp_path) as stage:
+    with material.make[name]() as stage:
         stage.process(window, inputs)
     assert [key for key in copies if not equal(inputs.arrays[key], copies[key])] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_close_may_come_early_and_twice(material: Material, name: str, tmp_path: Path) -> None:
-    stage = material.make[name](tmp_path)
+def test_close_may_come_early_and_twice(material: Material, name: str) -> None:
+    stage = material.make[name]()
     stage.close()
-    stage = material.make[name](tmp_path)
+    stage = material.make[name]()
     stage.open()
     stage.close()
     stage.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_projected_peak_grows_with_the_frame(material: Material, name: str, tmp_path: Path) -> None:
-    with material.make[name](tmp_path) as stage:
+def test_its_projected_peak_grows_with_the_frame(material: Material, name: str) -> None:
+    with material.make[name]() as stage:
         small, _ = stage.peak_bytes(360, 640, 81)
         large, vram = stage.peak_bytes(720, 1280, 81)
     assert 0 < small < large and vram >= 0

@@ -19,6 +19,7 @@ from storage.errors import UsageError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from storage.spans import Span
 from stream.engine.chain import Chain
+from stream.engine.executor import Executor
 from stream.engine.windows import Place, WindowPlan, committed_windows, places_at
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
@@ -150,7 +151,7 @@ def test_repaired_it_is_the_same(tmp_path: Path, whole: tuple[Path, dict[str, st
         (path / file).unlink()
     nodes = chain()
     with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        damage = repair_run(run, lambda: (chain(), source()), lambda line: None)
+        damage = repair_run(run, lambda run: Executor(run, nodes, source()), lambda line: None)
     assert len(damage.keys) == len(lost) == 2
     assert files(path) == whole[1]
 

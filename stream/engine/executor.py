@@ -52,7 +52,7 @@ class Executor:
         self._run = run
         self.chain = chain
         self._source = source
-        self._opened = opened or OpenStages({node.name: node.stage for node in chain})
+        self._opened = opened or OpenStages(chain)
         self._by_turns = by_turns
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
@@ -74,21 +74,19 @@ class Executor:
 
     def prepare(self, task: Task, request: Request | None = None, into: Scratch | None = None) -> Ready:
         """The task's stage as it stands before the window, and all that its work needs; arguments as for `run`."""
-        owner, stage = self._stage(task.node, into)
-        self._make_way(stage)
-        self.make_ready(task, into)
+        self._make_way(self.chain[task.node].stage)
+        stage = self.make_ready(task, into)
         inputs = self.inputs(task, into)
         committed = self._run.log.get(task.node, task.window.index)
         if isinstance(stage, GeneratorStage) and request is None and into is None and committed is not None:
             request = Request.of(committed["info"])  # a repair: the same once more
-        del owner.standing[task.node]  # until it has worked it stands nowhere
+        del self._opened.standing[task.node]  # until it has worked it stands nowhere
         return Ready(task, stage, inputs, request, into)
 
     def take(self, ready: Ready, worked: Worked) -> Done:
         """What came of a task, handed on in memory; to be committed where it was not done beside the run."""
         task, into = ready.task, ready.into
-        owner, _ = self._stage(task.node, into)
-        owner.standing[task.node] = (into, task.window.index + 1)
+        self._opened.standing[task.node] = (into, task.window.index + 1)
         done = self.done(task, worked, into)
         if into is not None:
             into.put(done)
@@ -145,17 +143,16 @@ class Executor:
 
     def make_ready(self, task: Task, into: Scratch | None = None) -> Stage:
         """Open the stage if need be, and give it the state that it carries into the window."""
-        owner, stage = self._stage(task.node, into)
-        owner.open(task.node)
+        stage = self._opened.open(task.node)
         index = task.window.index
-        if carries_state(stage) and owner.standing.get(task.node) != (into, index):
-            stage.set_state(*self._state_before(owner, task.node, index, into))
-        owner.standing[task.node] = (into, index)
+        if carries_state(stage) and self._opened.standing.get(task.node) != (into, index):
+            stage.set_state(*self._state_before(task.node, index, into))
+        self._opened.standing[task.node] = (into, index)
         return stage
 
-    def _state_before(self, owner: OpenStages, name: str, index: int, into: Scratch | None) -> StateParts:
+    def _state_before(self, name: str, index: int, into: Scratch | None) -> StateParts:
         if index == 0:
-            return owner.first[name]
+            return self._opened.first[name]
         beside = None if into is None else into.state(name, index - 1)
         return self._run.arrays.read_state(name, index - 1) if beside is None else beside
 
@@ -172,7 +169,9 @@ class Executor:
             if before or read.window >= 0
         }
         infos = self._run.log.infos(window.index) | ({} if into is None else into.infos(window.index))
-        return Inputs(arrays, {name: infos[known] for name, known in node.facts.items() if known in infos})
+        facts = {name: infos[known] for name, known in node.facts.items() if known in infos}
+        beside = None if into is None else into.folder
+        return Inputs(arrays, facts, beside or self._run.store.path("segments"))
 
     def _value(self, array: str, read: Read, window: Window, into: Scratch | None) -> Array:
         port = self.chain.port(array)
@@ -249,10 +248,6 @@ class Executor:
     def on_exit(self, close: Any) -> None:
         """Call `close` before the stages opened so far are closed."""
         self._exit.callback(close)
-
-    def _stage(self, name: str, into: Scratch | None) -> tuple[OpenStages, Stage]:
-        owner = into.own if into is not None and name in into.own.stages else self._opened
-        return owner, owner.stages[name]
 
     def _make_way(self, stage: Stage) -> None:
         """The stage is about to work: under `by_turns` the other side's models leave the GPU where it needs that."""

@@ -1,12 +1,14 @@
 """What the executor carries out, what comes of it, and where: plain data, open stages, places beside the run."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, Window
 from storage.spans import Span
+from stream.engine.chain import Node
 
 StateParts = tuple[Mapping[str, Json], Mapping[str, Array]]
 
@@ -76,16 +78,16 @@ class Done:
 
 
 class OpenStages:
-    """Stages by the names of their nodes, each opened when it is first needed. A context manager.
+    """The stages of nodes, each opened when it is first needed. A context manager.
 
     Attributes:
-        stages: by name, in order.
+        stages: by the node's name, in order.
         first: of each that is open, the state that it has before the first window.
         standing: where its state stands: in which scratch (None: the run), before which window.
     """
 
-    def __init__(self, stages: Mapping[str, Stage]) -> None:
-        self.stages = dict(stages)
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.stages = {node.name: node.stage for node in nodes}
         self.first: dict[str, StateParts] = {}
         self.standing: dict[str, tuple[Scratch | None, int]] = {}
         self._exit = ExitStack()
@@ -120,11 +122,11 @@ class Scratch:
     """A place beside the run. A context manager.
 
     Args:
-        stages: that work here in place of the executor's own: those that write or read files, which lie elsewhere.
+        folder: for files that stages write and read; None: the run's.
     """
 
-    def __init__(self, stages: Sequence[Stage] = ()) -> None:
-        self.own = OpenStages({stage.name: stage for stage in stages})
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self._done: dict[tuple[str, int], Done] = {}
 
     def put(self, done: Done) -> None:
@@ -162,4 +164,3 @@ class Scratch:
 
     def __exit__(self, *error: object) -> None:
         self._done.clear()
-        self.own.close()

@@ -127,7 +127,7 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
     )
 
 
-def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path, reporter: Reporter) -> Chain:
+def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter: Reporter) -> Chain:
     """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
     from stages.closer import CloserConfig, CloserStage
     from stages.decode import DecodeStage
@@ -154,8 +154,8 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
             GivenPoseStage(poses, size),
             GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels),
         ]
-        finishing = finishing_stages(config, manifest, out / "segments", sam)
-        return Chain([*tracking, *picturing_stages(config, manifest, reporter), *finishing])
+        making = picturing_stages(config, manifest, reporter)
+        return Chain([*tracking, *making, *finishing_stages(config, manifest, sam)])
     pose = PoseConfig(
         pose_path=str(models["pose"].path),
         detector_path=str(models["detector"].path),
@@ -184,7 +184,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, out: Path
     if not config.generates:
         return Chain(stages)
     making = picturing_stages(config, manifest, reporter)
-    return Chain([*stages, *making, *finishing_stages(config, manifest, out / "segments", sam)])
+    return Chain([*stages, *making, *finishing_stages(config, manifest, sam)])
 
 
 def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:
@@ -234,24 +234,22 @@ def generator_options(config: RunConfig) -> dict[str, Any]:
     return {**vars(config), "sharing": config.sharing, "pose_pictures": pictures}
 
 
-def score_config(config: RunConfig, segments: Path) -> "ScoreConfig":
-    """How a run's segments in this folder are scored."""
+def score_config(config: RunConfig) -> "ScoreConfig":
+    """How a run's segments are scored."""
     from stages.score import ScoreConfig
 
     follows = config.track_view == "follow"
-    return ScoreConfig(
-        config.prompt, config.correct, segments, config.iou_threshold, config.person_box, through_views=follows
-    )
+    return ScoreConfig(config.prompt, config.correct, config.iou_threshold, config.person_box, through_views=follows)
 
 
-def finishing_stages(config: RunConfig, manifest: Manifest, segments: Path, sam: Any) -> list[Stage]:
-    """Blend, sink and score, closed; segments are written to and read from that folder."""
+def finishing_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[Stage]:
+    """Blend, sink and score, closed."""
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreStage
-    from stages.sink import SinkConfig, SinkStage
+    from stages.sink import SinkStage
 
     return [
         BlendStage(BlendConfig(config.window, config.overlap)),
-        SinkStage(SinkConfig(segments, encoder_settings(manifest["video"], config.fps))),
-        ScoreStage(score_config(config, segments), sam),
+        SinkStage(encoder_settings(manifest["video"], config.fps)),
+        ScoreStage(score_config(config), sam),
     ]

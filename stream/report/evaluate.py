@@ -83,7 +83,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
             )
     use_device(config.device)
     model = SamModel(sam_config(config, models))
-    stage = ScoreStage(replace(score_config(config, run.store.path("segments")), iou_threshold=limit), model)
+    stage = ScoreStage(replace(score_config(config), iou_threshold=limit), model)
     given = [*TrackStage.writes, *view_ports(OBJECTS)]
     chain, source = Chain([stage], given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:

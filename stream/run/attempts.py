@@ -10,9 +10,8 @@ frame is committed in place of the first, and what is later depends on it alone.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from stages.base import Request, Stage, Window
+from stages.base import Request, Window
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
@@ -47,8 +46,7 @@ class ClosedLoop:
 
     Args:
         run: the locked run directory.
-        executor: the pipeline's own; its generator makes the attempts.
-        finishing: makes fresh blend, sink and score stages that write segments into a folder.
+        executor: the pipeline's own; its stages make and judge the attempts.
         retries: attempts after the first.
         threshold: of the gate.
         dilate, strength: of the run.
@@ -60,7 +58,6 @@ class ClosedLoop:
         self,
         run: RunDirectory,
         executor: Executor,
-        finishing: Callable[[Path], Sequence[Stage]],
         retries: int,
         threshold: float,
         dilate: tuple[int, int],
@@ -71,7 +68,6 @@ class ClosedLoop:
         self._run = run
         self._executor = executor
         self._again = executor.chain.making  # the generators and all that depends on them; the last one judges
-        self._finishing = finishing
         self._retries = retries
         self._threshold = threshold
         self._dilate = dilate
@@ -133,7 +129,7 @@ class ClosedLoop:
         self._run.store.delete_all(ATTEMPT)
         folder = self._run.store.folder(ATTEMPT)
         request = request_of(attempt, self._dilate, self._strength)
-        with Scratch(self._finishing(folder)) as beside:
+        with Scratch(folder) as beside:
             generators = {node.name for node in self._executor.chain.generators}
             return [
                 self._executor.run(Task(name, window), request if name in generators else None, into=beside)

@@ -1,8 +1,8 @@
 """A run from the first option to the last byte: identity, directory, pipeline, verdict."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,12 +11,12 @@ from storage.lock import lock_run
 from storage.next import begin as begin_next
 from storage.next import give_up, switch
 from storage.rundir import Manifest, RunDirectory, is_run
-from stream.engine.chain import Chain, Node
+from stream.engine.chain import Chain
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
-from stream.options.assembly import Models, build_chain, decode_config, finishing_stages, resolve_models
+from stream.options.assembly import Models, build_chain, decode_config, resolve_models
 from stream.options.config import RunConfig, differences
 from stream.options.recorded import read_run
 from stream.pipeline import Pipeline, Retry
@@ -77,14 +77,13 @@ def prepare(
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)
     check_prompts(config, manifest)
-    session = Session(config, models, manifest, guard, out, out, interrupts, extend=extend)
-    chain = session.chain(reporter)
-    begun = is_run(out)
-    if origin is not None and not begun:
+    chain = extended(build_chain(config, models, manifest, reporter), extend)
+    if is_run(out):
+        origin = None
+    elif origin is not None:
         origin.check(manifest, chain)
     manifest, change, place = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
-    origin = None if begun else origin
-    return dataclasses.replace(session, manifest=manifest, place=place, change=change, origin=origin)
+    return Session(config, models, manifest, guard, chain, out, place, interrupts, change, origin)
 
 
 def resume(
@@ -111,8 +110,14 @@ def resume(
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
-        session = Session(config, models, manifest, guard, out, place, interrupts, extend=extend)
-        return _drive(session, Reporter(listener), beside)
+        reporter = Reporter(listener)
+        chain = extended(build_chain(config, models, manifest, reporter), extend)
+        return _drive(Session(config, models, manifest, guard, chain, out, place, interrupts), reporter, beside)
+
+
+def extended(chain: Chain, extend: "Extend | None") -> Chain:
+    """The chain with what a caller puts into it."""
+    return chain if extend is None else extend(chain)
 
 
 class Origin(Protocol):
@@ -131,39 +136,36 @@ class Session:
 
     Attributes:
         config, models, manifest: what is asked for. guard: its input. interrupts: holds interruptions back.
+        chain: what does it.
         out: the run directory. place: where the work is done: `out`, or `next/` in it under `--overwrite`.
         change: what `--overwrite` makes void, where that has not begun.
-        origin: whose tracking it begins with. extend: puts stages of the caller's own into the chain.
+        origin: whose tracking it begins with.
     """
 
     config: RunConfig
     models: Models
     manifest: Manifest
     guard: InputGuard
+    chain: Chain
     out: Path
     place: Path
     interrupts: InterruptShield
     change: Change | None = None
     origin: Origin | None = None
-    extend: "Extend | None" = None
 
-    def chain(self, reporter: Reporter) -> Chain:
-        """The chain, its stages closed."""
-        chain = build_chain(self.config, self.models, self.manifest, self.place, reporter)
-        return chain if self.extend is None else self.extend(chain)
+    @cached_property
+    def opened(self) -> OpenStages:
+        """The chain's stages: each is opened once, whichever executor needs it."""
+        return OpenStages(self.chain)
 
-    def parts(self, run: RunDirectory, reporter: Reporter) -> tuple[Chain, FrameSource]:
-        """A chain of its own, closed, and the source."""
-        return self.chain(reporter), self.source(run)
+    def executor(self, run: RunDirectory) -> Executor:
+        """A new executor of the chain: it holds nothing in memory of what another one did."""
+        return Executor(run, self.chain, self.source(run), self.config.shares_gpu, self.opened)
 
-    def executor(self, run: RunDirectory, chain: Chain) -> Executor:
-        """An executor of a chain."""
-        return Executor(run, chain, self.source(run), self.config.shares_gpu)
-
-    def open(self, chain: Chain) -> RunDirectory:
+    def open(self) -> RunDirectory:
         """The run directory, locked."""
         video = self.manifest["video"]
-        return RunDirectory(self.place, chain.layout(video["height"], video["width"]), self.manifest)
+        return RunDirectory(self.place, self.chain.layout(video["height"], video["width"]), self.manifest)
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
@@ -180,27 +182,26 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     Under `--overwrite` the work is done beside the run that is there, and takes its place at the end.
     """
     watch = Stopwatch()
-    config = session.config
-    chain = session.chain(reporter)
+    config, chain, opened = session.config, session.chain, session.opened
     check_nodes(session.out, session.manifest, chain)
     log = read_log_of(session.place, session.out, session.change)
     decoded = log.of(chain.source.name)
     if decoded and decoded[-1]["info"]["last"]:
         check_length(config, int(decoded[-1]["span"][1]))
     announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
-    with OpenStages({node.name: node.stage for node in chain}) as opened:
+    with opened:
         for node in chain.generators if session.change is None else chain:
             if has_work(log, node.name, chain.source.name):
                 opened.open(node.name)  # one that cannot work says so before anything is written
         if session.origin is not None:
             session.origin.copy(session.manifest, chain)
         if session.place == session.out:
-            with session.open(chain) as run:
-                return _carry_out(session, run, chain, opened, reporter, beside, watch)
-        return _overwrite(session, chain, opened, reporter, watch)
+            with session.open() as run:
+                return _carry_out(session, run, reporter, beside, watch)
+        return _overwrite(session, reporter, watch)
 
 
-def _overwrite(session: Session, chain: Chain, opened: OpenStages, reporter: Reporter, watch: Stopwatch) -> Result:
+def _overwrite(session: Session, reporter: Reporter, watch: Stopwatch) -> Result:
     """Make the new run beside the old one, which is whole until the new one has finished."""
     with lock_run(session.out):
         if session.change is not None:
@@ -208,9 +209,9 @@ def _overwrite(session: Session, chain: Chain, opened: OpenStages, reporter: Rep
         reporter.note(f"what is in {session.out} stays as it is until this run has finished")
         worked = session.change is None
         try:
-            with session.open(chain) as run:
+            with session.open() as run:
                 try:
-                    result = _carry_out(session, run, chain, opened, reporter, None, watch)
+                    result = _carry_out(session, run, reporter, None, watch)
                 finally:
                     worked = worked or run.worked
         except BaseException:
@@ -223,18 +224,12 @@ def _overwrite(session: Session, chain: Chain, opened: OpenStages, reporter: Rep
 
 
 def _carry_out(
-    session: Session,
-    run: RunDirectory,
-    chain: Chain,
-    opened: OpenStages,
-    reporter: Reporter,
-    beside: Beside | None,
-    watch: Stopwatch,
+    session: Session, run: RunDirectory, reporter: Reporter, beside: Beside | None, watch: Stopwatch
 ) -> Result:
-    config = session.config
+    config, chain = session.config, session.chain
     if config.keep == "all":
         run.keep_all()
-    repair_run(run, partial(session.parts, run, reporter), reporter.note, config.shares_gpu)
+    repair_run(run, session.executor, reporter.note)
     beside = beside or unfinished_redo(run)
     if beside is not None:
         beside(run, session, reporter)
@@ -249,13 +244,13 @@ def _carry_out(
         session.interrupts,
         session.guard,
         by_turns=config.shares_gpu,
-        opened=opened,
+        opened=session.opened,
     )
     pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
     frames = pipeline.process()
     run.settle()
     result = finish_run(run, config, frames, watch.seconds, session.out)
-    _keep_times(session, run, tuple(chain), reporter)
+    _keep_times(session, run, reporter)
     return result
 
 
@@ -268,10 +263,10 @@ def unfinished_redo(run: RunDirectory) -> Beside | None:
     return unfinished(run.log.redo)
 
 
-def _keep_times(session: Session, run: RunDirectory, nodes: Sequence[Node], reporter: Reporter) -> None:
+def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None:
     """Keep a finished run's times for later plans."""
     try:
-        record_calibration(run.log, session.config, session.manifest, nodes)
+        record_calibration(run.log, session.config, session.manifest, tuple(session.chain))
     except OSError as error:
         reporter.note(f"the times of this run are not kept for later plans: {error}")
 
@@ -281,7 +276,6 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
     config = session.config
     if config.retries == 0 or not config.generates:
         return None
-    sam = executor.chain["score"].stage.model  # type: ignore[attr-defined]
 
     def on_attempt(window: int, attempt: int, worst: float) -> None:
         reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
@@ -289,7 +283,6 @@ def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporte
     loop = ClosedLoop(
         run,
         executor,
-        lambda folder: finishing_stages(config, session.manifest, folder, sam),
         config.retries,
         config.iou_threshold,
         config.dilate,

@@ -97,7 +97,7 @@ def preparation(wanted: Redo) -> Beside:
     """Generates the windows beside a run that is about to go on, and puts them in place; the rest is left to do."""
 
     def beside(run: RunDirectory, session: Session, reporter: Reporter) -> None:
-        chain = session.chain(reporter)
+        chain = session.chain
         known = committed_windows(run.log)
         if run.log.redo is None:
             _check(run, chain, wanted.windows, len(known))
@@ -114,7 +114,7 @@ def preparation(wanted: Redo) -> Beside:
         depending = [name for name in chain.making if name not in chain.picturing]
         # An interrupted redo left later windows without what depends on them.
         first = min(*wanted.windows, *map(run.log.done, depending))
-        with session.executor(run, chain) as executor, Scratch() as scratch:
+        with session.executor(run) as executor, Scratch() as scratch:
             _make(session, run, executor, scratch, known[first : max(wanted.windows) + 1], wanted)
         with session.interrupts.shield():
             run.take_over(depending, first)

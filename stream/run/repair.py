@@ -26,24 +26,21 @@ from storage.spans import Span
 from storage.verify import Damage, find_damage
 from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, carries_state, span_of
-from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
 from stream.engine.windows import committed_windows
 
 
 def repair_run(
     run: RunDirectory,
-    build: Callable[[], tuple[Chain, FrameSource]],
+    begin: Callable[[RunDirectory], Executor],
     note: Callable[[str], None],
-    by_turns: bool = False,
 ) -> Damage:
     """Verify everything that is committed, and make again what is damaged; returns what was.
 
     Args:
         run: locked.
-        build: makes the chain, closed, and the source of dropped frames; only called when something is damaged.
+        begin: makes an executor of the run's chain; only called when something is damaged.
         note: takes a line for the person who watches.
-        by_turns: as for `Executor`.
 
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
@@ -55,11 +52,11 @@ def repair_run(
         note(f"damaged: {name}")
     if not tasks:
         return damage
-    chain, source = build()
     windows = committed_windows(run.log)
-    needed = Needed(run.log, chain, windows, damage).all(tasks)
-    note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
-    with Executor(run, chain, source, by_turns) as executor:
+    with begin(run) as executor:
+        chain = executor.chain
+        needed = Needed(run.log, chain, windows, damage).all(tasks)
+        note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
         before = -1
         for name, index in sorted(needed, key=lambda task: (task[1] + chain.lag(task[0]), chain.names.index(task[0]))):
             if index != before:
