@@ -31,7 +31,8 @@ from stages.base import Inputs, Window
 from stages.prompts import Box, ObjectPrompt
 from stages.sam.checkpoint import read_config
 from stages.sam.model import SamConfig, SamModel, build_predictor
-from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.subjects import OBJECTS, plain_subjects
+from stages.track import TrackConfig, TrackStage
 from storage.sizes import parse_size
 from storage.spans import Span
 
@@ -266,7 +267,7 @@ def follow_stock(options: argparse.Namespace, model: SamModel, prompts: dict[str
 def follow_streamed(options: argparse.Namespace, model: SamModel, prompts: dict[str, Box], take: Take) -> None:
     """The clip through `TrackStage`, a window at a time, its state saved after each."""
     paths = sorted(options.clip.iterdir(), key=lambda path: int(path.stem))
-    config = TrackConfig(ObjectPrompt(box=prompts["object"]), person_box=prompts["person"])
+    config = TrackConfig(plain_subjects(ObjectPrompt(box=prompts["object"]), person_box=prompts["person"]))
     known = {"decode": {"clip_frames_min16": min(len(paths), 16)}}
     start, stop = 0, min(options.window, len(paths))
     with TrackStage(config, model, lambda _, name, tracked: take(name, tracked.logits)) as stage:

@@ -26,12 +26,12 @@ class CloserConfig:
     Attributes:
         subjects: names, each with a view of its own.
         side: of the square picture, pixels: the tracker's input.
-        prompts: boxes that are given (x1, y1, x2, y2 px), by frame, of the first subject: there it is for certain.
+        prompts: boxes that are given (x1, y1, x2, y2 px), by name and frame: there it is for certain.
     """
 
     subjects: tuple[str, ...]
     side: int
-    prompts: Mapping[int, Box] = field(default_factory=dict)
+    prompts: Mapping[str, Mapping[int, Box]] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,10 +78,9 @@ class CloserStage(Stage):
         first, own = start - len(before), len(before) + len(now)
         self._boxes[name] = found[:own][-STRETCH:]
         boxes = without_slips(found)
-        if name == self.config.subjects[0]:
-            for frame, box in self.config.prompts.items():
-                if first <= frame < first + len(boxes):
-                    boxes[frame - first] = np.array(box) - 0.5
+        for frame, box in self.config.prompts.get(name, {}).items():
+            if first <= frame < first + len(boxes):
+                boxes[frame - first] = np.array(box) - 0.5
         size = (int(now.shape[2]), int(now.shape[1]))
         framing = Framing((self.config.side, self.config.side), size, REACH, MARGIN, LEAST)
         views = followed(boxes, np.repeat(IDENTITY[None], len(boxes), 0), framing)

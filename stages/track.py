@@ -1,4 +1,4 @@
-"""Object and person masks of every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
+"""Masks of every subject on every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ import numpy as np
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.cuts import frame_signature, is_cut
 from stages.metrics import flag_spans
-from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from stages.prompts import Box
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked
 from stages.sam.tracker import Tracker
 from stages.sam.viewed import ViewedTracker, feed, new_tracker
+from stages.subjects import PERSON, Subject
 from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
 
-OBJECTS = ("object", "person")
 ON_CUT = ("ignore", "stop", "reset")
 
 
@@ -35,31 +35,40 @@ class TrackConfig:
     """What is tracked.
 
     Attributes:
-        prompt: the object, on its prompt frame. Frames before it are untracked: empty masks, not visible, and they are
-            never shown to the model.
-        corrections: boxes for the object on later frames, one a frame: tracked to F-1, the box added on F, continued.
-        person_box: the person on the prompt frame; without it the person comes from the pose stage, once it found one.
-        on_cut: what a hard scene cut does. `ignore`: it is reported. `reset`: from the cut on, both are untracked until
-            a correction (object) or a person newly chosen by the pose stage at or after the cut (person); a prompt on
-            the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked any more,
+        subjects: each from its prompt on. On frames before it is untracked: an empty mask, not visible; frames before
+            every prompt are never shown to the model.
+        chosen: the one whom the pose stage chooses, where nobody points at it or a cut has ended that; None: pose works
+            behind tracking and chooses nobody.
+        on_cut: what a hard scene cut does. `ignore`: it is reported. `reset`: from the cut on, all are untracked until
+            their next prompt or correction, or until the pose stage chooses anew at or after the cut; a prompt on the
+            cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked any more,
             corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty masks, so it
             passes through the chain as the source has it, unless the pipeline ends the clip there.
         look: "frames": at the whole frames; "first": so too, but what is found only tells a second pass where to look;
             "views": at each subject through its view, which is that second pass.
     """
 
-    prompt: ObjectPrompt
-    corrections: tuple[Correction, ...] = ()
-    person_box: Box | None = None
+    subjects: tuple[Subject, ...]
     on_cut: str = "ignore"
     look: str = "frames"
+    chosen: str | None = PERSON
 
     def __post_init__(self) -> None:
-        PromptSchedule(self.prompt, self.corrections)
-        if self.person_box is not None:
-            check_box("--person-box", self.person_box)
+        for subject in self.subjects:
+            PromptSchedule.of(subject)
         if self.on_cut not in ON_CUT:
             raise UsageError(f"--on-cut {self.on_cut}: choose one of {', '.join(ON_CUT)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the subjects."""
+        return tuple(subject.name for subject in self.subjects)
+
+
+def track_ports(names: Sequence[str]) -> tuple[Port, ...]:
+    """What tracking writes of these subjects."""
+    masks = (Port(f"masks/{name}", "new", MASK, "bool") for name in names)
+    return (*masks, *(Port(f"visible/{name}", "new", (), "bool") for name in names))
 
 
 @dataclass
@@ -86,16 +95,17 @@ class TrackState(State):
 
 
 class TrackStage(Stage):
-    """Follows the object and the person through the new frames of each window, in the whole frame or through views.
+    """Follows every subject through the new frames of each window, in the whole frame or through views.
 
     Reads `frames` `[n, H, W, 3] uint8 RGB`; `info["pose"]["person"]` = `{"frame": F, "box": [x1, y1, x2, y2]}` in the
     window where the person was chosen, and `info["pose"]["again"]`, a list of such choices behind cuts;
     `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a window is shorter than 16 frames:
     SAM 2 encodes pointers differently in a clip shorter than that. Through views also `views/track-NAME` `[n, 2, 3]`.
 
-    Writes `masks/object`, `masks/person` `[n, H, W] bool` (video-resolution logits > 0) and `visible` `[n, 2] bool`
-    (object score > 0). A lost object has an empty mask. The committed info holds, in absolute half-open spans of this
-    window's new frames: `cuts` (frames), `stop` (frame or None), `untracked` and `lost` by object.
+    Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
+    of each. Masks of several may overlap, as SAM 2.1 gives them. A lost object has an empty mask. The committed info
+    holds, in absolute half-open spans of this window's new frames: `cuts` (frames), `stop` (frame or None), `untracked`
+    and `lost` by name.
 
     Raises:
         InputError: a prompt outside the frame, past the clip's end, or an unusable mask.
@@ -105,26 +115,19 @@ class TrackStage(Stage):
     name: ClassVar[str] = "track"
     lane = "gpu"
     reads: tuple[Read, ...] = (Read("frames", "new"),)
-    writes: tuple[Port, ...] = (
-        Port("masks/object", "new", MASK, "bool"),
-        Port("masks/person", "new", MASK, "bool"),
-        Port("visible/object", "new", (), "bool"),
-        Port("visible/person", "new", (), "bool"),
-    )
-    facts = ("decode", "pose")
     weights = "sam"
 
     def __init__(self, config: TrackConfig, model: SamModel, observer: LogitsObserver | None = None) -> None:
         self.config = config
         self._model = model
         self._observer = observer
-        self._schedule = PromptSchedule(config.prompt, config.corrections)
+        self._schedules = {subject.name: PromptSchedule.of(subject) for subject in config.subjects}
+        self.facts = ("decode", "pose") if config.chosen is not None else ("decode",)
         self._state = TrackState()
         self._tracker: Tracker | ViewedTracker | None = None
+        self.writes = first_ports(config.names) if config.look == "first" else track_ports(config.names)
         if config.look == "views":
-            self.reads = (Read("frames", "new"), *(Read(view_name(name), "new") for name in OBJECTS))
-        if config.look == "first":
-            self.writes = first_ports(OBJECTS)
+            self.reads = (Read("frames", "new"), *(Read(view_name(name), "new") for name in config.names))
 
     def open(self) -> None:
         """Load the model, unless the other stage that shares it has."""
@@ -138,41 +141,36 @@ class TrackStage(Stage):
         self._check_prompts(window, inputs)
         self._model.to_device()
         tracker = self._tracker = self._tracker or self._new_tracker(*frames.shape[1:3])
-        masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in OBJECTS}
-        visible = np.zeros((span.frames, len(OBJECTS)), dtype=bool)
-        tracked_flags = np.zeros_like(visible)
+        names = self.config.names
+        masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in names}
+        visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
+        followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
         persons = self._person_prompts(window, inputs)
         cuts: list[int] = []
         viewed = self.config.look == "views"
-        views = {name: inputs.arrays[view_name(name)] for name in OBJECTS} if viewed else {}
+        views = {name: inputs.arrays[view_name(name)] for name in names} if viewed else {}
         for offset, (frame, image) in enumerate(feed(self._model, frames, viewed)):
             index = span.start + offset
             self._meet_cut(index, frame, tracker, cuts)
             prompts = self._prompts(index, frame, tracker, persons)
             looks = {name: each[offset] for name, each in views.items()}
             seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
-            for column, name in enumerate(OBJECTS):
-                if name in seen:
-                    masks[name][offset] = seen[name].mask
-                    visible[offset, column] = bool(seen[name].tracked.visible)
-                    tracked_flags[offset, column] = True
-                    if self._observer is not None:
-                        self._observer(index, name, seen[name].tracked)
+            for name, found in seen.items():
+                masks[name][offset] = found.mask
+                visible[name][offset] = bool(found.tracked.visible)
+                followed[name][offset] = True
+                if self._observer is not None:
+                    self._observer(index, name, found.tracked)
         state.next_frame = span.stop
         if self.config.look == "first":
-            return Output({f"{FIRST}{name}": masks[name] for name in OBJECTS}, {"cuts": cuts})
+            return Output({f"{FIRST}{name}": masks[name] for name in names}, {"cuts": cuts})
         return Output(
-            {
-                **{f"masks/{name}": masks[name] for name in OBJECTS},
-                **{f"visible/{name}": visible[:, column].copy() for column, name in enumerate(OBJECTS)},
-            },
+            {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names},
             {
                 "cuts": cuts,
                 "stop": state.stop,
-                "untracked": {n: flag_spans(~tracked_flags[:, i], span.start) for i, n in enumerate(OBJECTS)},
-                "lost": {
-                    n: flag_spans(tracked_flags[:, i] & ~visible[:, i], span.start) for i, n in enumerate(OBJECTS)
-                },
+                "untracked": {name: flag_spans(~followed[name], span.start) for name in names},
+                "lost": {name: flag_spans(followed[name] & ~visible[name], span.start) for name in names},
             },
         )
 
@@ -182,9 +180,8 @@ class TrackStage(Stage):
     def _check_prompts(self, window: Window, inputs: Inputs) -> None:
         height, width = inputs.arrays["frames"].shape[1:3]
         if self._state.size is None:
-            self._schedule.check_inside(height, width)
-            if self.config.person_box is not None:
-                check_box_inside("--person-box", self.config.person_box, width, height)
+            for schedule in self._given():
+                schedule.check_inside(height, width)
             self._state.size = [height, width]
             self._state.clip_frames_min16 = min(clip_frames_min16(inputs), window.new.stop if window.last else 16)
         if [height, width] != self._state.size:
@@ -192,7 +189,11 @@ class TrackStage(Stage):
                 f"track got {width}x{height} frames after {self._state.size[1]}x{self._state.size[0]} ones"
             )
         if window.last:
-            self._schedule.check_length(window.new.stop)
+            for schedule in self._given():
+                schedule.check_length(window.new.stop)
+
+    def _given(self) -> list[PromptSchedule]:
+        return [schedule for schedule in self._schedules.values() if schedule is not None]
 
     def _meet_cut(self, index: int, frame: Array, tracker: Tracker | ViewedTracker, cuts: list[int]) -> None:
         """Note a cut before this frame and act on it."""
@@ -206,25 +207,26 @@ class TrackStage(Stage):
         if self.config.on_cut == "stop" and state.stop is None:
             state.stop = index
         if self.config.on_cut != "ignore":
-            for name in OBJECTS:
+            for name in self.config.names:
                 tracker.drop(name)
 
     def _prompts(
         self, index: int, frame: Array, tracker: Tracker | ViewedTracker, persons: Mapping[int, Box]
     ) -> dict[str, SamPrompt]:
-        """What is prompted on this frame, by object."""
+        """What is prompted on this frame, by name."""
         if self._state.stop is not None:
             return {}
         prompts: dict[str, SamPrompt] = {}
-        own = self._schedule.at(index, *frame.shape[:2])
-        if own is not None:
-            prompts["object"] = own
-        if index in persons and "person" not in tracker:
-            prompts["person"] = SamPrompt(box=persons[index])
+        for name, schedule in self._schedules.items():
+            own = None if schedule is None else schedule.at(index, *frame.shape[:2])
+            if own is None and name == self.config.chosen and index in persons and name not in tracker:
+                own = SamPrompt(box=persons[index])
+            if own is not None:
+                prompts[name] = own
         return prompts
 
     def _person_prompts(self, window: Window, inputs: Inputs) -> dict[int, Box]:
-        """Boxes by frame from which the person can be followed in this window, while nobody is."""
+        """Boxes by frame from which the chosen person can be followed in this window, while nobody is."""
         pose = inputs.info.get("pose", {})
         chosen = [found for found in (pose.get("person"), *pose.get("again", ())) if found is not None]
         outside = [found["frame"] for found in chosen if not window.new.start <= found["frame"] < window.new.stop]
@@ -232,10 +234,7 @@ class TrackStage(Stage):
             raise ValueError(
                 f"pose chose the person on frame {outside[0]}, outside this window's new frames {tuple(window.new)}"
             )
-        boxes = {int(found["frame"]): _as_box(found["box"]) for found in chosen}
-        if self.config.person_box is not None:
-            boxes[self.config.prompt.frame] = self.config.person_box
-        return boxes
+        return {int(found["frame"]): _as_box(found["box"]) for found in chosen}
 
     def leave_gpu(self) -> None:
         """Move the shared model's weights off the GPU."""
@@ -262,9 +261,15 @@ class TrackStage(Stage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
-        ram, vram = sam_peak_bytes(self._model.config, len(OBJECTS), 1 + len(self.config.corrections))
+        subjects = self.config.subjects
+        ram, vram = sam_peak_bytes(self._model.config, len(subjects), most_prompts(subjects))
         frame = height * width * 16 if window_frames else 0
-        return ram + window_frames * height * width * 5 + frame, vram
+        return ram + window_frames * height * width * (3 + len(subjects)) + frame, vram
+
+
+def most_prompts(subjects: Sequence[Subject]) -> int:
+    """Conditioning frames of the subject that has most."""
+    return 1 + max(len(subject.corrections) for subject in subjects)
 
 
 def _as_box(values: Sequence[float]) -> Box:

@@ -11,14 +11,24 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.checkpoint import read_config
 from stages.sam.frames import prepare_image
 from stages.sam.model import SamConfig, build_predictor
 from stages.sam.prompts import SamPrompt
+from stages.subjects import plain_subjects
+from stages.track import TrackConfig
 
 IMAGE_SIZE, D_MODEL, MEMORY_DIM, EMBED = 128, 32, 16, 16
 OBJECT_SCORE_BIAS = -0.36
 SMALL_YAML = Path(__file__).parents[1] / "stages" / "models" / "sam" / "small.yaml"
+
+
+def plain_track(
+    prompt: ObjectPrompt, corrections: tuple[Correction, ...] = (), person_box: Box | None = None, **others: Any
+) -> TrackConfig:
+    """What tracks object and person."""
+    return TrackConfig(plain_subjects(prompt, corrections, person_box), **others)
 
 
 def small_settings(image_size: int = IMAGE_SIZE) -> dict[str, Any]:
@@ -112,7 +122,9 @@ def stock_state(predictor: Any, images: torch.Tensor, height: int, width: int) -
     return state
 
 
-def add_stock_prompt(predictor: Any, state: dict[str, Any], frame: int, prompt: SamPrompt, obj_id: int = 1) -> None:
+def add_stock_prompt(
+    predictor: Any, state: dict[str, Any], frame: int, prompt: SamPrompt, obj_id: int | str = 1
+) -> None:
     """One prompt through stock's public methods."""
     if prompt.mask is not None:
         predictor.add_new_mask(state, frame_idx=frame, obj_id=obj_id, mask=prompt.mask)

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _runs import invoke
-from _sam_fixture import moving_clip, write_small_sam
+from _sam_fixture import moving_clip, plain_track, write_small_sam
 from _small_run import small_clip, small_run, small_sam
 
 from stages.base import Array, Inputs, Window
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamConfig, SamModel
-from stages.track import TrackConfig, TrackStage
+from stages.track import TrackStage
 from storage.spans import Span
 from stream.demo import DemoConfig
 from stream.demo.clip import write_clip
@@ -97,7 +97,7 @@ def tracked(config: SamConfig) -> Array:
     """Masks of a small clip by a model on the CPU."""
     model = SamModel(config)
     clip, span = moving_clip(8), Span(0, 8)
-    with TrackStage(TrackConfig(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
+    with TrackStage(plain_track(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
         window = Window(0, span, span, span, True, 8)
         output = stage.process(window, Inputs({"frames": clip}, {"decode": {"clip_frames_min16": 8}}))
     return output.arrays["masks/object"]

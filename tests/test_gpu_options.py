@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from _runs import small_models
-from _sam_fixture import moving_clip, small_settings, write_small_sam
+from _sam_fixture import moving_clip, plain_track, small_settings, write_small_sam
 
 from stages.base import PICTURE, Array, Inputs, Output, Port, Stage, Window
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamConfig, SamModel, build_predictor
-from stages.track import TrackConfig, TrackStage
+from stages.track import TrackStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from storage.spans import Span
 from stream.engine.chain import Chain
@@ -129,7 +129,7 @@ def test_the_shared_model_goes_and_comes_back(tmp_path: Path, monkeypatch: pytes
     model._predictor = Predictor()
     model.to_device()
     assert Predictor.moves == []
-    TrackStage(TrackConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0))), model).leave_gpu()
+    TrackStage(plain_track(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0))), model).leave_gpu()
     assert {positions.cache[4, 4].device.type, attention.freqs_cis.device.type} == {"cpu"}
     model.to_device()
     model.to_device()
@@ -143,7 +143,7 @@ def test_tracking_goes_on_unchanged_after_it_left(tmp_path: Path) -> None:
 
     def masks(leaving: bool) -> Array:
         found = []
-        with TrackStage(TrackConfig(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
+        with TrackStage(plain_track(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
             for index in range(3):
                 span = Span(4 * index, 4 * index + 4)
                 window = Window(index, span, span, span, index == 2, 4)

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from _sam_fixture import write_small_sam
+from _sam_fixture import plain_track, write_small_sam
 from fake_comfy import FakeComfy
 from fake_comfy.scene import config as comfy_config
 
@@ -37,8 +37,9 @@ from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkStage
+from stages.subjects import OBJECTS
 from stages.through import ThroughStage
-from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.track import TrackStage
 from stages.view import ViewConfig, ViewStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
@@ -92,15 +93,15 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
     return {
         "decode": lambda: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
         "pose": lambda: PoseStage(pose),
-        "track": lambda: TrackStage(TrackConfig(prompt), sam),
+        "track": lambda: TrackStage(plain_track(prompt), sam),
         "preview": lambda: PreviewStage(PreviewConfig()),
         "composite": lambda: CompositeStage(CompositeConfig()),
         "blend": lambda: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
         "sink": lambda: SinkStage(encoder_settings(dataclasses.asdict(properties))),
         "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
-        "look": lambda: TrackStage(TrackConfig(prompt, look="first"), sam),
+        "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
-        "track-views": lambda: TrackStage(TrackConfig(prompt, look="views"), sam),
+        "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
         "motion": lambda: MotionStage(),
         "view": lambda: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
         "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),

@@ -12,6 +12,7 @@ from _sam_fixture import (
     add_stock_prompt,
     moving_clip,
     new_spans,
+    plain_track,
     sequence_spans,
     stock_logits,
     stock_state,
@@ -24,7 +25,8 @@ from stages.sam.frames import prepare_image
 from stages.sam.model import SamConfig, SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import ObjectSession
-from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.subjects import OBJECT, OBJECTS, PERSON, Subject
+from stages.track import TrackConfig, TrackStage
 from storage.spans import Span
 
 BOX: Box = (38.0, 30.0, 58.0, 42.0)
@@ -113,7 +115,7 @@ def assert_equals_stock(
 
 @pytest.mark.parametrize("length", [1, 2, 5, 6, 7, 14, 15, 16, 17, 30])
 def test_short_clips_equal_stock(model: SamModel, clip: np.ndarray[Any, Any], length: int) -> None:
-    config = TrackConfig(ObjectPrompt(frame=0, box=BOX))
+    config = plain_track(ObjectPrompt(frame=0, box=BOX))
     for window, overlap in [(5, 2), (9, 0), (81, 21)]:
         outputs, logits = run_streamed(model, config, clip[:length], new_spans(length, window, overlap))
         assert_equals_stock(model, clip[:length], {0: SamPrompt(box=BOX)}, outputs, logits, "object")
@@ -127,7 +129,7 @@ def test_windows_equal_stock_with_two_objects_and_a_correction(
 ) -> None:
     spans = new_spans(length, window, overlap)
     edge = spans[1][0]
-    config = TrackConfig(ObjectPrompt(frame=1, box=BOX), corrections=(Correction(edge, OTHER_BOX),))
+    config = plain_track(ObjectPrompt(frame=1, box=BOX), corrections=(Correction(edge, OTHER_BOX),))
     person = (min(3, spans[0][1] - 1), OTHER_BOX)
     outputs, logits = run_streamed(model, config, clip[:length], spans, person)
     prompts = {1: SamPrompt(box=BOX), edge: SamPrompt(box=OTHER_BOX)}
@@ -141,7 +143,7 @@ def test_corrections_around_window_edges(model: SamModel, clip: np.ndarray[Any, 
     frames = [spans[1][0] + shift, spans[2][0] + shift, spans[2][0] + shift + 1]
     boxes = [OTHER_BOX, BOX, (30.0, 20.0, 50.0, 42.0)]
     corrections = tuple(Correction(frame, box) for frame, box in zip(frames, boxes, strict=True))
-    outputs, logits = run_streamed(model, TrackConfig(ObjectPrompt(box=BOX), corrections), clip[:45], spans)
+    outputs, logits = run_streamed(model, plain_track(ObjectPrompt(box=BOX), corrections), clip[:45], spans)
     prompts = {0: SamPrompt(box=BOX)} | {c.frame: SamPrompt(box=c.box) for c in corrections}
     assert_equals_stock(model, clip[:45], prompts, outputs, logits, "object")
 
@@ -151,7 +153,7 @@ def test_points_and_mask_prompts(model: SamModel, clip: np.ndarray[Any, Any], tm
 
     points = ((48.0, 36.0, 1), (50.0, 36.0, 1), (20.0, 36.0, 0))
     outputs, logits = run_streamed(
-        model, TrackConfig(ObjectPrompt(frame=4, points=points)), clip[:24], new_spans(24, 9, 3)
+        model, plain_track(ObjectPrompt(frame=4, points=points)), clip[:24], new_spans(24, 9, 3)
     )
     assert_equals_stock(model, clip[:24], {4: SamPrompt(points=points)}, outputs, logits, "object")
 
@@ -160,7 +162,7 @@ def test_points_and_mask_prompts(model: SamModel, clip: np.ndarray[Any, Any], tm
     path = tmp_path / "mask.png"
     cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
     prompt = ObjectPrompt(frame=2, mask_png=str(path))
-    outputs, logits = run_streamed(model, TrackConfig(prompt), clip[:24], new_spans(24, 9, 3))
+    outputs, logits = run_streamed(model, plain_track(prompt), clip[:24], new_spans(24, 9, 3))
     assert_equals_stock(model, clip[:24], {2: SamPrompt(mask=mask)}, outputs, logits, "object")
 
 
@@ -172,7 +174,7 @@ def test_long_clips_equal_stock(
 ) -> None:
     given = (Correction(window, OTHER_BOX), Correction(70, BOX))
     corrections = tuple(correction for correction in given if correction.frame < length)
-    config = TrackConfig(ObjectPrompt(box=BOX), corrections)
+    config = plain_track(ObjectPrompt(box=BOX), corrections)
     spans = new_spans(length, window, overlap)
     outputs, logits = run_streamed(model, config, clip[:length], spans, (2, OTHER_BOX))
     prompts = {0: SamPrompt(box=BOX)} | {
@@ -183,7 +185,7 @@ def test_long_clips_equal_stock(
 
 
 def test_every_split_gives_the_same_state_and_masks(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
-    config = TrackConfig(ObjectPrompt(frame=3, box=BOX), (Correction(20, OTHER_BOX),))
+    config = plain_track(ObjectPrompt(frame=3, box=BOX), (Correction(20, OTHER_BOX),))
     results = []
     for spans, restore in [
         ([(0, 33)], False),
@@ -211,7 +213,7 @@ def test_every_split_gives_the_same_state_and_masks(model: SamModel, clip: np.nd
 
 
 def test_state_does_not_alias_what_later_windows_change(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
-    stage = TrackStage(TrackConfig(ObjectPrompt(box=BOX)), model)
+    stage = TrackStage(plain_track(ObjectPrompt(box=BOX)), model)
     stage.open()
     stage.process(window_of(0, (0, 5), 60), Inputs({"frames": clip[:5]}))
     values, arrays = stage.get_state().to_parts()
@@ -235,7 +237,7 @@ def test_one_pointer_less_would_differ(
         self._memory_reach, self._pointer_reach = memories, pointers
 
     monkeypatch.setattr(ObjectSession, "__init__", shortened)
-    _, logits = run_streamed(model, TrackConfig(ObjectPrompt(box=BOX)), clip[:30], [(0, 30)])
+    _, logits = run_streamed(model, plain_track(ObjectPrompt(box=BOX)), clip[:30], [(0, 30)])
     expected, _ = stock_logits(model.predictor, clip[:30], {0: SamPrompt(box=BOX)})
     assert any(not torch.equal(logits["object", t], expected[t]) for t in range(30))
 
@@ -257,13 +259,13 @@ def test_the_image_is_encoded_once_a_frame_for_both_objects(
         return original(image)
 
     monkeypatch.setattr(model.predictor, "forward_image", counted)
-    config = TrackConfig(ObjectPrompt(frame=2, box=BOX), person_box=OTHER_BOX)
+    config = plain_track(ObjectPrompt(frame=2, box=BOX), person_box=OTHER_BOX)
     run_streamed(model, config, clip[:8], [(0, 8)], restore=False)
     assert len(calls) == 6  # frames 0 and 1, before the prompt, are never shown to the model
 
 
 def test_no_person_at_all(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
-    stage = TrackStage(TrackConfig(ObjectPrompt(box=BOX)), model)
+    stage = TrackStage(plain_track(ObjectPrompt(box=BOX)), model)
     stage.open()
     info: dict[str, dict[str, Any]] = {"pose": {"person": None}, "decode": {"clip_frames_min16": 6}}
     output = stage.process(window_of(0, (0, 6), 6), Inputs({"frames": clip[:6]}, info))
@@ -274,7 +276,7 @@ def test_no_person_at_all(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
 
 
 def test_lost_frames_are_reported_and_empty(model: SamModel, clip: np.ndarray[Any, Any]) -> None:
-    outputs, _ = run_streamed(model, TrackConfig(ObjectPrompt(box=BOX)), clip[:60], [(0, 60)])
+    outputs, _ = run_streamed(model, plain_track(ObjectPrompt(box=BOX)), clip[:60], [(0, 60)])
     visible = outputs[0].arrays["visible/object"]
     assert visible.any(), "the random model is meant to see the object on some frames"
     assert not visible.all(), "the random model is meant to lose the object on some frames"
@@ -292,7 +294,7 @@ def test_mini_weights_equal_stock(clip: np.ndarray[Any, Any], length: int) -> No
     mini.load()
     spans = new_spans(length, 9, 3) if length < 20 else new_spans(length, 81, 21)
     edge = spans[1][0]
-    config = TrackConfig(ObjectPrompt(box=BOX), (Correction(edge, BOX),), person_box=OTHER_BOX)
+    config = plain_track(ObjectPrompt(box=BOX), (Correction(edge, BOX),), person_box=OTHER_BOX)
     outputs, logits = run_streamed(mini, config, clip[:length], spans)
     prompts = {0: SamPrompt(box=BOX), edge: SamPrompt(box=BOX)}
     assert_equals_stock(mini, clip[:length], prompts, outputs, logits, "object")
@@ -306,8 +308,42 @@ def test_two_objects_of_one_stock_session(model: SamModel, clip: np.ndarray[Any,
     state = stock_state(model.predictor, images, *clip.shape[1:3])
     for position, box in enumerate((BOX, OTHER_BOX)):
         add_stock_prompt(model.predictor, state, 0, SamPrompt(box=box), obj_id=position)
-    config = TrackConfig(ObjectPrompt(box=BOX), person_box=OTHER_BOX)
+    config = plain_track(ObjectPrompt(box=BOX), person_box=OTHER_BOX)
     _, logits = run_streamed(model, config, clip[:20], new_spans(20, 9, 3))
     for frame, _, masks in model.predictor.propagate_in_video(state):
         for position, name in enumerate(OBJECTS):
             assert torch.equal(logits[name, frame], masks[position, 0])
+
+
+@pytest.mark.parametrize("frames", [(0, 0, 3, 9), (4, 12, 12, 18)])
+def test_subjects_on_different_first_frames_of_one_stock_session(
+    model: SamModel, clip: np.ndarray[Any, Any], frames: tuple[int, ...]
+) -> None:
+    """Stock: propagated to F-1, the new object added to the `inference_state`, continued from F."""
+    length = 24
+    boxes = [BOX, OTHER_BOX, (30.0, 20.0, 50.0, 42.0), (10.0, 10.0, 40.0, 60.0)]
+    names = ["board", "skater", "board-2", "skater_2"]
+    kinds = [OBJECT, PERSON] * 2
+    given = list(zip(names, kinds, frames, boxes, strict=True))
+    subjects = tuple(Subject(name, kind, ObjectPrompt(frame, box)) for name, kind, frame, box in given)
+    config = TrackConfig(subjects, chosen=None)
+    outputs, logits = run_streamed(model, config, clip[:length], new_spans(length, 9, 3))
+    images = torch.stack([prepare_image(frame, model.image_size) for frame in clip[:length]])
+    state = stock_state(model.predictor, images, *clip.shape[1:3])
+    starts = sorted(set(frames))
+    expected: Logits = {}
+    for start, stop in zip(starts, [*starts[1:], length], strict=True):
+        for name, _, frame, box in given:
+            if frame == start:
+                add_stock_prompt(model.predictor, state, frame, SamPrompt(box=box), obj_id=name)
+        for frame, present, masks in model.predictor.propagate_in_video(
+            state, start_frame_idx=start, max_frame_num_to_track=stop - start - 1
+        ):
+            expected |= {(name, frame): masks[at, 0].clone() for at, name in enumerate(present)}
+    assert logits.keys() == expected.keys()
+    assert all(torch.equal(logits[key], expected[key]) for key in expected)
+    for name, _, frame, _ in given:
+        masks = np.concatenate([output.arrays[f"masks/{name}"] for output in outputs])
+        assert not masks[:frame].any()
+        untracked = [span for output in outputs for span in output.info["untracked"][name]]
+        assert sum(stop - start for start, stop in untracked) == frame

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from _sam_fixture import SMALL_YAML, moving_clip, small_settings, stock_logits, write_small_sam
+from _sam_fixture import SMALL_YAML, moving_clip, plain_track, small_settings, stock_logits, write_small_sam
 from omegaconf import OmegaConf
 
 from stages.base import Inputs, Output, Window
@@ -51,10 +51,10 @@ def refused(kind: type[SkateError], text: str, model: SamModel, config: TrackCon
 
 @pytest.mark.parametrize("box", [(-1, 0, 10, 10), (0, 0, 97, 10), (0, 0, 10, 73), (90, 60, 100, 70)])
 def test_boxes_outside_the_frame(model: SamModel, box: tuple[float, float, float, float]) -> None:
-    refused(InputError, "--box .* reaches outside the 96x72 frame", model, TrackConfig(ObjectPrompt(box=box)))
+    refused(InputError, "--box .* reaches outside the 96x72 frame", model, plain_track(ObjectPrompt(box=box)))
     prompt = ObjectPrompt(box=BOX)
-    refused(InputError, "--correct 2: .* reaches outside", model, TrackConfig(prompt, (Correction(2, box),)))
-    refused(InputError, "--person-box .* reaches outside", model, TrackConfig(prompt, person_box=box))
+    refused(InputError, "--correct 2: .* reaches outside", model, plain_track(prompt, (Correction(2, box),)))
+    refused(InputError, "--person-box .* reaches outside", model, plain_track(prompt, person_box=box))
 
 
 @pytest.mark.parametrize("box", [(20, 5, 10, 15), (5, 20, 15, 10), (5, 5, 5, 15), (5, 5, 15, 5)])
@@ -62,23 +62,23 @@ def test_inverted_and_empty_boxes(box: tuple[float, float, float, float]) -> Non
     with pytest.raises(UsageError, match=r"--box .* empty or inverted"):
         ObjectPrompt(box=box)
     with pytest.raises(UsageError, match=r"--correct 3: .* empty or inverted"):
-        TrackConfig(ObjectPrompt(box=BOX), (Correction(3, box),))
+        plain_track(ObjectPrompt(box=BOX), (Correction(3, box),))
     with pytest.raises(UsageError, match=r"--person-box .* empty or inverted"):
-        TrackConfig(ObjectPrompt(box=BOX), person_box=box)
+        plain_track(ObjectPrompt(box=BOX), person_box=box)
 
 
 def test_points_that_cannot_be(model: SamModel) -> None:
     with pytest.raises(UsageError, match="labels are 1"):
-        TrackConfig(ObjectPrompt(points=((1.0, 2.0, 2),)))
+        plain_track(ObjectPrompt(points=((1.0, 2.0, 2),)))
     with pytest.raises(UsageError, match="at least one point"):
-        TrackConfig(ObjectPrompt(points=((1.0, 2.0, 0),)))
-    config = TrackConfig(ObjectPrompt(points=((5.0, 5.0, 1), (100.0, 5.0, 1))))
+        plain_track(ObjectPrompt(points=((1.0, 2.0, 0),)))
+    config = plain_track(ObjectPrompt(points=((5.0, 5.0, 1), (100.0, 5.0, 1))))
     refused(InputError, "--point 100,5 lies outside the 96x72", model, config)
 
 
 def test_masks_that_cannot_be(model: SamModel, tmp_path: Path) -> None:
     def config(path: Path, digest: str | None = None) -> TrackConfig:
-        return TrackConfig(ObjectPrompt(mask_png=str(path), mask_digest=digest))
+        return plain_track(ObjectPrompt(mask_png=str(path), mask_digest=digest))
 
     refused(InputError, "cannot be read", model, config(tmp_path / "missing.png"))
     (tmp_path / "text.png").write_text("no picture")
@@ -93,20 +93,20 @@ def test_masks_that_cannot_be(model: SamModel, tmp_path: Path) -> None:
 
 
 def test_prompts_past_the_end(model: SamModel) -> None:
-    refused(InputError, "--prompt-frame 4 is past the end: the clip has 4", model, TrackConfig(ObjectPrompt(4, BOX)))
-    config = TrackConfig(ObjectPrompt(0, BOX), (Correction(9, BOX),))
+    refused(InputError, "--prompt-frame 4 is past the end: the clip has 4", model, plain_track(ObjectPrompt(4, BOX)))
+    config = plain_track(ObjectPrompt(0, BOX), (Correction(9, BOX),))
     refused(InputError, "--correct 9 is past the end: the clip has 4", model, config)
 
 
 def test_corrections_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="before the prompt frame 5"):
-        TrackConfig(ObjectPrompt(5, BOX), (Correction(4, BOX),))
+        plain_track(ObjectPrompt(5, BOX), (Correction(4, BOX),))
     with pytest.raises(UsageError, match="already has a prompt"):
-        TrackConfig(ObjectPrompt(5, BOX), (Correction(5, BOX),))
+        plain_track(ObjectPrompt(5, BOX), (Correction(5, BOX),))
     with pytest.raises(UsageError, match="already has a prompt"):
-        TrackConfig(ObjectPrompt(5, BOX), (Correction(7, BOX), Correction(7, OTHER_BOX)))
+        plain_track(ObjectPrompt(5, BOX), (Correction(7, BOX), Correction(7, OTHER_BOX)))
     with pytest.raises(UsageError, match="--on-cut pause"):
-        TrackConfig(ObjectPrompt(5, BOX), on_cut="pause")
+        plain_track(ObjectPrompt(5, BOX), on_cut="pause")
 
 
 def load_fails(config: SamConfig, text: str) -> None:
@@ -288,14 +288,14 @@ def test_cut_measure() -> None:
 
 
 def test_on_cut_ignore_reports_and_tracks_on(model: SamModel) -> None:
-    outputs = run_cut(model, TrackConfig(ObjectPrompt(box=BOX)), {0: 1})
+    outputs = run_cut(model, plain_track(ObjectPrompt(box=BOX)), {0: 1})
     assert [output.info["cuts"] for output in outputs] == [[], [11], [], []]
     assert all(output.info["stop"] is None for output in outputs)
     assert outputs[3].info["untracked"] == {"object": [], "person": []}
 
 
 def test_on_cut_reset_waits_for_a_correction_and_a_new_person(model: SamModel) -> None:
-    config = TrackConfig(ObjectPrompt(box=BOX), (Correction(15, OTHER_BOX),), on_cut="reset")
+    config = plain_track(ObjectPrompt(box=BOX), (Correction(15, OTHER_BOX),), on_cut="reset")
     outputs = run_cut(model, config, {0: 1, 1: 7, 3: 20})
     assert outputs[1].info["untracked"] == {"object": [[11, 12]], "person": [[11, 12]]}
     assert outputs[2].info["untracked"] == {"object": [[12, 15]], "person": [[12, 18]]}
@@ -308,7 +308,7 @@ def test_on_cut_reset_waits_for_a_correction_and_a_new_person(model: SamModel) -
 
 
 def test_on_cut_reset_follows_the_person_chosen_again_in_the_same_window(model: SamModel) -> None:
-    config = TrackConfig(ObjectPrompt(box=BOX), on_cut="reset")
+    config = plain_track(ObjectPrompt(box=BOX), on_cut="reset")
     with TrackStage(config, model) as stage:
         frames = cut_clip()
         span = Span(0, len(frames))
@@ -321,13 +321,13 @@ def test_on_cut_reset_follows_the_person_chosen_again_in_the_same_window(model: 
 
 
 def test_on_cut_reset_applies_a_prompt_of_the_cut_frame_after_it(model: SamModel) -> None:
-    config = TrackConfig(ObjectPrompt(box=BOX), (Correction(11, OTHER_BOX),), on_cut="reset")
+    config = plain_track(ObjectPrompt(box=BOX), (Correction(11, OTHER_BOX),), on_cut="reset")
     outputs = run_cut(model, config, {0: 1})
     assert [output.info["untracked"]["object"] for output in outputs] == [[], [], [], []]
 
 
 def test_on_cut_stop_ends_tracking_for_good(model: SamModel) -> None:
-    config = TrackConfig(ObjectPrompt(box=BOX), (Correction(15, OTHER_BOX),), on_cut="stop")
+    config = plain_track(ObjectPrompt(box=BOX), (Correction(15, OTHER_BOX),), on_cut="stop")
     outputs = run_cut(model, config, {0: 1, 2: 14})
     assert [output.info["stop"] for output in outputs] == [None, 11, 11, 11]
     masks = np.concatenate([output.arrays["masks/object"] | output.arrays["masks/person"] for output in outputs])
@@ -343,7 +343,7 @@ def test_state_bytes_of_hiera_small(model: SamModel) -> None:
     assert object_state_bytes(small, 2) - object_state_bytes(small, 1) <= 600_000
     # The same arithmetic gives what is really carried, on the small random model.
     clip = moving_clip(20)
-    stage = TrackStage(TrackConfig(ObjectPrompt(box=BOX), (Correction(2, OTHER_BOX),)), model)
+    stage = TrackStage(plain_track(ObjectPrompt(box=BOX), (Correction(2, OTHER_BOX),)), model)
     stage.open()
     span = Span(0, 20)
     stage.process(Window(0, span, span, span, False, 20), Inputs({"frames": clip}))
@@ -353,7 +353,7 @@ def test_state_bytes_of_hiera_small(model: SamModel) -> None:
 
 def test_the_projection_needs_no_model(sam_config: SamConfig, tmp_path: Path) -> None:
     shutil.copy(sam_config.checkpoint, tmp_path / "sam.safetensors")
-    stage = TrackStage(TrackConfig(ObjectPrompt(box=BOX)), SamModel(sam_config))
+    stage = TrackStage(plain_track(ObjectPrompt(box=BOX)), SamModel(sam_config))
     ram, vram = stage.peak_bytes(360, 640, 81)
     assert vram == 0
     assert ram > stage.peak_bytes(360, 640, 21)[0]

@@ -26,13 +26,16 @@ import numpy as np
 from stages.sam.model import SamConfig, SamModel
 from stages.base import Inputs, Window
 from stages.prompts import ObjectPrompt
+from stages.subjects import plain_subjects
 from stages.track import TrackConfig, TrackStage
 from storage.spans import Span
 from stream.progress.memory import peak_rss_bytes
 
 checkpoint, config, frames = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 prompt = ObjectPrompt(box=(100, 100, 300, 200))
-stage = TrackStage(TrackConfig(prompt, person_box=(300, 50, 400, 300)), SamModel(SamConfig(checkpoint, config)))
+stage = TrackStage(
+    TrackConfig(plain_subjects(prompt, person_box=(300, 50, 400, 300))), SamModel(SamConfig(checkpoint, config))
+)
 projected = stage.peak_bytes(360, 640, 12)[0]
 picture = np.random.default_rng(0).integers(0, 255, (12, 360, 640, 3), dtype=np.uint8)
 peaks = []

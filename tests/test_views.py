@@ -8,7 +8,7 @@ import pytest
 import torch
 from _crash import differing, results, shared_case
 from _maps import similarity
-from _sam_fixture import moving_clip, stock_logits, write_small_sam
+from _sam_fixture import moving_clip, plain_track, stock_logits, write_small_sam
 from _zygote import Ended, shared_zygote
 
 from stages.affine import IDENTITY, apply, compose, invert
@@ -18,7 +18,8 @@ from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.viewed import seen_through
-from stages.track import OBJECTS, TrackConfig, TrackStage
+from stages.subjects import OBJECTS
+from stages.track import TrackStage
 from stages.views.look import box_of, logits_back, through
 from stages.views.path import Framing, followed, steadied, whole, without_slips
 from storage.rundir import RunReader
@@ -157,7 +158,7 @@ def test_tracking_through_a_view_is_stock_sam_on_its_pictures(model: SamModel) -
     pictures = np.stack([through(frame, view, (side, side)) for frame, view in zip(clip, views, strict=True)])
     wanted, _ = stock_logits(model.predictor, pictures, {0: seen_through(SamPrompt(box=box), views[0], side)})
     found: dict[int, Any] = {}
-    stage = TrackStage(TrackConfig(ObjectPrompt(box=box), look="views"), model,
+    stage = TrackStage(plain_track(ObjectPrompt(box=box), look="views"), model,
                        lambda frame, name, tracked: found.update({frame: tracked.logits.clone()}))  # fmt: skip
     masks = []
     for index, (start, stop) in enumerate([(0, 10), (10, 17), (17, 24)]):

@@ -3,13 +3,36 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from stages.base import Array
 from stages.picture import WHITE, read_mask, read_picture
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from stages.subjects import OBJECT, PERSON, Subject
 from storage.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class Words:
+    """How the parts of a prompt are called where they were given; `correct` has the frame behind it."""
+
+    box: str = "--box"
+    point: str = "--point"
+    mask: str = "--object-mask"
+    frame: str = "--prompt-frame"
+    correct: str = "--correct"
+
+
+def words_of(subject: Subject) -> Words:
+    """The options' names for those that the options make, the scene file's for all others."""
+    if subject.name == OBJECT:
+        return Words()
+    if subject.name == PERSON:
+        return Words(box="--person-box")
+    who = f"subject '{subject.name}':"
+    return Words(f"{who} box", f"{who} point", f"{who} mask", f"{who} frame", f"{who} correction on frame")
 
 
 @dataclass(frozen=True)
@@ -24,7 +47,7 @@ class SamPrompt:
 
 @dataclass(frozen=True)
 class PromptSchedule:
-    """The object's prompt and its corrections.
+    """A subject's prompt and its corrections.
 
     A correction at F means: tracked to F-1, the box given on the still untracked frame F, continued from F.
 
@@ -34,28 +57,33 @@ class PromptSchedule:
 
     prompt: ObjectPrompt
     corrections: tuple[Correction, ...] = ()
+    words: Words = Words()
 
     def __post_init__(self) -> None:
         labels = [label for _, _, label in self.prompt.points]
         if any(label not in (0, 1) for label in labels):
-            raise UsageError(f"--point labels are 1 (on the object) or 0 (not on it), got {labels}")
+            raise UsageError(f"{self.words.point} labels are 1 (on the object) or 0 (not on it), got {labels}")
         if labels and 1 not in labels:
-            raise UsageError("--point: at least one point must lie on the object (label 1)")
+            raise UsageError(f"{self.words.point}: at least one point must lie on the object (label 1)")
         seen = {self.prompt.frame}
         for correction in self.corrections:
-            check_box(f"--correct {correction.frame}:", correction.box)
+            told = f"{self.words.correct} {correction.frame}:"
+            check_box(told, correction.box)
             if correction.frame < self.prompt.frame:
-                raise UsageError(
-                    f"--correct {correction.frame}: before the prompt frame {self.prompt.frame}, where tracking begins"
-                )
+                raise UsageError(f"{told} before the prompt frame {self.prompt.frame}, where tracking begins")
             if correction.frame in seen:
-                raise UsageError(f"--correct {correction.frame}: that frame already has a prompt: give one a frame")
+                raise UsageError(f"{told} that frame already has a prompt: give one a frame")
             seen.add(correction.frame)
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        """The schedule of a subject; None: nobody points at it."""
+        return None if subject.prompt is None else cls(subject.prompt, subject.corrections, words_of(subject))
 
     def boxes(self) -> list[tuple[str, Box]]:
         """Every box with the option it came from."""
-        first = [("--box", self.prompt.box)] if self.prompt.box is not None else []
-        return [*first, *((f"--correct {c.frame}:", c.box) for c in self.corrections)]
+        first = [(self.words.box, self.prompt.box)] if self.prompt.box is not None else []
+        return [*first, *((f"{self.words.correct} {c.frame}:", c.box) for c in self.corrections)]
 
     def check_inside(self, height: int, width: int) -> None:
         """Refuse prompts that do not lie on the upright frame, and an unusable mask.
@@ -68,11 +96,11 @@ class PromptSchedule:
         for x, y, _ in self.prompt.points:
             if not (0 <= x <= width and 0 <= y <= height):
                 raise InputError(
-                    f"--point {x:g},{y:g} lies outside the {width}x{height} frame: "
+                    f"{self.words.point} {x:g},{y:g} lies outside the {width}x{height} frame: "
                     "read the point from `skate frame VIDEO --at N --to PNG`"
                 )
         if self.prompt.mask_png is not None:
-            load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width)
+            self._mask(height, width)
 
     def check_length(self, clip_frames: int) -> None:
         """Refuse prompts past the clip's end.
@@ -82,13 +110,13 @@ class PromptSchedule:
         """
         if self.prompt.frame >= clip_frames:
             raise InputError(
-                f"--prompt-frame {self.prompt.frame} is past the end: "
+                f"{self.words.frame} {self.prompt.frame} is past the end: "
                 f"the clip has {clip_frames} frames, 0 to {clip_frames - 1}"
             )
         for correction in self.corrections:
             if correction.frame >= clip_frames:
                 raise InputError(
-                    f"--correct {correction.frame} is past the end: "
+                    f"{self.words.correct} {correction.frame} is past the end: "
                     f"the clip has {clip_frames} frames, 0 to {clip_frames - 1}"
                 )
 
@@ -96,27 +124,29 @@ class PromptSchedule:
         """The prompt that applies on this frame, if any."""
         if frame == self.prompt.frame:
             if self.prompt.mask_png is not None:
-                return SamPrompt(mask=load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width))
+                return SamPrompt(mask=self._mask(height, width))
             return SamPrompt(box=self.prompt.box, points=self.prompt.points)
         for correction in self.corrections:
             if correction.frame == frame:
                 return SamPrompt(box=correction.box)
         return None
 
+    def _mask(self, height: int, width: int) -> Array:
+        assert self.prompt.mask_png is not None
+        return load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width, self.words.mask)
 
-def load_mask(path: str, digest: str | None, height: int, width: int) -> Array:
+
+def load_mask(path: str, digest: str | None, height: int, width: int, option: str = "--object-mask") -> Array:
     """A PNG as `[H, W] bool`, True where it is white (>= 128).
 
     Raises:
         InputError: when it cannot be read, has another size, is empty, or is not the file the run was begun with.
     """
-    what = f"--object-mask {path}"
+    what = f"{option} {path}"
     content = read_picture(path, what)
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
-        raise InputError(
-            f"--object-mask {path} has sha256 {found}, the run was begun with {digest}: put the old file back"
-        )
+        raise InputError(f"{what} has sha256 {found}, the run was begun with {digest}: put the old file back")
     needed = f"give a mask of the upright frame's size, {width}x{height}"
     mask = read_mask(content, what, height * width, needed)
     if mask.shape != (height, width):

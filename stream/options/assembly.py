@@ -13,6 +13,7 @@ from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, resolve
 from stages.prompts import check_box_inside
 from stages.sink import ColourTags, EncoderSettings
+from stages.subjects import OBJECT, plain_subjects
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, UsageError
 from storage.rundir import Manifest
@@ -133,7 +134,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     from stages.decode import DecodeStage
     from stages.pose import PoseConfig, PoseStage
     from stages.sam.model import SamModel
-    from stages.track import OBJECTS, TrackConfig, TrackStage
+    from stages.track import TrackConfig, TrackStage
 
     use_device(config.device)
     if config.sam_compile and config.shares_gpu:
@@ -169,13 +170,13 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
         detector_input=models["detector"].input_size,
         max_pixels=config.max_pixels,
     )
-    track = TrackConfig(config.prompt, config.correct, config.person_box, config.on_cut)
+    track = TrackConfig(plain_subjects(config.prompt, config.correct, config.person_box), config.on_cut)
     stages: list[Stage | Node] = [decode, PoseStage(pose), TrackStage(track, sam)]
     if config.track_view == "follow":
         boxes = {item.frame: item.box for item in config.correct}
         if config.prompt.box is not None:
             boxes[config.prompt.frame] = config.prompt.box
-        closer = CloserConfig(OBJECTS, sam_side(config, models), boxes)
+        closer = CloserConfig(track.names, sam_side(config, models), {OBJECT: boxes})
         stages[-1:] = [
             Node(TrackStage(replace(track, look="first"), sam), "look"),
             CloserStage(closer),

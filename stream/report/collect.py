@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
+from stages.subjects import OBJECTS
 from storage.spans import Span
 
 SCORE_COLUMNS = ("iou", "boundary_f", "containment", "clipping")
-OBJECTS = ("object", "person")
 
 Record = Mapping[str, Any]
 Spans = list[tuple[int, int]]

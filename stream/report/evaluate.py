@@ -18,7 +18,8 @@ from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
 from stages.sam.reverse import NAME, ReverseTracker
 from stages.score import ScoreStage
-from stages.track import OBJECTS, TrackStage
+from stages.subjects import OBJECTS
+from stages.track import track_ports
 from stages.video.plain import plain_frames
 from stages.views.names import view_ports
 from storage.errors import InputError, RunDirectoryError
@@ -84,7 +85,7 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
     use_device(config.device)
     model = SamModel(sam_config(config, models))
     stage = ScoreStage(replace(score_config(config), iou_threshold=limit), model)
-    given = [*TrackStage.writes, *view_ports(OBJECTS)]
+    given = [*track_ports(OBJECTS), *view_ports(OBJECTS)]
     chain, source = Chain([stage], given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:

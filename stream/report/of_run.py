@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.sink import read_segment
+from stages.subjects import OBJECTS
 from storage.errors import RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
@@ -17,7 +18,7 @@ from stream.engine.windows import committed_windows
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
-from stream.report.collect import OBJECTS, facts, frame_table, shortfall
+from stream.report.collect import facts, frame_table, shortfall
 from stream.report.summary import Summary
 from stream.report.write import FramePictures, write_report
 

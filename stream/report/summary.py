@@ -9,8 +9,9 @@ import numpy as np
 
 from stages.base import Array
 from stages.metrics import failed_spans, seam_ratio, summarise_iou
+from stages.subjects import OBJECTS
 from storage.spans import Span
-from stream.report.collect import OBJECTS, SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow, join_spans
+from stream.report.collect import SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow, join_spans
 from stream.report.result import Gate
 
 DIGITS = 6

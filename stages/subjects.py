@@ -1,0 +1,53 @@
+"""Who is followed: objects and persons, each with a name of its own, and how each is pointed at."""
+
+import re
+from dataclasses import dataclass
+
+from stages.prompts import Box, Correction, ObjectPrompt, check_box
+from storage.errors import UsageError
+
+OBJECT, PERSON = "object", "person"  # both kinds, and the names of the two that the plain options make
+OBJECTS = (OBJECT, PERSON)
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of those that are followed.
+
+    Attributes:
+        name: 1 to 32 of `a-z 0-9 - _`, a letter first: its arrays are `masks/NAME`, `visible/NAME`, ...
+        kind: "object" or "person".
+        prompt: where it is on a frame; frames before that are untracked. None: a person whom the pose stage chooses.
+        corrections: boxes on later frames, one a frame: tracked to F-1, the box added on F, continued.
+
+    Raises:
+        UsageError: for a name or a kind that is none.
+    """
+
+    name: str
+    kind: str
+    prompt: ObjectPrompt | None = None
+    corrections: tuple[Correction, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name[:40]!r} is no name of a subject: 1 to 32 of a-z, 0-9, - and _, beginning with a letter"
+            )
+        if self.kind not in OBJECTS:
+            raise UsageError(f"subject '{self.name}': kind {self.kind[:40]!r} is none of {', '.join(OBJECTS)}")
+        if self.prompt is None and (self.kind != PERSON or self.corrections):
+            raise UsageError(f"subject '{self.name}': needs a box, points or a mask")
+
+
+def plain_subjects(
+    prompt: ObjectPrompt, corrections: tuple[Correction, ...] = (), person_box: Box | None = None
+) -> tuple[Subject, Subject]:
+    """The two that the plain options make: the object they point at, and the person, where `person_box` says or whom
+    the pose stage chooses."""
+    person = None
+    if person_box is not None:
+        check_box("--person-box", person_box)
+        person = ObjectPrompt(prompt.frame, person_box)
+    return Subject(OBJECT, OBJECT, prompt, corrections), Subject(PERSON, PERSON, person)
