@@ -42,7 +42,6 @@ from bench.clips import prepare_clip
 from stages.base import Inputs, Window
 from stages.decode import DecodeConfig, DecodeStage
 from storage.rundir import Commit, RunDirectory
-from storage.spans import Span
 from stream.engine.ahead import DecodeAhead
 from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
@@ -93,13 +92,14 @@ def our_decode(video: Path) -> Blocks:
     blocks: Blocks = []
     begun = time.perf_counter()
     with DecodeStage(DecodeConfig(video)) as stage:
-        last = False
-        while not last:
-            span = PLAN.new_span(len(blocks))
-            output = stage.process(Window(len(blocks), span, span, span, False, span.frames), Inputs())
+        window: Window | None = None
+        while window is None or not window.last:
+            wanted = PLAN.after(window)
+            output = stage.process(wanted, Inputs())
+            window = PLAN.decoded(wanted, output.info)
             now = time.perf_counter()
             blocks.append((len(output.arrays["times"]), now - begun))
-            begun, last = now, bool(output.info["last"])
+            begun = now
             del output  # as the plain loop keeps no frame
     return blocks
 
@@ -111,21 +111,20 @@ def our_store(video: Path, folder: Path, read_back: bool) -> Blocks:
     with DecodeStage(DecodeConfig(video)) as stage:
         size = stage.properties
         with RunDirectory(folder / "run", Chain([stage]).layout(size.height, size.width), {}) as run:
-            ahead = DecodeAhead(stage, PLAN, 0)
+            ahead = DecodeAhead(stage, PLAN, None)
             try:
                 last = False
                 while not last:
                     done = ahead.take()
+                    index, span = done.window.index, done.window.new
                     output, state = done.worked.output, done.worked.state
                     count = len(output.arrays["times"])
-                    start = PLAN.new_span(done.index).start
-                    span = Span(start, start + count)
-                    run.commit(Commit("decode", done.index, span, output.arrays, {}, state, output.info))
-                    last = bool(output.info["last"])
+                    run.commit(Commit("decode", index, span, output.arrays, {}, state, output.info))
+                    last = done.window.last
                     del done, output  # its memory is for the window after the next
                     if read_back:
                         run.arrays.read("frames", *span)
-                    run.drop(("frames",), max(0, start - 21))
+                    run.drop(("frames",), max(0, span.start - 21))
                     now = time.perf_counter()
                     blocks.append((count, now - begun))
                     begun = now

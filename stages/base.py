@@ -34,7 +34,10 @@ class Window:
         new: frames seen first in this window; decode, pose and track write these.
         final: frames that no later window changes any more; blend, sink and score write these.
         last: whether the clip ends with this window.
-        padded_frames: length of the generated window, 4n+1, >= `read.frames` (more only in a very short clip).
+        padded_frames: length of the generated window, 4n+1, >= `read.frames` (more only in a very short shot).
+        shot: number of its shot (what lies between hard cuts, which no window spans), counted from 0.
+        shot_start: that shot's first frame.
+        cut: whether a hard cut follows, and with it another shot.
     """
 
     index: int
@@ -43,6 +46,19 @@ class Window:
     final: Span
     last: bool
     padded_frames: int
+    shot: int = 0
+    shot_start: int = 0
+    cut: bool = False
+
+    @property
+    def begins_shot(self) -> bool:
+        """Whether it is the first window of its shot."""
+        return self.final.start == self.shot_start
+
+    @property
+    def ends_shot(self) -> bool:
+        """Whether it is the last window of its shot."""
+        return self.last or self.cut
 
 
 @dataclass(frozen=True)
@@ -164,8 +180,8 @@ class Read:
         span: the frames of the window: "new", "read", "final", or "context" (those before its final ones that it sees:
             none, but for a last window that was shifted back); "window": an array of a window's own. Such an array is
             given whole, also where it is read as frames: it stands for the frames that the window reads.
-        window: 0: of this window; -1: of the one before, no frames where there is none (a "context" is always of
-            windows before); +1: of the one after, no frames behind the last.
+        window: 0: of this window; -1: of the one before in its shot, no frames where there is none (a "context" is
+            always of windows before); +1: of the one after in its shot, no frames behind the last.
         name: under which it is given; "": the port's. For a stage that reads one array twice.
     """
 

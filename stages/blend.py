@@ -49,7 +49,7 @@ class BlendStage(Stage):
 
         Returns:
             `generated` `[final.frames, H, W, 3]` uint8 RGB, and `overlap`: the raw frames after the final span, at most
-            as many as windows overlap, none in the clip's last window.
+            as many as windows overlap, none in a shot's last window.
 
         Raises:
             GeneratorError: when the raw window has another number of frames than the window reads.

@@ -112,7 +112,7 @@ class CompositeStage(Stage):
             correction, facts = self._correct(inputs, made, allowed, inner, through)
         arrays = {"raw": put_back(frames, made, allowed, inner, correction, through)}
         if self.config.viewed:
-            first = len(frames) if window.last else window.final.stop - window.read.start
+            first = window.final.stop - window.read.start
             arrays[KEPT] = seen_again(frames, made, allowed, inner, correction, through, first)
         final = slice(window.final.start - window.read.start, window.final.stop - window.read.start)
         return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, final)})
@@ -169,6 +169,11 @@ class MatchingCompositeStage(CompositeStage):
         if config.viewed:
             self.reads = (*self.reads, Read(KEPT, "window", -1))
         self._state = MatchState()
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        """As `CompositeStage.process`; each shot for itself."""
+        self._state = MatchState() if window.begins_shot else self._state
+        return super().process(window, inputs)
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens

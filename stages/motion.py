@@ -47,7 +47,7 @@ class MotionStage(Stage):
         """Follow the background through the new frames."""
         frames = inputs.arrays["frames"]
         subjects = inputs.arrays["masks/object"] | inputs.arrays["masks/person"]
-        if window.index == 0:
+        if window.begins_shot:
             self._last = MotionState()
         motion = np.repeat(IDENTITY[None], len(frames), 0)
         inliers = np.full(len(frames), np.nan, np.float32)

@@ -96,6 +96,8 @@ class PreviewStage(GeneratorStage):
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         made = np.empty_like(frames)
         anchors = np.full((len(frames), ROW_VALUES), np.nan)
+        if window.begins_shot:  # behind a cut it lies anywhere; its colours stay
+            self._state = replace(self._state, anchors=PreviewState().anchors)
         before = self._state.row(window.read.start - 1)
         last = None if before is None else Anchor.from_row(before)
         seed = self.config.seed if request.seed is None else request.seed

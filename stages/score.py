@@ -103,7 +103,7 @@ class ScoreStage(Stage):
                 "clipping": rounded(scores.clipping),
                 "visible": scores.visible,
                 "failed": failed_spans(values, self.config.iou_threshold, window.final.start),
-                "seam": scores.seam(),
+                "seam": scores.seam(cut=window.begins_shot),
             },
         )
 

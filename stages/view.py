@@ -24,7 +24,7 @@ class ViewConfig:
 
     Attributes:
         look: "full": at the whole frame; "follow": at what is regenerated; "auto": the one or the other, by how much
-            of the frame that takes in the first window; or a box, x1, y1, x2, y2 in source pixels, for good.
+            of the frame that takes in a shot's first window; or a box, x1, y1, x2, y2 in source pixels, for good.
         steady: frames over which the camera's path is averaged; 0: as it is.
         size: (width, height) of the view's picture, pixels.
         reskin: what is regenerated: "both", "object" or "person".
@@ -48,7 +48,7 @@ class ViewState(State):
     Attributes:
         boxes: [n, 4] float64 of what is regenerated, NaN where nothing is.
         motion: [n, 2, 3] float64.
-        follows: with "auto", what was decided; None before the first window.
+        follows: with "auto", what was decided; None before a shot's first window.
     """
 
     boxes: Array = field(default_factory=lambda: np.empty((0, 4)))
@@ -57,7 +57,7 @@ class ViewState(State):
 
 
 class ViewStage(Stage):
-    """Fixes the views of a window's new frames, from them and from those of the window after.
+    """Fixes the views of a window's new frames, from them and from those of the window after; each shot for itself.
 
     Writes `views/generate` [T, 2, 3] float64: source pixels to those of the view's picture. Info: `follows`.
     """
@@ -76,7 +76,7 @@ class ViewStage(Stage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Fix the views of the window's new frames."""
-        state, reach = self._state, self.config.reach
+        state, reach = ViewState() if window.begins_shot else self._state, self.config.reach
         boxes = np.concatenate([state.boxes, self._boxes(inputs, ""), self._boxes(inputs, "/later")])
         motion = np.concatenate([state.motion, self._motion(inputs, ""), self._motion(inputs, "/later")])
         first, own = len(state.boxes), len(state.boxes) + window.new.frames
@@ -86,7 +86,7 @@ class ViewStage(Stage):
         follows = state.follows if self.config.look == "auto" else self.config.look == "follow"
         if follows is None or follows:
             views = followed(without_slips(boxes), steady, framing)
-        if follows is None:  # "auto", in the first window
+        if follows is None:  # "auto", in the shot's first window
             crop = framing.size[1] / np.hypot(views[:own, 0, 0], views[:own, 1, 0])
             follows = float(np.median(crop)) < FILLS * framing.frame[1]
         if not follows:

@@ -174,6 +174,8 @@ class Facts(Struct, frozen=True):
     read: tuple[Count, Count] = (0, 0)
     final: tuple[Count, Count] = (0, 0)
     padded: Count = 0
+    shot: tuple[Count, Count] = (0, 0)
+    cut: bool = False
 
 
 _BY_FRAME = [name for name, kind in Facts.__annotations__.items() if kind in (list[str], list[bool], list[Share])]

@@ -49,7 +49,7 @@ def at_decode_commit(window: int, action: str, path: str, other: str = "") -> No
     def take(self: ahead.DecodeAhead) -> ahead.Decoded:
         decoded = original(self)
         file = Path(path)
-        if decoded.index == window:
+        if decoded.window.index == window:
             if action == "delete":
                 file.unlink()
             elif action == "truncate":

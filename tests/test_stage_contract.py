@@ -58,7 +58,7 @@ OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "scor
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = ("decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend")
 NAMES = (*OWN, *SEEN[2:-1], *OTHER[1:-1])
-NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", *("read", "final", "padded")}  # a server's, and the executor's
+NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", "read", "final", "padded", "shot"}  # a server's, the executor's
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,26 @@ def test_a_last_window_finds_what_it_needs_in_what_is_kept(plan: WindowPlan, fra
         assert window.new.start - window.final.start == plan.overlap
 
 
+@settings(max_examples=300, deadline=None)
+@given(plan=plans(), lengths=st.lists(st.integers(1, 300), min_size=1, max_size=6))
+def test_a_shot_has_the_windows_of_a_clip_of_its_own(plan: WindowPlan, lengths: list[int]) -> None:
+    starts = list(itertools.accumulate(lengths, initial=0))
+    cuts, frames = starts[1:-1], starts[-1]
+    windows = list(plan.windows(frames, cuts))
+    assert [window.index for window in windows] == list(range(plan.count(frames, cuts)))
+    for shot, (start, length) in enumerate(zip(starts, lengths, strict=False)):
+        alone = list(plan.windows(length))
+        mine = [window for window in windows if window.shot == shot]
+        for kind in ("read", "new", "final"):
+            spans = [getattr(window, kind) for window in alone]
+            assert [getattr(w, kind) for w in mine] == [Span(a + start, b + start) for a, b in spans]
+        assert [w.padded_frames for w in mine] == [w.padded_frames for w in alone]
+        assert {w.shot_start for w in mine} == {start}
+        assert [w.begins_shot for w in mine] == [True] + [False] * (len(mine) - 1)
+        assert [w.ends_shot for w in mine] == [False] * (len(mine) - 1) + [True]
+        assert mine[-1].cut == (shot < len(lengths) - 1) and mine[-1].last == (shot == len(lengths) - 1)
+
+
 def test_the_picture_in_the_docstring() -> None:
     first, second, third = WindowPlan().windows(201)
     assert (first.read, first.new, first.final) == (Span(0, 81), Span(0, 81), Span(0, 60))

@@ -1,4 +1,4 @@
-"""Windows that start at any frame: each frame is made once, and killed, resumed or repaired gives the same bytes."""
+"""Shots: windows start at any frame and never span a cut; killed, resumed or repaired gives the same bytes."""
 
 import hashlib
 import os
@@ -15,21 +15,23 @@ from stages.blend import BlendConfig, BlendStage
 from stages.composite import CompositeConfig, MatchingCompositeStage
 from stages.preview import PreviewConfig, PreviewStage
 from storage import faults
-from storage.errors import UsageError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
-from storage.spans import Span
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
-from stream.engine.windows import Place, WindowPlan, committed_windows, places_at
+from stream.engine.tasks import Task
+from stream.engine.windows import WindowPlan, committed_windows
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 from stream.run.repair import repair_run
 
 FRAMES, HEIGHT, WIDTH = 216, 24, 32
-STARTS, OVERLAP = (0, 121, 200), 8
-PLAN = WindowPlan(129, OVERLAP, places=places_at(STARTS, OVERLAP, FRAMES))
+CUTS = (121, 200)
+PLAN = WindowPlan(65, 8)
 MANIFEST = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
 CLIP: Array = np.random.default_rng(1).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+PICTURES = Port("result", "final", PICTURE)
 
 
 class Killed(BaseException):
@@ -48,15 +50,26 @@ class Source(Stage):
     )
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        frames = CLIP[slice(*window.new)]
+        stop = min([*(cut for cut in CUTS if window.new.start < cut), FRAMES, window.new.stop])
+        frames = CLIP[window.new.start : stop]
         objects, persons = (np.zeros(frames.shape[:3], bool) for _ in range(2))
         for row, index in enumerate(range(window.new.start, window.new.start + len(frames))):
             objects[row, 16:20, 2 + index // 12 : 12 + index // 12] = True
             persons[row, 4:16, 5 + index // 12 : 9 + index // 12] = True
         keypoints = np.zeros((len(frames), 133, 3), np.float32)
         arrays: dict[str, Array] = {"frames": frames, "masks/object": objects, "masks/person": persons}
-        info = {"frames": len(frames), "last": window.new.stop >= FRAMES}
+        info = {"frames": len(frames), "last": stop == FRAMES, "cut": stop in CUTS}
         return Output({**arrays, "keypoints/person": keypoints}, info)
+
+
+class Neighbours(Stage):
+    """Reads the windows before and after."""
+
+    name = "neighbours"
+    reads = (Read("result", "final", -1, name="before"), Read("result", "final", 1, name="after"))
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        raise NotImplementedError
 
 
 class Result(Stage):
@@ -102,14 +115,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def test_the_journal_says_which_frames_each_window_has(whole: tuple[Path, dict[str, str]]) -> None:
     log = read_log(whole[0])
     found = committed_windows(log)
-    assert found == list(PLAN.windows(FRAMES))
-    assert [window.final.start for window in found] == list(STARTS)
-    assert [tuple(window.read) for window in found] == [(0, 129), (121, 208), (200, 216)]
-    assert [tuple(span) for _, span in sorted(log.spans("result").items())] == [(0, 121), (121, 200), (200, 216)]
+    assert found == list(PLAN.windows(FRAMES, CUTS))
+    assert [tuple(window.read) for window in found] == [(0, 65), (56, 121), (121, 186), (135, 200), (200, 216)]
+    finals = [(0, 57), (57, 121), (121, 178), (178, 200), (200, 216)]
+    assert [tuple(span) for _, span in sorted(log.spans("result").items())] == finals
+    assert [(window.shot, window.shot_start) for window in found] == [(0, 0), (0, 0), (1, 121), (1, 121), (2, 200)]
     result = RunReader(whole[0]).arrays.read("result", 0, FRAMES)
     changed = (result != CLIP).any(axis=-1)
     assert changed.any(axis=(1, 2)).all(), "every frame is made"
     assert not changed[:, :2].any(), "and nothing far from the masks"
+
+
+def test_nothing_is_read_across_a_cut(whole: tuple[Path, dict[str, str]]) -> None:
+    """Neither colours nor frames: a node is given nothing of the windows of another shot."""
+    colours = [record["info"]["colour"] for record in read_log(whole[0]).of("composite")]
+    assert [colour["overlap_pixels"] > 0 for colour in colours] == [False, True, False, True, False]
+    assert colours[2]["gain"] == [1.0, 1.0, 1.0]
+    known = list(PLAN.windows(FRAMES, CUTS))
+    nodes = Chain([Source(), Neighbours()], given=[PICTURES])
+    with Executor(RunReader(whole[0]), nodes, source()) as executor:
+        for index, window in enumerate(known):
+            found = executor.inputs(Task("neighbours", window)).arrays
+            before = 0 if window.begins_shot else known[index - 1].final.frames
+            after = 0 if window.ends_shot else known[index + 1].final.frames
+            assert (len(found["before"]), len(found["after"])) == (before, after)
 
 
 def points() -> list[str]:
@@ -154,28 +183,3 @@ def test_repaired_it_is_the_same(tmp_path: Path, whole: tuple[Path, dict[str, st
         damage = repair_run(run, lambda run: Executor(run, nodes, source()), lambda line: None)
     assert len(damage.keys) == len(lost) == 2
     assert files(path) == whole[1]
-
-
-def test_behind_the_places_windows_go_on_every_stride() -> None:
-    plan = WindowPlan(17, 4, places=(Place(Span(0, 15), 0), Place(Span(3, 20), 15)))  # a shot that ends at 15
-    found = list(plan.windows(50))
-    assert [tuple(window.read) for window in found] == [(0, 15), (3, 20), (16, 33), (33 - 4, 46), (33, 50)]
-    assert [tuple(window.final) for window in found] == [(0, 15), (15, 16), (16, 29), (29, 42), (42, 50)]
-    assert [plan.count(frames) for frames in (1, 15, 16, 20, 21, 33, 34, 46, 47)] == [1, 1, 2, 2, 3, 3, 4, 4, 5]
-    assert [window.padded_frames for window in found] == [17, 17, 17, 17, 17]
-
-
-@pytest.mark.parametrize(
-    "places",
-    [
-        (Place(Span(1, 9), 1),),
-        (Place(Span(0, 9), 0), Place(Span(10, 19), 10)),  # a gap
-        (Place(Span(0, 9), 0), Place(Span(4, 9), 4)),  # nothing new
-        (Place(Span(0, 9), 0), Place(Span(2, 13), 0)),  # two that start alike
-        (Place(Span(0, 9), 0), Place(Span(4, 13), 4), Place(Span(8, 17), 8)),  # frame 8 stands in three
-        (Place(Span(0, 18), 0),),
-    ],
-)
-def test_places_that_cannot_be_are_refused(places: tuple[Place, ...]) -> None:
-    with pytest.raises(UsageError, match=r"window \d cannot stand at"):
-        WindowPlan(17, 4, places=places)

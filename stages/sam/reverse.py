@@ -66,10 +66,10 @@ class FrameScores:
     visible: list[bool] = field(default_factory=list)
     change: list[float | None] = field(default_factory=list)
 
-    def seam(self) -> dict[str, Json]:
-        """What `seam_ratio` needs of this window: the change onto its first frame, and those inside it."""
+    def seam(self, cut: bool = False) -> dict[str, Json]:
+        """What `seam_ratio` needs of this window: the change onto its first frame (none behind a `cut`), and inside."""
         inside = [value for value in self.change[1:] if value is not None]
-        edge = self.change[0] if self.change else None
+        edge = self.change[0] if self.change and not cut else None
         return {
             "edge": None if edge is None else round(edge, 6),
             "inside_sum": round(sum(inside), 6),

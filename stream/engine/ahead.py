@@ -17,7 +17,7 @@ from stream.engine.windows import WindowPlan, window_of
 class Decoded:
     """One window as the decode stage returned it."""
 
-    index: int
+    window: Window
     worked: Worked
 
 
@@ -27,10 +27,14 @@ class DecodeAhead:
     The stage is open and its state set; from `start` until `close` it belongs to the thread.
     """
 
-    def __init__(self, stage: Stage, plan: WindowPlan, first: int, depth: int = 1) -> None:
+    def __init__(self, stage: Stage, plan: WindowPlan, before: Window | None, depth: int = 1) -> None:
+        """
+        Args:
+            before: the last window that is decoded already, None at the start.
+        """
         self._stage = stage
         self._plan = plan
-        self._next = first
+        self._before = before
         self._queue: queue.Queue[Decoded | BaseException] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="decode", daemon=True)
@@ -58,13 +62,11 @@ class DecodeAhead:
 
     def _work(self) -> None:
         try:
-            last = False
-            while not last and not self._stop.is_set():
-                task = Task(self._stage.name, self._plan.wanted(self._next))
-                worked = Ready(task, self._stage, Inputs()).work()
-                self.hand_over(Decoded(self._next, worked))
-                last = bool(worked.output.info["last"])
-                self._next += 1
+            while not self._stop.is_set() and (self._before is None or not self._before.last):
+                wanted = self._plan.after(self._before)
+                worked = Ready(Task(self._stage.name, wanted), self._stage, Inputs()).work()
+                self._before = self._plan.decoded(wanted, worked.output.info)
+                self.hand_over(Decoded(self._before, worked))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that takes, which raises it
             self._queue.put(error)
 
@@ -84,24 +86,20 @@ def decoded_windows(
     """
     source = executor.chain.source
     ahead: DecodeAhead | None = None
-    index, last = 0, False
-    while not last:
-        record = log.get(source.name, index)
+    window: Window | None = None
+    while window is None or not window.last:
+        record = log.get(source.name, 0 if window is None else window.index + 1)
         if record is not None:
-            last = bool(record["info"]["last"])
-            yield window_of(record)
+            window = window_of(record)
         else:
             if ahead is None:
-                executor.make_ready(Task(source.name, plan.wanted(index)))
-                ahead = DecodeAhead(source.stage, plan, index)
+                executor.make_ready(Task(source.name, plan.after(window)))
+                ahead = DecodeAhead(source.stage, plan, window)
                 executor.on_exit(ahead.close)
             decoded = ahead.take()
             if guard is not None:
                 guard.check()
-            facts = decoded.worked.output.info
-            last = bool(facts["last"])
-            window = plan.at(index, plan.new_span(index).start + int(facts["frames"]), last)
+            window = decoded.window
             commit(executor.done(Task(source.name, window), decoded.worked))
             del decoded
-            yield window
-        index += 1
+        yield window

@@ -198,7 +198,7 @@ class Executor:
     def _whole(self, array: str, port: Port, window: Window, offset: int, into: Scratch | None) -> Array:
         """What is kept of a window as a whole."""
         index = window.index + offset
-        if index < 0 or (offset > 0 and window.last):
+        if beyond_shot(window, offset):
             return self._none(port)
         beside = None if into is None else into.array(array, index, Span(0, 0))
         handed = self._handed.get((array, index)) if into is None else None
@@ -207,11 +207,10 @@ class Executor:
         return handed if beside is None else beside  # type: ignore[return-value]  # one of them is there
 
     def _neighbour(self, window: Window, offset: int) -> Window | None:
-        """The window before or after, None where there is none."""
-        index = window.index + offset
-        if offset == 0:
-            return window
-        record = self._run.log.get(self.chain.source.name, index)
+        """The window before or after in its shot, None where there is none."""
+        if offset == 0 or beyond_shot(window, offset):
+            return None if offset else window
+        record = self._run.log.get(self.chain.source.name, window.index + offset)
         return None if record is None else window_of(record)
 
     def _none(self, port: Port) -> Array:
@@ -309,6 +308,11 @@ def has_work(log: CommitLog, node: str, source: str) -> bool:
     """Whether a node has windows to do: it has not committed every window to the end of the clip."""
     decoded = log.of(source)
     return not (decoded and decoded[-1]["info"]["last"] and log.done(node) == len(decoded))
+
+
+def beyond_shot(window: Window, offset: int) -> bool:
+    """Whether the window before (-1) or after (+1) is of another shot, or none: nothing is read across a cut."""
+    return (offset < 0 and window.begins_shot) or (offset > 0 and window.ends_shot)
 
 
 def span_of(window: Window, kind: Port | Read) -> Span:

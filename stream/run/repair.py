@@ -25,7 +25,7 @@ from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import Executor, carries_state, span_of
+from stream.engine.executor import Executor, beyond_shot, carries_state, span_of
 from stream.engine.tasks import Task
 from stream.engine.windows import committed_windows
 
@@ -109,9 +109,10 @@ class Needed:
             writer = self._chain.writer(array)
             if writer is None or self._chain.is_source(array):
                 continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
-            of = index if read.span == "context" else index + read.window
-            if not 0 <= of < len(self._windows):
+            offset = 0 if read.span == "context" else read.window
+            if beyond_shot(self._windows[index], offset) or index + offset >= len(self._windows):
                 continue
+            of = index + offset
             if self._chain.port(array).span == "window":
                 missing |= self._missing([block_key(array, of)], {(writer, of)})
             else:
