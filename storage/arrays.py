@@ -22,8 +22,9 @@ from storage import shards
 from storage.backend import Backend
 from storage.errors import RunDirectoryError
 from storage.layout import ArraySpec, Layout
-from storage.log import CommitLog, window_of
+from storage.log import CommitLog
 from storage.metadata import object_key
+from storage.records import window_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Recorded = Callable[[str, bool], str | None]  # key, whether to read the journal anew -> the digest it has in a commit

@@ -4,49 +4,47 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from storage.errors import RunDirectoryError
 
 _PART = "[A-Za-z0-9_-]{1,32}"
 ARRAY_NAME = re.compile(rf"(?!state/|state$){_PART}(/{_PART}){{0,2}}")
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-DTYPES = ("bool", "uint8", "uint16", "int32", "int64", "float32", "float64")
-MAX_SIDE = 1 << 17
 MAX_FRAME_BYTES = 1 << 30  # of one array's frame: what a foreign run can make a reader allocate
 MAX_ARRAYS = 1000
-MAX_AFTER = 9  # windows
+
+Name = Annotated[str, Meta(pattern=rf"\A(?:{ARRAY_NAME.pattern})\Z")]
+Stage = Annotated[str, Meta(pattern=rf"\A{STAGE_NAME.pattern}\Z")]
+Side = Annotated[int, Meta(ge=1, le=1 << 17)]
 
 
-@dataclass(frozen=True, eq=False)
-class ArraySpec:
+class ArraySpec(Struct, frozen=True, rename={"frame_shape": "shape"}):
     """One array: the shape of a frame's entry (without time), its dtype, and what stands for frames never written.
 
     Attributes:
+        fill: NaN, which equals nothing and is no number of JSON, is kept as the word.
         until, after: of an array kept by window alone: the stage after whose commit it is deleted, and of how many
             windows later. passing: also where raw windows and states are kept.
     """
 
-    frame_shape: tuple[int, ...]
-    dtype: str
-    fill: float = 0
-    until: str | None = None
-    after: int = 0
+    frame_shape: Annotated[tuple[Side, ...], Meta(max_length=4)]
+    dtype: Annotated[str, Meta(pattern=r"\A(bool|uint8|uint16|int32|int64|float32|float64)\Z")]
+    fill: float | Literal["NaN"] = 0
+    until: Stage | None = None
+    after: Annotated[int, Meta(ge=0, le=9)] = 0
     passing: bool = False
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ArraySpec) and self._compared == other._compared
-
-    def __hash__(self) -> int:
-        return hash(self._compared)
-
-    @property
-    def _compared(self) -> tuple[object, ...]:
-        """NaN is no equal of itself: by Python 3.13's dataclasses, also where it is the same object."""
-        fill = "NaN" if math.isnan(self.fill) else self.fill
-        return self.frame_shape, self.dtype, fill, self.until, self.after, self.passing
+    def __post_init__(self) -> None:
+        if self.fill != self.fill:
+            force_setattr(self, "fill", "NaN")
+        if self.frame_bytes > MAX_FRAME_BYTES:
+            raise ValueError(f"a frame of {self.frame_bytes} bytes is over {MAX_FRAME_BYTES}")
 
     @property
     def frame_bytes(self) -> int:
@@ -63,8 +61,8 @@ class Layout:
         blocks: by name, one array a window: windows may see the same frames.
     """
 
-    arrays: Mapping[str, ArraySpec] = field(default_factory=dict)
-    blocks: Mapping[str, ArraySpec] = field(default_factory=dict)
+    arrays: Mapping[Name, ArraySpec] = field(default_factory=dict)
+    blocks: Mapping[Stage, ArraySpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [*self.arrays, *self.blocks]
@@ -80,42 +78,15 @@ class Layout:
             raise RunDirectoryError(f"two of the {len(names)} arrays have one name (or they are over {MAX_ARRAYS})")
 
     def to_json(self) -> dict[str, Any]:
-        """As the journal holds it."""
-        return {
-            "arrays": {name: _spec_json(spec) for name, spec in sorted(self.arrays.items())},
-            "blocks": {name: _spec_json(spec) for name, spec in sorted(self.blocks.items())},
-        }
+        """As the journal holds it; `from_json` is the inverse."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """What `to_json` gave.
 
         Raises:
-            RunDirectoryError, KeyError, TypeError, ValueError: when it is nothing that `to_json` gives.
+            RunDirectoryError, msgspec.ValidationError: when it is nothing that `to_json` gives.
         """
-        arrays, blocks = ({name: _spec(item) for name, item in values[key].items()} for key in ("arrays", "blocks"))
-        return cls(arrays, blocks)
-
-
-def _spec_json(spec: ArraySpec) -> dict[str, Any]:
-    values = {"shape": list(spec.frame_shape), "dtype": spec.dtype, "until": spec.until, "after": spec.after}
-    values |= {"passing": True} if spec.passing else {}
-    return {**values, "fill": "NaN" if math.isnan(spec.fill) else spec.fill}
-
-
-def _spec(item: Mapping[str, Any]) -> ArraySpec:
-    shape, dtype, until, after = item["shape"], item["dtype"], item["until"], item["after"]
-    sides = isinstance(shape, list) and len(shape) <= 4 and all(type(side) is int for side in shape)
-    if not sides or not all(1 <= side <= MAX_SIDE for side in shape) or dtype not in DTYPES:
-        raise ValueError(f"no array has frames of {shape} {dtype}")
-    if until is not None and not STAGE_NAME.fullmatch(until):
-        raise ValueError(f"no stage is called {until}")
-    if type(after) is not int or not 0 <= after <= MAX_AFTER:
-        raise ValueError(f"nothing is kept for {after} windows")
-    passing = item.get("passing", False)
-    if type(passing) is not bool:
-        raise ValueError(f"an array is passing or it is not: {passing}")
-    spec = ArraySpec(tuple(shape), dtype, float(item["fill"]), until, after, passing)
-    if spec.frame_bytes > MAX_FRAME_BYTES:
-        raise ValueError(f"a frame of {spec.frame_bytes} bytes is over {MAX_FRAME_BYTES}")
-    return spec
+        return msgspec.convert(values, cls)

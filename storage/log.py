@@ -10,7 +10,7 @@ from storage.backend import open_store
 from storage.digests import Digests
 from storage.journal import read_records
 from storage.layout import Layout
-from storage.records import Record
+from storage.records import Record, window_of
 from storage.spans import Span
 
 STATE_KEEP_EVERY = 10  # besides the latest state and the one before: where a repair can begin
@@ -215,13 +215,6 @@ def is_block(key: str) -> bool:
 def array_of(key: str) -> str:
     """The array that an object belongs to: "masks/object" of "masks/object/c.5.0.0"."""
     return key.rpartition("/")[0]
-
-
-def window_of(key: str) -> int:
-    """The window that wrote an object: 5 of "masks/object/c.5.0.0" and of "state/track/5"; -1 of any other name."""
-    last = key.rpartition("/")[2]
-    number = last.split(".")[1] if last.startswith("c.") else last
-    return int(number) if number.isdecimal() else -1
 
 
 def _arrays_of(record: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ variable grids (zarr-python from 3.2 on): one shard a window, whatever frames it
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
@@ -63,7 +62,7 @@ def _fill(spec: ArraySpec) -> Any:
     if spec.dtype == "bool":
         return bool(spec.fill)
     if spec.dtype.startswith("float"):
-        return "NaN" if math.isnan(spec.fill) else float(spec.fill)
+        return spec.fill if spec.fill == "NaN" else float(spec.fill)
     return int(spec.fill)
 
 

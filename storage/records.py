@@ -15,29 +15,38 @@ Kinds:
     finish   sha256 of the finished files by name
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from storage.boundary import convert
 from storage.errors import RunDirectoryError
-from storage.layout import ARRAY_NAME, STAGE_NAME, Layout
+from storage.layout import ARRAY_NAME, STAGE_NAME, Layout, Name, Stage
 
 Record = dict[str, Any]
 
-MAX_WINDOWS = 10**7
 MAX_FRAMES = 10**9
 MAX_NUMBER = 1 << 60  # of seconds and bytes
 MAX_PIXEL = 1e6
+_REMEDY = "this is nothing that this program wrote: the journal is damaged or altered; start anew with --overwrite"
+_FRAMES_KEY = rf"(?:{ARRAY_NAME.pattern})/c\.[0-9]{{1,8}}(?:\.0){{0,4}}"
+_BLOCK_KEY = rf"(?:state|blocks)/{STAGE_NAME.pattern}/[0-9]{{1,8}}"
 
-_KEY = re.compile(rf"(?:{ARRAY_NAME.pattern})/c\.(?P<window>[0-9]{{1,8}})(\.0){{0,4}}")
-_BLOCK_KEY = re.compile(rf"(?:state|blocks)/{STAGE_NAME.pattern}/(?P<window>[0-9]{{1,8}})")
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SEGMENT = re.compile(r"[0-9]{5,8}\.mp4")
-_FILE = re.compile(r"([a-z_]{1,32}/)?[a-z_]{1,32}\.[a-z0-9]{1,5}")
+Key = Annotated[str, Meta(pattern=rf"\A(?:{_FRAMES_KEY}|{_BLOCK_KEY})\Z")]  # of an object in `run.zarr`
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Segment = Annotated[str, Meta(pattern=r"\A[0-9]{5,8}\.mp4\Z")]
+File = Annotated[str, Meta(pattern=r"\A([a-z_]{1,32}/)?[a-z_]{1,32}\.[a-z0-9]{1,5}\Z")]
+WindowIndex = Annotated[int, Meta(ge=0, le=10**7)]
+Count = Annotated[int, Meta(ge=0, le=MAX_FRAMES)]
+Bytes = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Share = Annotated[float, Meta(ge=0, le=1)] | None
+Spans = list[tuple[Count, Count]]
+Pixel = Annotated[float, Meta(ge=-MAX_PIXEL, le=MAX_PIXEL)]
+Sum = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class Info(dict[str, Any]):
@@ -61,77 +70,6 @@ class Info(dict[str, Any]):
         )
 
 
-def check_record(record: Record, where: str) -> None:
-    """Refuse a record that this program cannot have written.
-
-    Args:
-        record: as decoded from its line.
-        where: file and line, for the message.
-
-    Raises:
-        RunDirectoryError: when a field is missing, of another type, out of range, or names something outside the run.
-    """
-    check = _CHECKS.get(str(record.get("kind")))
-    wrong = check(record) if check is not None else "kind"
-    if wrong:
-        raise RunDirectoryError(
-            f"{where}: '{wrong}' is nothing that this program wrote ({str(record.get(wrong))[:60]!r}): "
-            "the journal is damaged or altered; start anew with --overwrite"
-        )
-
-
-def _config(record: Record) -> str | None:
-    return None if _matches(_SHA256, record.get("digest")) else "digest"
-
-
-def _layout(record: Record) -> str | None:
-    try:
-        Layout.from_json(record["layout"])
-    except (RunDirectoryError, AttributeError, KeyError, TypeError, ValueError):
-        return "layout"
-    return None
-
-
-def _commit(record: Record) -> str | None:
-    if not _matches(STAGE_NAME, record.get("stage")):
-        return "stage"
-    if not _whole(record.get("window"), MAX_WINDOWS):
-        return "window"
-    if not _span(record.get("span")):
-        return "span"
-    if not _number(record.get("seconds")):
-        return "seconds"
-    for name in ("rss_bytes", "vram_bytes"):
-        if record.get(name) is not None and not _whole(record[name], MAX_NUMBER):
-            return name
-    if not _digests(record.get("digests"), record["window"]):
-        return "digests"
-    return None if readable_facts(record.get("info"), record["span"][1] - record["span"][0]) else "info"
-
-
-def _span(span: Any) -> bool:
-    whole = isinstance(span, list) and len(span) == 2 and all(_whole(frame, MAX_FRAMES) for frame in span)
-    return whole and bool(span[0] <= span[1])
-
-
-def _digests(digests: Any, window: int) -> bool:
-    """Whether every key is an object of this window, with a digest."""
-    if not isinstance(digests, dict):
-        return False
-    keys = [_KEY.fullmatch(key) or _BLOCK_KEY.fullmatch(key) for key in digests]
-    named = all(key is not None and int(key["window"]) == window for key in keys)
-    return named and all(_matches(_DIGEST, value) for value in digests.values())
-
-
-Count = Annotated[int, Meta(ge=0, le=MAX_FRAMES)]
-Share = Annotated[float, Meta(ge=0, le=1)] | None
-Spans = list[tuple[Count, Count]]
-
-
-Pixel = Annotated[float, Meta(ge=-MAX_PIXEL, le=MAX_PIXEL)]
-Sum = Annotated[float, Meta(ge=0, le=1e12)]
-
-
 class Choice(Struct, frozen=True):
     """A person, chosen on a frame by a box."""
 
@@ -152,7 +90,7 @@ class Facts(Struct, frozen=True):
 
     last: bool = False
     frames: Count = 0
-    frame_digests: list[str] = []
+    frame_digests: list[str] | UnsetType = UNSET
     clip_frames_min16: Count = 0
     person: Choice | None = None
     again: list[Choice] = []
@@ -162,11 +100,13 @@ class Facts(Struct, frozen=True):
     untracked: dict[str, Spans] = {}
     lost: dict[str, Spans] = {}
     attempt: Count = 0
-    iou: list[Share] = []
-    boundary_f: list[Share] = []
-    containment: list[Share] = []
-    clipping: list[Share] = []
-    visible: list[bool] = []
+    segment: Segment | UnsetType = UNSET
+    sha256: Sha256 | UnsetType = UNSET
+    iou: list[Share] | UnsetType = UNSET
+    boundary_f: list[Share] | UnsetType = UNSET
+    containment: list[Share] | UnsetType = UNSET
+    clipping: list[Share] | UnsetType = UNSET
+    visible: list[bool] | UnsetType = UNSET
     failed: Spans = []
     seam: Seam | None = None
     source_seam: Seam | None = None
@@ -177,95 +117,130 @@ class Facts(Struct, frozen=True):
     shot: tuple[Count, Count] = (0, 0)
     cut: bool = False
 
+    def check(self, frames: int) -> None:
+        """See that those with a value a frame have one for each, and that a segment has its digest.
 
-_BY_FRAME = [name for name, kind in Facts.__annotations__.items() if kind in (list[str], list[bool], list[Share])]
+        Raises:
+            ValueError: with the name of one that does not.
+        """
+        for name in ("frame_digests", "iou", "boundary_f", "containment", "clipping", "visible"):
+            values = getattr(self, name)
+            if values is not UNSET and len(values) != frames:
+                raise ValueError(f"{name}: {len(values)} values for {frames} frames")
+        if self.segment is not UNSET and self.sha256 is UNSET:
+            raise ValueError("segment: has no sha256")
 
 
-def readable_facts(info: Any, frames: int) -> bool:
-    """Whether facts of so many frames can be read again: those that others read are of their kinds."""
-    if not isinstance(info, dict):
-        return False
+class _Commit(Struct, frozen=True, tag_field="kind", tag="commit"):
+    stage: Stage
+    window: WindowIndex
+    span: tuple[Count, Count]
+    seconds: Number
+    digests: dict[Key, Digest]
+    info: Facts
+    rss_bytes: Bytes | None = None
+    vram_bytes: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        start, stop = self.span
+        if start > stop:
+            raise ValueError(f"span: {start} is behind {stop}")
+        elsewhere = [key for key in self.digests if window_of(key) != self.window]
+        if elsewhere:
+            raise ValueError(f"digests: {elsewhere[0]} is of another window than {self.window}")
+        self.info.check(stop - start)
+
+
+class _Remade(_Commit, frozen=True, tag_field="kind", tag="remade"):
+    pass
+
+
+class _Config(Struct, frozen=True, tag_field="kind", tag="config"):
+    digest: Sha256
+
+
+class _Layout(Struct, frozen=True, tag_field="kind", tag="layout"):
+    layout: Layout
+
+
+class _Drop(Struct, frozen=True, tag_field="kind", tag="drop"):
+    arrays: list[Name]
+    stop: Count
+
+
+class _Revoke(Struct, frozen=True, tag_field="kind", tag="revoke"):
+    stages: list[Stage]
+    window: WindowIndex
+    digest: Sha256 | UnsetType = UNSET
+
+
+class _Redone(_Revoke, frozen=True, tag_field="kind", tag="redone"):
+    pass
+
+
+class _Keep(Struct, frozen=True, tag_field="kind", tag="keep"):
+    pass
+
+
+class _Redo(Struct, frozen=True, tag_field="kind", tag="redo"):
+    stages: list[Stage]
+    windows: list[WindowIndex]
+    seed: int
+    text: str
+
+
+class _Attempt(Struct, frozen=True, tag_field="kind", tag="attempt"):
+    window: WindowIndex
+    attempt: WindowIndex
+    iou_min: Number
+
+
+class _Switch(Struct, frozen=True, tag_field="kind", tag="switch"):
+    pass
+
+
+class _Finish(Struct, frozen=True, tag_field="kind", tag="finish"):
+    files: dict[File, Sha256]
+
+
+_KINDS: Any = (
+    _Commit | _Remade | _Config | _Layout | _Drop | _Revoke | _Redone | _Keep | _Redo | _Attempt | _Switch | _Finish
+)
+
+
+def check_record(record: Record, where: str) -> None:
+    """Refuse a record that this program cannot have written.
+
+    Args:
+        record: as decoded from its line.
+        where: file and line, for the message.
+
+    Raises:
+        RunDirectoryError: when a field is missing, of another type, out of range, or names something outside the run.
+    """
+    convert(record, _KINDS, where, RunDirectoryError, _REMEDY)
+
+
+def check_facts(info: Any, frames: int) -> None:
+    """Refuse facts of so many frames that could not be read again.
+
+    Raises:
+        ValueError: with the first that others read and that is of another kind.
+    """
     try:
-        msgspec.convert(info, Facts)
-    except (msgspec.ValidationError, RecursionError):
-        return False
-    if any(len(info[name]) != frames for name in _BY_FRAME if name in info):
-        return False
-    return "segment" not in info or (_matches(_SEGMENT, info["segment"]) and _matches(_SHA256, info.get("sha256")))
-
-
-def _drop(record: Record) -> str | None:
-    arrays = record.get("arrays")
-    if not isinstance(arrays, list) or not all(_matches(ARRAY_NAME, name) for name in arrays):
-        return "arrays"
-    return None if _whole(record.get("stop"), MAX_FRAMES) else "stop"
-
-
-def _revoke(record: Record) -> str | None:
-    stages = record.get("stages")
-    if not isinstance(stages, list) or not all(_matches(STAGE_NAME, name) for name in stages):
-        return "stages"
-    if "digest" in record and not _matches(_SHA256, record["digest"]):
-        return "digest"
-    return None if _whole(record.get("window"), MAX_WINDOWS) else "window"
-
-
-def _attempt(record: Record) -> str | None:
-    if not _whole(record.get("window"), MAX_WINDOWS):
-        return "window"
-    if not _whole(record.get("attempt"), MAX_WINDOWS):
-        return "attempt"
-    return None if _number(record.get("iou_min")) else "iou_min"
-
-
-def _redo(record: Record) -> str | None:
-    stages = record.get("stages")
-    if not isinstance(stages, list) or not all(_matches(STAGE_NAME, name) for name in stages):
-        return "stages"
-    windows = record.get("windows")
-    if not isinstance(windows, list) or not all(_whole(window, MAX_WINDOWS) for window in windows):
-        return "windows"
-    if not isinstance(record.get("seed"), int):
-        return "seed"
-    return None if isinstance(record.get("text"), str) else "text"
-
-
-def _finish(record: Record) -> str | None:
-    files = record.get("files")
-    if not isinstance(files, dict):
-        return "files"
-    return None if all(_matches(_FILE, name) and _matches(_SHA256, files[name]) for name in files) else "files"
-
-
-_CHECKS: dict[str, Callable[[Record], str | None]] = {
-    "config": _config,
-    "layout": _layout,
-    "commit": _commit,
-    "drop": _drop,
-    "revoke": _revoke,
-    "keep": lambda record: None,
-    "attempt": _attempt,
-    "redo": _redo,
-    "remade": _commit,
-    "redone": _revoke,
-    "finish": _finish,
-    "switch": lambda record: None,
-}
-
-
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _whole(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+        msgspec.convert(info, Facts).check(frames)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 def segment_of(record: Mapping[str, Any]) -> str | None:
     """The segment file that a commit record names, or None."""
     name = record["info"].get("segment")
     return None if name is None else str(name)
+
+
+def window_of(key: str) -> int:
+    """The window that wrote an object: 5 of "masks/object/c.5.0.0" and of "state/track/5"; -1 of any other name."""
+    last = key.rpartition("/")[2]
+    number = last.split(".")[1] if last.startswith("c.") else last
+    return int(number) if number.isdecimal() else -1

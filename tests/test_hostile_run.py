@@ -210,7 +210,9 @@ def test_no_number_of_the_journal_is_infinite(tmp_path: Path) -> None:
         assert decode_line(f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}'.encode()) is None
     record = {**COMMIT, "n": 0, "seconds": 10**400}
     (tmp_path / "journal.jsonl").write_bytes(encode_line(record))
-    with pytest.raises(RunDirectoryError, match="'seconds' is nothing that this program wrote"):
+    with pytest.raises(
+        RunDirectoryError, match="seconds: number out of range: this is nothing that this program wrote"
+    ):
         Journal(LocalBackend(tmp_path))
 
 

@@ -188,7 +188,7 @@ def test_names_that_no_array_can_have(names: list[str]) -> None:
 
 def test_layouts_with_nan_are_equal() -> None:
     one, two = (ArraySpec((), "float32", float("nan")) for _ in range(2))
-    assert one == two and hash(one) == hash(two) and one != ArraySpec((), "float32") and one != "NaN"
+    assert one == two and hash(one) == hash(two) and one != ArraySpec((), "float32")
     assert Layout({"iou": one}) == Layout({"iou": two}) and run_layout(6, 8) == run_layout(6, 8)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Stage, Window
 from storage.errors import SkateError
 from storage.log import CommitLog
-from storage.records import Record, readable_facts
+from storage.records import Record, check_facts
 from storage.rundir import Commit, RunDirectory, RunReader
 from storage.spans import Span
 from stream.engine.chain import Chain
@@ -292,9 +292,7 @@ def _check_declared(task: Task, declared: set[str], arrays: Mapping[str, Array],
 def _check_facts(task: Task, info: Mapping[str, Json], frames: int) -> None:
     """Refuse facts that could not be read again: no JSON, or under a name that others read and of another kind."""
     try:
-        told = json.loads(json.dumps(dict(info), allow_nan=False))
-        if not readable_facts(told, frames):
-            raise ValueError("one has a name that others read, and another kind or length")
+        check_facts(json.loads(json.dumps(dict(info), allow_nan=False)), frames)
     except (TypeError, ValueError) as error:
         raise SkateError(f"stage '{task.node}': its facts about window {task.window.index}: {error}") from error
 

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from storage.backend import open_store
 from storage.boundary import convert, printable
 from storage.errors import InputError, RunDirectoryError, UsageError
-from storage.layout import STAGE_NAME
+from storage.layout import Stage
 from storage.manifest import MANIFEST, MAX_SIDE
 from storage.next import finish_switch
 from storage.rundir import Manifest, read_manifest
@@ -37,7 +37,7 @@ class Written(Struct, frozen=True):
     value; `nodes` are the names of the chain's."""
 
     config_digest: str
-    nodes: list[Annotated[str, Meta(pattern=f"^{STAGE_NAME.pattern}$")]]
+    nodes: list[Stage]
     versions: dict[str, str]
     decisive: dict[str, tuple[str, Any]]
     video: Video
