@@ -1,10 +1,10 @@
 """Colour statistics in CIE Lab, and the bounded correction that carries one picture's colours to another's.
 
-Every window decodes and encodes the overlap again, so colours drift from window to window (ali-vilab/VACE 44, 93, 99;
-Wan2GP 2132). Mean and deviation are matched as in Reinhard et al., Color Transfer between Images (2001), in Lab instead
+Mean and deviation are matched as in Reinhard et al., Color Transfer between Images (2001), in Lab instead
 of their l-alpha-beta, and bounded, so that a change of content cannot turn into a change of colour.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,8 +20,14 @@ WHITE = np.array([0.950456, 1.0, 1.088754])
 RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 RGB_TO_XYZ = RGB_TO_XYZ / WHITE[:, None]
 XYZ_TO_RGB = np.linalg.inv(RGB_TO_XYZ)
-LEVELS = np.arange(256) / 255.0
-SRGB_TO_LINEAR = np.where(LEVELS > 0.04045, ((LEVELS + 0.055) / 1.055) ** 2.4, LEVELS / 12.92)
+
+
+def _linear(coded: Array) -> Array:
+    """Coded values 0..1, linear."""
+    return np.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+
+
+SRGB_TO_LINEAR = _linear(np.arange(256) / 255.0)
 EPSILON, KAPPA = 216.0 / 24389.0, 24389.0 / 27.0
 FLOOR_DEVIATION = 1.0  # below this a channel is flat and its deviation says nothing
 
@@ -54,11 +60,13 @@ class ColourTransform:
 
 
 def to_lab(pixels: Array) -> Array:
-    """`[..., 3]` uint8 sRGB to `[..., 3]` float64 CIE Lab (D65): L 0..100, a and b about -127..127.
+    """`[..., 3]` sRGB, levels 0..255 (uint8 or float64), to `[..., 3]` float64 CIE Lab (D65): L 0..100, a and b about
+    -127..127.
 
     Not OpenCV's: its tables lose 0.2 of an 8-bit level on the way there and back, always downwards.
     """
-    xyz = _times(SRGB_TO_LINEAR[pixels], RGB_TO_XYZ)
+    linear = SRGB_TO_LINEAR[pixels] if pixels.dtype == np.uint8 else _linear(pixels / 255.0)
+    xyz = _times(linear, RGB_TO_XYZ)
     cubic = np.where(xyz > EPSILON, np.cbrt(xyz), (KAPPA * xyz + 16.0) / 116.0)
     light = 116.0 * cubic[..., 1] - 16.0
     return np.stack([light, 500.0 * (cubic[..., 0] - cubic[..., 1]), 200.0 * (cubic[..., 1] - cubic[..., 2])], axis=-1)
@@ -74,15 +82,13 @@ def from_lab(lab: Array) -> Array:
     return 255.0 * coded
 
 
-def statistics(frames: Array, where: Array) -> Statistics | None:
-    """Statistics over the pixels of `[n, H, W, 3]` uint8 RGB at which `[n, H, W]` bool is true; None without any."""
+def statistics_of(parts: Sequence[Array]) -> Statistics | None:
+    """Statistics over all values of arrays `[k, 3]` of Lab; None without any."""
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
-    for frame, mask in zip(frames, where, strict=True):
-        if mask.any():
-            values = to_lab(frame[mask])
-            total += values.sum(axis=0)
-            squares += (values**2).sum(axis=0)
-            pixels += len(values)
+    for values in parts:
+        total += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+        pixels += len(values)
     if pixels == 0:
         return None
     mean = total / pixels
@@ -90,9 +96,8 @@ def statistics(frames: Array, where: Array) -> Statistics | None:
     return Statistics(_three(mean), _three(deviation), pixels)
 
 
-def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> ColourTransform:
-    """The bounded correction that carries `found` to `wanted` (the mean alone without `deviation`); the identity when
-    they are equal.
+def match(found: Statistics, wanted: Statistics) -> ColourTransform:
+    """The bounded correction that carries `found` to `wanted`; the identity when they are equal.
 
     The bounds act on how far the mean moves and on the ratio of the deviations, so a correction at its bound still
     moves the colours the right way.
@@ -103,7 +108,7 @@ def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Colo
     limits = (LIMIT_LIGHTNESS, LIMIT_CHROMA, LIMIT_CHROMA)
     for channel, limit in enumerate(limits):
         spread, aim = found.deviation[channel], wanted.deviation[channel]
-        flat = not deviation or min(spread, aim) < FLOOR_DEVIATION
+        flat = min(spread, aim) < FLOOR_DEVIATION
         gain = 1.0 if flat else min(LIMIT_GAIN, max(1.0 / LIMIT_GAIN, aim / spread))
         move = min(limit, max(-limit, wanted.mean[channel] - found.mean[channel]))
         gains.append(gain)
@@ -111,30 +116,25 @@ def match(found: Statistics, wanted: Statistics, deviation: bool = True) -> Colo
     return ColourTransform(_three(np.array(gains)), _three(np.array(shifts)))
 
 
-def then(first: ColourTransform, second: ColourTransform) -> ColourTransform:
-    """The correction that does `first`, then `second`."""
-    gain = np.array(first.gain) * np.array(second.gain)
-    shift = np.array(first.shift) * np.array(second.gain) + np.array(second.shift)
-    return ColourTransform(_three(gain), _three(shift))
-
-
-def corrected(found: Statistics, correction: ColourTransform) -> Statistics:
-    """The statistics of the same pixels after a correction (it is affine)."""
-    mean = np.array(found.mean) * np.array(correction.gain) + np.array(correction.shift)
-    return Statistics(_three(mean), _three(np.array(found.deviation) * np.array(correction.gain)), found.pixels)
-
-
-def apply(correction: ColourTransform, frame: Array, where: Array) -> Array:
+def apply(correction: ColourTransform, frame: Array, where: Array, levels: Array | None = None) -> Array:
     """`[H, W, 3]` uint8 RGB with the pixels at `[H, W]` bool corrected; a new array.
 
     Rounded with ordered dither: plain rounding moves a flat area by up to half a level the same way in every window,
     and that adds up to a drift of its own.
+
+    Args:
+        levels: `[k, 3]` float64 in 0..255, those pixels after a correction before this one; None: the frame's own.
     """
     result = frame.copy()
-    if correction.is_identity or not where.any():
+    if not where.any() or (levels is None and correction.is_identity):
         return result
-    lab = to_lab(frame[where]) * np.array(correction.gain) + np.array(correction.shift)
-    result[where] = np.floor(from_lab(lab) + dither(*frame.shape[:2])[where]).clip(0, 255).astype(np.uint8)
+    if correction.is_identity:
+        assert levels is not None
+        found = levels
+    else:
+        lab = to_lab(frame[where] if levels is None else levels)
+        found = from_lab(lab * np.array(correction.gain) + np.array(correction.shift))
+    result[where] = np.floor(found + dither(*frame.shape[:2])[where]).clip(0, 255).astype(np.uint8)
     return result
 
 

@@ -8,14 +8,13 @@ window dilates them (`facts` of the generator).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, State, Window
-from stages.colour import ColourTransform, apply, corrected, match, statistics, then
+from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, Window
+from stages.matching import Look, MatchState, look, sharpness_facts
 from stages.metrics import source_seam
 from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
 from stages.resize import Size
@@ -23,10 +22,7 @@ from stages.views.lens import Lens, Views, lens
 from stages.views.names import KEPT, VIEWS
 from storage.errors import GeneratorError
 
-MATCH_PIXELS = 64  # fewer pixels of the region in the overlap say nothing about its colour
-ANCHOR_STEP = 4  # every fourth frame, row and column are enough to see a shift of the whole picture
 RESIZE_REACH = 4  # pixels outside the region that resizing mixes into it (Lanczos over 8 pixels)
-ANCHOR_MARGIN = 9  # pixels around the region that the model may have blended into
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class CompositeStage(Stage):
         through = lens(*sizes, inputs.arrays.get(VIEWS), self.config.counted)
         allowed = allowed_region(objects, persons, self.config, dilate, through)
         inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape) & allowed
-        correction, facts = ColourTransform(), dict[str, Json]()
+        correction, facts = Look(), dict[str, Json]()
         if allowed.any():
             correction, facts = self._correct(inputs, made, allowed, inner, through)
         arrays = {"raw": put_back(frames, made, allowed, inner, correction, through)}
@@ -119,9 +115,9 @@ class CompositeStage(Stage):
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens
-    ) -> tuple[ColourTransform, dict[str, Json]]:
+    ) -> tuple[Look, dict[str, Json]]:
         """What is done to the colours of what was made, and the facts of it."""
-        return ColourTransform(), {}
+        return Look(), {}
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Source, raw, masks, region at the source's size; what was made; float32 work on one frame."""
@@ -130,36 +126,11 @@ class CompositeStage(Stage):
         return window_frames * (height * width * (3 + 3 + 4) + rows * columns * 3) + one_frame, 0
 
 
-@dataclass
-class MatchState(State):
-    """The colour correction carried from window to window.
-
-    Attributes:
-        gain, shift: the last window's overlap correction in Lab, 3 numbers each; used again when the next overlap
-            shows too little of the region to measure one.
-    """
-
-    version: ClassVar[int] = 1
-    gain: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
-    shift: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-
-    def correction(self) -> ColourTransform:
-        """The carried correction."""
-        return ColourTransform(
-            (self.gain[0], self.gain[1], self.gain[2]), (self.shift[0], self.shift[1], self.shift[2])
-        )
-
-    @classmethod
-    def of(cls, correction: ColourTransform) -> "MatchState":
-        """The state that carries a correction."""
-        return cls(gain=list(correction.gain), shift=list(correction.shift))
-
-
 class MatchingCompositeStage(CompositeStage):
     """For a generator that moves colours (a VAE does): they are matched first, to the source and to the windows before.
 
     Beside what `CompositeStage` reads, `generated` and `overlap` `[m, H, W, 3]` uint8 RGB, one behind the other: what
-    is already there from `read.start` on. In `info` also `colour`.
+    is already there from `read.start` on. In `info` also `colour` and `sharpness`.
     """
 
     reads = (*CompositeStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
@@ -177,20 +148,15 @@ class MatchingCompositeStage(CompositeStage):
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens
-    ) -> tuple[ColourTransform, dict[str, Json]]:
-        found = look(
-            made,
-            through.pictures(inputs.arrays["frames"]),
-            through.regions(allowed),
-            through.regions(inner),
-            already_seen(inputs, through),
-            self._state.correction(),
-        )
-        self._state = MatchState.of(found.overlap)
-        return found.total, {"colour": found.record()}
+    ) -> tuple[Look, dict[str, Json]]:
+        source = through.pictures(inputs.arrays["frames"])
+        outer, core = through.regions(allowed), through.regions(inner)
+        found = look(made, source, outer, core, already_seen(inputs, through), self._state)
+        self._state = MatchState.of(found)
+        return found, {"colour": found.record(), "sharpness": sharpness_facts(made, source, outer, core)}
 
     def get_state(self) -> MatchState:
-        """The colour correction after the last window."""
+        """What colours are matched by after the last window."""
         return replace(self._state)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
@@ -236,80 +202,14 @@ def allowed_region(
     return found
 
 
-@dataclass(frozen=True)
-class Look:
-    """A window's colour correction.
-
-    Attributes:
-        total: what is applied to the generated frames.
-        overlap: the part that carries the overlap to the tail's colours.
-        pixels: pixels of the overlap it was measured on; 0 when it was carried over from an earlier window.
-    """
-
-    total: ColourTransform
-    overlap: ColourTransform
-    pixels: int
-
-    def record(self) -> dict[str, Json]:
-        """As it stands in the record."""
-        return {
-            "gain": [round(value, 4) for value in self.total.gain],
-            "shift": [round(value, 3) for value in self.total.shift],
-            "overlap_pixels": self.pixels,
-        }
-
-
-def anchor(generated: Array, source: Array, region: Array) -> ColourTransform:
-    """How far the colours outside the region moved on the way through the model: there it was asked for the source.
-
-    Args:
-        generated, source: `[n, h, w, 3]` uint8 RGB of one size.
-        region: `[n, h, w]` bool.
-    """
-    square = np.ones((2 * ANCHOR_MARGIN - 1, 2 * ANCHOR_MARGIN - 1), np.uint8)
-    step = slice(None, None, ANCHOR_STEP)
-    outside = np.stack([cv2.dilate(frame.astype(np.uint8), square)[step, step] == 0 for frame in region[step]])
-    picked = (step, step, step)
-    found, wanted = statistics(generated[picked], outside), statistics(source[picked], outside)
-    if found is None or wanted is None or found.pixels < MATCH_PIXELS:
-        return ColourTransform()
-    return match(found, wanted, deviation=False)
-
-
-def look(generated: Array, source: Array, region: Array, inner: Array, tail: Array, carried: ColourTransform) -> Look:
-    """The correction of a window.
-
-    First the shift seen outside the region is taken back, then the region's mean and deviation on the overlap are
-    matched to what is already generated there.
-
-    Args:
-        generated, source: `[n, h, w, 3]` uint8 RGB at the generated size.
-        region, inner: `[n, h, w]` bool: what may change, and the undilated masks within it.
-        tail: `[m, h, w, 3]` uint8 RGB at the generated size, m <= n.
-        carried: the overlap's correction of the window before, used when too little of the region lies in the overlap.
-    """
-    first = anchor(generated, source, region)
-    count = len(tail)
-    if count == 0:
-        return Look(first, ColourTransform(), 0)
-    core = inner[:count] & region[:count]
-    found, wanted = statistics(generated[:count], core), statistics(tail, core)
-    if found is None or wanted is None or found.pixels < MATCH_PIXELS:
-        return Look(then(first, carried), carried, 0)
-    overlap = match(corrected(found, first), wanted)
-    return Look(then(first, overlap), overlap, found.pixels)
-
-
-def put_back(
-    source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform, through: Lens
-) -> Array:
+def put_back(source: Array, made: Array, region: Array, inner: Array, correction: Look, through: Lens) -> Array:
     """The window at source size: corrected, resized, composited; the source's pixels exactly outside the region.
 
     Args:
         source: `[n, H, W, 3]` uint8 RGB.
         made: `[n, h, w, 3]` uint8 RGB.
         region, inner: `[n, H, W]` bool.
-        correction: in Lab, for what was made.
+        correction: for what was made.
         through: what the generator saw the source through.
 
     Returns:
@@ -327,7 +227,7 @@ def put_back(
 
 
 def seen_again(
-    source: Array, made: Array, region: Array, inner: Array, correction: ColourTransform, through: Lens, first: int
+    source: Array, made: Array, region: Array, inner: Array, correction: Look, through: Lens, first: int
 ) -> Array:
     """`[n - first, h, w, 3]` uint8 RGB: the window from frame `first` on as the view shows it, composited there: what
     was made is not resampled. Arguments as of `put_back`."""
@@ -340,8 +240,8 @@ def seen_again(
     return kept
 
 
-def _matched(made: Array, region: Array, correction: ColourTransform, through: Lens, index: int) -> Array:
+def _matched(made: Array, region: Array, correction: Look, through: Lens, index: int) -> Array:
     """`[h, w, 3]`: a frame that was made, its colours corrected around the region `[1, H, W]`."""
     reach = np.ones((2 * RESIZE_REACH + 1, 2 * RESIZE_REACH + 1), np.uint8)
     used = through.regions(region, index)[0]
-    return apply(correction, made, cv2.dilate(used.astype(np.uint8), reach) > 0)
+    return correction.apply(made, cv2.dilate(used.astype(np.uint8), reach) > 0)

@@ -7,7 +7,8 @@ import pytest
 from fake_comfy.scene import Array, make_scene
 
 from stages.colour import ColourTransform
-from stages.composite import anchor, look, put_back
+from stages.composite import put_back
+from stages.matching import Look
 from stages.region import chosen_mask, region
 from stages.server.transport import encode_png
 from stages.vace.condition import Drawn, Guides, condition, contours, fill_region, scale_keypoints
@@ -141,36 +142,18 @@ def test_keypoints_scale_with_pixel_centres() -> None:
 
 
 WHOLE = Lens((64, 48), (64, 48))
+MOVED = Look(overlap=ColourTransform((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)))
 
 
 def test_what_is_put_back_is_exact_outside_and_for_the_source_itself() -> None:
     inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
     noise = np.random.default_rng(6).integers(0, 256, (17, 48, 64, 3), dtype=np.uint8)
-    raw = put_back(SCENE.frames, noise, REGION, inner, ColourTransform((1.1, 1.0, 1.0), (2.0, 0.0, 0.0)), WHOLE)
+    raw = put_back(SCENE.frames, noise, REGION, inner, MOVED, WHOLE)
     assert np.array_equal(raw[~REGION], SCENE.frames[~REGION]) and (raw[REGION] != SCENE.frames[REGION]).any()
-    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, ColourTransform(), WHOLE)
+    same = put_back(SCENE.frames, SCENE.frames, REGION, inner, Look(), WHOLE)
     assert np.array_equal(same, SCENE.frames)
-    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, ColourTransform(), Lens((64, 48), (32, 16)))
+    small = put_back(SCENE.frames, noise[:, ::3, ::2], REGION, inner, Look(), Lens((64, 48), (32, 16)))
     assert np.array_equal(small[~REGION], SCENE.frames[~REGION])
-
-
-def test_the_anchor_sees_the_shift_outside_the_region() -> None:
-    shifted = np.clip(SCENE.frames.astype(np.int16) + 5, 0, 255).astype(np.uint8)
-    fix = anchor(shifted, SCENE.frames, REGION)
-    assert fix.gain == (1.0, 1.0, 1.0) and -2.5 < fix.shift[0] < -1.5
-    assert anchor(SCENE.frames, SCENE.frames, REGION).is_identity
-    assert anchor(shifted, SCENE.frames, np.ones_like(REGION)).is_identity
-
-
-def test_too_little_overlap_uses_the_carried_correction() -> None:
-    inner = chosen_mask(SCENE.objects, SCENE.persons, "both")
-    carried = ColourTransform((1.0, 1.0, 1.0), (2.0, 1.0, -1.0))
-    hidden, shown = inner.copy(), SCENE.frames[:5]
-    hidden[:5] = False
-    found = look(SCENE.frames, SCENE.frames, REGION, hidden, shown, carried)
-    assert found.overlap == carried and found.pixels == 0
-    found = look(SCENE.frames, SCENE.frames, REGION, inner, shown, carried)
-    assert found.overlap.is_identity and found.pixels == inner[:5].sum()
 
 
 def test_reference_is_padded_with_white(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import colour
-from stages.composite import MatchState
 from stages.resize import resize_frames, resize_region
 from stages.server.address import parse_server
 from stages.server.answers import Entry
@@ -136,44 +135,27 @@ def test_colour_match_moves_mean_and_deviation() -> None:
     wanted = rng.normal(120, 12, (3, 40, 40, 3)).clip(0, 255).astype(np.uint8)
     drifted = np.clip(wanted.astype(np.int16) + np.array([6, -4, 8]), 0, 255).astype(np.uint8)
     where = np.ones(wanted.shape[:3], bool)
-    found, aim = colour.statistics(drifted, where), colour.statistics(wanted, where)
+    found, aim = (colour.statistics_of([colour.to_lab(frames[where])]) for frames in (drifted, wanted))
     assert found is not None and aim is not None
     fix = colour.match(found, aim)
     back = np.stack([colour.apply(fix, frame, mask) for frame, mask in zip(drifted, where, strict=True)])
     assert np.abs(back.astype(float).mean(axis=(0, 1, 2)) - wanted.mean(axis=(0, 1, 2))).max() < 0.6  # of 6, 4 and 8
-    after = colour.corrected(found, fix)
-    assert np.allclose(after.mean, aim.mean, atol=1e-6) and np.allclose(after.deviation, aim.deviation, atol=1e-6)
+    mean, deviation = np.array(found.mean) * fix.gain + fix.shift, np.array(found.deviation) * fix.gain
+    assert np.allclose(mean, aim.mean, atol=1e-6) and np.allclose(deviation, aim.deviation, atol=1e-6)
 
 
 def test_colour_match_is_bounded_and_exact_on_equals() -> None:
     far = colour.Statistics((90.0, 60.0, -60.0), (20.0, 20.0, 20.0), 10)
     near = colour.Statistics((10.0, 0.0, 0.0), (2.0, 2.0, 2.0), 10)
     fix = colour.match(near, far)
-    moved = np.array(colour.corrected(near, fix).mean) - near.mean
+    moved = np.array(near.mean) * fix.gain + fix.shift - near.mean
     assert moved == pytest.approx((12.0, 10.0, -10.0)) and fix.gain == (1.25, 1.25, 1.25)
     assert colour.match(far, far).is_identity
     flat = colour.Statistics((50.0, 0.0, 0.0), (0.1, 0.1, 0.1), 10)
     assert colour.match(flat, far).gain == (1.0, 1.0, 1.0)
     frame = np.random.default_rng(4).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     assert np.array_equal(colour.apply(colour.ColourTransform(), frame, np.ones((8, 8), bool)), frame)
-    assert colour.statistics(frame[None], np.zeros((1, 8, 8), bool)) is None
-
-
-def test_corrections_compose() -> None:
-    first, second = (
-        colour.ColourTransform((1.2, 1.0, 0.9), (1.0, -2.0, 3.0)),
-        colour.ColourTransform((0.8, 1.1, 1.0), (0.5, 0.0, 1.0)),
-    )
-    start = colour.Statistics((50.0, 5.0, -5.0), (10.0, 3.0, 3.0), 1)
-    one = colour.corrected(colour.corrected(start, first), second)
-    both = colour.corrected(start, colour.then(first, second))
-    assert np.allclose(one.mean, both.mean) and np.allclose(one.deviation, both.deviation)
-
-
-def test_state_round_trips() -> None:
-    state = MatchState.of(colour.ColourTransform((1.1, 1.0, 0.9), (0.5, -1.0, 2.0)))
-    values, arrays = state.to_parts()
-    assert MatchState.from_parts(values, arrays).correction() == state.correction() and not arrays
+    assert colour.statistics_of([]) is None
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from fake_comfy.scene import Array, Picturing, Scene, config, make_scene, window
 
 from stages.base import Inputs, Request
 from stages.blend import BlendConfig, BlendStage
-from stages.colour import ColourTransform
 from stages.comfyui import ComfyConfig, ComfyStage
-from stages.composite import Look
+from stages.matching import Look
 from stages.recipes.registry import graph_file
 from stages.region import region
 from stages.server.transport import encode_png
@@ -155,7 +154,7 @@ def test_colour_drift_over_20_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(windows(len(scene.frames))) == 20
     shift = (4 / 255, -3 / 255, 4 / 255)  # whole levels: kept frames come back in 8 bits
     matched = [drift(Shift(shift, everywhere), scene) for everywhere in (True, False)]
-    monkeypatch.setattr("stages.composite.look", lambda *_: Look(ColourTransform(), ColourTransform(), 0))
+    monkeypatch.setattr("stages.composite.look", lambda *_: Look())
     unmatched = drift(Shift(shift), scene)
     before = np.abs(unmatched[-1] - unmatched[0])
     assert before == pytest.approx((19 * 4, 19 * 3, 19 * 4), abs=2)

@@ -1,7 +1,7 @@
 """A ComfyUI server for tests: the protocol of old and new ones, a small graph interpreter, faults on schedule."""
 
 from fake_comfy.faults import Faults
-from fake_comfy.generators import Identity, Paint, Shift
+from fake_comfy.generators import Drift, Identity, Paint, Shift
 from fake_comfy.server import ERAS, FakeComfy
 
-__all__ = ["ERAS", "FakeComfy", "Faults", "Identity", "Paint", "Shift"]
+__all__ = ["ERAS", "Drift", "FakeComfy", "Faults", "Identity", "Paint", "Shift"]

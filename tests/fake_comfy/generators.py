@@ -44,10 +44,7 @@ class Identity:
     starts: Sequence[int]
 
     def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array:
-        prefixes = [node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveImage"]
-        found = re.search(r"_w(\d{5})_", prefixes[0])
-        assert found is not None, f"no window number in {prefixes[0]}"
-        length, start = len(positive.contexts[0].inactive), self.starts[int(found.group(1))]
+        length, start = len(positive.contexts[0].inactive), self.starts[window_number(graph)]
         index = np.arange(start, start + length)
         period = 2 * (len(self.source) - 1)
         folded = index % period
@@ -92,3 +89,73 @@ class Shift:
             target = np.ones_like(moved) if self.everywhere else moved
             frames[index][target] += np.array(self.shift, np.float32)
         return np.asarray(np.clip(frames, 0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A generator that moves all colours a little on their way through it: each window anew, so that they run away.
+
+    What it paints is a figure of its own, with the colours that the last kept frame has of it, lit as the scene is.
+
+    Attributes:
+        masks: `[T, h, w]` bool, what it paints. light: `[T, 3]`, how bright the scene is, by channel.
+        starts: of the windows, whose number stands in the output's prefix.
+        shift: RGB, levels. contrast: about grey. saturation: about a pixel's own grey.
+        noise: levels, either way. softer: weight of a blur of 3x3 pixels.
+    """
+
+    masks: Array
+    light: Array
+    starts: Sequence[int]
+    shift: tuple[float, float, float] = (0.6, -0.4, 0.8)
+    contrast: float = 1.002
+    saturation: float = 1.003
+    noise: float = 2.0
+    softer: float = 0.0
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Json) -> Array:
+        context = positive.contexts[0]
+        given = (context.inactive + context.reactive - np.float32(0.5)).astype(np.float64) * 255
+        start = self.starts[window_number(graph)]
+        fresh = np.flatnonzero(context.frame_mask.any(axis=(1, 2)))
+        kept = int(fresh[0]) if len(fresh) else len(given)
+        look = self._look(given[kept - 1], start + kept - 1) if kept else np.eye(4)[:, :3]
+        random = np.random.default_rng(seed)
+        for index in range(kept, len(given)):
+            where = self.masks[start + index]
+            shown = np.column_stack([figure(where), np.ones(np.count_nonzero(where))])
+            given[index][where] = (shown @ look) * self.light[start + index]
+        given += random.uniform(-self.noise, self.noise, given.shape)
+        return np.asarray(np.clip(self.transfer(given), 0, 255) / 255, np.float32)
+
+    def _look(self, picture: Array, frame: int) -> Array:
+        """`[4, 3]`: from the figure's own levels to those that a picture shows of it, unlit."""
+        where = self.masks[frame]
+        inside = cv2.erode(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # its edge has of the background
+        own = np.column_stack([figure(where), np.ones(np.count_nonzero(where))])[inside[where]]
+        found, *_ = np.linalg.lstsq(own, picture[inside] / self.light[frame], rcond=None)
+        return np.asarray(found)
+
+    def transfer(self, levels: Array) -> Array:
+        """`[n, h, w, 3]` float64: what comes out for what goes in, before it is rounded."""
+        if self.softer:
+            blurred = np.stack([cv2.blur(frame, (3, 3)) for frame in levels])
+            levels = levels + self.softer * (blurred - levels)
+        grey = levels.mean(axis=-1, keepdims=True)
+        saturated = grey + self.saturation * (levels - grey)
+        return np.asarray(127.5 + self.contrast * (saturated - 127.5) + np.array(self.shift))
+
+
+def figure(mask: Array) -> Array:
+    """`[k, 3]` float64: levels of a figure at the pixels of its mask `[h, w]`, unlit; the same wherever it is."""
+    rows, columns = np.nonzero(mask)
+    u, v = (rows - rows.min()) / 6.0, (columns - columns.min()) / 5.0
+    return np.stack([110 + 45 * np.sin(u), 115 + 40 * np.cos(v), 120 + 40 * np.sin(u + 2 * v)], axis=-1)
+
+
+def window_number(graph: Json) -> int:
+    """Of the window that a graph makes: it stands in the output's prefix."""
+    prefixes = [node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveImage"]
+    found = re.search(r"_w(\d{5})_", prefixes[0])
+    assert found is not None, f"no window number in {prefixes[0]}"
+    return int(found.group(1))
