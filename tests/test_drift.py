@@ -25,12 +25,13 @@ RNG = np.random.default_rng(11)
 def coloured(frames: int = 17, height: int = 64, width: int = 96) -> Array:
     """`[n, h, w, 3]` uint8: patches of many colours, away from the ends of the scale."""
     patches = RNG.integers(50, 200, (frames, height // 16, width // 16, 3)).astype(np.uint8)
-    return np.repeat(np.repeat(patches, 16, axis=1), 16, axis=2)
+    return np.asarray(np.repeat(np.repeat(patches, 16, axis=1), 16, axis=2))
 
 
 def sent_through(transfer: Transfer, frames: Array, noise: float = 0.0) -> Array:
     levels = (frames.astype(np.float64) - 127.5) @ np.array(transfer.matrix).reshape(3, 3).T + 127.5 + transfer.offset
-    return np.clip(np.rint(levels + RNG.normal(0, noise, levels.shape)), 0, 255).astype(np.uint8)
+    made = np.clip(np.rint(levels + RNG.normal(0, noise, levels.shape)), 0, 255)
+    return np.asarray(made.astype(np.uint8))
 
 
 def close(found: Transfer | None, wanted: Transfer, matrix: float = 0.004, offset: float = 0.3) -> bool:

@@ -14,8 +14,8 @@ from test_comfy_runs import CLIP, Given
 
 from stages.affine import IDENTITY, apply, compose, invert
 from stages.base import Array, Inputs
-from stages.colour import ColourTransform
 from stages.composite import seen_again
+from stages.matching import Look
 from stages.region import region
 from stages.through import keypoints_through
 from stages.view import ViewConfig, ViewStage
@@ -127,7 +127,7 @@ def test_what_the_next_window_sees_again_is_not_resampled() -> None:
     masks = np.stack([disc(70 + t, 45) for t in range(3)])
     through = Views(SOURCE, SIZE, np.stack([similarity(1.2, 0.02, -40 - t, -20) for t in range(3)]))
     allowed = region(masks, np.zeros_like(masks), "object", (5.0, 5.0))
-    kept = seen_again(frames, made, allowed, masks, ColourTransform(), through, 1)
+    kept = seen_again(frames, made, allowed, masks, Look(), through, 1)
     inside, outside = through.regions(masks[1:], 1), ~through.regions(allowed[1:], 1)
     assert inside.any() and np.array_equal(kept[inside], made[1:][inside])
     assert np.array_equal(kept[outside], through.pictures(frames[1:], 1)[outside])
