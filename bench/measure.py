@@ -21,7 +21,7 @@ from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
 from stages.server.address import parse_server
 from stages.sink import EncoderSettings, write_segment
-from storage.change import clear_run
+from storage.backend import open_store
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
 from storage.rundir import is_run
@@ -63,7 +63,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     run.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
     if is_run(run):
-        clear_run(run)
+        _clear(run)
     _cap_vram(config)
     servers = [parse_server(server).http for server in config.server]
     clock, sampler = Clock(), Sampler(servers)
@@ -105,6 +105,16 @@ def refuse_others_run(out: Path) -> None:
     run = out / "run"
     if is_run(run) and not (out / MARK).exists() and not (out / "bench.json").exists():
         raise RunDirectoryError(f"{run} holds a run that no bench made: choose another --out")
+
+
+def _clear(run: Path) -> None:
+    """Delete what a run wrote, but not the clip that was fetched into it."""
+    store = open_store(run)
+    with store.lock():
+        for child in run.iterdir():
+            if child.name not in ("input", ".lock"):
+                store.delete_all(child.name)
+                store.delete(child.name)
 
 
 def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:

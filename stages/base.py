@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from storage.closing import Closing
 from storage.errors import RunDirectoryError
 from storage.spans import Span
 
@@ -200,7 +200,7 @@ PICTURE: Shape = ("height", "width", 3)
 MASK: Shape = ("height", "width")
 
 
-class Stage(ABC):
+class Stage(Closing, ABC):
     """One stage of the chain. The constructor takes one frozen config and is cheap; weights load in `open`.
 
     Attributes (of the class, or of an instance where they depend on its config):
@@ -252,11 +252,6 @@ class Stage(ABC):
     def __enter__(self) -> Self:
         self.open()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)

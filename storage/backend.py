@@ -7,9 +7,9 @@ both can do. The journal alone grows: on a disk it is one file, in a bucket it w
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 DIGEST_BYTES = 16
 PIECE_BYTES = 1 << 20
@@ -23,19 +23,6 @@ class JournalWriter(Protocol):
 
     def close(self) -> None:
         """May be called twice."""
-
-
-class Lock(Protocol):
-    """The right to write, until it is given back or its holder dies. A context manager."""
-
-    def release(self, force: bool = False) -> None:
-        """Give it back; may be called twice."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Backend(ABC):
@@ -115,8 +102,8 @@ class Backend(ABC):
         """The journal, opened by its one writer; what a crash left behind `intact_bytes` is cut off."""
 
     @abstractmethod
-    def lock(self) -> Lock:
-        """Become the one writer.
+    def lock(self) -> AbstractContextManager[object]:
+        """Become the one writer, until what this gives is left or the process dies.
 
         Raises:
             RunDirectoryError: when another process is.

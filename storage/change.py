@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.backend import Backend, open_store
 from storage.errors import RunDirectoryError
-from storage.journal import JOURNAL
-from storage.lock import lock_run
 from storage.log import CommitLog
 from storage.manifest import Manifest
 
@@ -61,24 +58,8 @@ def check_identity(path: Path, manifest: Manifest, log: CommitLog) -> None:
     )
 
 
-def delete_run(store: Backend) -> None:
-    """Delete what a run wrote into its directory, which is locked, and nothing else that may lie there.
-
-    Raises:
-        RunDirectoryError: when a folder of it is a symbolic link.
-    """
-    folders = ("run.zarr", "segments", "report", "next", SCRATCH, REDO)
-    for name in folders:
-        store.path(name)
-    store.delete(JOURNAL)  # first: without it nothing of the rest counts
-    for name in folders:
-        store.delete_all(name)
-    for name in ("output.mp4", "comparison.mp4", "run.json"):
-        store.delete(name)
-
-
 def check_ours(path: Path) -> None:
-    """Refuse to delete in a folder that holds something and has no run.json: it may not be ours.
+    """Refuse a folder that holds something and has no run.json: it may not be ours.
 
     Raises:
         RunDirectoryError: with what to do.
@@ -86,14 +67,3 @@ def check_ours(path: Path) -> None:
     others = [child for child in path.iterdir() if child.name not in ("input", ".lock")] if path.exists() else []
     if others and not (path / "run.json").exists():
         raise RunDirectoryError(f"{path} is not empty and is no run directory: choose another --out")
-
-
-def clear_run(path: Path) -> None:
-    """Delete what a run wrote into its directory, and nothing else that may lie there.
-
-    Raises:
-        RunDirectoryError: when the folder holds something that may not be ours, or another process works in it.
-    """
-    check_ours(path)
-    with lock_run(path):
-        delete_run(open_store(path))

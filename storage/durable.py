@@ -7,25 +7,10 @@ from pathlib import Path
 PARTIAL_SUFFIX = ".partial"
 
 
-def digest(data: bytes | bytearray | memoryview) -> str:
-    """128-bit BLAKE2b of the bytes, as hex: what commit records hold for every chunk and state."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def file_sha256(path: Path) -> str:
     """sha256 of a whole file as hex, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_digest(path: Path) -> str | None:
-    """The digest of a file's bytes, None when it is missing, unreadable or a symbolic link."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with open(handle, "rb") as file:
-            return digest(file.read())
-    except OSError:
-        return None
 
 
 def fsync_file(path: Path) -> None:

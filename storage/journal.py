@@ -7,10 +7,10 @@ recognised and dropped when the journal is opened for writing; damage anywhere e
 import json
 import zlib
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from storage.backend import Backend
+from storage.closing import Closing
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.records import Info, Record, check_record
@@ -87,7 +87,7 @@ def read_records(store: Backend) -> tuple[list[Record], int]:
     return records, intact
 
 
-class Journal:
+class Journal(Closing):
     """The journal open for appending. Each `append` is durable when it returns."""
 
     def __init__(self, store: Backend) -> None:
@@ -118,11 +118,3 @@ class Journal:
     def close(self) -> None:
         """Close it; may be called twice."""
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

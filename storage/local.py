@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -177,11 +178,10 @@ class LocalBackend(Backend):
     def open_journal(self, key: str, intact_bytes: int) -> "LocalJournal":
         return LocalJournal(self.path(key), intact_bytes)
 
-    def lock(self) -> filelock.BaseFileLock:
+    def lock(self) -> AbstractContextManager[object]:
         try:
             make_folder(self.root)
-            lock = filelock.FileLock(self.path(".lock"), timeout=LOCK_SECONDS)
-            lock.acquire()
+            return filelock.FileLock(self.path(".lock"), timeout=LOCK_SECONDS).acquire()
         except filelock.Timeout as error:
             raise RunDirectoryError(
                 f"{self.root} is in use by another skate process: wait for it, or stop it"
@@ -190,7 +190,6 @@ class LocalBackend(Backend):
             raise EnvironmentFault(
                 f"{self.root} cannot be written to ({error.strerror}): choose another --out"
             ) from error
-        return lock
 
     def is_locked(self) -> bool:
         try:

@@ -15,7 +15,6 @@ from storage.change import Change
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import JOURNAL, MAX_BYTES, Journal, encode_line, read_records
-from storage.lock import lock_run
 from storage.log import CommitLog, read_log
 from storage.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from storage.records import segment_of
@@ -84,10 +83,10 @@ def finish_switch(path: Path) -> None:
         RunDirectoryError: when another process is at it.
         EnvironmentFault: when nothing can be written there.
     """
-    if not _switched(open_store(path)):
+    store = open_store(path)
+    if not _switched(store):
         return
-    with lock_run(path):
-        store = open_store(path)
+    with store.lock():
         if _switched(store):
             _move(store)
 

@@ -123,9 +123,9 @@ class Facts(Struct, frozen=True):
         Raises:
             ValueError: with the name of one that does not.
         """
-        for name in ("frame_digests", "iou", "boundary_f", "containment", "clipping", "visible"):
+        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
             values = getattr(self, name)
-            if values is not UNSET and len(values) != frames:
+            if default is UNSET and isinstance(values, list) and len(values) != frames:
                 raise ValueError(f"{name}: {len(values)} values for {frames} frames")
         if self.segment is not UNSET and self.sha256 is UNSET:
             raise ValueError("segment: has no sha256")

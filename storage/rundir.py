@@ -5,19 +5,19 @@ behind without its record is written again with the same bytes, or swept away wh
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from storage.arrays import RunArrays, block_key, state_key
 from storage.backend import Backend, open_store
 from storage.change import REDO, SCRATCH, Change, check_identity
+from storage.closing import Closing
 from storage.commit import Commit, store
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import Journal
 from storage.layout import Layout
-from storage.lock import is_locked, lock_run
 from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
 from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, is_run, read_manifest, write_manifest
 from storage.next import NEXT, sweep
@@ -36,9 +36,7 @@ __all__ = [
     "ManifestDamaged",
     "RunDirectory",
     "RunReader",
-    "is_locked",
     "is_run",
-    "lock_run",
     "read_log",
     "read_manifest",
     "store",
@@ -46,7 +44,7 @@ __all__ = [
 ]
 
 
-class RunDirectory:
+class RunDirectory(Closing):
     """A run directory opened by the one process that may write to it.
 
     Attributes:
@@ -66,15 +64,14 @@ class RunDirectory:
         self.manifest = manifest
         self.worked = False
         self._layout = layout
-        self._lock = self.store.lock()
-        self.journal: Journal | None = None
-        try:
+        with ExitStack() as opening:
+            opening.enter_context(self.store.lock())
             self.store.clean()
             self._manifest_due = self.store.size(MANIFEST) is not None
             if not self._manifest_due:
                 write_manifest(path, manifest)
             self.store.folder("segments")  # encoders write into it
-            self.journal = Journal(self.store)
+            self.journal = opening.enter_context(Journal(self.store))
             self.log = CommitLog(self.journal.take_records())
             check_identity(path, manifest, self.log)
             self._note_config()
@@ -82,9 +79,7 @@ class RunDirectory:
             self.mended = [f"run.zarr/{key}" for key in self._mend_metadata()] if self.log.finished is not None else []
             self.arrays = self.arrays_at("run.zarr")
             self.sweep()
-        except BaseException:
-            self.close()
-            raise
+            self._open = opening.pop_all()
 
     def arrays_at(self, part: str) -> RunArrays:
         """A store of the run's arrays below `part` of its directory."""
@@ -267,7 +262,6 @@ class RunDirectory:
         self._append({key: value for key, value in record.items() if key != "n"} | {"digests": dict(record["digests"])})
 
     def _append(self, record: Mapping[str, Any]) -> Record:
-        assert self.journal is not None
         try:
             stored = self.journal.append(record)
         except OSError as error:
@@ -280,16 +274,4 @@ class RunDirectory:
 
     def close(self) -> None:
         """Close the journal and give the lock back; may be called twice."""
-        try:
-            if self.journal is not None:
-                self.journal.close()
-        finally:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._open.close()

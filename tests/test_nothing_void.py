@@ -100,9 +100,9 @@ def test_a_disk_too_small_for_the_plan(run: Path) -> None:
 
 
 def test_another_process_at_work(run: Path) -> None:
-    from storage.rundir import lock_run
+    from storage.backend import open_store
 
-    with lock_run(run):
+    with open_store(run).lock():
         assert overwritten(run, *NEW).code == 6
 
 

@@ -157,17 +157,15 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
-    from storage.rundir import is_locked, lock_run
+    from storage.backend import open_store
 
     _, finished, _ = shared_case()
     run = copied(finished, tmp_path)
-    assert not is_locked(run)
-    lock = lock_run(run)
-    try:
-        assert is_locked(run)
+    assert not open_store(run).is_locked()
+    with open_store(run).lock():
+        assert open_store(run).is_locked()
         ended = skate(["resume", str(run)])
-    finally:
-        lock.release()
+    assert not open_store(run).is_locked()
     assert ended.code == 6
     assert "in use by another skate process" in ended.output
 

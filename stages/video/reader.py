@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 from av.error import FFmpegError
@@ -15,6 +13,7 @@ from av.video.stream import VideoStream
 
 from stages.video.colour import ColourTags, container_tags
 from stages.video.limits import FORMATS, VideoLimits, check_file
+from storage.closing import Closing
 from storage.errors import InputError
 
 DEFAULT_RATE = Fraction(25)
@@ -45,7 +44,7 @@ class RawFrame:
     position: int | None = None
 
 
-class VideoReader:
+class VideoReader(Closing):
     """An open video file. Use it as a context manager.
 
     With `careful=False` the first sign of damage raises `SuspectedDamage`. With `careful=True` damage is counted,
@@ -76,14 +75,6 @@ class VideoReader:
         self._unstamped = 0  # packets without a time stamp that have given no picture yet
         self._last_good: av.VideoFrame | None = None
         self._last_pts: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the file and the decoder; may be called twice."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, Window
+from storage.closing import Closing
 from storage.spans import Span
 from stream.engine.chain import Node
 
@@ -77,7 +78,7 @@ class Done:
     into: "Scratch | None" = None
 
 
-class OpenStages:
+class OpenStages(Closing):
     """The stages of nodes, each opened when it is first needed. A context manager.
 
     Attributes:
@@ -110,12 +111,6 @@ class OpenStages:
     def close(self) -> None:
         """Close every stage that was opened, the last one first."""
         self._exit.close()
-
-    def __enter__(self) -> "OpenStages":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class Scratch:

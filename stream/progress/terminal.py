@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Sequence
 from io import TextIOBase
-from typing import IO, Self
+from typing import IO
 
+from storage.closing import Closing
 from stream.progress.counts import Progress, memory_text
 from stream.progress.events import Event, Note, RunBegins
 from stream.progress.memory import peak_vram_bytes, rss_bytes
@@ -80,7 +81,7 @@ class _Above(TextIOBase):
             self.write("\n")
 
 
-class TerminalLines:
+class TerminalLines(Closing):
     """One line a stage, the whole run and the IoU so far, at the bottom of stderr's terminal.
 
     Args:
@@ -130,12 +131,6 @@ class TerminalLines:
             columns, _ = self._board.size()
             rows = [row for line in text.splitlines() or [""] for row in wrapped(line, columns)]
             self._redraw(rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the lines as they stand at last; what is written later comes below them."""

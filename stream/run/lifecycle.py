@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from storage.backend import open_store
 from storage.change import Change
-from storage.lock import lock_run
 from storage.next import begin as begin_next
 from storage.next import give_up, switch
 from storage.rundir import Manifest, RunDirectory, is_run
@@ -203,7 +203,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
 
 def _overwrite(session: Session, reporter: Reporter, watch: Stopwatch) -> Result:
     """Make the new run beside the old one, which is whole until the new one has finished."""
-    with lock_run(session.out):
+    with open_store(session.out).lock():
         if session.change is not None:
             begin_next(session.out, session.change)
         reporter.note(f"what is in {session.out} stays as it is until this run has finished")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.backend import open_store
 from storage.change import check_identity
 from storage.next import NEXT
-from storage.rundir import CommitLog, Manifest, is_locked, read_log
+from storage.rundir import CommitLog, Manifest, read_log
 from storage.verify import find_damage
 from stream.options.recorded import read_run
 from stream.run.reconcile import place_of
@@ -90,7 +91,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
 def _state(path: Path, log: CommitLog, complete: bool) -> str:
     if complete and log.finished is not None and log.redo is None:
         return "done"
-    return "running" if is_locked(path) else "interrupted"
+    return "running" if open_store(path).is_locked() else "interrupted"
 
 
 def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
@@ -101,7 +102,7 @@ def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
     """
     check_identity(path, manifest, log)
     found = find_damage(path, log)
-    if not is_locked(path):
+    if not open_store(path).is_locked():
         return found.paths()
     later = read_log(path)
     keys = {key for key in found.keys if key in later.writers and not later.is_forgotten(later.writers[key], key)}
