@@ -25,9 +25,11 @@ from stages.base import (
     Window,
 )
 from stages.blend import BlendConfig, BlendStage
+from stages.prompts import ObjectPrompt
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
 from stream.engine.chain import Chain
 from stream.engine.windows import WindowPlan
+from stream.options.config import RunConfig
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 from stream.run.attempts import ClosedLoop, request_of
@@ -158,16 +160,8 @@ def process(
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
         pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns)
-        loop = ClosedLoop(
-            run,
-            pipeline.executor,
-            retries,
-            0.9,
-            dilate=(8, 2),
-            strength=None,
-            on_attempt=lambda *_: None,
-            note=print,
-        )
+        config = RunConfig(ObjectPrompt(box=(0, 0, 1, 1)), retries=retries, dilate=(8, 2), iou_threshold=0.9)
+        loop = ClosedLoop(run, pipeline.executor, config, print)
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
     return generate

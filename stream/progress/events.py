@@ -1,6 +1,5 @@
 """What a run tells while it works, as data. Whoever wants to know is a function that takes an event."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,15 +104,3 @@ class Reporter:
     def _tell(self, event: Event) -> None:
         if self._listener is not None:
             self._listener(event)
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds."""
-        return time.perf_counter() - self._start

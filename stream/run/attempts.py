@@ -17,12 +17,12 @@ from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
 from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
+from stream.options.config import RunConfig
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 WIDER_PIXELS = 4
 STRONGER = 0.25
 
-OnAttempt = Callable[[int, int, float], None]  # window, attempt, worst IoU
 Trial = list[Done]  # of the stages that make an attempt, in order
 
 
@@ -47,32 +47,15 @@ class ClosedLoop:
     Args:
         run: the locked run directory.
         executor: the pipeline's own; its stages make and judge the attempts.
-        retries: attempts after the first.
-        threshold: of the gate.
-        dilate, strength: of the run.
-        on_attempt: is told about every attempt.
+        config: the run's.
         note: takes a line for the person who watches.
     """
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        executor: Executor,
-        retries: int,
-        threshold: float,
-        dilate: tuple[int, int],
-        strength: float | None,
-        on_attempt: OnAttempt,
-        note: Callable[[str], None],
-    ) -> None:
+    def __init__(self, run: RunDirectory, executor: Executor, config: RunConfig, note: Callable[[str], None]) -> None:
         self._run = run
         self._executor = executor
         self._again = executor.chain.making  # the generators and all that depends on them; the last one judges
-        self._retries = retries
-        self._threshold = threshold
-        self._dilate = dilate
-        self._strength = strength
-        self._on_attempt = on_attempt
+        self._config = config
         self._note = note
 
     def improve(self, window: Window, commit: Callable[[Done], None]) -> None:
@@ -99,20 +82,22 @@ class ClosedLoop:
         tried[standing] = worst
         last, trial = standing, None
         if not lost_before(log, self._again[-1], index):
-            for attempt in range(1, self._retries + 1):
+            for attempt in range(1, self._config.retries + 1):
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
                 last, trial = attempt, self._try(window, attempt)
                 tried[attempt] = worst_iou(trial[-1].output.info["iou"])
                 self._run.note_attempt(index, attempt, tried[attempt])
-                self._on_attempt(index, attempt, tried[attempt])
+                self._note(
+                    f"window {index} (counted from 0): attempt {attempt}: worst frame's IoU {tried[attempt]:.4f}"
+                )
         best = max(tried, key=lambda attempt: (tried[attempt], -attempt))
         if best != standing:
             self._replace(index, trial if trial is not None and last == best else self._try(window, best), commit)
         self._run.store.delete_all(SCRATCH)
 
     def _passes(self, iou: float) -> bool:
-        return iou > self._threshold
+        return iou > self._config.iou_threshold
 
     def _replace(self, index: int, trial: Trial, commit: Callable[[Done], None]) -> None:
         """Commit the trial in place of what stands."""
@@ -128,7 +113,7 @@ class ClosedLoop:
         """Make an attempt and judge it, beside the run."""
         self._run.store.delete_all(ATTEMPT)
         folder = self._run.store.folder(ATTEMPT)
-        request = request_of(attempt, self._dilate, self._strength)
+        request = request_of(attempt, self._config.dilate, self._config.strength)
         with Scratch(folder) as beside:
             generators = {node.name for node in self._executor.chain.generators}
             return [

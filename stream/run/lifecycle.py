@@ -1,6 +1,7 @@
 """A run from the first option to the last byte: identity, directory, pipeline, verdict."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,10 @@ from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_chain, decode_config, resolve_models
 from stream.options.config import RunConfig, differences
 from stream.options.recorded import read_run
-from stream.pipeline import Pipeline, Retry
+from stream.pipeline import Pipeline
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
-from stream.progress.events import Listener, Reporter, Stopwatch
+from stream.progress.events import Listener, Reporter
 from stream.report.result import Result
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
@@ -181,7 +182,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
 
     Under `--overwrite` the work is done beside the run that is there, and takes its place at the end.
     """
-    watch = Stopwatch()
+    started = time.perf_counter()
     config, chain, opened = session.config, session.chain, session.opened
     check_nodes(session.out, session.manifest, chain)
     log = read_log_of(session.place, session.out, session.change)
@@ -197,11 +198,11 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
             session.origin.copy(session.manifest, chain)
         if session.place == session.out:
             with session.open() as run:
-                return _carry_out(session, run, reporter, beside, watch)
-        return _overwrite(session, reporter, watch)
+                return _carry_out(session, run, reporter, beside, started)
+        return _overwrite(session, reporter, started)
 
 
-def _overwrite(session: Session, reporter: Reporter, watch: Stopwatch) -> Result:
+def _overwrite(session: Session, reporter: Reporter, started: float) -> Result:
     """Make the new run beside the old one, which is whole until the new one has finished."""
     with open_store(session.out).lock():
         if session.change is not None:
@@ -211,7 +212,7 @@ def _overwrite(session: Session, reporter: Reporter, watch: Stopwatch) -> Result
         try:
             with session.open() as run:
                 try:
-                    result = _carry_out(session, run, reporter, None, watch)
+                    result = _carry_out(session, run, reporter, None, started)
                 finally:
                     worked = worked or run.worked
         except BaseException:
@@ -224,7 +225,7 @@ def _overwrite(session: Session, reporter: Reporter, watch: Stopwatch) -> Result
 
 
 def _carry_out(
-    session: Session, run: RunDirectory, reporter: Reporter, beside: Beside | None, watch: Stopwatch
+    session: Session, run: RunDirectory, reporter: Reporter, beside: Beside | None, started: float
 ) -> Result:
     config, chain = session.config, session.chain
     if config.keep == "all":
@@ -246,10 +247,11 @@ def _carry_out(
         by_turns=config.shares_gpu,
         opened=session.opened,
     )
-    pipeline.retry = closed_loop(session, run, pipeline.executor, reporter)
+    if config.retries and config.generates:
+        pipeline.retry = ClosedLoop(run, pipeline.executor, config, reporter.note).improve
     frames = pipeline.process()
     run.settle()
-    result = finish_run(run, config, frames, watch.seconds, session.out)
+    result = finish_run(run, config, frames, time.perf_counter() - started, session.out)
     _keep_times(session, run, reporter)
     return result
 
@@ -269,28 +271,6 @@ def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None
         record_calibration(run.log, session.config, session.manifest, tuple(session.chain))
     except OSError as error:
         reporter.note(f"the times of this run are not kept for later plans: {error}")
-
-
-def closed_loop(session: Session, run: RunDirectory, executor: Executor, reporter: Reporter) -> Retry | None:
-    """What tries failed windows again, or None where `--retries` does not ask for it."""
-    config = session.config
-    if config.retries == 0 or not config.generates:
-        return None
-
-    def on_attempt(window: int, attempt: int, worst: float) -> None:
-        reporter.note(f"window {window} (counted from 0): attempt {attempt}: worst frame's IoU {worst:.4f}")
-
-    loop = ClosedLoop(
-        run,
-        executor,
-        config.retries,
-        config.iou_threshold,
-        config.dilate,
-        config.strength,
-        on_attempt,
-        reporter.note,
-    )
-    return loop.improve
 
 
 def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: Chain) -> None:
