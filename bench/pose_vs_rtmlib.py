@@ -50,7 +50,7 @@ def our_stage(frames: Array, config: PoseConfig) -> tuple[Array, float]:
     """Keypoints [T, 133, 3] and seconds for all frames, in one window."""
     with PoseStage(config) as stage:
         blank = stage.get_state().to_parts()
-        _window(stage, frames[: config.crops])
+        _window(stage, frames[: config.models.crops])
         stage.set_state(*blank)
         start = time.perf_counter()
         keypoints = _window(stage, frames)

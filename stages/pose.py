@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, W
 from stages.cuts import frame_signature, is_cut
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
-from stages.poses.onnx import SessionOptions, open_session
+from stages.poses.models import PoseModels
 from stages.poses.place import prompt_box
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
@@ -25,17 +24,8 @@ if TYPE_CHECKING:
     from stages.poses.estimator import PoseEstimator
 
 SMOOTH = ("none", "one-euro")
-DEVICES = ("cpu", "cuda")
-BATCH = {"cpu": 3, "cuda": 12}
-"""Crops a run: divides the default windows' 81 and 60 new frames (cpu), or nearly (cuda), so that little is padding."""
-
 SEEN = 0.3
 SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
-
-RUNTIME_BYTES = 120 << 20  # ONNX Runtime and rtmlib themselves
-CUDA_BYTES = 600 << 20  # a CUDA context and cuDNN's workspaces (estimated, not measured)
-WEIGHT_COPIES = 2.5  # resident bytes per byte of model file: ONNX Runtime packs weights anew (measured: 2.2)
-ACTIVATIONS = 20  # bytes of working memory per byte of float32 input (measured: 7 to 15)
 
 
 @dataclass(frozen=True)
@@ -78,20 +68,18 @@ class PoseConfig:
     def __post_init__(self) -> None:
         if self.smooth not in SMOOTH:
             raise UsageError(f"--smooth {self.smooth}: choose one of {', '.join(SMOOTH)}")
-        if self.device not in DEVICES:
-            raise UsageError(f"--device {self.device}: the pose stage runs on one of {', '.join(DEVICES)}")
         bounds.DETECT_EVERY.check("--detect-every", self.detect_every)
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"a batch of {self.batch} crops is below 1")
-        if not 0.0 <= self.score_threshold < 1.0:
-            raise UsageError(f"the detector's score threshold {self.score_threshold:g} is outside 0..1")
+        self.models  # noqa: B018 (validates)
         if self.person_box is not None:
             check_box("--person-box", self.person_box)
 
     @property
-    def crops(self) -> int:
-        """Crops a run."""
-        return self.batch or BATCH[self.device]
+    def models(self) -> PoseModels:
+        """Both models."""
+        return PoseModels(
+            self.pose_path, self.detector_path, self.device, self.score_threshold, self.pose_input,
+            self.detector_input, self.batch, self.threads,
+        )  # fmt: skip
 
 
 @dataclass
@@ -174,17 +162,8 @@ class PoseStage(Stage):
             EnvironmentFault: a model file is missing or unfit, or the device does not come up.
             InputError: the object's mask cannot be read.
         """
-        config = self.config
-        options = SessionOptions(config.device, config.threads)
-        sessions = [open_session(path, options) for path in (config.detector_path, config.pose_path)]
-        from stages.poses.detector import PersonDetector
-        from stages.poses.estimator import PoseEstimator
-
-        self._object = prompt_box(config.prompt, config.max_pixels)
-        self._detector = PersonDetector(
-            sessions[0], config.detector_path, config.score_threshold, config.detector_input
-        )
-        self._estimator = PoseEstimator(sessions[1], config.pose_path, config.crops, config.pose_input)
+        self._object = prompt_box(self.config.prompt, self.config.max_pixels)
+        self._detector, self._estimator = self.config.models.open()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Find the person on every new frame, and the keypoints in all of them together."""
@@ -251,16 +230,7 @@ class PoseStage(Stage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected peak (RAM, VRAM): the window's frames, both models, and what they work in."""
-        config = self.config
-        weights = sum(Path(p).stat().st_size for p in (config.pose_path, config.detector_path) if Path(p).is_file())
-        pose_w, pose_h = config.pose_input or (288, 384)
-        side_w, side_h = config.detector_input or (640, 640)
-        inputs = 12 * (config.crops * pose_w * pose_h + side_w * side_h)
-        models = int(WEIGHT_COPIES * weights) + ACTIVATIONS * inputs
-        frames = window_frames * (height * width * 3 + JOINTS * 12)
-        if config.device == "cuda":
-            return frames + RUNTIME_BYTES + weights + 2 * inputs, models + CUDA_BYTES
-        return frames + RUNTIME_BYTES + models, 0
+        return self.config.models.peak_bytes(height, width, window_frames)
 
     def _meets_cut(self, frame: int, image: Array) -> bool:
         """Whether a hard cut lies before this frame; then nobody is followed any more."""

@@ -51,3 +51,9 @@ def plain_subjects(
         check_box("--person-box", person_box)
         person = ObjectPrompt(prompt.frame, person_box)
     return Subject(OBJECT, OBJECT, prompt, corrections), Subject(PERSON, PERSON, person)
+
+
+def given_boxes(subject: Subject) -> dict[int, Box]:
+    """The boxes that a subject is given by, by frame."""
+    first = {} if subject.prompt is None or subject.prompt.box is None else {subject.prompt.frame: subject.prompt.box}
+    return first | {item.frame: item.box for item in subject.corrections}

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = re.compile(r"#.*\bneeds (the network|a GPU|Docker|Windows|a ComfyUI server)")
 PROGRAMS = re.compile(r"skate|make|source|docker|wsl|py|uv|pre-commit|python3?[\d.]*|COMFYUI=\S+|\.venv\S+")
-NOT_SHELL = ("python", "json", "mermaid")  # languages of blocks that other tests run or read, and of drawings
+NOT_SHELL = ("python", "json", "toml", "mermaid")  # languages of blocks that tests run or read, and of drawings
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bo
     (tmp_path / "to").rename(tmp_path / "moved")
     reference, config = read_reference(tmp_path / "moved" / "tracking_metadata.json")
     if with_mask:
+        assert config.prompt is not None
         assert config.prompt.mask_png == str((tmp_path / "moved" / "prompt_mask.png").resolve())
     model = SamModel(sam_config(config, resolve_models(config, only=("sam",))))
     found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]

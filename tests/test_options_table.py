@@ -17,13 +17,13 @@ from storage.errors import UsageError
 from stream.demo import job
 from stream.options import settings as settings_module
 from stream.options.config import RunConfig
-from stream.options.table import GENERATION, GIVEN, OPTIONS, TRACKING, Option, options_for, picked
+from stream.options.table import GENERATION, GIVEN, OPTIONS, SCENE, TRACKING, Option, options_for, picked
 from stream.options.values import FLAG
 from stream.run import lifecycle
 
 RUN = [item for item in options_for(TRACKING, GENERATION) if item.kind is not FLAG]
 OF_THE_PROMPT = {"box", "point", "object_mask", "prompt_frame"}
-NO_FIELD = {"out", "as_json", "overwrite", "max_fetch", "fetch_timeout"}
+NO_FIELD = {"out", "as_json", "overwrite", "max_fetch", "fetch_timeout", "write_scene"}
 NOT_ASKED = {"prompt", "video", "chain"}
 HOSTILE = [
     *(
@@ -51,10 +51,10 @@ def test_every_option_has_its_field_and_every_field_its_option() -> None:
     parameters = [item.parameter for item in OPTIONS]
     assert len(parameters) == len(set(parameters))
     assert set(parameters) - OF_THE_PROMPT - NO_FIELD == fields - NOT_ASKED
-    for purpose in ((TRACKING, GENERATION), (TRACKING,), (GENERATION, GIVEN)):
+    for purpose in ((TRACKING, GENERATION), (TRACKING, SCENE), (GENERATION, GIVEN)):
         names = [item.name for item in options_for(*purpose)]
         assert len(names) == len(set(names))
-    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 3
+    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 5
 
 
 def test_defaults_lie_within_their_bounds_and_are_those_of_the_config() -> None:
@@ -182,6 +182,7 @@ def test_a_file_gives_options_and_the_command_line_wins(
     file = written(tmp_path, TOML)
     assert run(clip, ["--config", file, "--seed", "8"])[0]
     config = only_prepared[-1]
+    assert config.prompt is not None
     assert (config.seed, config.prompt.box, config.size) == (8, (1.0, 2.0, 30.0, 40.5), (832, 480))
     assert [item.frame for item in config.correct] == [9, 12] and config.server == ("127.0.0.1:8188",)
     assert (config.text, config.dilate, config.ram, config.sam_compile) == ('a "samurai"', (9, 4), 8 * 10**9, True)

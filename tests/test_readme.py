@@ -66,12 +66,16 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages take for granted: a clip, a video made elsewhere, masks, the workflows."""
+    """A folder with what the pages take for granted: a clip, a video made elsewhere, masks, workflows, and the files
+    that they show with their names."""
     shutil.copy(small_clip(), tmp_path / "clip.mp4")
     shutil.copy(small_run() / "output.mp4", tmp_path / "generated.mp4")
     shutil.copytree(ROOT / "workflows", tmp_path / "workflows")
     assert invoke(["export", str(small_run()), "--to", str(tmp_path / "elsewhere")]).code == 0
     (tmp_path / "elsewhere" / "mask_skateboard").rename(tmp_path / "masks")
+    for language, text in (block for page in PAGES for block in blocks(page)):
+        if language == "toml" and (named := re.match(r"# (\w+\.toml)\n", text)):
+            (tmp_path / named[1]).write_text(text)
     monkeypatch.setenv("SKATE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

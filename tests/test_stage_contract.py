@@ -25,6 +25,7 @@ from stages.blend import BlendConfig, BlendStage
 from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
+from stages.crowd import CrowdConfig, CrowdPoseStage
 from stages.decode import DecodeConfig, DecodeStage
 from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
 from stages.models.registry import resolve
@@ -37,9 +38,9 @@ from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import SinkStage
-from stages.subjects import OBJECTS
+from stages.subjects import OBJECT, OBJECTS, PERSON, Subject
 from stages.through import ThroughStage
-from stages.track import TrackStage
+from stages.track import TrackConfig, TrackStage
 from stages.view import ViewConfig, ViewStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
@@ -55,9 +56,10 @@ PLAN = WindowPlan(9, 3)
 SIDE = 64  # of the small SAM's input
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
 OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score")
+SCENE = ("decode", "track-scene", "crowd")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = ("decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend")
-NAMES = (*OWN, *SEEN[2:-1], *OTHER[1:-1])
+NAMES = (*OWN, *SEEN[2:-1], *OTHER[1:-1], *SCENE[1:])
 NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", "read", "final", "padded", "shot"}  # a server's, the executor's
 
 
@@ -78,7 +80,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     write_clip(CLIP, video)
     with FakeComfy() as server:
         found = Material(folder, {**own(folder, video), **other(folder, server)}, {}, {})
-        for labels in (OWN, SEEN, OTHER):
+        for labels in (OWN, SEEN, OTHER, SCENE):
             _pass(found, labels)
         yield found
 
@@ -89,6 +91,8 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
     sam = SamModel(write_small_sam(folder))
     with DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)) as probe:
         properties = probe.properties
+    skater = ObjectPrompt(2, box=mask_box(Scene(CLIP).frame(2).person_mask))
+    scene = (Subject("board", OBJECT, prompt), Subject("skater", PERSON, skater))
     pose = PoseConfig(str(resolve("pose", "mini").path), str(resolve("detector", "mini").path), prompt, threads=1)
     return {
         "decode": lambda: DecodeStage(DecodeConfig(video, PLAN.window, PLAN.overlap)),
@@ -102,6 +106,8 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
+        "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
+        "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
         "motion": lambda: MotionStage(),
         "view": lambda: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
         "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli.options import GroupedCommand, chosen, options_of, was_given
-from stream.options.table import GENERATION, TRACKING
+from stream.options.table import GENERATION, SCENE, TRACKING
 
 if TYPE_CHECKING:
     from stream.progress.events import Listener
@@ -58,9 +58,17 @@ def run_command(video: str, **options: Any) -> int:
 
 @click.command("extract", cls=GroupedCommand)
 @click.argument("video")
-@options_of(TRACKING)
-def extract_command(video: str, **options: Any) -> int:
-    """Pose and masks of VIDEO only: nothing is generated, so there is no gate."""
+@options_of(TRACKING, SCENE)
+def extract_command(video: str, write_scene: str | None, **options: Any) -> int:
+    """Pose and masks of VIDEO only: nothing is generated, so there is no gate. Of the object and the person, or of all
+    subjects of a --scene.
+    """
+    if write_scene is not None:
+        from stream.options.scene import write_scene as write
+        from stream.options.settings import subjects_from_options
+
+        write(Path(write_scene), subjects_from_options(options))
+        return 0
     return _begin(video, options, "extract")
 
 

@@ -13,7 +13,7 @@ from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, resolve
 from stages.prompts import check_box_inside
 from stages.sink import ColourTags, EncoderSettings
-from stages.subjects import OBJECT, plain_subjects
+from stages.subjects import PERSON, given_boxes
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, UsageError
 from storage.rundir import Manifest
@@ -22,6 +22,7 @@ from stream.options.config import RunConfig
 from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
+    from stages.sam.model import SamModel
     from stages.score import ScoreConfig
 
 _SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
@@ -57,7 +58,8 @@ def resolve_models(config: RunConfig, only: Iterable[Kind] | None = None) -> Mod
     Raises:
         EnvironmentFault: when a file is not there (the line says where to get it and where to put it) or damaged.
     """
-    needed: Iterable[Kind] = ("sam",) if config.chain == "given" else ("sam", "pose", "detector")
+    alone = config.chain == "given" or not config.persons
+    needed: Iterable[Kind] = ("sam",) if alone else ("sam", "pose", "detector")
     names = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
     found = {kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only or needed}
     for kind, model in found.items():
@@ -130,11 +132,8 @@ def encoder_settings(video: dict[str, Any], fps: float | None = None) -> Encoder
 
 def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter: Reporter) -> Chain:
     """The run's chain, its stages closed; one SAM 2.1 is shared by tracking and scoring."""
-    from stages.closer import CloserConfig, CloserStage
     from stages.decode import DecodeStage
-    from stages.pose import PoseConfig, PoseStage
     from stages.sam.model import SamModel
-    from stages.track import TrackConfig, TrackStage
 
     use_device(config.device)
     if config.sam_compile and config.shares_gpu:
@@ -145,18 +144,33 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     sam = SamModel(sam_config(config, models))
     decode = DecodeStage(replace(decode_config(config), picture_bytes=picture_bytes(manifest["video"])))
     if config.chain == "given":
-        from stages.given import GivenMasksStage, GivenPoseStage
+        tracking = given_stages(config, manifest)
+    elif config.scene is not None:
+        tracking = [*following_stages(config, models, sam), *crowd_stages(config, models)]
+    else:
+        tracking = [person_stage(config, models), *following_stages(config, models, sam)]
+    if not config.generates:
+        return Chain([decode, *tracking])
+    making = picturing_stages(config, manifest, reporter)
+    return Chain([decode, *tracking, *making, *finishing_stages(config, manifest, sam)])
 
-        assert config.given is not None  # given_config() sets them
-        masks, persons, poses = config.given
-        size = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
-        tracking: list[Stage] = [
-            decode,
-            GivenPoseStage(poses, size),
-            GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels),
-        ]
-        making = picturing_stages(config, manifest, reporter)
-        return Chain([*tracking, *making, *finishing_stages(config, manifest, sam)])
+
+def given_stages(config: RunConfig, manifest: Manifest) -> list[Stage | Node]:
+    """Masks and poses from files, closed."""
+    from stages.given import GivenMasksStage, GivenPoseStage
+
+    assert config.given is not None and config.prompt is not None  # given_config() sets them
+    masks, persons, poses = config.given
+    size = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+    tracking = GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels)
+    return [GivenPoseStage(poses, size), tracking]
+
+
+def person_stage(config: RunConfig, models: Models) -> Stage:
+    """The pose of the one person, chosen at the object; closed."""
+    from stages.pose import PoseConfig, PoseStage
+
+    assert config.prompt is not None  # there is no scene
     pose = PoseConfig(
         pose_path=str(models["pose"].path),
         detector_path=str(models["detector"].path),
@@ -170,22 +184,42 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
         detector_input=models["detector"].input_size,
         max_pixels=config.max_pixels,
     )
-    track = TrackConfig(plain_subjects(config.prompt, config.correct, config.person_box), config.on_cut)
-    stages: list[Stage | Node] = [decode, PoseStage(pose), TrackStage(track, sam)]
-    if config.track_view == "follow":
-        boxes = {item.frame: item.box for item in config.correct}
-        if config.prompt.box is not None:
-            boxes[config.prompt.frame] = config.prompt.box
-        closer = CloserConfig(track.names, sam_side(config, models), {OBJECT: boxes})
-        stages[-1:] = [
-            Node(TrackStage(replace(track, look="first"), sam), "look"),
-            CloserStage(closer),
-            TrackStage(replace(track, look="views"), sam),
-        ]
-    if not config.generates:
-        return Chain(stages)
-    making = picturing_stages(config, manifest, reporter)
-    return Chain([*stages, *making, *finishing_stages(config, manifest, sam)])
+    return PoseStage(pose)
+
+
+def crowd_stages(config: RunConfig, models: Models) -> list[Stage]:
+    """The poses of a scene's persons, closed; nothing where there are none."""
+    from stages.crowd import CrowdConfig, CrowdPoseStage
+    from stages.poses.models import PoseModels
+
+    if not config.persons:
+        return []
+    both = PoseModels(
+        str(models["pose"].path),
+        str(models["detector"].path),
+        config.device,
+        pose_input=models["pose"].input_size,
+        detector_input=models["detector"].input_size,
+    )
+    reset = config.on_cut == "reset"
+    return [CrowdPoseStage(CrowdConfig(both, config.persons, config.detect_every, config.smooth, reset))]
+
+
+def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list[Stage | Node]:
+    """What follows the subjects through the clip: in one pass over the whole frames, or in two; closed."""
+    from stages.closer import CloserConfig, CloserStage
+    from stages.track import TrackConfig, TrackStage
+
+    chosen = PERSON if config.scene is None else None
+    track = TrackConfig(config.subjects, config.on_cut, chosen=chosen)
+    if config.track_view != "follow":
+        return [TrackStage(track, sam)]
+    boxes = {subject.name: given_boxes(subject) for subject in config.subjects if subject.name != chosen}
+    return [
+        Node(TrackStage(replace(track, look="first"), sam), "look"),
+        CloserStage(CloserConfig(track.names, sam_side(config, models), boxes)),
+        TrackStage(replace(track, look="views"), sam),
+    ]
 
 
 def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:
@@ -240,6 +274,7 @@ def score_config(config: RunConfig) -> "ScoreConfig":
     from stages.score import ScoreConfig
 
     follows = config.track_view == "follow"
+    assert config.prompt is not None  # nothing is generated of a scene
     return ScoreConfig(config.prompt, config.correct, config.iou_threshold, config.person_box, through_views=follows)
 
 

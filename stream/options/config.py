@@ -17,6 +17,7 @@ from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, check_region
 from stages.server.address import on_this_machine, parse_server
 from stages.server.lora import Lora
+from stages.subjects import PERSON, Subject, plain_subjects
 from stages.vace.sizes import check_size
 from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
@@ -48,7 +49,7 @@ STEADY_FRAMES = 30  # a second, or two at 16 frames/s: a hand's shake is gone, a
 class RunConfig:
     """Everything that was asked for, resolved. Names as on the command line; sizes in pixels, times in seconds."""
 
-    prompt: ObjectPrompt = since("pose")
+    prompt: ObjectPrompt | None = since("pose", default=None)  # None: a scene says what is followed
     video: str = free(default="")  # the input's identity (size and sha256) is kept beside the config
     # "run"; "extract": pose and masks only; "given": with masks and poses from files
     chain: str = since("generate", default="run")
@@ -64,6 +65,7 @@ class RunConfig:
     overlap: int = since("decode", default=21)
     correct: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
+    scene: tuple[Subject, ...] | None = since("track", default=None)  # in place of the three
     on_cut: str = since("pose", default="ignore")
     track_view: str = since("track", default="full")  # or "follow"
     view: str | Box = since("view", default="full")  # or "auto", "follow"
@@ -115,6 +117,7 @@ class RunConfig:
         if self.generator not in GENERATORS:
             raise UsageError(f"--generator {self.generator} is none of {', '.join(GENERATORS)}")
         self.plan  # noqa: B018 (validates)
+        self._check_scene()
         if self.person_box is not None:
             check_box("--person-box", self.person_box)
         if not isinstance(self.view, str):
@@ -125,6 +128,32 @@ class RunConfig:
         check_region(self.reskin, self.dilate, self.region)
         if self.size is not None:
             check_size(self.size)
+
+    def _check_scene(self) -> None:
+        if self.prompt is None and self.scene is None:
+            raise UsageError("the object needs one of --box, --point (repeatable) or --object-mask; or give --scene")
+        if self.scene is None:
+            return
+        if self.prompt is not None or self.correct or self.person_box is not None:
+            raise UsageError("--scene says what is followed: leave --box, --point, --correct and the like out")
+        names = [subject.name for subject in self.scene]
+        if len(set(names)) != len(names):
+            raise UsageError(f"two subjects of the scene have one name: {', '.join(names)}")
+        if self.generates:
+            raise UsageError("a scene is tracked by `skate extract`: nothing is generated of its subjects yet")
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """Who is followed: the scene's, or the two that the plain options make."""
+        if self.scene is not None:
+            return self.scene
+        assert self.prompt is not None  # checked on construction
+        return plain_subjects(self.prompt, self.correct, self.person_box)
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """The names of those subjects that are persons."""
+        return tuple(subject.name for subject in self.subjects if subject.kind == PERSON)
 
     @property
     def steady_frames(self) -> int:
@@ -237,9 +266,12 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
 
 
 def _content(value: Any) -> Any:
-    """The value without the path of the prompt's mask, whose digest stands beside it."""
-    if isinstance(value, dict) and value.get("mask_digest") is not None:
-        return {key: inner for key, inner in value.items() if key != "mask_png"}
+    """The value without the paths of prompts' masks, whose digests stand beside them."""
+    if isinstance(value, list):
+        return [_content(inner) for inner in value]
+    if isinstance(value, dict):
+        known = value.get("mask_digest") is not None
+        return {key: _content(inner) for key, inner in value.items() if not (known and key == "mask_png")}
     return value
 
 

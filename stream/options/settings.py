@@ -9,10 +9,12 @@ from stages.device import use_device
 from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
+from stages.subjects import Subject, plain_subjects
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.recipes import ALONE, check_family, settle, wanted
+from stream.options.scene import read_scene
 
 logger = logging.getLogger("skate.device")
 
@@ -56,6 +58,22 @@ def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
     return ObjectPrompt(
         frame=options.pop("prompt_frame"), box=options.pop("box"), points=points, mask_png=mask, mask_digest=digest
     )
+
+
+def subjects_from_options(options: dict[str, Any]) -> tuple[Subject, ...]:
+    """Take all that says who is followed out of the options.
+
+    Raises:
+        UsageError: when nobody is, or a scene and the plain options are given.
+        InputError: when the scene is none.
+    """
+    scene = options.pop("scene", None)
+    if scene is None:
+        return plain_subjects(prompt_from_options(options), corrections_from_options(options), options["person_box"])
+    given = [name for name in ("box", "point", "object_mask", "prompt_frame", "correct", "person_box") if options[name]]
+    if given:
+        raise UsageError(f"--scene says what is followed: leave --{given[0].replace('_', '-')} out")
+    return read_scene(Path(scene))
 
 
 def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
@@ -150,8 +168,13 @@ def given_config(
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
-    given["prompt"] = prompt_from_options(given)
-    given["correct"] = corrections_from_options(given)
+    if given.get("scene") is not None:
+        given["scene"] = subjects_from_options(given)
+        for name in ("box", "point", "object_mask", "prompt_frame", "correct", "person_box"):
+            given.pop(name)
+    else:
+        given["prompt"] = prompt_from_options(given)
+        given["correct"] = corrections_from_options(given)
     given["device"] = resolve_device(given["device"])
     if given["detect_every"] is None:
         given["detect_every"] = 1 if given["device"] == "cuda" else 3

@@ -34,7 +34,7 @@ from stream.options.values import (
     choice,
 )
 
-TRACKING, GENERATION, GIVEN = "tracking", "generation", "given"  # what alone an option matters for
+TRACKING, GENERATION, GIVEN, SCENE = "tracking", "generation", "given", "scene"  # what alone an option matters for
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Option:
 
     Attributes:
         group: the user's, as in the help.
-        only: `TRACKING`, `GENERATION` or `GIVEN` (tracking made elsewhere); empty where it matters for each of them.
+        only: `TRACKING`, `GENERATION`, `GIVEN` (tracking made elsewhere) or `SCENE` (several subjects); empty where it
+            matters for each of them.
         name: with its dashes.
         kind: of its value. help: one line.
         default: as a text on the command line; None: not given. otherwise: what holds then.
@@ -79,7 +80,7 @@ class Option:
     @property
     def short(self) -> bool:
         """Whether `--help` shows it; `--help-all` shows every one."""
-        return self.only == GIVEN or self.name in _SHORT
+        return self.only in (GIVEN, SCENE) or self.name in _SHORT
 
     def check(self, value: Any) -> None:
         """Refuse a value outside the bounds; None, not given, is within.
@@ -102,6 +103,7 @@ _SHORT = frozenset(
 )
 _view = partial(Option, "view")
 _object = partial(Option, "object", TRACKING)
+_subjects = partial(Option, "subjects", SCENE)
 _given = partial(Option, "elsewhere", GIVEN)
 _look = partial(Option, "look", GENERATION)
 _generator = partial(Option, "generator", GENERATION)
@@ -118,6 +120,8 @@ OPTIONS: tuple[Option, ...] = (
     _object("--prompt-frame", INTEGER, "Counted from 0; frames before it are untracked.", "0", bounds=bounds.FRAME),
     _object("--correct", CORRECTION, "Its box on a later frame; repeatable.", many=True),
     _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),
+    _subjects("--scene", FILE, "In place of these: all who are followed, by name.", metavar="FILE.toml|.json"),
+    _subjects("--write-scene", FILE, "Write them as such a file; do nothing else.", metavar="FILE.toml|.json"),
     _given("--masks", PATH, "The object: a folder of PNGs, or a video."),
     _given("--person-masks", PATH, "The person, likewise.", otherwise="drawn around the skeleton"),
     _given("--pose", PATH, "POSE_KEYPOINT, or folder of CMU files or PNGs.", parameter="pose_file"),

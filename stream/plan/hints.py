@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.generators import GENERATORS
+from stages.sam.prompts import words_of
 from stream.options.config import RunConfig
 from stream.options.recipes import wanted
 
@@ -22,7 +23,7 @@ def is_demo_clip(video: str) -> bool:
 def mini_hint(config: RunConfig) -> str | None:
     """That the packaged models see nothing on a clip of the user's, and what to do; None where that is not so."""
     kinds = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
-    if config.chain == "given":
+    if config.chain == "given" or not config.persons:
         kinds = {"sam": config.sam}
     used = [f"--{kind}" for kind, name in kinds.items() if name == MINI]
     if not used or is_demo_clip(config.video):
@@ -67,11 +68,15 @@ def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
     """Prompts on frames that the header says are not there. It may be wrong, so the run goes on and will tell."""
     if claimed_frames is None:
         return []
-    asked = [("--prompt-frame", config.prompt.frame)] + [("--correct", item.frame) for item in config.correct]
+    asked = []
+    for subject in config.subjects:
+        words = words_of(subject)
+        asked += [] if subject.prompt is None else [(words.frame, subject.prompt.frame)]
+        asked += [(words.correct, item.frame) for item in subject.corrections]
     return [
         f"hint     {option} {frame} is past the end of the {claimed_frames} frames that the header claims: "
         "if it is right, this run will fail at the clip's end"
-        for option, frame in asked
+        for option, frame in dict.fromkeys(asked)
         if frame >= claimed_frames
     ]
 

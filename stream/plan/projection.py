@@ -218,7 +218,8 @@ def disk_bytes(
     )
     if frames is None:
         return working, None
-    each = 2 * MASK_BYTES_PER_PIXEL * width * height + SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
+    each = len(config.subjects) * MASK_BYTES_PER_PIXEL * width * height
+    each += max(1, len(config.persons)) * SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
     if generating:
         each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
     each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture
@@ -228,11 +229,12 @@ def disk_bytes(
 
 
 def _memory_bytes(config: RunConfig, models: Models) -> int:
-    """What one window's carried SAM 2.1 memories take: of object and person, in the source and in the result."""
+    """What one window's carried SAM 2.1 memories take: of every subject, in the source and in the result."""
     yaml = models["sam"].config_path
     assert yaml is not None  # resolve() refuses a SAM without one
-    memory = object_state_bytes(read_config(yaml), 1 + len(config.correct))
-    return (4 if config.generates else 2) * memory
+    subjects = config.subjects
+    memory = object_state_bytes(read_config(yaml), 1 + max(len(subject.corrections) for subject in subjects))
+    return (2 if config.generates else 1) * len(subjects) * memory
 
 
 def _generated_size(chain: Chain, width: int, height: int) -> tuple[int, int] | None:

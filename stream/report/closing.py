@@ -35,8 +35,11 @@ def closing_text(result: Result) -> str:
         if result.failed_frames:
             count = sum(b - a for a, b in result.failed_frames)
             lines.append(f"failed   {count} frames: {spans_text(result.failed_frames)}")
-    elsewhere = read_run(result.run)[1].given is not None
-    lines += subject_lines(result, "--person-masks" if elsewhere else "--person-box")
+    config = read_run(result.run)[1]
+    if config.scene is not None:
+        lines += scene_lines(result)
+    else:
+        lines += subject_lines(result, "--person-masks" if config.given is not None else "--person-box")
     lines += source_lines(result)
     if result.output:
         lines.append(f"output   {result.output}")
@@ -61,6 +64,16 @@ def subject_lines(result: Result, remedy: str = "--person-box") -> list[str]:
     if person:
         return [found, f"person   seen in {person} of {frames} frames"]
     return [found, f"person   was never found, so that only the object could be regenerated: give {remedy}"]
+
+
+def scene_lines(result: Result) -> list[str]:
+    """In how many frames each subject of a scene was seen and was looked for in vain."""
+    width = max(8, *map(len, result.subjects))
+    return [
+        f"{name:<{width}} seen in {found['frames']} of {result.frames} frames"
+        + (f"; lost for {found['lost_frames']}: a correction in the scene gives its place" * bool(found["lost_frames"]))
+        for name, found in result.subjects.items()
+    ]
 
 
 def source_lines(result: Result) -> list[str]:

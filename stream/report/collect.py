@@ -22,13 +22,15 @@ class FrameTable:
 
     Attributes:
         times: `[T]` float64, seconds from the first frame.
-        visible: `[T, 2]` bool: object, person present in the source.
+        visible: `[T, N]` bool: present in the source, a column a subject.
         scores: `[T]` float64 by name (`SCORE_COLUMNS`), NaN where a frame was not scored or is untracked.
+        subjects: names, in the order of the columns.
     """
 
     times: Array
     visible: Array
     scores: Mapping[str, Array]
+    subjects: tuple[str, ...] = OBJECTS
 
     def __post_init__(self) -> None:
         lengths = {"visible": len(self.visible)} | {name: len(values) for name, values in self.scores.items()}
@@ -80,7 +82,7 @@ class Facts:
 
     Attributes:
         windows: in order.
-        untracked, lost: half-open spans by object ("object", "person"): not looked for yet, and looked for in vain.
+        untracked, lost: half-open spans by subject: not looked for yet, and looked for in vain.
         cuts: first frames after a hard scene cut.
         bad_frames: how many damaged source frames were concealed.
         claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
@@ -106,7 +108,9 @@ class Facts:
     generates: bool = True
 
 
-def frame_table(times: Array, visible: Array, score_records: Sequence[Record]) -> FrameTable:
+def frame_table(
+    times: Array, visible: Array, score_records: Sequence[Record], subjects: tuple[str, ...] = OBJECTS
+) -> FrameTable:
     """The table of `len(times)` frames from the score stage's commit records; frames not scored yet are NaN."""
     scores = {name: np.full(len(times), np.nan) for name in SCORE_COLUMNS}
     for record in score_records:
@@ -114,22 +118,25 @@ def frame_table(times: Array, visible: Array, score_records: Sequence[Record]) -
         for name in SCORE_COLUMNS:
             values = [np.nan if value is None else float(value) for value in record["info"][name]]
             scores[name][start:stop] = values
-    return FrameTable(times=np.asarray(times, dtype=np.float64), visible=np.asarray(visible, dtype=bool), scores=scores)
+    return FrameTable(np.asarray(times, dtype=np.float64), np.asarray(visible, dtype=bool), scores, subjects)
 
 
-def facts(records: Mapping[str, Sequence[Record]], finals: Sequence[Span]) -> Facts:
+def facts(
+    records: Mapping[str, Sequence[Record]], finals: Sequence[Span], subjects: tuple[str, ...] = OBJECTS
+) -> Facts:
     """The facts from every stage's commit records, in order of windows.
 
     Args:
         records: by stage name.
         finals: the windows' final spans.
+        subjects: names.
     """
     track = [record["info"] for record in records.get("track", ())]
     persons = [record["info"].get("person") for record in records.get("pose", ())]
     return Facts(
         windows=[_window_row(index, final, records) for index, final in enumerate(finals)],
-        untracked={name: join_spans([info["untracked"][name] for info in track]) for name in OBJECTS},
-        lost={name: join_spans([info["lost"][name] for info in track]) for name in OBJECTS},
+        untracked={name: join_spans([info["untracked"][name] for info in track]) for name in subjects},
+        lost={name: join_spans([info["lost"][name] for info in track]) for name in subjects},
         cuts=[frame for info in track for frame in info["cuts"]],
         bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
         person=next((person for person in persons if person), None),

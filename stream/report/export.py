@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from stages.base import Array
 from stages.order import number_digits
 from stages.poses.draw import draw
 from stages.poses.openpose_json import cmu_frame, pose_keypoint_chunks
+from stages.sam.prompts import words_of
 from stages.sink import EncoderSettings, write_segment
+from stages.subjects import OBJECT, PERSON, Subject
 from stages.views.names import view_name
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError, RunDirectoryError
@@ -28,6 +31,7 @@ _IDENTITIES = (" weights", " config")  # of models, among what decides a run's r
 PIECE_FRAMES = 12  # read at a time
 CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep their colours
 MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
+PNGS, CMUS = "frame_*.png", "frame_*_keypoints.json"
 METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
 
 
@@ -45,11 +49,14 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
     if not tracked:
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
-    mask = config.prompt.mask_png
-    if mask is not None and not Path(mask).is_file():
-        raise InputError(f"--object-mask {mask} of {path} is not there any more: put it back, it belongs to an export")
+    for subject in config.subjects:
+        mask = None if subject.prompt is None else subject.prompt.mask_png
+        if mask is not None and not Path(mask).is_file():
+            raise InputError(
+                f"{words_of(subject).mask} {mask} of {path} is not there any more: put it back, it belongs to an export"
+            )
     try:
-        _make_room(target)
+        _make_room(target, config)
         _write_all(run, config, frames, pose_style, target)
     except OSError as error:
         raise EnvironmentFault(
@@ -58,16 +65,55 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
     return f"{target}: {frames} frames of masks, skeletons and keypoints"
 
 
-def _make_room(target: Path) -> None:
+@dataclass(frozen=True)
+class Files:
+    """What is written of a subject: folders of PNGs and CMU files, and files; "" is not written."""
+
+    masks: str = ""
+    mask_video: str = ""
+    poses: str = ""
+    cmu: str = ""
+    keypoints: str = ""
+    pose_video: str = ""
+    prompt_mask: str = ""
+    views: str = ""
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """Names, and the pattern of the files in them."""
+        return [(name, kind) for name, kind in ((self.masks, PNGS), (self.poses, PNGS), (self.cmu, CMUS)) if name]
+
+
+def files_of(subject: Subject, plain: bool) -> Files:
+    """The names of a subject's files; those that the plain options make have names of their own."""
+    name, person = subject.name, subject.kind == PERSON
+    if plain and person:
+        return Files(poses=POSES, cmu=CMU, keypoints="pose.json", pose_video="pose.mp4")
+    if plain:
+        return Files(MASKS, "mask.mp4", prompt_mask=PROMPT_MASK, views=VIEWS)
+    masks = Files(f"mask_{name}", f"mask_{name}.mp4", prompt_mask=f"prompt_mask_{name}.png", views=f"views_{name}.npy")
+    if not person:
+        return masks
+    return dataclasses.replace(
+        masks,
+        poses=f"pose_{name}",
+        cmu=f"pose_json_{name}",
+        keypoints=f"pose_{name}.json",
+        pose_video=f"pose_{name}.mp4",
+    )
+
+
+def _make_room(target: Path, config: RunConfig) -> None:
     """Make the folders, empty of an earlier export's frames: a loader takes every file it finds.
 
     Raises:
         RunDirectoryError: when there is something that was not exported by this program.
     """
-    folders = [target / name for name in (MASKS, POSES, CMU)]
-    if target.exists() and any(target.iterdir()) and not all(folder.is_dir() for folder in folders):
-        raise RunDirectoryError(f"{target} is not empty and holds no export: choose another --to")
-    for folder, pattern in zip(folders, ("frame_*.png", "frame_*.png", "frame_*_keypoints.json"), strict=True):
+    written = [files_of(subject, config.scene is None) for subject in config.subjects]
+    folders = [(target / name, pattern) for files in written for name, pattern in files.folders]
+    if target.exists() and any(target.iterdir()) and not all(folder.is_dir() for folder, _ in folders):
+        raise RunDirectoryError(f"{target} is not empty and holds no export of these subjects: choose another --to")
+    for folder, pattern in folders:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(pattern):
             stale.unlink()
@@ -78,17 +124,25 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
     style = pose_style or config.pose_style
     times = run.arrays.read("times", 0, frames)
     settings = video_settings(video, config.fps)
-    write_segment(target / "mask.mp4", _masks(run, frames, target / MASKS), times, settings)
-    write_segment(target / "pose.mp4", _skeletons(run, frames, style, target), times, settings)
-    with (target / "pose.json").open("w", encoding="utf-8") as file:
-        file.writelines(pose_keypoint_chunks(_each(run, "keypoints/person", frames), video["height"], video["width"]))
-    metadata = tracking_metadata(run.manifest, run.log, frames, style)
-    for name in (PROMPT_MASK, VIEWS):
-        (target / name).unlink(missing_ok=True)  # of an earlier export
-    if config.track_view == "follow":  # a score looks through the same views
-        np.save(target / VIEWS, run.arrays.read(view_name("object"), 0, frames), allow_pickle=False)
-    if config.prompt.mask_png is not None:
-        shutil.copyfile(config.prompt.mask_png, target / PROMPT_MASK)
+    for subject in config.subjects:
+        files = files_of(subject, config.scene is None)
+        if files.masks:
+            masks = _masks(run, subject.name, frames, target / files.masks)
+            write_segment(target / files.mask_video, masks, times, settings)
+        if files.poses:
+            skeletons = _skeletons(run, subject.name, frames, style, target / files.poses, target / files.cmu)
+            write_segment(target / files.pose_video, skeletons, times, settings)
+            keypoints = _each(run, f"keypoints/{subject.name}", frames)
+            with (target / files.keypoints).open("w", encoding="utf-8") as file:
+                file.writelines(pose_keypoint_chunks(keypoints, video["height"], video["width"]))
+        for name in filter(None, (files.prompt_mask, files.views)):
+            (target / name).unlink(missing_ok=True)  # of an earlier export
+        if config.track_view == "follow" and files.views:  # a score looks through the same views
+            views = run.arrays.read(view_name(subject.name), 0, frames)
+            np.save(target / files.views, views, allow_pickle=False)
+        if subject.prompt is not None and subject.prompt.mask_png is not None:
+            shutil.copyfile(subject.prompt.mask_png, target / files.prompt_mask)
+    metadata = tracking_metadata(run.manifest, run.log, frames, style, config)
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
 
 
@@ -108,23 +162,23 @@ def _each(run: RunReader, name: str, frames: int) -> Iterator[Array]:
         yield from run.arrays.read(name, start, min(frames, start + PIECE_FRAMES))
 
 
-def _masks(run: RunReader, frames: int, folder: Path) -> Iterator[Array]:
+def _masks(run: RunReader, name: str, frames: int, folder: Path) -> Iterator[Array]:
     """Write each mask as an 8-bit grey PNG (255 = object) and pass it on as `[H, W, 3]` uint8."""
-    for t, mask in enumerate(_each(run, "masks/object", frames)):
+    for t, mask in enumerate(_each(run, f"masks/{name}", frames)):
         grey = mask.astype(np.uint8) * 255
         _write_png(folder / f"{frame_name(t, frames)}.png", grey)
         yield np.repeat(grey[..., None], 3, axis=2)
 
 
-def _skeletons(run: RunReader, frames: int, style: str, target: Path) -> Iterator[Array]:
+def _skeletons(run: RunReader, person: str, frames: int, style: str, pictures: Path, cmus: Path) -> Iterator[Array]:
     """Draw each skeleton, write it as PNG and CMU JSON, and pass it on as `[H, W, 3]` uint8 RGB."""
     height, width = run.manifest["video"]["height"], run.manifest["video"]["width"]
-    for t, keypoints in enumerate(_each(run, "keypoints/person", frames)):
+    for t, keypoints in enumerate(_each(run, f"keypoints/{person}", frames)):
         skeleton = draw(keypoints, height, width, style)
         name = frame_name(t, frames)
-        _write_png(target / POSES / f"{name}.png", np.ascontiguousarray(skeleton[..., ::-1]))
+        _write_png(pictures / f"{name}.png", np.ascontiguousarray(skeleton[..., ::-1]))
         cmu = json.dumps(cmu_frame(keypoints))
-        (target / CMU / f"{name}_keypoints.json").write_text(cmu, encoding="utf-8")
+        (cmus / f"{name}_keypoints.json").write_text(cmu, encoding="utf-8")
         yield skeleton
 
 
@@ -134,39 +188,53 @@ def _write_png(path: Path, picture: Array) -> None:
 
 
 def portable_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's config without what is of this machine: files by name, the prompt mask as it lies in the export."""
-    prompt = dict(config["prompt"])
-    if prompt["mask_png"] is not None:
-        prompt["mask_png"] = PROMPT_MASK
+    """A run's config without what is of this machine: files by name, prompts' masks as they lie in the export."""
     names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow")
     files = {name: Path(config[name]).name for name in names if config.get(name)}
-    return {**config, **files, "prompt": prompt, "server": []}
+    found = {**config, **files, "prompt": _portable_prompt(config["prompt"], PROMPT_MASK), "server": []}
+    for subject in found.get("scene") or ():
+        subject["prompt"] = _portable_prompt(subject["prompt"], f"prompt_mask_{subject['name']}.png")
+    return found
 
 
-def tracking_metadata(manifest: Manifest, log: CommitLog, frames: int, pose_style: str) -> dict[str, Any]:
+def _portable_prompt(prompt: dict[str, Any] | None, mask: str) -> dict[str, Any] | None:
+    return {**prompt, "mask_png": mask} if prompt is not None and prompt["mask_png"] is not None else prompt
+
+
+def tracking_metadata(
+    manifest: Manifest, log: CommitLog, frames: int, pose_style: str, config: RunConfig
+) -> dict[str, Any]:
     """Video properties, prompts, models and versions: enough, with the masks, for `skate evaluate`."""
-    untracked: dict[str, list[list[int]]] = {"object": [], "person": []}
+    untracked: dict[str, list[list[int]]] = {subject.name: [] for subject in config.subjects}
     for record in log.of("track"):
         for name, spans in record["info"]["untracked"].items():
             untracked[name] += spans
-    config = portable_config(manifest["config"])
-    name = f"frame_%0{number_digits(frames)}d"
+    plain = config.scene is None
+    found = {subject.name: _file_names(files_of(subject, plain), frames, config) for subject in config.subjects}
+    files: dict[str, Any] = found[OBJECT] | found[PERSON] if plain else {"subjects": found}
     return {
         "format": FORMAT,
         "video": {**manifest["video"], "frames": frames},
-        "config": config,
+        "config": portable_config(json.loads(json.dumps(manifest["config"]))),
         "config_digest": manifest["config_digest"],
         "models": {name: value for name, (_, value) in manifest["decisive"].items() if name.endswith(_IDENTITIES)},
         "versions": manifest["versions"],
         "untracked": untracked,
         "pose_style": pose_style,
-        "files": {
-            "masks": f"{MASKS}/{name}.png",
-            "poses": f"{POSES}/{name}.png",
-            "cmu": f"{CMU}/{name}_keypoints.json",
-            "keypoints": "pose.json",
-            "mask_video": "mask.mp4",
-            "pose_video": "pose.mp4",
-            **({"views": VIEWS} if config["track_view"] == "follow" else {}),
-        },
+        "files": files,
     }
+
+
+def _file_names(files: Files, frames: int, config: RunConfig) -> dict[str, str]:
+    """What is written of a subject, by what it is."""
+    name = f"frame_%0{number_digits(frames)}d"
+    found = {
+        "masks": files.masks and f"{files.masks}/{name}.png",
+        "poses": files.poses and f"{files.poses}/{name}.png",
+        "cmu": files.cmu and f"{files.cmu}/{name}_keypoints.json",
+        "keypoints": files.keypoints,
+        "mask_video": files.mask_video,
+        "pose_video": files.pose_video,
+        "views": files.views if config.track_view == "follow" else "",
+    }
+    return {key: value for key, value in found.items() if value}

@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.metrics import failed_spans, flag_spans
+from stages.subjects import OBJECTS
 from stream.report.collect import WindowRow
 
 if TYPE_CHECKING:
@@ -21,16 +22,22 @@ DPI = 110
 
 
 def iou_plot(
-    iou: Array, visible: Array, threshold: float, window_edges: Sequence[int], cuts: Sequence[int] = ()
+    iou: Array,
+    visible: Array,
+    threshold: float,
+    window_edges: Sequence[int],
+    cuts: Sequence[int] = (),
+    subjects: Sequence[str] = OBJECTS,
 ) -> bytes:
-    """IoU over the frames: gate, failing frames, window edges; below it where object and person were visible.
+    """IoU over the frames: gate, failing frames, window edges; below it where each subject was visible.
 
     Args:
         iou: `[T]` float, NaN where a frame was not scored.
-        visible: `[T, 2]` bool, object and person in the source.
+        visible: `[T, N]` bool, the subjects in the source.
         threshold: the gate; a frame fails when it is not above it.
         window_edges: first frames of the windows' final spans, without frame 0.
         cuts: first frames after scene cuts.
+        subjects: names, in the order of the columns.
 
     Returns:
         A PNG, 1100 x 473 px.
@@ -42,11 +49,12 @@ def iou_plot(
         upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.13, linewidth=0)
     _draw_edges((upper, lower), window_edges, cuts)
     _draw_iou(upper, iou, threshold, failed)
-    for row, (label, colour) in enumerate((("person", AMBER), ("object", GOOD))):
-        spans = flag_spans(visible[:, 1 - row])
+    for row, label in enumerate(reversed(subjects)):
+        column = len(subjects) - 1 - row
+        spans, colour = flag_spans(visible[:, column]), (GOOD, AMBER)[column % 2]
         lower.broken_barh([(start - 0.5, stop - start) for start, stop in spans], (row - 0.35, 0.7), color=colour)
         lower.text(-0.01, row, label, transform=lower.get_yaxis_transform(), ha="right", va="center", fontsize=9)
-    lower.set(yticks=[], ylim=(-0.5, 1.5), xlim=(-0.5, max(1, len(iou)) - 0.5), xlabel="frame")
+    lower.set(yticks=[], ylim=(-0.5, len(subjects) - 0.5), xlim=(-0.5, max(1, len(iou)) - 0.5), xlabel="frame")
     lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_title("visible in the source", loc="left", fontsize=9, color="#444444", pad=3)
     return _png(figure)

@@ -6,7 +6,7 @@ from html import escape
 
 from storage.sizes import format_size
 from stream.report.collect import WindowRow
-from stream.report.summary import Presence, Summary
+from stream.report.summary import Summary
 
 _MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
 
@@ -80,7 +80,7 @@ def _verdict(values: Summary) -> str:
     }.get(values.gate or "", ("Not scored: poses and masks only", "soft"))
     if values.gate is None and values.generates:
         text = "Not scored yet" if not values.complete else "Nothing to score: the object is tracked nowhere"
-    if values.gate == "passed" and not values.object.visible_frames:
+    if values.gate == "passed" and values.object is not None and not values.object.visible_frames:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
     facts = f"{values.frames} frames in {values.windows} windows"
     if not values.complete:
@@ -122,8 +122,7 @@ def _failures(values: Summary) -> str:
 
 def _tracking(values: Summary) -> str:
     lines = []
-    for name in ("object", "person"):
-        found: Presence = getattr(values, name)
+    for name, found in values.subjects.items():
         line = f"The {name} was seen in {found.visible_frames} of {values.frames} frames."
         if found.lost:
             line += f" Lost in {_span_text(found.lost)}."

@@ -8,7 +8,6 @@ import numpy as np
 
 from stages.base import Array
 from stages.sink import read_segment
-from stages.subjects import OBJECTS
 from storage.errors import RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
@@ -37,19 +36,20 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         raise RunDirectoryError(f"{path}: nothing is decoded yet, there is nothing to report: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1]) if tracked else 0  # what is not tracked yet has nothing to show
     finals = [window.final for window in committed_windows(log)]
-    times, visible = np.zeros(0), np.zeros((0, 2), dtype=bool)
+    subjects = tuple(subject.name for subject in config.subjects)
+    times, visible = np.zeros(0), np.zeros((0, len(subjects)), dtype=bool)
     if frames:
         times = run.arrays.read("times", 0, frames)
-        visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in OBJECTS], axis=1)
+        visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in subjects], axis=1)
     known = dataclasses.replace(
-        facts({stage: log.of(stage) for stage in nodes}, finals[: len(tracked) or None]),
+        facts({stage: log.of(stage) for stage in nodes}, finals[: len(tracked) or None], subjects),
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
         generates=config.generates,
         claimed_frames=run.manifest["video"].get("claimed_frames"),
         cut_short=_shortfall(run, config, decoded[-1]),
     )
-    table = frame_table(times, visible, log.of("score"))
+    table = frame_table(times, visible, log.of("score"), subjects)
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,

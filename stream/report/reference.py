@@ -81,12 +81,15 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
         config = RunConfig.from_json(found.config, f"{what}: config")
     except UsageError as error:
         raise InputError(f"{what}: config: {error}") from error
-    if config.prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
-        mask = str((metadata.parent / config.prompt.mask_png).resolve())
-        config = replace(config, prompt=replace(config.prompt, mask_png=mask))
+    prompt = config.prompt
+    if prompt is None:
+        raise InputError(f"--metadata {metadata}: is of a scene, of which nothing is generated that could be judged")
+    if prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
+        prompt = replace(prompt, mask_png=str((metadata.parent / prompt.mask_png).resolve()))
+        config = replace(config, prompt=prompt)
     masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked.object)
     views = read_views(metadata.parent / VIEWS, found.video.frames) if config.track_view == "follow" else None
-    return Reference(masks, config.prompt, config.correct, untracked, found.video.frames, views), config
+    return Reference(masks, prompt, config.correct, untracked, found.video.frames, views), config
 
 
 def read_views(path: Path, frames: int) -> Array:

@@ -18,7 +18,9 @@ class Result:
         gate: None where nothing was judged.
         iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result, None where nothing was judged.
         failed_frames: half-open spans.
-        object_frames, person_frames: in how many they were seen. object_lost_frames: it was looked for in vain.
+        object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
+        object_lost_frames: it was looked for in vain.
+        subjects: by name, `frames` in which it was seen and `lost_frames`.
         bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
         seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
         output: the video; None where there is none.
@@ -33,9 +35,10 @@ class Result:
     iou_min: float | None
     iou_min_frame: int | None
     failed_frames: Spans
-    object_frames: int
-    object_lost_frames: int
-    person_frames: int
+    object_frames: int | None
+    object_lost_frames: int | None
+    person_frames: int | None
+    subjects: dict[str, dict[str, int]]
     bad_frames: int
     claimed_frames: int | None
     cut_short: str | None

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.metrics import failed_spans, seam_ratio, summarise_iou
-from stages.subjects import OBJECTS
+from stages.subjects import OBJECT, PERSON
 from storage.spans import Span
 from stream.report.collect import SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow, join_spans
 from stream.report.result import Gate
@@ -96,8 +96,9 @@ class Summary:
     containment: Statistics
     clipping: Excess
     seam_ratio: float | None
-    object: Presence
-    person: Presence
+    object: Presence | None
+    person: Presence | None
+    subjects: dict[str, Presence]
     person_found: Mapping[str, Any] | None
     bad_frames: int
     claimed_frames: int | None
@@ -121,6 +122,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         threshold: a frame passes when its IoU is above it.
     """
     found = summarise_iou(table.iou, threshold)
+    subjects = {name: _presence(table, known, name) for name in table.subjects}
     seam = seam_ratio(known.seams, known.source_seams)
     return Summary(
         frames=table.frames,
@@ -138,8 +140,9 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         containment=Statistics(*_statistics(table.scores["containment"])),
         clipping=Excess(*_statistics(table.scores["clipping"], worst_is_high=True)),
         seam_ratio=None if seam is None else _rounded(seam),
-        object=_presence(table, known, 0),
-        person=_presence(table, known, 1),
+        object=subjects.get(OBJECT),
+        person=subjects.get(PERSON),
+        subjects=subjects,
         person_found=None if known.person is None else dict(known.person),
         bad_frames=known.bad_frames,
         claimed_frames=known.claimed_frames,
@@ -181,10 +184,10 @@ def _statistics(
 def iou_csv(table: FrameTable) -> str:
     """The table as CSV, a line a frame, each ending in a newline alone.
 
-    Columns: `frame,time_s,iou,boundary_f,containment,clipping,object_visible,person_visible`. Six decimals; an empty
-    field where a frame was not scored or is untracked; visible as 0 or 1.
+    Columns: `frame,time_s,iou,boundary_f,containment,clipping`, then `NAME_visible` of each subject. Six decimals; an
+    empty field where a frame was not scored or is untracked; visible as 0 or 1.
     """
-    lines = [",".join(["frame", "time_s", *SCORE_COLUMNS, "object_visible", "person_visible"])]
+    lines = [",".join(["frame", "time_s", *SCORE_COLUMNS, *(f"{name}_visible" for name in table.subjects)])]
     for frame in range(table.frames):
         scores = (float(table.scores[name][frame]) for name in SCORE_COLUMNS)
         fields = [str(frame), f"{float(table.times[frame]):.6f}"]
@@ -215,9 +218,8 @@ def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
     return {"worst": int(order[0]), "median": int(order[(len(order) - 1) // 2]), "best": int(best)}
 
 
-def _presence(table: FrameTable, known: Facts, column: int) -> Presence:
-    name = OBJECTS[column]
-    seen = int(np.count_nonzero(table.visible[:, column]))
+def _presence(table: FrameTable, known: Facts, name: str) -> Presence:
+    seen = int(np.count_nonzero(table.visible[:, table.subjects.index(name)]))
     return Presence(seen, list(known.lost.get(name, [])), list(known.untracked.get(name, [])))
 
 

@@ -49,7 +49,8 @@ def write_report(
     """
     values = summarise(table, known, threshold)
     edges = [row.final.start for row in known.windows if row.final.start > 0]
-    pictures = {"iou.png": ("IoU over time", iou_plot(table.iou, table.visible, threshold, edges, known.cuts))}
+    plot = iou_plot(table.iou, table.visible, threshold, edges, known.cuts, table.subjects)
+    pictures = {"iou.png": ("IoU over time", plot)}
     try:
         rows = strip_rows(table, threshold, pictures_of)
     except InputError as error:  # the clip was moved since: all but its pictures is still known

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.sink import join_segments
+from stages.subjects import OBJECT, PERSON
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.rundir import RunDirectory, RunReader
@@ -40,6 +41,10 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         _check_results(run, found, recorded)
     if found != recorded:
         run.finish(found)
+    subjects = {
+        name: {"frames": found.visible_frames, "lost_frames": sum(stop - start for start, stop in found.lost)}
+        for name, found in report.subjects.items()
+    }
     return Result(
         run=home,
         frames=frames,
@@ -50,9 +55,10 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         iou_min=report.iou.min,
         iou_min_frame=report.iou.min_frame,
         failed_frames=report.failed_frames,
-        object_frames=report.object.visible_frames,
-        object_lost_frames=sum(stop - start for start, stop in report.object.lost),
-        person_frames=report.person.visible_frames,
+        object_frames=subjects.get(OBJECT, {}).get("frames"),
+        object_lost_frames=subjects.get(OBJECT, {}).get("lost_frames"),
+        person_frames=subjects.get(PERSON, {}).get("frames"),
+        subjects=subjects,
         bad_frames=report.bad_frames,
         claimed_frames=report.claimed_frames,
         cut_short=report.cut_short,

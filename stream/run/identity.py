@@ -9,7 +9,6 @@ from typing import Any
 
 from stages.decode import DecodeStage
 from stages.given import check_first, file_counts
-from stages.prompts import check_box_inside
 from stages.sam.prompts import PromptSchedule
 from storage.boundary import open_regular
 from storage.durable import file_sha256
@@ -56,14 +55,20 @@ def check_prompts(config: RunConfig, manifest: Manifest) -> None:
     given = config.given
     if given is not None:  # first: the prompt comes from them
         check_first(*given[:2], (width, height), config.max_pixels)
-    PromptSchedule(config.prompt, config.correct).check_inside(height, width)
-    if config.person_box is not None:
-        check_box_inside("--person-box", config.person_box, width, height)
+    for schedule in schedules(config):
+        schedule.check_inside(height, width)
+
+
+def schedules(config: RunConfig) -> list[PromptSchedule]:
+    """Of every subject that is pointed at."""
+    found = (PromptSchedule.of(subject) for subject in config.subjects)
+    return [schedule for schedule in found if schedule is not None]
 
 
 def check_length(config: RunConfig, frames: int) -> None:
     """Refuse what does not fit a clip that is decoded to its end already."""
-    PromptSchedule(config.prompt, config.correct).check_length(frames)
+    for schedule in schedules(config):
+        schedule.check_length(frames)
     given = config.given
     for option, count in file_counts(*given).items() if given else ():
         if count != frames:

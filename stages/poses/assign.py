@@ -1,0 +1,91 @@
+"""Which detection is which person: by the persons' masks and their motion, all of them decided together."""
+
+import cv2
+import numpy as np
+
+from stages.base import Array
+from stages.poses.follow import iou
+
+LEAST = 0.2  # affinity below which a detection is nobody's
+INSIDE = 0.5  # share of a person's mask that a detection of that person covers
+NOWHERE = np.full(4, np.nan)
+
+
+def box_of_mask(mask: Array) -> Array:
+    """[4] float64 x1, y1, x2, y2 in pixels of the largest connected part of `[H, W] bool`, which stray pixels on others
+    leave alone; NaN where nothing is set."""
+    if not mask.any():
+        return NOWHERE.copy()
+    _, _, parts, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    left, top, width, height, _ = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))]
+    return np.array([left, top, left + width, top + height], np.float64)
+
+
+def affinities(masks: list[Array], believed: Array, boxes: Array) -> Array:
+    """How well each detection fits each person.
+
+    Args:
+        masks: by person, [H, W] bool; empty: hidden, or gone.
+        believed: [P, 4] where each was last and has moved to since, NaN where that is not known.
+        boxes: [D, 4] detections, pixels.
+
+    Returns:
+        [P, D] float64 in 0..1: the mean IoU with the box of the mask and with where it is believed to be, with one of
+        them alone where the other is not known; 0 for a detection that leaves out most of the mask.
+    """
+    found = np.zeros((len(masks), len(boxes)))
+    for person, mask in enumerate(masks):
+        known = [box for box in (box_of_mask(mask), believed[person]) if not np.isnan(box).any()]
+        if not known:
+            continue
+        found[person] = np.mean([iou(boxes, box) for box in known], axis=0)
+        if mask.any():
+            found[person] *= [_covered(mask, box) >= INSIDE for box in boxes]
+    return found
+
+
+def assign(affinity: Array, least: float = LEAST) -> dict[int, int]:
+    """By person the detection, each given once, with the largest sum of affinities; pairs below `least` are none."""
+    worth = np.where(affinity >= least, affinity, 0.0)
+    return {row: column for row, column in best_pairs(worth) if worth[row, column] > 0}
+
+
+def best_pairs(worth: Array) -> list[tuple[int, int]]:
+    """Rows and columns of `[R, C]` float64 >= 0, each taken once, with the largest sum; exact.
+
+    The Hungarian method (Kuhn 1955, Munkres 1957) with shortest augmenting paths and potentials (Jonker, Volgenant
+    1987), O(n^3).
+    """
+    rows, columns = worth.shape
+    if not rows or not columns:
+        return []
+    if rows > columns:
+        return sorted((row, column) for column, row in best_pairs(worth.T))
+    cost = -worth
+    of_row, of_column = np.zeros(rows + 1), np.zeros(columns + 1)  # potentials; row and column 0 are no row and column
+    owner, way = np.zeros(columns + 1, int), np.zeros(columns + 1, int)
+    for row in range(1, rows + 1):
+        owner[0], column = row, 0
+        least, done = np.full(columns + 1, np.inf), np.zeros(columns + 1, bool)
+        while owner[column]:
+            done[column] = True
+            reduced = cost[owner[column] - 1] - of_row[owner[column]] - of_column[1:]
+            shorter = ~done[1:] & (reduced < least[1:])
+            least[1:][shorter], way[1:][shorter] = reduced[shorter], column
+            following = int(np.argmin(np.where(done, np.inf, least)[1:])) + 1
+            step = least[following]
+            of_row[owner[done]] += step
+            of_column[done] -= step
+            least[~done] -= step
+            column = following
+        while column:
+            owner[column], column = owner[way[column]], int(way[column])
+    return sorted((int(owner[column]) - 1, column - 1) for column in range(1, columns + 1) if owner[column])
+
+
+def _covered(mask: Array, box: Array) -> float:
+    """The share of the mask that lies in the box."""
+    height, width = mask.shape
+    left, top = (int(np.clip(round(float(v)), 0, most)) for v, most in zip(box[:2], (width, height), strict=True))
+    right, bottom = (int(np.clip(round(float(v)), 0, most)) for v, most in zip(box[2:], (width, height), strict=True))
+    return float(np.count_nonzero(mask[top:bottom, left:right]) / np.count_nonzero(mask))

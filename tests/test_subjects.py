@@ -1,0 +1,247 @@
+"""Subjects with names: scene files, tracking and poses of all of them, what a run and an export hold of each."""
+
+import dataclasses
+import itertools
+import json
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_mask
+
+from stages.poses.assign import affinities, assign, best_pairs, box_of_mask
+from stages.prompts import Correction, ObjectPrompt
+from stages.subjects import OBJECT, PERSON, Subject
+from storage.durable import file_sha256
+from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.rundir import RunReader
+from stream.cli.run import extract_command
+from stream.demo import DemoConfig, Scene
+from stream.demo.truth import PersonTruth
+from stream.options.scene import read_scene, write_scene
+from stream.report.closing import closing_text
+from stream.report.export import export_run
+from stream.run.lifecycle import start
+
+BOX, SKATER_BOX = (60.0, 70.0, 100.0, 82.0), (60.0, 20.0, 100.0, 75.0)
+SUBJECTS = (
+    Subject("board", OBJECT, ObjectPrompt(box=BOX), (Correction(12, (61.5, 70.0, 100.0, 82.0)),)),
+    Subject("skater", PERSON, ObjectPrompt(box=SKATER_BOX)),
+    Subject("board_2", OBJECT, ObjectPrompt(3, points=((70.25, 75.0, 1), (10.0, 10.0, 0)))),
+    Subject("skater-2", PERSON, ObjectPrompt(11, box=(5.0, 20.0, 50.0, 75.0))),
+)
+
+
+@cache
+def scene_run() -> Path:
+    """A finished extraction of two objects and two persons, on different first frames."""
+    out = folder() / "scene"
+    start(dataclasses.replace(small_config("extract"), prompt=None, scene=SUBJECTS), out)
+    return out
+
+
+@pytest.mark.parametrize("form", [".toml", ".json"])
+def test_what_is_written_is_read_as_the_same(tmp_path: Path, form: str) -> None:
+    mask = ObjectPrompt(2, mask_png=str(small_mask()), mask_digest=file_sha256(small_mask()))
+    subjects = (*SUBJECTS, Subject("masked", OBJECT, mask))
+    first, second = tmp_path / f"one{form}", tmp_path / f"two{form}"
+    write_scene(first, subjects)
+    assert read_scene(first) == subjects
+    write_scene(second, read_scene(first))
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_a_mask_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "board.png").write_bytes(small_mask().read_bytes())
+    (tmp_path / "scene.toml").write_text('[[subject]]\nname = "a"\nkind = "object"\nmask = "board.png"\n')
+    (found,) = read_scene(tmp_path / "scene.toml")
+    assert found.prompt is not None
+    assert (found.prompt.mask_png, found.prompt.mask_digest) == (
+        str(tmp_path / "board.png"), file_sha256(small_mask()),
+    )  # fmt: skip
+
+
+GOOD = {"name": "a", "kind": "object", "box": [1, 2, 3, 4]}
+BAD_SCENES = {
+    "unknown key": ({"subject": [{**GOOD, "colour": "red"}]}, r"subject\[0\]: object contains unknown field colour"),
+    "unknown table": ({"subject": [GOOD], "camera": {}}, "unknown field camera"),
+    "nobody": ({"subject": []}, "subject: expected array of length >= 1"),
+    "no name": ({"subject": [{"kind": "object", "box": [1, 2, 3, 4]}]}, r"subject\[0\]: .*missing required field name"),
+    "bad name": ({"subject": [{**GOOD, "name": "A b"}]}, r"subject\[0\]\.name: "),
+    "bad kind": ({"subject": [{**GOOD, "kind": "dog"}]}, r"subject\[0\]\.kind: invalid enum value 'dog'"),
+    "two of a name": ({"subject": [GOOD, GOOD]}, r"subject\[1\]\.name: 'a' is the name of another already"),
+    "no prompt": (
+        {"subject": [{"name": "a", "kind": "person"}]},
+        r"\('a'\): needs exactly one of box, points and mask",
+    ),
+    "two prompts": ({"subject": [{**GOOD, "points": [[1, 1, 1]]}]}, "exactly one of box, points and mask"),
+    "inverted": ({"subject": [{**GOOD, "box": [3, 2, 1, 4]}]}, r"\('a'\): .*box 3,2,1,4 is empty or inverted"),
+    "three sides": ({"subject": [{**GOOD, "box": [3, 2, 1]}]}, r"subject\[0\]\.box: "),
+    "a label": ({"subject": [{"name": "a", "kind": "object", "points": [[1, 1, 2]]}]}, r"subject\[0\]\.points"),
+    "no mask": ({"subject": [{"name": "a", "kind": "object", "mask": "b.png"}]}, "b.png: no such file"),
+    "correction": (
+        {"subject": [{**GOOD, "frame": 5, "corrections": [{"frame": 4, "box": [1, 2, 3, 4]}]}]},
+        "subject 'a': correction on frame 4: before the prompt frame 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCENES)
+def test_bad_scenes_are_refused_by_key(tmp_path: Path, case: str) -> None:
+    content, line = BAD_SCENES[case]
+    path = tmp_path / "scene.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=line) as caught:
+        read_scene(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.json", '{"subject": [\n {"name": "a",\n  "kind": "object",}]}', "line 3: is no JSON"),
+        ("a.json", '{"subject": [{"name": "a", "kind": "object", "box": [1, 2, 3, NaN]}]}', "NaN is no number"),
+        ("a.toml", '[[subject]]\nname = "a"\nkind =\n', "line 3: is no TOML"),
+        ("a.toml", '[[subject]]\nname = "a"\nkind = "object"\nbox = [nan, 1, 2, 3]\n', r"subject\[0\]"),
+        ("a.yaml", "", "is neither .toml nor .json by its name"),
+    ],
+)
+def test_bad_files_are_refused_by_line(tmp_path: Path, name: str, text: str, line: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=line):
+        read_scene(tmp_path / name)
+
+
+def test_a_box_outside_the_frame_names_its_subject(tmp_path: Path) -> None:
+    wrong = Subject("board", OBJECT, ObjectPrompt(box=(60.0, 70.0, 1000.0, 82.0)))
+    config = dataclasses.replace(small_config("extract"), prompt=None, scene=(wrong,))
+    with pytest.raises(InputError, match="subject 'board': box 60,70,1000,82 reaches outside the 160x90 frame"):
+        start(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scene_stands_alone() -> None:
+    config = small_config("extract")
+    with pytest.raises(UsageError, match="leave --box"):
+        dataclasses.replace(config, scene=SUBJECTS)
+    with pytest.raises(UsageError, match="two subjects of the scene have one name"):
+        dataclasses.replace(config, prompt=None, scene=(SUBJECTS[0], SUBJECTS[0]))
+    with pytest.raises(UsageError, match="skate extract"):
+        dataclasses.replace(small_config("run"), prompt=None, scene=SUBJECTS)
+    with pytest.raises(UsageError, match="--scene"):
+        dataclasses.replace(config, prompt=None)
+
+
+def test_every_subject_has_its_arrays(tmp_path: Path) -> None:
+    run = RunReader(scene_run())
+    for subject in SUBJECTS:
+        assert subject.prompt is not None
+        masks = run.arrays.read(f"masks/{subject.name}", 0, 21)
+        assert masks.shape == (21, HEIGHT, WIDTH) and not masks[: subject.prompt.frame].any()
+        assert run.arrays.read(f"visible/{subject.name}", 0, 21).shape == (21,)
+    for name in ("skater", "skater-2"):
+        assert run.arrays.read(f"keypoints/{name}", 0, 21).shape == (21, 133, 3)
+        assert run.arrays.read(f"contacts/{name}", 0, 21).shape == (21, 2)
+    assert run.manifest["nodes"] == ["decode", "track", "pose"]
+    said = closing_text(start(dataclasses.replace(small_config("extract"), prompt=None, scene=SUBJECTS), scene_run()))
+    assert all(f"\n{subject.name:<8} seen in " in said for subject in SUBJECTS)
+    summary = json.loads((scene_run() / "report" / "summary.json").read_text())
+    assert list(summary["subjects"]) == [subject.name for subject in SUBJECTS]
+    header = (scene_run() / "report" / "iou.csv").read_text().splitlines()[0]
+    assert header.endswith("clipping,board_visible,skater_visible,board_2_visible,skater-2_visible")
+
+
+def test_another_scene_is_another_run() -> None:
+    moved = dataclasses.replace(SUBJECTS[1], prompt=ObjectPrompt(1, box=SKATER_BOX))
+    other = dataclasses.replace(small_config("extract"), prompt=None, scene=(SUBJECTS[0], moved, *SUBJECTS[2:]))
+    with pytest.raises(RunDirectoryError, match="scene: was"):
+        start(other, scene_run())
+
+
+def test_an_export_by_name(tmp_path: Path) -> None:
+    export_run(scene_run(), tmp_path)
+    run = RunReader(scene_run())
+    for subject in SUBJECTS:
+        picture = cv2.imread(str(tmp_path / f"mask_{subject.name}" / "frame_00012.png"), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        assert np.array_equal(picture > 0, run.arrays.read(f"masks/{subject.name}", 12, 13)[0])
+        assert (tmp_path / f"mask_{subject.name}.mp4").is_file()
+        assert (tmp_path / f"pose_{subject.name}").is_dir() == (subject.kind == PERSON)
+    assert len(json.loads((tmp_path / "pose_skater-2.json").read_text())) == 21
+    metadata = json.loads((tmp_path / "tracking_metadata.json").read_text())
+    assert metadata["untracked"]["skater-2"] == [[0, 9], [9, 11]]
+    assert metadata["files"]["subjects"]["board_2"]["masks"] == "mask_board_2/frame_%05d.png"
+    assert not (tmp_path / "mask_skateboard").exists()
+
+
+def test_the_plain_options_as_a_scene(tmp_path: Path) -> None:
+    target = tmp_path / "scene.toml"
+    arguments = [str(small_clip()), "--out", str(tmp_path / "out"), "--box", "60,70,100,82", "--prompt-frame", "2"]
+    arguments += ["--correct", "12:61.5,70,100,82", "--person-box", "60,20,100,75", "--write-scene", str(target)]
+    assert extract_command.main(arguments, standalone_mode=False) == 0
+    assert read_scene(target) == (
+        Subject(OBJECT, OBJECT, ObjectPrompt(2, BOX), (Correction(12, (61.5, 70.0, 100.0, 82.0)),)),
+        Subject(PERSON, PERSON, ObjectPrompt(2, SKATER_BOX)),
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_assignment_is_the_best_there_is() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        rows, columns = rng.integers(0, 6, 2)
+        worth = rng.random((rows, columns)) * (rng.random((rows, columns)) < 0.7)
+        found = best_pairs(worth)
+        assert len(found) == min(rows, columns)
+        assert len({row for row, _ in found}) == len({column for _, column in found}) == len(found)
+        wide = worth if rows <= columns else worth.T
+        ways = itertools.permutations(range(wide.shape[1]), wide.shape[0])
+        best = max(sum(wide[i, j] for i, j in enumerate(way)) for way in ways)
+        assert abs(sum(worth[pair] for pair in found) - best) < 1e-9
+
+
+def test_detections_go_to_whom_masks_and_motion_say() -> None:
+    near, far, gone = (np.zeros((100, 100), bool) for _ in range(3))
+    near[20:80, 10:40] = True
+    near[5, 95] = True  # a stray pixel on somebody else
+    far[20:80, 30:50] = True  # partly behind the other one
+    boxes = np.array([[28.0, 20, 52, 80], [9.0, 19, 41, 81], [70.0, 20, 95, 80]])
+    assert box_of_mask(near).tolist() == [10.0, 20.0, 40.0, 80.0]
+    nowhere = np.full((3, 4), np.nan)
+    assert assign(affinities([near, far, gone], nowhere, boxes)) == {0: 1, 1: 0}
+    hidden = np.array([*nowhere[:2], [72.0, 20, 97, 80]])
+    assert assign(affinities([near, far, gone], hidden, boxes)) == {0: 1, 1: 0, 2: 2}
+    assert assign(affinities([near], nowhere[:1], np.zeros((0, 4)))) == {}
+
+
+def test_poses_go_to_the_right_person() -> None:
+    """With the true masks of a clip: every joint of two skaters is nearer to its own."""
+    from stages.base import Inputs, Window
+    from stages.crowd import CrowdConfig, CrowdPoseStage
+    from stages.models.registry import resolve
+    from stages.poses.models import PoseModels
+    from storage.spans import Span
+
+    scene = Scene(DemoConfig(frames=6, seed=3, skaters=2, boards=2))
+    frames = np.stack([scene.frame(t).image for t in range(6)])
+    truths: list[tuple[PersonTruth, ...]] = [scene.truth(t).skaters for t in range(6)]
+    span = Span(0, 6)
+    arrays = {"frames": frames, "times": np.arange(6) / 24}
+    arrays |= {f"masks/{s.name}": np.stack([each[k].visible for each in truths]) for k, s in enumerate(truths[0])}
+    models = PoseModels(str(resolve("pose", "mini").path), str(resolve("detector", "mini").path), threads=1)
+    names = tuple(s.name for s in truths[0])
+    with CrowdPoseStage(CrowdConfig(models, names, detect_every=3)) as stage:
+        output = stage.process(Window(0, span, span, span, True, 9), Inputs(arrays))
+    right, reported, visible = 0, 0, 0
+    for t, k in itertools.product(range(6), range(2)):
+        keypoints, own = output.arrays[f"keypoints/{names[k]}"][t], truths[t][k]
+        shown = own.joints_visible & (keypoints[:, 2] > 0.3)
+        away = [np.linalg.norm(keypoints[:, :2] - each.joints, axis=1) for each in truths[t]]
+        right += int((np.argmin(away, axis=0) == k)[shown].sum())
+        reported, visible = reported + int(shown.sum()), visible + int(own.joints_visible.sum())
+    assert reported >= 0.9 * visible
+    assert right >= 0.98 * reported
+    assert output.info["seen"] == dict.fromkeys(names, 6)
