@@ -3,11 +3,13 @@
     frame            final.start       new.start            final.stop       read.stop
     last window      -------[===========)                                                   overlap: what it made here
     this window      [......[===========|-------------------)================)
-                     context  crossfade   taken as it is      overlap for the next window
+                     context   overlap    taken as it is      overlap for the next window
     written                 [===========|-------------------)
+                             old >>> new                      the crossfade: where the subjects move least
 
-The weight of this window on frame i of n crossfaded ones is (i + 1) / (n + 1): neither window counts alone there, and
-each step is equally large. A shifted last window begins before final.start: what it makes there is context, discarded.
+Before the crossfade the overlap is the window's before, behind it this one's. The weight of this window on frame i of n
+crossfaded ones is (i + 1) / (n + 1): neither window counts alone there, and each step is equally large. A shifted last
+window begins before final.start: what it makes there is context, discarded.
 """
 
 from dataclasses import dataclass
@@ -15,26 +17,41 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Output, Port, Read, Stage, Window
+from stages.fade import fade_span
+from stages.region import RESKIN_CHOICES, chosen_mask
 from storage.errors import GeneratorError, RunDirectoryError, UsageError
 
 
 @dataclass(frozen=True)
 class BlendConfig:
-    """Window length and overlap, in frames."""
+    """What may change.
+
+    Attributes:
+        window, overlap: frames of a window, and those that two of them share.
+        reskin: "both", "object" or "person": whose motion decides where windows are crossfaded.
+    """
 
     window: int = 81
     overlap: int = 21
+    reskin: str = "both"
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= (self.window - 1) // 2:
             raise UsageError(f"--overlap {self.overlap} is outside 0..{(self.window - 1) // 2}, half of --window")
+        if self.reskin not in RESKIN_CHOICES:
+            raise UsageError(f"--reskin {self.reskin} is none of {', '.join(RESKIN_CHOICES)}")
 
 
 class BlendStage(Stage):
     """Crossfades each raw window with what the one before it made of the same frames."""
 
     name = "blend"
-    reads = (Read("raw", "window"), Read("overlap", "window", -1))
+    reads = (
+        Read("raw", "window"),
+        Read("overlap", "window", -1),
+        Read("masks/object", "read"),
+        Read("masks/person", "read"),
+    )
     writes = (
         Port("generated", "final", PICTURE, "uint8", "until_read"),
         Port("overlap", "window", PICTURE, "uint8", "window"),
@@ -45,11 +62,13 @@ class BlendStage(Stage):
         self.config = config
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        """Take `raw` `[read.frames, H, W, 3]` uint8 RGB and the `overlap` of the window before (none for the first).
+        """Take `raw` `[read.frames, H, W, 3]` uint8 RGB, the `overlap` of the window before (none for the first), and
+        the source's `masks/object` and `masks/person` `[read.frames, H, W]` bool.
 
         Returns:
             `generated` `[final.frames, H, W, 3]` uint8 RGB, and `overlap`: the raw frames after the final span, at most
-            as many as windows overlap, none in a shot's last window.
+            as many as windows overlap, none in a shot's last window. In `info` `crossfade`, the frames that are mixed,
+            `[start, stop)`.
 
         Raises:
             GeneratorError: when the raw window has another number of frames than the window reads.
@@ -69,18 +88,25 @@ class BlendStage(Stage):
                 f"before it, there are {len(held)} of {held.shape[1:]}: redo from an earlier window"
             )
         blended = raw[window.final.within(window.read)].copy()
-        blended[:wanted] = crossfade(held, blended[:wanted])
+        start, stop = fade_span(self._moving(inputs), window)
+        begin, end = start - window.final.start, stop - window.final.start
+        blended[:begin] = held[:begin]
+        blended[begin:end] = crossfade(held[begin:end], blended[begin:end])
         after = raw[window.final.stop - window.read.start :].copy()
-        return Output(arrays={"generated": blended, "overlap": after})
+        return Output({"generated": blended, "overlap": after}, {"crossfade": [start, stop]})
+
+    def _moving(self, inputs: Inputs) -> Array:
+        """`[n, H, W]` bool: what is regenerated."""
+        return chosen_mask(inputs.arrays["masks/object"], inputs.arrays["masks/person"], self.config.reskin)
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """The raw window, its blended part, the overlap held before and after, and one frame in 32 bits.
+        """The raw window, its blended part, the overlap held before and after, masks, and one frame in 32 bits.
 
         Between windows the overlap alone.
         """
         overlap = self.config.overlap
         frames = 2 * window_frames + 2 * overlap + 4 * 3 if window_frames else overlap
-        return frames * height * width * 3, 0
+        return frames * height * width * 3 + 3 * window_frames * height * width, 0
 
 
 def crossfade(old: Array, new: Array) -> Array:

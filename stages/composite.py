@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, Window
+from stages.fade import fade_span
 from stages.matching import Look, MatchState, look, sharpness_facts
 from stages.metrics import source_seam
 from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
@@ -111,7 +112,9 @@ class CompositeStage(Stage):
             first = window.final.stop - window.read.start
             arrays[KEPT] = seen_again(frames, made, allowed, inner, correction, through, first)
         final = slice(window.final.start - window.read.start, window.final.stop - window.read.start)
-        return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, final)})
+        start, stop = fade_span(chosen_mask(objects, persons, self.config.reskin), window)
+        fade = start - window.final.start, stop - window.final.start
+        return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, final, fade)})
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens

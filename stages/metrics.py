@@ -103,20 +103,31 @@ def region_change(before: Array, after: Array) -> float | None:
     return float(difference[region].mean())
 
 
-def source_seam(frames: Array, subjects: Array, final: slice) -> dict[str, Any]:
-    """How much the source itself changes: inside a window's final frames, and onto the one behind them (`edge`).
+def source_seam(frames: Array, subjects: Array, final: slice, fade: tuple[int, int]) -> dict[str, Any]:
+    """How much the source itself changes in a window's final frames: `seam_facts` of it.
 
     Args:
         frames: `[n, H, W, 3]` uint8 RGB, subjects: `[n, H, W]` bool: of the window.
         final: its final frames among them.
+        fade: frames that are crossfaded, counted from the first final one.
     """
-    count, shown = final.stop - final.start, slice(final.start, final.stop + 1)
-    pictures = [change_picture(*pair) for pair in zip(frames[shown], subjects[shown], strict=True)]
-    changes = [region_change(before, after) for before, after in itertools.pairwise(pictures)]
-    inside = [value for value in changes[: count - 1] if value is not None]
-    edge = changes[count - 1] if len(changes) >= count else None
+    pictures = [change_picture(*pair) for pair in zip(frames[final], subjects[final], strict=True)]
+    return seam_facts([None, *(region_change(*pair) for pair in itertools.pairwise(pictures))], fade)
+
+
+def seam_facts(changes: Sequence[float | None], fade: tuple[int, int]) -> dict[str, Any]:
+    """What `seam_ratio` needs of a window: the mean change where one window goes over into the other, and the rest.
+
+    Args:
+        changes: onto each of the window's final frames, from the one before it; None where there is none.
+        fade: frames that are crossfaded, counted from the first of these; empty: a hard edge, onto the first one.
+    """
+    start, stop = fade
+    across = range(max(start, 1), stop + 1) if stop > start else range(1)
+    edge = [value for index, value in enumerate(changes) if value is not None and index in across]
+    inside = [value for index, value in enumerate(changes) if value is not None and index not in across and index]
     total = {"inside_sum": round(sum(inside), 6), "inside_frames": len(inside)}
-    return {"edge": None if edge is None else round(edge, 6), **total}
+    return {"edge": round(sum(edge) / len(edge), 6) if edge else None, **total}
 
 
 def seam_ratio(windows: Sequence[Mapping[str, Any]], source: Sequence[Mapping[str, Any]] = ()) -> float | None:
@@ -127,14 +138,12 @@ def seam_ratio(windows: Sequence[Mapping[str, Any]], source: Sequence[Mapping[st
 
     Args:
         windows: the score stage's `info["seam"]` of each window.
-        source: the composite stage's `info["source_seam"]` of each window; its edge is onto the next window's first
-            frame.
+        source: the composite stage's `info["source_seam"]` of each window.
 
     Returns:
         edges / insides, both in multiples of the source's; None where either is missing or nothing changes inside.
     """
-    before = [None, *(window["edge"] for window in source)]
-    known = [before[index] if index < len(before) else None for index in range(len(windows))]
+    known = [window["edge"] for window in source[: len(windows)]] + [None] * (len(windows) - len(source))
     edges = [window["edge"] for window in windows]
     pairs = [(edge, at) for edge, at in zip(edges, known, strict=True) if edge is not None]
     inside, frames = (sum(window[f"inside_{what}"] for window in windows) for what in ("sum", "frames"))

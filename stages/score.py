@@ -65,7 +65,7 @@ class ScoreStage(Stage):
     writes = tuple(
         Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")
     )
-    facts = ("decode", "pose", "track", "sink")
+    facts = ("decode", "pose", "track", "blend", "sink")
     weights = "sam"
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
@@ -94,6 +94,7 @@ class ScoreStage(Stage):
             views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
         scores = self._reverse.score(frames, masks, persons, known, views)
         values = np.array(scores.iou, dtype=np.float32)
+        fade = inputs.info.get("blend", {}).get("crossfade", (window.final.start, window.final.start))
         return Output(
             {"iou": values, "scores/object": values, "scores/person": np.array(scores.person_iou, dtype=np.float32)},
             {
@@ -103,7 +104,7 @@ class ScoreStage(Stage):
                 "clipping": rounded(scores.clipping),
                 "visible": scores.visible,
                 "failed": failed_spans(values, self.config.iou_threshold, window.final.start),
-                "seam": scores.seam(cut=window.begins_shot),
+                "seam": scores.seam(fade, cut=window.begins_shot),
             },
         )
 

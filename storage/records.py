@@ -110,6 +110,7 @@ class Facts(Struct, frozen=True):
     failed: Spans = []
     seam: Seam | None = None
     source_seam: Seam | None = None
+    crossfade: tuple[Count, Count] = (0, 0)
     redo: dict[str, Any] | None = None
     read: tuple[Count, Count] = (0, 0)
     final: tuple[Count, Count] = (0, 0)

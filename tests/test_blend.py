@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from stages.base import Array, Inputs, Output, Window
 from stages.blend import BlendConfig, BlendStage, crossfade
+from stages.fade import fade_span, motion_of
 from storage.errors import GeneratorError, RunDirectoryError, UsageError
 from stream.engine.windows import WindowPlan
 
@@ -19,8 +20,9 @@ def constant_raw(window: Window, value: int) -> Array:
 
 
 def given_before(raw: Array, before: Output | None) -> Inputs:
-    """What the stage reads, after this output of the window before."""
-    return Inputs({"raw": raw} if before is None else {"raw": raw, "overlap": before.arrays["overlap"]})
+    """What the stage reads, after this output of the window before: nothing moves."""
+    masks = {name: np.zeros(raw.shape[:3], bool) for name in ("masks/object", "masks/person")}
+    return Inputs({"raw": raw, **masks, **({} if before is None else {"overlap": before.arrays["overlap"]})})
 
 
 @st.composite
@@ -81,12 +83,56 @@ def test_crossfade_at_the_defaults() -> None:
     assert (crossfade(np.full_like(old, 255), np.full_like(old, 254))[:10] == 255).all()  # 254.5 and above round up
 
 
+def moving(steps: list[int], size: int = 6) -> Array:
+    """`[n, 8, W]` bool: a square that moves so many pixels onto each frame."""
+    places = np.cumsum(steps)
+    masks = np.zeros((len(steps), 8, int(places[-1]) + size + 1), bool)
+    for mask, place in zip(masks, places, strict=True):
+        mask[1 : 1 + size, place : place + size] = True
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("steps", "span"),
+    [
+        ([3] * 45, (0, 21)),  # always the same: the whole overlap
+        ([4] * 8 + [1] * 6 + [4] * 31, (8, 13)),
+        ([4] * 9 + [0] * 9 + [4] * 27, (9, 17)),  # all that are still, not five of them
+        ([1] * 21 + [5] * 24, (0, 20)),
+    ],
+)
+def test_the_crossfade_lies_where_the_subjects_move_least(steps: list[int], span: tuple[int, int]) -> None:
+    window = list(WindowPlan(45, 21).windows(69))[1]
+    masks = moving(steps)
+    start, stop = fade_span(masks, window)
+    assert (start - window.final.start, stop - window.final.start) == span, motion_of(masks, 0, 21)
+    assert fade_span(masks & False, window) == (window.final.start, window.new.start), "nothing moves"
+
+
+def test_the_fade_alone_mixes_and_is_recorded() -> None:
+    plan = WindowPlan(45, 21)
+    first, second = list(plan.windows(69))
+    stage = BlendStage(BlendConfig(45, 21, "object"))
+    calm = moving([4] * 8 + [0] * 6 + [4] * 31)
+    masks = {"masks/object": calm, "masks/person": calm[::-1]}  # the person stays as it is, and decides nothing
+    raws = [np.full((45, *calm.shape[1:], 3), value, np.uint8) for value in (100, 200)]
+    before = stage.process(first, Inputs({"raw": raws[0], **masks}))
+    assert before.info["crossfade"] == [0, 0]
+    after = stage.process(second, Inputs({"raw": raws[1], **masks, "overlap": before.arrays["overlap"]}))
+    start, stop = after.info["crossfade"]
+    levels = after.arrays["generated"][:, 0, 0, 0]
+    begin, end = start - second.final.start, stop - second.final.start
+    assert (begin, end) == (8, 13)
+    assert (levels[:begin] == 100).all() and (levels[end:] == 200).all()
+    assert (np.diff(levels[begin - 1 : end + 1].astype(int)) > 0).all()
+
+
 def test_output_does_not_alias_input() -> None:
     plan = WindowPlan(9, 4)
     first, second = list(plan.windows(14))
     stage = BlendStage(BlendConfig(9, 4))
     raw = constant_raw(first, 10)
-    before = stage.process(first, Inputs({"raw": raw}))
+    before = stage.process(first, given_before(raw, None))
     raw[:] = 99
     last = stage.process(second, given_before(constant_raw(second, 20), before))
     assert (before.arrays["overlap"] == 10).all() and len(last.arrays["overlap"]) == 0
@@ -97,9 +143,9 @@ def test_wrong_length_and_another_windows_overlap_are_refused() -> None:
     first, second, _ = list(plan.windows(19))
     stage = BlendStage(BlendConfig(9, 4))
     with pytest.raises(GeneratorError, match="8 frames were generated, 9 are needed"):
-        stage.process(first, Inputs({"raw": constant_raw(first, 0)[:8]}))
+        stage.process(first, given_before(constant_raw(first, 0)[:8], None))
     with pytest.raises(RunDirectoryError, match="needs 4 frames from frame 5"):
-        stage.process(second, Inputs({"raw": constant_raw(second, 0)}))
+        stage.process(second, given_before(constant_raw(second, 0), None))
     with pytest.raises(UsageError, match="--overlap 5"):
         BlendConfig(9, 5)
 

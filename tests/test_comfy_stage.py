@@ -34,7 +34,8 @@ def run(scene: Scene, settings: ComfyConfig, inspect: Callable[[int, Array], Non
             raw = stage.process(window, scene.inputs(window, tail)).arrays["raw"]
             if inspect is not None:
                 inspect(window.index, raw)
-            blended = blend.process(window, Inputs(arrays={"raw": raw, "overlap": overlap})).arrays
+            given = {**scene.inputs(window).arrays, "raw": raw, "overlap": overlap}
+            blended = blend.process(window, Inputs(given)).arrays
             done.append(blended["generated"])
             overlap = blended["overlap"]
     return np.concatenate(done)

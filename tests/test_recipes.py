@@ -60,7 +60,8 @@ def test_the_identity_gives_the_source_back_in_every_pixel(name: str, look: str)
                 output = stage.process(window, scene.inputs(window, tail))
                 kept.append(output.info["kept_frames"])
                 assert output.arrays["raw"].shape == (17, 64, 64, 3)
-                blended = blend.process(window, Inputs(arrays={"raw": output.arrays["raw"], "overlap": overlap}))
+                given = {**scene.inputs(window).arrays, "raw": output.arrays["raw"], "overlap": overlap}
+                blended = blend.process(window, Inputs(given))
                 done.append(blended.arrays["generated"])
                 overlap = blended.arrays["overlap"]
         assert np.array_equal(np.concatenate(done), scene.frames)

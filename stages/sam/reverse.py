@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import ClassVar
 
 from stages.base import Array, Json, State
-from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change
+from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change, seam_facts
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
@@ -66,15 +66,11 @@ class FrameScores:
     visible: list[bool] = field(default_factory=list)
     change: list[float | None] = field(default_factory=list)
 
-    def seam(self, cut: bool = False) -> dict[str, Json]:
-        """What `seam_ratio` needs of this window: the change onto its first frame (none behind a `cut`), and inside."""
-        inside = [value for value in self.change[1:] if value is not None]
-        edge = self.change[0] if self.change and not cut else None
-        return {
-            "edge": None if edge is None else round(edge, 6),
-            "inside_sum": round(sum(inside), 6),
-            "inside_frames": len(inside),
-        }
+    def seam(self, fade: tuple[int, int] = (0, 0), cut: bool = False) -> dict[str, Json]:
+        """What `seam_ratio` needs of this window, whose frames of the clip from `fade[0]` to `fade[1]` are crossfaded;
+        behind a `cut` nothing leads onto its first frame."""
+        changes = [None, *self.change[1:]] if cut else self.change
+        return seam_facts(changes, (fade[0] - self.start, fade[1] - self.start))
 
 
 class ReverseTracker:

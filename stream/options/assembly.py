@@ -285,7 +285,7 @@ def finishing_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[St
     from stages.sink import SinkStage
 
     return [
-        BlendStage(BlendConfig(config.window, config.overlap)),
+        BlendStage(BlendConfig(config.window, config.overlap, config.reskin)),
         SinkStage(encoder_settings(manifest["video"], config.fps)),
         ScoreStage(score_config(config), sam),
     ]
