@@ -54,7 +54,7 @@ class Decode(Stage):
 class Track(Stage):
     name = "track"
     reads = (Read("frames", "new"),)
-    writes = (Port("masks/object", "new", MASK, "bool"),)
+    writes = (Port("masks/object", "new", MASK, "bool"), Port("masks/person", "new", MASK, "bool"))
     lane = "gpu"
     told_to_leave = 0
 
@@ -64,7 +64,7 @@ class Track(Stage):
     def process(self, window: Window, inputs: Inputs) -> Output:
         masks = np.zeros((window.new.frames, HEIGHT, WIDTH), bool)
         masks[:, :, OBJECT] = True
-        return Output({"masks/object": masks})
+        return Output({"masks/object": masks, "masks/person": masks & False})
 
 
 @dataclass

@@ -79,7 +79,7 @@ def test_windows_make_the_same_pictures(window: int, overlap: int) -> None:
         raw = pictured(stage, step, cut(clip, step))
         parts = stage.get_state().to_parts()
         assert raw.dtype == np.uint8 and np.array_equal(raw, reference[slice(*step.read)])
-        blended = blend.process(step, Inputs({"raw": raw, **before})).arrays
+        blended = blend.process(step, Inputs({**cut(clip, step).arrays, "raw": raw, **before})).arrays
         before = {"overlap": blended["overlap"]}
         final.append(blended["generated"])
     assert np.array_equal(np.concatenate(final), reference)
