@@ -66,7 +66,9 @@ class CloserStage(Stage):
         self._boxes: dict[str, Array] = {}
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        """Fix the views of the window's new frames."""
+        """Fix the views of the window's new frames; each shot for itself."""
+        if window.begins_shot:
+            self._boxes = {}
         views = {name: self._views(name, window.new.start, inputs) for name in self.config.subjects}
         return Output({view_name(name): found for name, found in views.items()})
 

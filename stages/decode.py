@@ -3,17 +3,19 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from stages import bounds
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Stage, State, Window
+from stages.cuts import CutFinder, Cuts
+from stages.video.ahead import FramesAhead
 from stages.video.buffers import FrameBuffers
 from stages.video.convert import FrameWriter
+from stages.video.decoded import Decoded, DecodeState
 from stages.video.digest import frame_digest
 from stages.video.fetch import FetchLimits, fetch_video
 from stages.video.limits import DEFAULT_MAX_GAP_SECONDS, DEFAULT_MAX_PIXELS, VideoLimits
@@ -43,6 +45,8 @@ class DecodeConfig:
         max_pixels: largest width times height of a frame.
         max_gap_seconds: longest time from one frame to the next.
         hdr: "tonemap" or "refuse", for HLG and PQ.
+        split: whether a window ends where a shot does.
+        cuts: frames before which a cut lies, ascending; None: they are found.
         picture_bytes: of a decoded picture, a pixel; for the projection alone. 4 is 4:2:2 in more than 8 bits.
     """
 
@@ -54,6 +58,8 @@ class DecodeConfig:
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_gap_seconds: float = DEFAULT_MAX_GAP_SECONDS
     hdr: str = "tonemap"
+    split: bool = False
+    cuts: tuple[int, ...] | None = None
     picture_bytes: float = 4.0
 
     def __post_init__(self) -> None:
@@ -64,47 +70,6 @@ class DecodeConfig:
     def limits(self) -> VideoLimits:
         """The bounds on what is accepted."""
         return VideoLimits(self.max_pixels, self.max_bad_frames, self.max_gap_seconds, self.hdr == "tonemap")
-
-
-@dataclass
-class DecodeState(State):
-    """Where decoding stands after a window.
-
-    Attributes:
-        next_frame: index of the clip's next frame.
-        known: the last frames of the file that were shown, at most `KNOWN_FRAMES`: `[pts, seconds, digest,
-            position]`, the fields of `KnownFrame`.
-        seekable: whether stamps and pictures were sound so far, so that seeking can be exact.
-        careful: whether damage was met.
-    """
-
-    version: ClassVar[int] = 1
-
-    next_frame: int = 0
-    known: list[list[Json]] = field(default_factory=list)
-    seekable: bool = True
-    careful: bool = False
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What one window gave.
-
-    Attributes:
-        frames: `[n, H, W, 3]` uint8 RGB, upright.
-        times: `[n]` float64, seconds since the first frame of the clip.
-        last: whether the clip ends with these frames (exact).
-        clip_frames_min16: the clip's length, or 16 where it is longer (exact from the first window on).
-        bad_frames: indices (in the clip) of frames that are the last good one in place of a damaged or missing one.
-        digests: of each frame.
-    """
-
-    frames: Array
-    times: Array
-    last: bool
-    clip_frames_min16: int
-    bad_frames: list[int]
-    digests: list[str]
 
 
 class DecodeStage(Stage):
@@ -123,7 +88,7 @@ class DecodeStage(Stage):
         self.config = config
         self._source: VideoSource | None = None
         self._clip: Iterator[ClipFrame] = iter(())
-        self._ahead: deque[ClipFrame] = deque()
+        self._ahead = FramesAhead(iter(()), Cuts())
         self._buffers = FrameBuffers()
         self._worker: ThreadPoolExecutor | None = None
         self._state = DecodeState()
@@ -132,6 +97,7 @@ class DecodeStage(Stage):
         """Open the file, decode its first frame and check it."""
         self._source = VideoSource(Path(self.config.path), self.config.limits)
         self._clip = self._clip_from(self._source.frames())
+        self._look_ahead()
         self._worker = ThreadPoolExecutor(1, "convert")
 
     @property
@@ -141,7 +107,7 @@ class DecodeStage(Stage):
 
     def close(self) -> None:
         """Release the file; may be called twice."""
-        self._ahead.clear()
+        self._ahead = FramesAhead(iter(()), Cuts())
         self._buffers.clear()
         self._clip = iter(())
         if self._worker is not None:
@@ -150,24 +116,34 @@ class DecodeStage(Stage):
             self._source.close()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        """Decode `window.new`, or what there is of it; `window.last` is not read, but found out."""
-        found = self.next(window.new)
+        """Decode `window.new`, or what there is of it: where clip and shot end is found out here.
+
+        Raises:
+            InputError: also when a cut that was given is behind the clip's end.
+        """
+        found = self.next(window.new, window.shot_start)
         source = self._opened()
         info: dict[str, Json] = {
             "frames": len(found.times),
             "last": found.last,
+            "cut": found.cut,
+            "cuts": found.cuts,
             "clip_frames_min16": found.clip_frames_min16,
             "bad_frames": found.bad_frames,
             "repaired_times": source.repaired_times,
             "frame_digests": found.digests,
         }
         if found.last:
+            self._check_cuts(window.new.start + len(found.times))
             info["read_error"] = source.read_error
             info["claimed_frames"] = source.properties.claimed_frames
         return Output(arrays={"times": found.times, "frames": found.frames}, info=info)
 
-    def next(self, span: Span) -> Decoded:
-        """The frames of `span`, which must begin where the last call ended; fewer when the clip ends in it.
+    def next(self, span: Span, shot_start: int = 0) -> Decoded:
+        """The frames of `span`, which must begin where the last call ended; fewer when clip or shot end in it.
+
+        Args:
+            shot_start: of the shot that its first frame belongs to.
 
         Raises:
             ValueError: when the span begins elsewhere.
@@ -176,29 +152,34 @@ class DecodeStage(Stage):
             raise ValueError(f"decode stands before frame {self._state.next_frame}, not {span.start}")
         properties = self.properties
         frames = self._buffers.take((span.frames, properties.height, properties.width, 3))
-        times, bad, digests = self._fill_rows(frames, span.start)
+        times, bad, digests = self._fill_rows(frames, span.start, shot_start)
         count = len(times)
         stop = span.start + count
         self._state.next_frame = stop
+        cuts, last = self._ahead.cuts(), not self._ahead.fill(1)
         return Decoded(
             frames=frames[:count],
             times=np.array(times, np.float64),
-            last=not self._fill(1),
-            clip_frames_min16=min(LOOK_AHEAD_FRAMES, stop + self._fill(max(1, LOOK_AHEAD_FRAMES - stop))),
+            last=last,
+            cut=not last and self.config.split and self._ahead.ends_shot(shot_start),
+            cuts=cuts,
+            clip_frames_min16=min(LOOK_AHEAD_FRAMES, stop + self._ahead.fill(max(1, LOOK_AHEAD_FRAMES - stop))),
             bad_frames=bad,
             digests=digests,
         )
 
-    def _fill_rows(self, frames: Array, start: int) -> tuple[list[float], list[int], list[str]]:
-        """Fill the array with the clip's next frames (`start` is the first's index): times, bad frames and digests."""
+    def _fill_rows(self, frames: Array, start: int, shot_start: int) -> tuple[list[float], list[int], list[str]]:
+        """Fill the array with the shot's next frames (`start` is the first's index): times, bad frames and digests."""
         times: list[float] = []
         bad: list[int] = []
         met: deque[tuple[int, KnownFrame]] = deque(maxlen=KNOWN_FRAMES)
         with FrameWriter(self._converter(), frames) as writer:
             shown: SourceFrame | None = None
-            while len(times) < len(frames) and self._fill(1):
-                item = self._ahead.popleft()
+            while len(times) < len(frames) and self._ahead.fill(1):
                 row = len(times)
+                if row and self.config.split and self._ahead.ends_shot(shot_start):
+                    break
+                item = self._ahead.take()
                 if item.source is shown:
                     writer.repeat(row)
                 else:
@@ -222,6 +203,7 @@ class DecodeStage(Stage):
             known=[list(entry) for entry in state.known],
             seekable=not source.careful and source.repaired_times == 0,
             careful=source.careful,
+            pictures=self._ahead.pictures(),
         )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
@@ -232,7 +214,6 @@ class DecodeStage(Stage):
         """
         state = DecodeState.from_parts(values, arrays)
         source = self._opened()
-        self._ahead.clear()
         known = [KnownFrame(*entry) for entry in state.known]
         shown = source.seek_known(known) if state.seekable else None
         if shown is None:
@@ -243,15 +224,16 @@ class DecodeStage(Stage):
             self._clip = self._clip_from(source.frames())
         else:
             self._clip = self._clip_from(chain([shown], source.frames()), state.next_frame)
+        self._look_ahead(state.next_frame, state.pictures, state.known[-1][1] if state.known else None)
         self._state = state
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Two windows of RGB frames, and decoded pictures: 32, and in short windows the 16 that are looked at ahead.
+        """Two windows of RGB frames, and decoded pictures: 32, and the 16 that are looked at ahead.
 
         32 bound what the decoder holds to refer to and to reorder (16 in H.264 and HEVC, in one thread), what is
         deinterlaced and what waits to be converted (`MAX_PENDING` of `stages/video/convert.py`).
         """
-        pictures = HELD_PICTURES + (LOOK_AHEAD_FRAMES if window_frames < LOOK_AHEAD_FRAMES else 0)
+        pictures = HELD_PICTURES + LOOK_AHEAD_FRAMES
         return int(height * width * (3 * 2 * window_frames + self.config.picture_bytes * pictures)), 0
 
     def _opened(self) -> VideoSource:
@@ -267,10 +249,17 @@ class DecodeStage(Stage):
     def _clip_from(self, frames: Iterator[SourceFrame], first: int = 0) -> Iterator[ClipFrame]:
         return clip_frames(frames, self.config.fps, 1 / self.properties.claimed_fps, first)
 
-    def _fill(self, wanted: int) -> int:
-        """Decode ahead until `wanted` frames wait, or the clip ends; gives how many wait."""
-        self._ahead.extend(islice(self._clip, max(0, wanted - len(self._ahead))))
-        return len(self._ahead)
+    def _look_ahead(self, first: int = 0, before: Array | None = None, shown: float | None = None) -> None:
+        """Begin to look ahead at frame `first`; `before`, `shown`: as of `FramesAhead`."""
+        given, before = self.config.cuts, DecodeState().pictures if before is None else before
+        cuts = CutFinder(before) if given is None else Cuts(cut for cut in given if cut >= first)
+        self._ahead = FramesAhead(self._clip, cuts, first, before, shown)
+
+    def _check_cuts(self, frames: int) -> None:
+        late = [cut for cut in self.config.cuts or () if cut >= frames]
+        if late:
+            raise InputError(f"--cuts: frame {late[0]} is behind the end of the clip, which has {frames} frames: "
+                             "take it out of the file")  # fmt: skip
 
     def _remember(self, frame: KnownFrame) -> None:
         known = self._state.known

@@ -260,7 +260,6 @@ class GivenMasksStage(_Given):
                 "visible/person": person_seen,
             },
             {
-                "cuts": [],
                 "stop": None,
                 "untracked": {"object": before, "person": []},
                 "lost": {"object": [], "person": []},

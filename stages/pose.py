@@ -8,7 +8,6 @@ import numpy as np
 
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
-from stages.cuts import frame_signature, is_cut
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
 from stages.poses.models import PoseModels
@@ -40,9 +39,9 @@ class PoseConfig:
         detect_every: the detector runs on frames whose absolute index it divides, and on every frame where the person
             is not in sight. Between detections the box moves on at the person's speed and widens.
         smooth: "none" or "one-euro".
-        on_cut: with "reset" a hard scene cut ends smoothing and following, and the person is chosen anew behind it: the
-            largest one, for nothing is known yet of where the object is; up to and on the prompt frame the prompt says
-            it. Else cuts are not looked for.
+        on_cut: with "reset" and "split" a hard scene cut ends smoothing and following, and the person is chosen anew
+            behind it: the largest one, for nothing is known yet of where the object is; up to and on the prompt frame
+            the prompt says it.
         score_threshold: detections at or below it are dropped.
         pose_input, detector_input: (width, height) where a model leaves its input size open.
         batch: crops a run; None = by device.
@@ -92,11 +91,10 @@ class PoseState(State):
         points, speeds, known: the One-Euro filter's (`stages.poses.smooth.Filter`).
         feet, foot_speeds, contacts: the foot contact's (`stages.poses.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
-        signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, where cuts are looked for.
         cut: whether one was met behind the prompt frame.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     tracks: Array = field(default_factory=no_tracks)
     points: Array = field(default_factory=lambda: no_filter(JOINTS).points)
@@ -106,7 +104,6 @@ class PoseState(State):
     foot_speeds: Array = field(default_factory=lambda: no_ground().speeds)
     contacts: Array = field(default_factory=lambda: no_ground().contacts)
     clocks: Array = field(default_factory=lambda: np.array([0.0, 0.0, np.nan]))
-    signature: Array | None = None
     cut: bool = False
 
 
@@ -142,6 +139,7 @@ class PoseStage(Stage):
     name: ClassVar[str] = "pose"
     lane = "gpu"
     reads = (Read("frames", "new"), Read("times", "new"))
+    facts = ("decode",)
     writes = (Port("keypoints/person", "new", (133, 3), "float32"), Port("contacts/person", "new", (2,), "bool"))
 
     def __init__(self, config: PoseConfig) -> None:
@@ -152,7 +150,6 @@ class PoseStage(Stage):
         self._tracks = no_tracks()
         self._filter = no_filter(JOINTS)
         self._ground = no_ground()
-        self._signature: Array | None = None
         self._cut = False
 
     def open(self) -> None:
@@ -172,10 +169,11 @@ class PoseStage(Stage):
             check_box_inside("--person-box", self.config.person_box, frames.shape[2], frames.shape[1])
         sights: list[Sight] = []
         chosen: list[Json] = []
-        cuts: set[int] = set()
+        known = inputs.info.get("decode", {}).get("cuts", ()) if self.config.on_cut in ("reset", "split") else ()
+        cuts = {cut - window.new.start for cut in known}
         for index, image in enumerate(frames):
-            if self.config.on_cut == "reset" and self._meets_cut(window.new.start + index, image):
-                cuts.add(index)
+            if index in cuts:
+                self._meet_cut(window.new.start + index)
             followed_before = bool(self._tracks[0, AGE] >= 0)
             sights.append(self._look(window.new.start + index, image))
             box = sights[-1].box
@@ -214,7 +212,6 @@ class PoseStage(Stage):
             foot_speeds=ground.speeds.copy(),
             contacts=ground.contacts.copy(),
             clocks=np.array([moving.seconds, ground.seconds, ground.level]),
-            signature=self._signature,
             cut=self._cut,
         )
 
@@ -222,7 +219,7 @@ class PoseStage(Stage):
         """Take back what `get_state().to_parts()` gave."""
         state = PoseState.from_parts(values, arrays)
         clocks = [float(value) for value in state.clocks]
-        self._tracks, self._signature, self._cut = state.tracks.copy(), state.signature, state.cut
+        self._tracks, self._cut = state.tracks.copy(), state.cut
         self._filter = Filter(state.points.copy(), state.speeds.copy(), state.known.astype(bool), clocks[0])
         self._ground = Ground(
             state.feet.copy(), state.foot_speeds.copy(), clocks[2], state.contacts.astype(bool), clocks[1]
@@ -232,15 +229,11 @@ class PoseStage(Stage):
         """Projected peak (RAM, VRAM): the window's frames, both models, and what they work in."""
         return self.config.models.peak_bytes(height, width, window_frames)
 
-    def _meets_cut(self, frame: int, image: Array) -> bool:
-        """Whether a hard cut lies before this frame; then nobody is followed any more."""
-        before, self._signature = self._signature, frame_signature(image)
-        if not is_cut(before, self._signature):
-            return False
+    def _meet_cut(self, frame: int) -> None:
+        """A hard cut lies before this frame: nobody is followed any more."""
         self._tracks = no_tracks()
         # Up to the prompt frame the prompt still says where the object is.
         self._cut = self._cut or frame > self.config.prompt.frame
-        return True
 
     def _look(self, frame: int, image: Array) -> Sight:
         """Where the person is on this frame; runs the detector where it is due or the person is not in sight."""

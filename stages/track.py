@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
-from stages.cuts import frame_signature, is_cut
 from stages.metrics import flag_spans
 from stages.prompts import Box
 from stages.sam.footprint import sam_peak_bytes
@@ -21,7 +20,7 @@ from stages.subjects import PERSON, Subject
 from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
 
-ON_CUT = ("ignore", "stop", "reset")
+ON_CUT = ("ignore", "stop", "reset", "split")
 
 
 class LogitsObserver(Protocol):
@@ -82,8 +81,9 @@ class TrackState(State):
         stop: the cut that ended tracking with `on_cut="stop"`.
         banks: by object, frame indices and dtypes (`stages.sam.session.MemoryBank`).
         tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
-        signature: `[h, w, 3] uint8` reduced HSV picture of the last frame, for cuts.
     """
+
+    version: ClassVar[int] = 2
 
     next_frame: int = 0
     size: list[int] | None = None
@@ -91,7 +91,6 @@ class TrackState(State):
     stop: int | None = None
     banks: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
-    signature: Array | None = None
 
 
 class TrackStage(Stage):
@@ -99,13 +98,14 @@ class TrackStage(Stage):
 
     Reads `frames` `[n, H, W, 3] uint8 RGB`; `info["pose"]["person"]` = `{"frame": F, "box": [x1, y1, x2, y2]}` in the
     window where the person was chosen, and `info["pose"]["again"]`, a list of such choices behind cuts;
-    `info["decode"]["clip_frames_min16"]` = min(clip's length, 16), needed where a window is shorter than 16 frames:
-    SAM 2 encodes pointers differently in a clip shorter than that. Through views also `views/track-NAME` `[n, 2, 3]`.
+    `info["decode"]["cuts"]`, the new frames before which a cut lies; `info["decode"]["clip_frames_min16"]` = min(clip's
+    length, 16), needed where a window is shorter than 16 frames: SAM 2 encodes pointers differently in a clip shorter
+    than that. Through views also `views/track-NAME` `[n, 2, 3]`.
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
     of each. Masks of several may overlap, as SAM 2.1 gives them. A lost object has an empty mask. The committed info
-    holds, in absolute half-open spans of this window's new frames: `cuts` (frames), `stop` (frame or None), `untracked`
-    and `lost` by name.
+    holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), `untracked` and `lost` by
+    name.
 
     Raises:
         InputError: a prompt outside the frame, past the clip's end, or an unusable mask.
@@ -146,12 +146,13 @@ class TrackStage(Stage):
         visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
         followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
         persons = self._person_prompts(window, inputs)
-        cuts: list[int] = []
+        cuts = decoded_cuts(inputs)
         viewed = self.config.look == "views"
         views = {name: inputs.arrays[view_name(name)] for name in names} if viewed else {}
         for offset, (frame, image) in enumerate(feed(self._model, frames, viewed)):
             index = span.start + offset
-            self._meet_cut(index, frame, tracker, cuts)
+            if index in cuts:
+                self._meet_cut(index, tracker)
             prompts = self._prompts(index, frame, tracker, persons)
             looks = {name: each[offset] for name, each in views.items()}
             seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
@@ -163,11 +164,10 @@ class TrackStage(Stage):
                     self._observer(index, name, found.tracked)
         state.next_frame = span.stop
         if self.config.look == "first":
-            return Output({f"{FIRST}{name}": masks[name] for name in names}, {"cuts": cuts})
+            return Output({f"{FIRST}{name}": masks[name] for name in names})
         return Output(
             {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names},
             {
-                "cuts": cuts,
                 "stop": state.stop,
                 "untracked": {name: flag_spans(~followed[name], span.start) for name in names},
                 "lost": {name: flag_spans(followed[name] & ~visible[name], span.start) for name in names},
@@ -195,18 +195,11 @@ class TrackStage(Stage):
     def _given(self) -> list[PromptSchedule]:
         return [schedule for schedule in self._schedules.values() if schedule is not None]
 
-    def _meet_cut(self, index: int, frame: Array, tracker: Tracker | ViewedTracker, cuts: list[int]) -> None:
-        """Note a cut before this frame and act on it."""
-        state = self._state
-        signature = frame_signature(frame)
-        cut = is_cut(state.signature, signature)
-        state.signature = signature
-        if not cut:
-            return
-        cuts.append(index)
-        if self.config.on_cut == "stop" and state.stop is None:
-            state.stop = index
-        if self.config.on_cut != "ignore":
+    def _meet_cut(self, index: int, tracker: Tracker | ViewedTracker) -> None:
+        """Act on a cut before this frame."""
+        if self.config.on_cut == "stop" and self._state.stop is None:
+            self._state.stop = index
+        if self.config.on_cut in ("stop", "reset"):
             for name in self.config.names:
                 tracker.drop(name)
 
@@ -275,6 +268,11 @@ def most_prompts(subjects: Sequence[Subject]) -> int:
 def _as_box(values: Sequence[float]) -> Box:
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
+
+
+def decoded_cuts(inputs: Inputs) -> frozenset[int]:
+    """The window's new frames before which a cut lies, as decode committed them."""
+    return frozenset(inputs.info.get("decode", {}).get("cuts", ()))
 
 
 def clip_frames_min16(inputs: Inputs) -> int:

@@ -147,10 +147,12 @@ def pose_config(**options: object) -> PoseConfig:
 def run_windows(stage: PoseStage, frames: Array, cuts: Sequence[int], fresh: bool = False) -> list[Output]:
     """Run an opened stage over windows `[cuts[i], cuts[i+1])`; `fresh`: hand the state on through its stored form."""
     outputs = []
+    hard = np.flatnonzero(np.abs(np.diff(frames.mean((1, 2, 3)))) > 27) + 1
     for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
         span = Span(start, stop)
         window = Window(k, span, span, span, stop == cuts[-1], stop - start)
-        inputs = Inputs({"frames": frames[start:stop], "times": np.arange(start, stop) / FPS})
+        info = {"decode": {"cuts": [int(cut) for cut in hard if start <= cut < stop]}}
+        inputs = Inputs({"frames": frames[start:stop], "times": np.arange(start, stop) / FPS}, info)
         outputs.append(stage.process(window, inputs))
         if fresh:
             stage.set_state(*stage.get_state().to_parts())

@@ -175,7 +175,6 @@ def test_a_journal_that_names_files_elsewhere(tmp_path: Path, command: list[str]
         ("track", "untracked", "export"),
         ("track", "untracked", "report"),
         ("track", "lost", "report"),
-        ("track", "cuts", "report"),
         ("sink", "segment", "report"),
         ("score", "iou", "status"),
         ("score", "boundary_f", "report"),

@@ -47,7 +47,10 @@ def all_records() -> dict[str, list[Record]]:
     """Commit records of the stages the report looks at."""
     lost = [[[4, 6]], [[6, 7]]]
     return {
-        "decode": [{"span": [0, 8], "seconds": 0.1, "info": {"bad_frames": 2}, "rss_bytes": 900_000_000}] * 2,
+        "decode": [
+            {"span": [0, 8], "seconds": 0.1, "info": {"bad_frames": 2, "cuts": cuts}, "rss_bytes": 900_000_000}
+            for cuts in ([], [5])
+        ],
         "pose": [
             {"seconds": 1.0, "info": {"person": None}},
             {"seconds": 1.0, "info": {"person": {"frame": 7, "box": [1, 2, 3, 4]}}},
@@ -56,7 +59,6 @@ def all_records() -> dict[str, list[Record]]:
             {
                 "seconds": 2.0,
                 "info": {
-                    "cuts": [5] if index else [],
                     "untracked": {"object": [] if index else [[0, 1]], "person": []},
                     "lost": {"object": lost[index], "person": []},
                 },

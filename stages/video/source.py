@@ -103,10 +103,14 @@ class SourceFrame:
                 return self.orientation.apply(self.tone_map.to_rgb(self.picture))
             return self.orientation.apply(self.picture.to_ndarray(format="rgb24", threads=1))
         except (FFmpegError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: the frame at {self.seconds:.3f} s, pixel format {self.picture.format.name}, cannot be "
-                f"converted to RGB ({error}): convert the video first (ffmpeg -i IN -pix_fmt yuv420p OUT)"
-            ) from error
+            raise self.unfit(error) from error
+
+    def unfit(self, error: Exception) -> InputError:
+        """What to say when swscale cannot convert it."""
+        return InputError(
+            f"{self.path}: the frame at {self.seconds:.3f} s, pixel format {self.picture.format.name}, cannot be "
+            f"converted to RGB ({error}): convert the video first (ffmpeg -i IN -pix_fmt yuv420p OUT)"
+        )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
     chosen = {name: value for name, value in options.items() if was_given(name)}
     if set(chosen) & {"max_fetch", "fetch_timeout"}:
         raise UsageError(f"--max-fetch and --fetch-timeout are for a VIDEO by address, {source} is a run directory")
-    fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr"})
+    fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr", "on_cut", "cuts"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
     return carry_out(lambda listener: generate_from_run(Path(source), out, chosen, overwrite, listener), as_json)

@@ -110,11 +110,25 @@ class WindowPlan:
                 end = next(ends, frames)
             yield window
 
+    def left(self, last: Sequence[Window], frames: int) -> int:
+        """How many windows come behind the last one (none: there is no window yet), if no cut is left."""
+        if not last:
+            return self.count(frames)
+        rest = frames - last[0].read.stop
+        return 0 if rest <= 0 else self.count(rest) if last[0].ends_shot else math.ceil(rest / self.stride)
+
     def count(self, frames: int, cuts: Sequence[int] = ()) -> int:
         """How many windows these are."""
         ends = [*(cut for cut in cuts if cut < frames), frames]
         shots = (stop - start for start, stop in pairwise([0, *ends]))
         return sum(1 + max(0, math.ceil((shot - self.window) / self.stride)) for shot in shots)
+
+
+def shots_of(windows: Sequence[Window]) -> list[tuple[int, int]]:
+    """The shots that these windows from the first on belong to, half-open; the last one as far as they go."""
+    stops = {window.shot: window.read.stop for window in windows}
+    starts = {window.shot: window.shot_start for window in windows}
+    return [(starts[shot], stops[shot]) for shot in starts]
 
 
 def window_facts(window: Window) -> dict[str, Json]:

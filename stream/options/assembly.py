@@ -81,6 +81,8 @@ def decode_config(config: RunConfig) -> DecodeConfig:
         max_bad_frames=config.max_bad_frames,
         max_pixels=config.max_pixels,
         hdr=config.hdr,
+        split=config.on_cut == "split",
+        cuts=config.cuts,
     )
 
 

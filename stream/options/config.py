@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.cuts import shot_starts
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, check_region
@@ -66,7 +67,8 @@ class RunConfig:
     correct: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
     scene: tuple[Subject, ...] | None = since("track", default=None)  # in place of the three
-    on_cut: str = since("pose", default="ignore")
+    on_cut: str = since("decode", default="split")
+    cuts: tuple[int, ...] | None = since("decode", default=None)  # None: found
     track_view: str = since("track", default="full")  # or "follow"
     view: str | Box = since("view", default="full")  # or "auto", "follow"
     stabilise: int | None = since("view", default=None)  # frames; 0: off
@@ -171,6 +173,12 @@ class RunConfig:
     def plan(self) -> WindowPlan:
         """The clip's windows."""
         return WindowPlan(self.window, self.overlap, GENERATORS[self.generator].geometry.frame_step)
+
+    def count_windows(self, frames: int) -> int | None:
+        """How many windows a clip of so many frames has; None where cuts decide it that are still to be found."""
+        if self.on_cut != "split":
+            return self.plan.count(frames)
+        return None if self.cuts is None else self.plan.count(frames, shot_starts(self.cuts, frames))
 
     @property
     def sharing(self) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from stages.subjects import Subject, plain_subjects
+from storage.boundary import MB, printable, read_regular
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.recipes import ALONE, check_family, settle, wanted
 from stream.options.scene import read_scene
+from stream.options.values import whole_number
 
 logger = logging.getLogger("skate.device")
 
@@ -79,6 +81,38 @@ def subjects_from_options(options: dict[str, Any]) -> tuple[Subject, ...]:
 def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
     """Take --correct out of the options."""
     return tuple(Correction(frame, box) for frame, box in options.pop("correct"))
+
+
+def cuts_from_options(options: dict[str, Any]) -> tuple[int, ...] | None:
+    """Take --cuts out of the options."""
+    path = options.pop("cuts")
+    return None if path is None else read_cuts(Path(path))
+
+
+def read_cuts(path: Path) -> tuple[int, ...]:
+    """The first frames of a clip's shots behind the first one, from a file: a number a line, ascending.
+
+    Raises:
+        InputError: with the line that is none.
+    """
+    try:
+        lines = read_regular(path, most_bytes=MB).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise InputError(f"--cuts {path}: cannot be read ({error.strerror})") from error
+    cuts: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        frame = whole_number(text)
+        at = f"--cuts {path}, line {number}: {printable(text, 40)!r}"
+        if not text:
+            continue
+        if not frame:
+            raise InputError(f"{at} is no frame number: write the first frame of each shot but the first, one a line")
+        if cuts and frame <= cuts[-1]:
+            raise InputError(f"{at} {'stands there twice' if frame in cuts else 'is below the line before it'}: "
+                             "give each cut once, in ascending order")  # fmt: skip
+        cuts.append(frame)
+    return tuple(cuts)
 
 
 def resolve_generator(given: dict[str, Any]) -> None:
@@ -153,6 +187,7 @@ def given_config(
         )
     given = {
         **options,
+        "cuts": cuts_from_options(options),
         "prompt": first_prompt(masks, options["max_pixels"]),
         "masks": str(masks.resolve()),
         "person_masks": None if person_masks is None else str(person_masks.resolve()),
@@ -175,6 +210,7 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     else:
         given["prompt"] = prompt_from_options(given)
         given["correct"] = corrections_from_options(given)
+    given["cuts"] = cuts_from_options(given)
     given["device"] = resolve_device(given["device"])
     if given["detect_every"] is None:
         given["detect_every"] = 1 if given["device"] == "cuda" else 3

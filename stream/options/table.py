@@ -198,7 +198,8 @@ OPTIONS: tuple[Option, ...] = (
     _machine(TRACKING, "--sam-compile", FLAG, "sam2's own compiled predictor."),
     _clip(TRACKING, "--fps", NUMBER, "Resample to this rate, frames/s.", otherwise="keep the times", bounds=bounds.FPS),
     _clip("", "--hdr", choice("tonemap", "refuse"), "Clips in HLG or PQ: map them to BT.709, or refuse.", "tonemap"),
-    _clip(TRACKING, "--on-cut", choice("ignore", "stop", "reset"), "What a hard cut in the clip does.", "ignore"),
+    _clip("", "--on-cut", choice("ignore", "stop", "reset", "split"), "What a hard cut in the clip does.", "split"),
+    _clip("", "--cuts", FILE, "Where cuts lie: a frame number a line.", otherwise="they are found"),
     _clip(
         "", "--max-bad-frames", INTEGER, "Damaged frames concealed before giving up.", "100", bounds=bounds.BAD_FRAMES
     ),

@@ -10,6 +10,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "av",
     "numpy",
+    "scenedetect-headless",
     "opencv-python-headless",
     "zarr",
 )

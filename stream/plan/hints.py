@@ -68,7 +68,7 @@ def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
     """Prompts on frames that the header says are not there. It may be wrong, so the run goes on and will tell."""
     if claimed_frames is None:
         return []
-    asked = []
+    asked = [("--cuts", cut) for cut in (config.cuts or ())[-1:]]
     for subject in config.subjects:
         words = words_of(subject)
         asked += [] if subject.prompt is None else [(words.frame, subject.prompt.frame)]

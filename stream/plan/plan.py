@@ -24,7 +24,9 @@ class Plan:
     """A run before it starts. Bytes are projections; None where something does not apply or is not known.
 
     Attributes:
-        frames: that the header claims (it is not trusted), after `--fps`; windows: of a clip of that length.
+        frames: that the header claims (it is not trusted), after `--fps`.
+        windows: of a clip of that length; None also where cuts decide it that are still to be found.
+        shots: of that clip, where its cuts were given.
         size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
         fps: nominal rate of the output. window, overlap: frames. rate: what to know about the rate, or None.
         footage: what is done to the clip's pictures, e.g. tone-mapped.
@@ -41,6 +43,7 @@ class Plan:
 
     frames: int | None
     windows: int | None
+    shots: int | None
     size: tuple[int, int]
     generated_size: tuple[int, int] | None
     fps: float
@@ -75,7 +78,7 @@ class Plan:
 
     def text(self) -> str:
         """A few lines for the person who starts it."""
-        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self.windows} windows"
+        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self._windows()}"
         named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
         made = ""
         if self.generator is not None and self.generated_size is not None:
@@ -135,6 +138,12 @@ class Plan:
                 f"{self.out}: needs about {format_size(self.disk_needed)}{claimed}, {format_size(self.disk_free)} "
                 f"are free: free space, or choose another --out{keep}"
             )
+
+    def _windows(self) -> str:
+        if self.windows is None:
+            return "as many windows as its shots need (cuts are found while decoding)"
+        shots = "" if self.shots is None else f"{self.shots} shot{'s' if self.shots > 1 else ''}, "
+        return f"{shots}{self.windows} windows"
 
     def _instead(self) -> str:
         """What to do where this program and ComfyUI do not fit together."""

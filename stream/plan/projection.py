@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from stages.base import GeneratorStage
+from stages.cuts import shot_starts
 from stages.generators import GENERATORS
 from stages.sam.checkpoint import read_config
 from stages.sam.footprint import object_state_bytes
@@ -114,7 +115,8 @@ def make_plan(
     vram = vram_limit(config)
     return Plan(
         frames=frames,
-        windows=None if frames is None else config.plan.count(frames),
+        windows=None if frames is None else config.count_windows(frames),
+        shots=None if config.cuts is None or frames is None else 1 + len(shot_starts(config.cuts, frames)),
         size=(width, height),
         generated_size=generated,
         fps=fps,

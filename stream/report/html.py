@@ -132,6 +132,8 @@ def _tracking(values: Summary) -> str:
     if values.person_found is None:
         lines.append("No person was found by the pose models: the skeleton is empty.")
     lines.append(f"Scene cuts at {', '.join(map(str, values.cuts))}." if values.cuts else "No scene cut was seen.")
+    if len(values.shots) > 1:
+        lines.append(f"Worked on as {len(values.shots)} shots: {_span_text(values.shots)}.")
     if values.bad_frames:
         lines.append(f"{values.bad_frames} damaged source frames were concealed by the last good one.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)

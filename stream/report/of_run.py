@@ -13,7 +13,7 @@ from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
-from stream.engine.windows import committed_windows
+from stream.engine.windows import committed_windows, shots_of
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
@@ -35,7 +35,8 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     if not decoded:
         raise RunDirectoryError(f"{path}: nothing is decoded yet, there is nothing to report: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1]) if tracked else 0  # what is not tracked yet has nothing to show
-    finals = [window.final for window in committed_windows(log)]
+    windows = committed_windows(log)
+    finals = [window.final for window in windows]
     subjects = tuple(subject.name for subject in config.subjects)
     times, visible = np.zeros(0), np.zeros((0, len(subjects)), dtype=bool)
     if frames:
@@ -43,6 +44,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in subjects], axis=1)
     known = dataclasses.replace(
         facts({stage: log.of(stage) for stage in nodes}, finals[: len(tracked) or None], subjects),
+        shots=shots_of(windows),
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
         generates=config.generates,

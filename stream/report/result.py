@@ -17,7 +17,7 @@ class Result:
         run: its directory. frames, windows: of the clip.
         gate: None where nothing was judged.
         iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result, None where nothing was judged.
-        failed_frames: half-open spans.
+        failed_frames, shots: half-open spans.
         object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
         object_lost_frames: it was looked for in vain.
         subjects: by name, `frames` in which it was seen and `lost_frames`.
@@ -35,6 +35,7 @@ class Result:
     iou_min: float | None
     iou_min_frame: int | None
     failed_frames: Spans
+    shots: Spans
     object_frames: int | None
     object_lost_frames: int | None
     person_frames: int | None

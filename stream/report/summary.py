@@ -104,6 +104,7 @@ class Summary:
     claimed_frames: int | None
     cut_short: str | None
     cuts: list[int]
+    shots: Spans
     attempts: list[Mapping[str, Any]]
     by_window: list[WindowScore]
     cost: Cost
@@ -148,6 +149,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         claimed_frames=known.claimed_frames,
         cut_short=known.cut_short,
         cuts=list(known.cuts),
+        shots=list(known.shots),
         attempts=list(known.attempts),
         by_window=[_window(table, row.final, threshold) for row in known.windows],
         cost=_cost(known.windows),

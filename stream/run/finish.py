@@ -55,6 +55,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         iou_min=report.iou.min,
         iou_min_frame=report.iou.min_frame,
         failed_frames=report.failed_frames,
+        shots=report.shots,
         object_frames=subjects.get(OBJECT, {}).get("frames"),
         object_lost_frames=subjects.get(OBJECT, {}).get("lost_frames"),
         person_frames=subjects.get(PERSON, {}).get("frames"),

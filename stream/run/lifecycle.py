@@ -275,7 +275,7 @@ def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None
 
 def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: Chain) -> None:
     claimed = run.manifest["video"].get("claimed_frames")
-    windows = config.plan.count(claimed) if claimed else None
+    windows = config.count_windows(claimed) if claimed else None
     done = {stage: run.log.done(stage) for stage in chain.names}
     if config.generates:
         reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))

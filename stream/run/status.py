@@ -1,6 +1,7 @@
 """How far a run is, read from its journal while another process may be writing it."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from storage.change import check_identity
 from storage.next import NEXT
 from storage.rundir import CommitLog, Manifest, read_log
 from storage.verify import find_damage
+from stream.engine.windows import committed_windows, shots_of
 from stream.options.recorded import read_run
 from stream.run.reconcile import place_of
+
+MOST_SHOTS = 20  # named in a line
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Status:
         damaged: what does not match its commit record (only looked for with `verify`).
         iou_mean, iou_min: over the frames scored so far, None before.
         frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
+        shots: half-open spans, the last one as far as it is decoded.
         redo: windows that are being made again beside the run; it stands as it was until all of them are.
     """
 
@@ -38,6 +43,7 @@ class Status:
     frames_per_second: float | None
     seconds_left: float | None
     redo: tuple[int, ...] = ()
+    shots: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
@@ -52,6 +58,7 @@ class Status:
             "frames_per_second": self.frames_per_second,
             "seconds_left": self.seconds_left,
             "redo": list(self.redo),
+            "shots": [list(shot) for shot in self.shots],
         }
 
 
@@ -70,7 +77,8 @@ def read_status(path: Path, verify: bool = False) -> Status:
     ended = bool(decoded) and decoded[-1]["info"]["last"]
     frames = decoded[-1]["span"][1] if decoded else 0
     claimed = manifest["video"].get("claimed_frames")
-    windows = len(decoded) if ended or not claimed else config.plan.count(max(claimed, frames))
+    known = committed_windows(log)
+    windows = len(known) if ended or not claimed else len(known) + config.plan.left(known[-1:], claimed)
     iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
     speed, left = _speed(log, tuple(manifest["nodes"]), windows)
     return Status(
@@ -85,6 +93,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         frames_per_second=speed,
         seconds_left=left,
         redo=tuple(log.redo["windows"]) if log.redo is not None else (),
+        shots=tuple(shots_of(known)),
     )
 
 
@@ -123,9 +132,17 @@ def _speed(log: CommitLog, stages: tuple[str, ...], windows: int) -> tuple[float
     return (frames / seconds if seconds > 0 else None), left
 
 
+def _listed(frames: Sequence[int]) -> str:
+    """At most `MOST_SHOTS` numbers."""
+    shown = ", ".join(map(str, frames[:MOST_SHOTS]))
+    return shown if len(frames) <= MOST_SHOTS else f"{shown} and {len(frames) - MOST_SHOTS} more"
+
+
 def status_text(status: Status) -> str:
     """The status for a person."""
     lines = [f"state     {status.state}", f"frames    {status.frames} decoded, {status.windows} windows"]
+    if len(status.shots) > 1:
+        lines.append(f"shots     {len(status.shots)}, from frames {_listed([start for start, _ in status.shots])}")
     lines += [f"{stage:<9} {count} of {status.windows} windows" for stage, count in status.done.items()]
     if status.iou_mean is not None:
         lines.append(f"IoU       mean {status.iou_mean:.4f}, min {status.iou_min:.4f}")
