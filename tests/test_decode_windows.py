@@ -71,6 +71,12 @@ def test_length_is_exact_from_the_first_small_window_on(tmp_path: Path, frames: 
     assert sum(len(window.times) for window in found) == frames
 
 
+def comparable(states: list[tuple[dict[str, Any], dict[str, Array]]]) -> list[Any]:
+    return [
+        (values, {name: (array.shape, array.tobytes()) for name, array in arrays.items()}) for values, arrays in states
+    ]
+
+
 CLIPS = {
     "b-frames": Clip(50, b_frames=3),
     "open-gop": Clip(50, b_frames=3, options={"x264-params": "scenecut=0:mbtree=0:open-gop=1:bframes=3"}),
@@ -93,7 +99,7 @@ def test_going_on_from_any_window_gives_the_same(tmp_path: Path, name: str, fps:
         rest, later = run(config, 13, 10, index, states[index - 1])
         for one, other in zip(rest, whole[index:], strict=True):
             assert_same(one, other)
-        assert later == states[index:]
+        assert comparable(later) == comparable(states[index:])
 
 
 @pytest.mark.parametrize("fps", [None, 17.0])
@@ -110,7 +116,7 @@ def test_stamps_that_start_again_go_on_exactly_too(tmp_path: Path, fps: float | 
         assert len(rest) == len(whole) - index, f"gone on after window {index - 1}"
         for one, other in zip(rest, whole[index:], strict=True):
             assert_same(one, other)
-        assert later == states[index:]
+        assert comparable(later) == comparable(states[index:])
     for index, window in enumerate(whole):  # frames that were dropped are read again, by their times
         span = Span(9 * index, 9 * index + len(window.times))
         again = read_span(config, span, window.digests, list(window.times))
@@ -132,7 +138,7 @@ def test_state_is_small_and_needs_no_pickle(tmp_path: Path) -> None:
     path = make(tmp_path / "clip.mp4", Clip(60))
     _, states = run(DecodeConfig(path), 13, 10)
     values, arrays = states[-1]
-    assert not arrays and len(str(values)) < 1500
+    assert arrays.keys() == {"pictures"} and arrays["pictures"].nbytes < 20_000 and len(str(values)) < 1500
 
 
 @pytest.mark.parametrize("index", [0, 2])

@@ -133,6 +133,10 @@ def test_text_names_everything(tmp_path: Path) -> None:
     text = made(tmp_path, ram=8 * 10**9).text()
     assert "201 frames in 3 windows of 81, overlap 21; 1280x720 at 24 frames/s; preview generates 1280x720" in text
     assert "sam small, pose dwpose-l-384, on cpu" in text
+    assert "cuts are found while decoding; windows are counted as if there were none" in text
+    given = made(tmp_path, cuts=(30, 40, 150)).text()
+    assert "201 frames in 4 windows" in given and "shots    3, by --cuts" in given
+    assert "shots " not in made(tmp_path, on_cut="ignore").text()
     assert "RAM 1.4 GB of 8.0 GB" in text and "VRAM" not in text
     assert "not known: nothing was timed" in text
     assert "generates 832x480" in made(tmp_path, generator="comfyui", server=("127.0.0.1:1",), size=(832, 480)).text()

@@ -174,11 +174,9 @@ class RunConfig:
         """The clip's windows."""
         return WindowPlan(self.window, self.overlap, GENERATORS[self.generator].geometry.frame_step)
 
-    def count_windows(self, frames: int) -> int | None:
-        """How many windows a clip of so many frames has; None where cuts decide it that are still to be found."""
-        if self.on_cut != "split":
-            return self.plan.count(frames)
-        return None if self.cuts is None else self.plan.count(frames, shot_starts(self.cuts, frames))
+    def count_windows(self, frames: int) -> int:
+        """How many windows a clip of so many frames has; cuts that are still to be found may change that."""
+        return self.plan.count(frames, shot_starts(self.cuts or (), frames) if self.on_cut == "split" else ())
 
     @property
     def sharing(self) -> tuple[str, ...]:

@@ -25,8 +25,7 @@ class Plan:
 
     Attributes:
         frames: that the header claims (it is not trusted), after `--fps`.
-        windows: of a clip of that length; None also where cuts decide it that are still to be found.
-        shots: of that clip, where its cuts were given.
+        windows: of a clip of that length, as far as its cuts are known. shots: what to know about those, or None.
         size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
         fps: nominal rate of the output. window, overlap: frames. rate: what to know about the rate, or None.
         footage: what is done to the clip's pictures, e.g. tone-mapped.
@@ -43,7 +42,7 @@ class Plan:
 
     frames: int | None
     windows: int | None
-    shots: int | None
+    shots: str | None
     size: tuple[int, int]
     generated_size: tuple[int, int] | None
     fps: float
@@ -78,7 +77,7 @@ class Plan:
 
     def text(self) -> str:
         """A few lines for the person who starts it."""
-        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self._windows()}"
+        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self.windows} windows"
         named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
         made = ""
         if self.generator is not None and self.generated_size is not None:
@@ -97,7 +96,7 @@ class Plan:
             [
                 f"plan     {length} of {self.window}, overlap {self.overlap}; "
                 f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}",
-                *([] if self.rate is None else [self.rate]),
+                *(line for line in (self.shots, self.rate) if line is not None),
                 *(f"footage  {change}" for change in self.footage),
                 f"models   {named}, on {self.device}",
                 f"memory   RAM {_of(self.ram.total, self.ram_limit)}{vram}",
@@ -138,12 +137,6 @@ class Plan:
                 f"{self.out}: needs about {format_size(self.disk_needed)}{claimed}, {format_size(self.disk_free)} "
                 f"are free: free space, or choose another --out{keep}"
             )
-
-    def _windows(self) -> str:
-        if self.windows is None:
-            return "as many windows as its shots need (cuts are found while decoding)"
-        shots = "" if self.shots is None else f"{self.shots} shot{'s' if self.shots > 1 else ''}, "
-        return f"{shots}{self.windows} windows"
 
     def _instead(self) -> str:
         """What to do where this program and ComfyUI do not fit together."""

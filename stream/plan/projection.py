@@ -103,7 +103,6 @@ def make_plan(
     width, height = int(video["width"]), int(video["height"])
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
-    log = read_log(out) if log is None else log
     available = available_ram_bytes()
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(chain, width, height)
@@ -116,7 +115,7 @@ def make_plan(
     return Plan(
         frames=frames,
         windows=None if frames is None else config.count_windows(frames),
-        shots=None if config.cuts is None or frames is None else 1 + len(shot_starts(config.cuts, frames)),
+        shots=_shots(config, frames),
         size=(width, height),
         generated_size=generated,
         fps=fps,
@@ -131,7 +130,7 @@ def make_plan(
         vram=vram_need(chain, height, width, held),
         disk_working=working,
         disk_kept=kept,
-        disk_present=_present_bytes(log, chain, kept, frames),
+        disk_present=_present_bytes(read_log(out) if log is None else log, chain, kept, frames),
         ram_limit=ram,
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
@@ -144,6 +143,16 @@ def make_plan(
         out=out,
         keep=config.keep,
     )
+
+
+def _shots(config: RunConfig, frames: int | None) -> str | None:
+    """What the plan says about shots: a window ends where one does."""
+    if config.on_cut != "split":
+        return None
+    if config.cuts is None:
+        return "shots    cuts are found while decoding; windows are counted as if there were none"
+    count = 1 + len(shot_starts(config.cuts, frames or 10**9))
+    return f"shots    {count}, by --cuts"
 
 
 def _present_bytes(log: CommitLog, chain: Chain, kept: int | None, frames: int | None) -> int:
