@@ -10,3 +10,6 @@ GUIDES = ("none", "scribble", "canny", "depth")
 """What shows a generator how the object turns."""
 PROFILES = ("quality", "balanced", "fast")
 """Settings of a recipe."""
+STOCK, DISTRACTOR_AWARE = "stock", "distractor-aware"
+MEMORIES = (STOCK, DISTRACTOR_AWARE)
+"""What tracking remembers of an object."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.choices import DISTRACTOR_AWARE, MEMORIES, STOCK
 from stages.device import without_cuda
 from stages.sam.checkpoint import COMPILED_PREDICTOR, check_sha256, load_strict, read_checkpoint, read_config
+from stages.sam.memory import install
 from storage.errors import EnvironmentFault, UsageError
 
 # Pointer memory reaches this far in SAM 2 and 2.1 (`max_obj_ptrs_in_encoder`); a clip shorter than this is tracked
@@ -27,6 +29,7 @@ class SamConfig:
         state_device: where memories lie between frames, "cpu" or "cuda".
         compile: use sam2's own `SAM2VideoPredictorVOS` (everything under `torch.compile`; CUDA).
         sha256: the checkpoint's expected digest, checked on load where given.
+        memory: "stock", or "distractor-aware" (`stages.sam.memory`).
     """
 
     checkpoint: Path
@@ -35,6 +38,7 @@ class SamConfig:
     state_device: str = "cpu"
     compile: bool = False
     sha256: str | None = None
+    memory: str = STOCK
 
     def __post_init__(self) -> None:
         for option, value in (("--device", self.device), ("--state-device", self.state_device)):
@@ -42,6 +46,8 @@ class SamConfig:
                 raise UsageError(f"{option} {value}: SAM 2.1 works on cpu or cuda")
         if self.device == "cpu" and self.state_device == "cuda":
             raise UsageError("--state-device cuda needs --device cuda: the model works on the CPU")
+        if self.memory not in MEMORIES:
+            raise UsageError(f"--memory {self.memory}: choose one of {', '.join(MEMORIES)}")
 
 
 class SamModel:
@@ -76,6 +82,8 @@ class SamModel:
         with without_cuda() if config.device == "cpu" else contextlib.nullcontext():
             predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
+        if config.memory == DISTRACTOR_AWARE:
+            install(predictor)
         self._predictor = predictor.to(config.device).eval()
         self._autocast = config.device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
 

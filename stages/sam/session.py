@@ -8,14 +8,18 @@ under its absolute index. Dropping the rest changes no bit:
     pointers            [====================================)
     memories                                 [===============)
     conditioning [== prompt and correction frames, for good ==)
+
+With a `DistractorMemory` other frames are read (`stages.sam.memory`), and all that is not is dropped likewise.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from stages.base import Array, Json
+from stages.sam.memory import DistractorMemory, kept_conditioning, needed
 from stages.sam.prompts import SamPrompt, point_arrays
 
 OBJECT_ID = 1
@@ -49,6 +53,7 @@ class MemoryBank:
         dtypes: torch dtype names of the stacked tensors and of the positional encoding.
         tensors: `conditioning_features [c, 1, C, h, w]`, `conditioning_pointers [c, 1, D]`, `features`, `pointers`;
             bfloat16 as its uint16 bits.
+        memory: what a `DistractorMemory` carries; None: there is none.
     """
 
     conditioning: list[int]
@@ -56,14 +61,17 @@ class MemoryBank:
     pointers: list[int]
     dtypes: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
+    memory: dict[str, Json] | None = None
 
     def values(self) -> dict[str, Json]:
         """The JSON part."""
+        memory = {} if self.memory is None else {"memory": self.memory}
         return {
             "conditioning": self.conditioning,
             "features": self.features,
             "pointers": self.pointers,
             "dtypes": self.dtypes,
+            **memory,
         }
 
 
@@ -76,6 +84,7 @@ class ObjectSession:
         device: where the model works; its weights may lie on the CPU while a session is made.
         storage_device: where memories lie between frames.
         constants: shared by the sessions of one predictor (the memory's positional encoding).
+        memory: what chooses its memories, for a predictor that reads them so; None: stock.
     """
 
     def __init__(
@@ -85,10 +94,12 @@ class ObjectSession:
         device: str,
         storage_device: str,
         constants: dict[str, Any],
+        memory: DistractorMemory | None = None,
     ) -> None:
         import torch
 
         self._predictor = predictor
+        self._memory = memory
         stride = int(predictor.memory_temporal_stride_for_eval)
         memories = int(predictor.num_maskmem)
         # Oldest memory that the next frame reads, see the loop over t_pos in `_prepare_memory_conditioned_features`.
@@ -157,7 +168,12 @@ class ObjectSession:
         encoded.update(state["cached_features"])
         _, logits = predictor._get_orig_video_res_output(state, low_res_logits)
         visible = output["object_score_logits"].reshape(()) > 0
-        self._forget(frame)
+        if self._memory is None:
+            self._forget(frame)
+        else:
+            if frame in others:
+                self._remember(frame, bool((low_res_logits > 0).any()), logits[0, 0], self._memory)
+            self._forget_unread(frame)
         return Tracked(logits[0, 0], visible)
 
     def _add_prompt(self, frame: int, prompt: SamPrompt) -> None:
@@ -190,6 +206,43 @@ class ObjectSession:
         self._state["images"] = {}
         self._state["cached_features"] = {}
 
+    def _remember(self, frame: int, seen: bool, logits: Any, memory: DistractorMemory) -> None:
+        """Keep the frame as one that shows a distractor, as a recent one, or, where the object is not on it, not."""
+        conditioning, others = self._outputs
+        if not seen:
+            del others[frame]
+            return
+        masks, ious = self._predictor.last_candidates
+        chosen = int(ious[0].argmax())
+
+        def alternatives() -> Iterator[Array]:
+            for index in range(masks.shape[1]):
+                if index != chosen:
+                    _, found = self._predictor._get_orig_video_res_output(self._state, masks[:, index : index + 1])
+                    yield (found[0, 0] > 0).cpu().numpy()
+
+        if memory.promotes(frame, (logits > 0).cpu().numpy(), alternatives, float(ious[0, chosen])):
+            conditioning[frame] = others.pop(frame)
+
+    def _forget_unread(self, frame: int) -> None:
+        """Drop what no frame after `frame` reads with a `DistractorMemory`."""
+        conditioning, others = self._outputs
+        first, kept = next(iter(conditioning)), kept_conditioning(conditioning)
+        for index in [t for t in conditioning if t not in kept]:
+            del conditioning[index]
+        for output in (conditioning.get(frame), others.get(frame)):
+            if output is not None:
+                output.pop("pred_masks", None)
+                output.pop("object_score_logits", None)
+        read = needed(first, [t for t, output in others.items() if output["maskmem_features"] is not None])
+        for index in [t for t in others if t not in read]:
+            if index <= frame - self._pointer_reach:
+                del others[index]
+            else:
+                others[index]["maskmem_features"] = others[index]["maskmem_pos_enc"] = None
+        self._state["images"] = {}
+        self._state["cached_features"] = {}
+
     def bank(self) -> MemoryBank:
         """A copy of the carried memory on the host. The caller has synchronised the device."""
         conditioning, others = self._outputs
@@ -207,12 +260,16 @@ class ObjectSession:
         positions = self._state["constants"].get("maskmem_pos_enc")
         if positions is not None:
             bank.dtypes["positions"] = str(positions[0].dtype).removeprefix("torch.")
+        if self._memory is not None:
+            bank.memory = self._memory.values()
         return bank
 
     def restore(self, bank: MemoryBank) -> None:
         """Take a bank back into a new session."""
         storage, device = self._state["storage_device"], self._state["device"]
         groups = {name: _to_torch(array, bank.dtypes[name]) for name, array in bank.tensors.items()}
+        if bank.memory is not None:
+            self._memory = DistractorMemory(**bank.memory)
         conditioning, others = self._outputs
         for position, index in enumerate(bank.conditioning):
             conditioning[index] = {

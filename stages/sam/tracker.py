@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.base import Array, Json
+from stages.choices import DISTRACTOR_AWARE
+from stages.sam.memory import DistractorMemory
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
@@ -87,7 +89,9 @@ class Tracker:
 
     def _new_session(self) -> ObjectSession:
         config = self._model.config
-        return ObjectSession(self._model.predictor, self._size, config.device, config.state_device, self._constants)
+        memory = DistractorMemory() if config.memory == DISTRACTOR_AWARE else None
+        predictor = self._model.predictor
+        return ObjectSession(predictor, self._size, config.device, config.state_device, self._constants, memory)
 
     def banks(self) -> tuple[dict[str, Json], dict[str, Array]]:
         """Carried memory: JSON by object, and arrays by `object.name`."""

@@ -106,6 +106,7 @@ def sam_config(config: RunConfig, models: Models) -> Any:
         state_device=config.state_device,
         compile=config.sam_compile,
         sha256=model.sha256,
+        memory=config.memory,
     )
 
 

@@ -97,6 +97,7 @@ class RunConfig:
     timeout: float = free(default=3600.0)
 
     sam: str = named("track", "sam weights", "sam config", default="small")
+    memory: str = since("track", default="stock")
     sam_config: str | None = named("track", "sam config", default=None)
     pose: str = named("pose", "pose weights", default="dwpose-l-384")
     detector: str = named("pose", "detector weights", default="yolox-m")
@@ -245,6 +246,9 @@ SINCE = {item.metadata["since"] for item in dataclasses.fields(RunConfig)} - {No
 """The stages from which on an option can change a result."""
 
 
+_DEFAULTS: dict[str, Any] = json.loads(json.dumps({item.name: item.default for item in dataclasses.fields(RunConfig)}))
+
+
 @dataclass(frozen=True)
 class Difference:
     """One option whose value differs between an existing run and what is asked for now."""
@@ -265,7 +269,9 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
     """What differs between two `decisive` mappings (options, and the identities of models and input beside them)."""
     found = []
     for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name, ("decode", None)), new.get(name, ("decode", None))
+        # What was no option yet when a run was begun is as it is by default.
+        missing = ("decode", _DEFAULTS.get(name))
+        before, after = old.get(name, missing), new.get(name, missing)
         if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
             found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
     return found

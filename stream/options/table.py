@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from stages import bounds
-from stages.choices import FILL_CHOICES, GUIDES, PROFILES, SHAPES
+from stages.choices import FILL_CHOICES, GUIDES, MEMORIES, PROFILES, SHAPES
 from stages.generators import GENERATORS
 from storage.bounds import Bounds
 from stream.options.values import (
@@ -165,6 +165,7 @@ OPTIONS: tuple[Option, ...] = (
     _windows(GENERATION, "--iou-threshold", NUMBER, "Every frame must be above it.", "0.9", bounds=bounds.IOU),
     _models("", "--sam", PATH, "tiny, small, base-plus, large or mini.", "small", metavar="NAME|PATH"),
     _models("", "--sam-config", FILE, "YAML of a checkpoint given by path."),
+    _models(TRACKING, "--memory", choice(*MEMORIES), "SAM 2.1's, or one against look-alikes.", "stock"),
     _models(TRACKING, "--pose", PATH, "Of the keypoints.", "dwpose-l-384", metavar="NAME|PATH"),
     _models(TRACKING, "--detector", PATH, "Of persons.", "yolox-m", metavar="NAME|PATH"),
     _models(
