@@ -50,11 +50,6 @@ class RunArrays:
         self._compared: dict[str, str] = {}  # by array, the object that was compared last
         self._written: dict[str, str] = {}
 
-    @property
-    def specs(self) -> Mapping[str, ArraySpec]:
-        """The arrays by frame."""
-        return self.layout.arrays
-
     def frames(self, name: str) -> int:
         """How many frames of the array are committed, from the first."""
         return self._log.frames(name)

@@ -44,13 +44,11 @@ class Change:
 def check_identity(path: Path, manifest: Manifest, log: CommitLog) -> None:
     """Refuse a `run.json` that is whole and is not the one that the journal was written with.
 
-    They differ for a moment alone: after the record that makes a run void for other options, before `run.json` says so.
-
     Raises:
         RunDirectoryError: when it is of another config.
     """
     digest = manifest.get("config_digest")
-    if digest is None or log.config_digest is None or digest in (log.config_digest, log.next_digest):
+    if digest is None or log.config_digest in (None, digest):
         return
     raise RunDirectoryError(
         f"{path / 'run.json'} is of another config (digest {str(digest)[:12]}) than the journal was begun with "

@@ -31,7 +31,6 @@ class CommitLog:
         redo: the `skate redo` that is under way: windows, seed, text; None: none is.
         made: by stage and window, what it has generated beside the run so far.
         redone_at: number of the record that put redone windows in place last; None: none.
-        next_digest: of the config for which the last record made commits void; `run.json` may say so already.
         kept_since: number of the record from which on raw windows and every window's states are kept; None: they
             are not.
     """
@@ -49,7 +48,6 @@ class CommitLog:
         self.redo: Record | None = None
         self.made: dict[Task, Record] = {}
         self.redone_at: int | None = None
-        self.next_digest: str | None = None
         self._done: dict[str, int] = {}
         for record in records:
             self.apply(record)
@@ -59,7 +57,6 @@ class CommitLog:
         kind = record["kind"]
         for derived in ("writers", "digests"):
             self.__dict__.pop(derived, None)
-        self.next_digest = record.get("digest") if kind == "revoke" else None
         if kind in ("commit", "revoke", "redone"):
             self.finished = None
         if kind == "commit":

@@ -5,7 +5,7 @@ Kinds:
     layout   what the chain stores: names, shapes, dtypes, lifetimes
     commit   one stage's work on one window: span, digests by key of `run.zarr`, facts
     drop     frames before `stop` of these arrays are deleted (written before the deletion)
-    revoke   the stages' commits from a window on are void; `digest`: for the config that `run.json` says next
+    revoke   the stages' commits from a window on are void
     keep     from here on raw windows and every window's states are kept
     redo     these windows are to be generated again beside the run, with this seed and text; none: no more
     made     one of them is: as `commit`, but it does not count yet
@@ -111,7 +111,6 @@ class Facts(Struct, frozen=True):
     seam: Seam | None = None
     source_seam: Seam | None = None
     crossfade: tuple[Count, Count] = (0, 0)
-    redo: dict[str, Any] | None = None
     read: tuple[Count, Count] = (0, 0)
     final: tuple[Count, Count] = (0, 0)
     padded: Count = 0
@@ -172,7 +171,6 @@ class _Drop(Struct, frozen=True, tag_field="kind", tag="drop"):
 class _Revoke(Struct, frozen=True, tag_field="kind", tag="revoke"):
     stages: list[Stage]
     window: WindowIndex
-    digest: Sha256 | UnsetType = UNSET
 
 
 class _Redone(_Revoke, frozen=True, tag_field="kind", tag="redone"):

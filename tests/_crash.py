@@ -74,7 +74,7 @@ def results(out: Path, everything: bool = True) -> dict[str, str]:
     """
     run = RunReader(out)
     found = {}
-    for name in sorted(run.arrays.specs):
+    for name in sorted(run.arrays.layout.arrays):
         count = run.arrays.frames(name)
         start = min(count, run.log.dropped.get(name, 0))
         values = run.arrays.read(name, start, count)

@@ -162,7 +162,7 @@ def test_a_workflow_alone(tmp_path: Path) -> None:
     assert check_workflow_file(str(workflow_file(tmp_path))).ok
     row = check_workflow_file(str(tmp_path / "none.json"))
     assert not row.ok and row.needed and "cannot be read" in row.detail
-    rows = checks.all_rows(checks.Wanted(servers=("127.0.0.1:99999",)))
+    rows = checks.all_rows(servers=("127.0.0.1:99999",))
     with pytest.raises(UsageError, match="out of range"):
         next(rows)
 

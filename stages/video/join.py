@@ -12,16 +12,14 @@ from stages.video.encode import BITEXACT, TICKS_PER_SECOND, TIME_BASE, ticks, wr
 from storage.errors import RunDirectoryError
 
 
-def join_segments(
-    segments: Sequence[Path], output: Path, times: Array, last_frame_seconds: float | None = None
-) -> None:
+def join_segments(segments: Sequence[Path], output: Path, times: Array) -> None:
     """Copy the packets of `segments`, in order, into the MP4 `output`; the same segments give the same bytes.
 
     Args:
         segments: files written by the sink, one after another.
         output: written by a temporary name, durable before it is renamed.
-        times: [T] float64 seconds of every frame of the clip; frame i is shown from `times[i] - times[0]`.
-        last_frame_seconds: how long the last frame lasts; as long as the one before it when None.
+        times: [T] float64 seconds of every frame of the clip; frame i is shown from `times[i] - times[0]`, the last one
+            as long as the one before it.
 
     Raises:
         RunDirectoryError: when a segment is missing, damaged, of another size or coding, or does not hold the frames
@@ -44,7 +42,7 @@ def join_segments(
                     raise RunDirectoryError(f"{segment}: is coded unlike the segments before it: {_REMEDY}")
                 if index >= len(stamps):
                     raise RunDirectoryError(f"{segment}: more frames than the {len(stamps)} of the run: {_REMEDY}")
-                _place(packet, stream, stamps, index, last_frame_seconds)
+                _place(packet, stream, stamps, index)
                 container.mux_one(packet)
                 index += 1
         if index != len(stamps):
@@ -54,18 +52,10 @@ def join_segments(
 _REMEDY = "find the damaged piece with `skate status RUN --verify`, then `skate resume RUN`"
 
 
-def _place(
-    packet: "av.Packet[VideoStream]",
-    stream: VideoStream,
-    stamps: list[int],
-    index: int,
-    last_frame_seconds: float | None,
-) -> None:
+def _place(packet: "av.Packet[VideoStream]", stream: VideoStream, stamps: list[int], index: int) -> None:
     """Give a packet its stamp and duration in the whole clip."""
     if index + 1 < len(stamps):
         duration = stamps[index + 1] - stamps[index]
-    elif last_frame_seconds is not None:
-        duration = max(1, round(last_frame_seconds * TICKS_PER_SECOND))
     else:
         duration = stamps[-1] - stamps[-2] if len(stamps) > 1 else int(packet.duration or 1)
     packet.stream = stream

@@ -8,7 +8,6 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stages.device import use_device
@@ -37,33 +36,31 @@ COMPILERS = {"C compiler": ("cc", "gcc", "clang"), "C++ compiler": ("c++", "g++"
 DECODERS = ("h264", "hevc", "vp9", "av1", "ffv1")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The options of `skate check`: what is asked about. None = not given, so its absence is told without failing."""
-
-    device: str = "auto"
-    models: Mapping[Kind, str | None] | None = None
-    sam_config: str | None = None
-    servers: tuple[str, ...] = ()
-    workflow: str | None = None
-
-
-def all_rows(wanted: Wanted) -> Iterator[Row]:
+def all_rows(
+    device: str = "auto",
+    models: Mapping[Kind, str | None] | None = None,
+    sam_config: str | None = None,
+    servers: Sequence[str] = (),
+    workflow: str | None = None,
+) -> Iterator[Row]:
     """Every row, one after the other as it is found.
+
+    Args:
+        models, servers, workflow: None or none: not asked about, so that its absence is told without failing.
 
     Raises:
         UsageError: when a server's address is none, before anything is looked at.
     """
     from stages.server.address import parse_server
 
-    for server in wanted.servers:
+    for server in servers:
         parse_server(server)
-    use_device(wanted.device)
+    use_device(device)
     yield check_python()
     yield from check_clashes()
-    yield check_driver(wanted.device)
-    yield from check_torch(wanted.device)
-    yield from check_onnxruntime(wanted.device)
+    yield check_driver(device)
+    yield from check_torch(device)
+    yield from check_onnxruntime(device)
     yield check_av()
     yield check_sam2()
     yield check_compiler()
@@ -71,11 +68,11 @@ def all_rows(wanted: Wanted) -> Iterator[Row]:
     yield check_memory()
     yield from check_disk([Path.cwd(), models_folder()])
     for kind in KINDS:
-        yield check_weights(kind, (wanted.models or {}).get(kind), wanted.sam_config if kind == "sam" else None)
-    if wanted.workflow is not None and not wanted.servers:
-        yield check_workflow_file(wanted.workflow)
-    for server in wanted.servers:
-        yield from check_server(server, wanted.workflow)
+        yield check_weights(kind, (models or {}).get(kind), sam_config if kind == "sam" else None)
+    if workflow is not None and not servers:
+        yield check_workflow_file(workflow)
+    for server in servers:
+        yield from check_server(server, workflow)
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:

@@ -35,12 +35,11 @@ def check(
     Everything is really tried. Exit 4 if something is missing that the given options need; what is only missing for
     other options is shown as absent.
     """
-    from stream.check.checks import Wanted, all_rows, verdict
+    from stream.check.checks import all_rows, verdict
     from stream.check.rows import Row
 
     rows: list[Row] = []
-    models = {"sam": sam, "pose": pose, "detector": detector}
-    for row in all_rows(Wanted(device, models, sam_config, server, workflow)):  # type: ignore[arg-type]
+    for row in all_rows(device, {"sam": sam, "pose": pose, "detector": detector}, sam_config, server, workflow):
         rows.append(row)
         if as_json:
             click.echo(json.dumps(row.to_json()))

@@ -167,20 +167,17 @@ def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: list[str]) -> int:
-    scored = [row for row in rows if not math.isnan(row.iou)]
-    if not scored:
+    import numpy as np
+
+    from stages.metrics import flag_spans, summarise_iou
+    from stream.report.closing import spans_text
+
+    found = summarise_iou(np.array([row.iou for row in rows]), -math.inf)
+    if found.minimum is None or found.minimum_frame is None:
         more = f"; {left}" if left else ""
         raise InputError(f"the object is tracked on none of {len(rows)} frames: there is nothing to judge{more}")
-    failed = [row.frame for row in scored if not row.passed]
-    spans: list[list[int]] = []
-    for frame in failed:
-        if spans and spans[-1][1] == frame:
-            spans[-1][1] = frame + 1
-        else:
-            spans.append([frame, frame + 1])
-    gate = "failed" if failed else "passed"
-    worst = min(scored, key=lambda row: row.iou)
-    mean = sum(row.iou for row in scored) / len(scored)
+    spans = flag_spans(np.array([not row.passed for row in rows]), rows[0].frame)
+    gate, worst = "failed" if spans else "passed", rows[found.minimum_frame].frame
     if as_json:
         click.echo(
             json.dumps(
@@ -190,17 +187,17 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: lis
                     "gate": gate,
                     "left": left,
                     "notes": notes,
-                    "iou_mean": mean,
-                    "iou_min": worst.iou,
-                    "iou_min_frame": worst.frame,
+                    "iou_mean": found.mean,
+                    "iou_min": found.minimum,
+                    "iou_min_frame": worst,
                     "failed_frames": spans,
                     "iou": [None if math.isnan(row.iou) else row.iou for row in rows],
                 }
             )
         )
-        return 1 if failed else 0
-    click.echo(f"minimum: IoU {worst.iou:.4f} at frame {worst.frame}, mean {mean:.4f} over {len(scored)} frames")
+        return 1 if spans else 0
+    click.echo(f"minimum: IoU {found.minimum:.4f} at frame {worst}, mean {found.mean:.4f} over {found.frames} frames")
     if spans:
-        click.echo(f"failed: {len(failed)} frames in {', '.join(f'[{a}, {b})' for a, b in spans)}")
+        click.echo(f"failed: {sum(b - a for a, b in spans)} frames in {spans_text(spans, len(spans))}")
     click.echo(f"gate {gate}" + (f"; {left}" if left else ""))
-    return 1 if failed else 0
+    return 1 if spans else 0

@@ -180,5 +180,5 @@ def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDi
 def _drop_again(run: RunDirectory, window: Window) -> None:
     """Delete again what was brought back for earlier windows and is no longer read: disk stays bounded."""
     for name, stop in run.log.dropped.items():
-        if name in run.arrays.specs:
+        if name in run.arrays.layout.arrays:
             run.arrays.drop_before(name, min(stop, window.read.start, window.final.start))

@@ -1,8 +1,8 @@
 """How far a run is, read from its journal while another process may be writing it."""
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stream.run.reconcile import place_of
 MOST_SHOTS = 20  # named in a line
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Status:
     """A run's progress.
 
@@ -47,19 +47,7 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
-        return {
-            "frames": self.frames,
-            "windows": self.windows,
-            "done": self.done,
-            "state": self.state,
-            "damaged": self.damaged,
-            "iou_mean": self.iou_mean,
-            "iou_min": self.iou_min,
-            "frames_per_second": self.frames_per_second,
-            "seconds_left": self.seconds_left,
-            "redo": list(self.redo),
-            "shots": [list(shot) for shot in self.shots],
-        }
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "path"}
 
 
 def read_status(path: Path, verify: bool = False) -> Status:
