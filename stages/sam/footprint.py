@@ -1,5 +1,6 @@
 """What SAM 2.1 will need in memory, from its config and its file's header, before either is loaded."""
 
+import math
 from typing import Any
 
 from stages.choices import DISTRACTOR_AWARE
@@ -68,14 +69,7 @@ def weight_bytes(config: SamConfig) -> int:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise EnvironmentFault(f"SAM checkpoint {path} is damaged or truncated: {one_line(error)}") from error
-    return sum(4 * _product(shape) for shape in shapes)
-
-
-def _product(shape: list[int]) -> int:
-    result = 1
-    for side in shape:
-        result *= side
-    return result
+    return sum(4 * math.prod(shape) for shape in shapes)
 
 
 def activation_bytes(settings: dict[str, Any], conditioning_frames: int = 1) -> int:

@@ -7,6 +7,7 @@ ComfyUI-WanVideoWrapper, issues 371 and 1234). So text encoder, model and VAE ar
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.server.edit import model_files
 from stages.server.graph import Graph
 
 # Sizes of the files, as their pages on Hugging Face list them, or public repositories that name them
@@ -29,7 +30,6 @@ FILE_BYTES: Mapping[str, int] = {
 }
 PROCESS_BYTES = 2_000_000_000  # Python, torch and a CUDA context's host memory; the order of what ours take
 FLOAT_PICTURES = 5  # of a window, held in float32 at the generated size: control, its two parts, mask, result
-_MODEL_FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".sft", ".bin")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,6 @@ class ServerFootprint:
 
 def server_footprint(graph: Graph, width: int, height: int, frames: int) -> ServerFootprint:
     """What a server takes for windows of `frames` pictures of `width` x `height` pixels."""
-    names = sorted(
-        {
-            value.replace("\\", "/").rpartition("/")[2]
-            for node in graph.values()
-            for value in node.get("inputs", {}).values()
-            if isinstance(value, str) and value.endswith(_MODEL_FILES)
-        }
-    )
+    names = sorted({file.replace("\\", "/").rpartition("/")[2] for file in model_files(graph)})
     pictures = FLOAT_PICTURES * frames * width * height * 3 * 4
     return ServerFootprint({name: FILE_BYTES.get(name) for name in names}, PROCESS_BYTES + pictures)
