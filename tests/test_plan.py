@@ -201,7 +201,7 @@ def test_time_from_earlier_runs(tmp_path: Path) -> None:
     assert not kept.exists()  # one window is mostly warming up
     record_calibration(journal(3), asked, MANIFEST, list(stages()), kept)
     again = read_calibration(kept)
-    assert again.seconds == pytest.approx(measured(journal(3), asked, MANIFEST, list(stages())).seconds)
+    assert again == pytest.approx(measured(journal(3), asked, MANIFEST, list(stages())))
     assert expected_seconds(again, asked, MANIFEST, list(stages()), 180) == pytest.approx(
         18.0
     )  # six stages beside decoding

@@ -21,7 +21,7 @@ from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
 from stream.report.summary import iou_csv, pick_frames, summarise
-from stream.report.write import FramePictures, write_report
+from stream.report.write import write_report
 
 FINALS = [Span(0, 6), Span(6, 10)]
 IOU = [None, 0.95, 0.97, 0.90, 0.5, 1.0, 0.99, 0.98, 0.8, 1.0]
@@ -319,9 +319,9 @@ def test_report_folder(tmp_path: Path) -> None:
     row = strip_row(False)
     asked: list[int] = []
 
-    def pictures_of(frame: int) -> FramePictures:
+    def pictures_of(frame: int) -> StripRow:
         asked.append(frame)
-        return FramePictures(row.source, row.object_mask, row.person_mask, row.keypoints, row.result)
+        return row
 
     folder, known = tmp_path / "run" / "report", facts(all_records(), FINALS)
     for _ in range(2):  # again over what is there
@@ -334,7 +334,7 @@ def test_report_folder(tmp_path: Path) -> None:
 
 
 def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
-    def refuse(frame: int) -> FramePictures:
+    def refuse(frame: int) -> StripRow:
         raise AssertionError(f"frame {frame} was asked for")
 
     unscored = frame_table(np.arange(4) / 24, np.ones((4, 2)), [])
@@ -345,7 +345,7 @@ def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
 
 
 def test_report_folder_of_a_clip_that_was_moved(tmp_path: Path) -> None:
-    def gone(frame: int) -> FramePictures:
+    def gone(frame: int) -> StripRow:
         raise InputError("clip.mp4: cannot be read (No such file or directory): bring it back, then go on")
 
     values = write_report(open_store(tmp_path), table(), facts(all_records(), FINALS), 0.9, gone, "run", {})

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,19 +19,13 @@ FORMAT = 2
 LEAST_WINDOWS = 2  # a single window is mostly warming up
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Seconds by what was done: a frame, or a pixel of every frame where a stage's work grows with the picture.
-
-    Attributes:
-        seconds: by key (`calibration_keys`).
-    """
-
-    seconds: Mapping[str, float] = field(default_factory=dict)
+Calibration = dict[str, float]
+"""Seconds by what was done (`calibration_keys`): a frame, or a pixel of every frame where a stage's work grows with the
+picture."""
 
 
 class Kept(Struct, frozen=True):
-    """The file: what `Calibration` holds, as `record_calibration` writes it."""
+    """The file, as `record_calibration` writes it."""
 
     format: int
     seconds: dict[str, Annotated[float, Meta(ge=0, le=1e9)]]
@@ -71,9 +64,9 @@ def expected_seconds(
 ) -> float | None:
     """Wall-clock seconds of a run of `frames` frames; decode runs beside the others. None where a stage is unknown."""
     keys = calibration_keys(config, nodes)
-    if calibration is None or frames is None or not all(key in calibration.seconds for key in keys.values()):
+    if calibration is None or frames is None or not all(key in calibration for key in keys.values()):
         return None
-    seconds = [calibration.seconds[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes]
+    seconds = [calibration[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes]
     return max(seconds[0], sum(seconds[1:]))
 
 
@@ -87,7 +80,7 @@ def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Seque
         if len(records) >= LEAST_WINDOWS and frames:
             seconds = sum(record["seconds"] for record in records)
             found[keys[node.name]] = seconds / (frames * _units(node, config, manifest))
-    return Calibration(found)
+    return found
 
 
 def _units(node: Node, config: RunConfig, manifest: Manifest) -> int:
@@ -111,8 +104,8 @@ def read_calibration(path: Path | None = None) -> Calibration:
     try:
         kept = parse(read_regular(file, MB), Kept, str(file), EnvironmentFault)
     except (OSError, EnvironmentFault):
-        return Calibration()  # it is only a cache: the next run writes it anew
-    return Calibration(kept.seconds if kept.format == FORMAT else {})
+        return {}  # it is only a cache: the next run writes it anew
+    return kept.seconds if kept.format == FORMAT else {}
 
 
 def record_calibration(
@@ -124,10 +117,10 @@ def record_calibration(
         OSError: when the cache folder cannot be written.
     """
     found = measured(log, config, manifest, nodes)
-    if not found.seconds:
+    if not found:
         return
     file = path or calibration_file()
-    merged = {**read_calibration(file).seconds, **found.seconds}
+    merged = {**read_calibration(file), **found}
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "seconds": dict(sorted(merged.items()))}, indent=2) + "\n"
     write_atomic(file, text.encode())

@@ -18,8 +18,9 @@ from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.report.collect import facts, frame_table, shortfall
+from stream.report.strips import StripRow
 from stream.report.summary import Summary
-from stream.report.write import FramePictures, write_report
+from stream.report.write import write_report
 
 
 def report_run(path: Path, config: RunConfig | None = None, title: str | None = None) -> Summary:
@@ -89,10 +90,10 @@ class _Pictures:
         self._config = config
         self._source = FrameSource(run, decode_config(config))
 
-    def of(self, frame: int) -> FramePictures:
+    def of(self, frame: int) -> StripRow:
         """The pictures of one scored frame."""
         arrays = self._run.arrays
-        return FramePictures(
+        return StripRow(
             source=self._source.read(Span(frame, frame + 1))[0],
             object_mask=arrays.read("masks/object", frame, frame + 1)[0],
             person_mask=arrays.read("masks/person", frame, frame + 1)[0],

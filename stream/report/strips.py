@@ -26,19 +26,18 @@ class StripRow:
     """One frame of a film strip.
 
     Attributes:
-        caption: one line above the pictures.
         source, result: `[H, W, 3]` uint8 RGB.
         object_mask, person_mask: `[H, W]` bool, of the source.
         keypoints: `[133, 3]` float32: x px, y px, score.
-        failed: whether the frame fails the gate; its caption is red then.
+        caption: one line above the pictures. failed: whether the frame fails the gate; its caption is red then.
     """
 
-    caption: str
     source: Array
     object_mask: Array
     person_mask: Array
     keypoints: Array
     result: Array
+    caption: str = ""
     failed: bool = False
 
 

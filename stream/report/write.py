@@ -2,11 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
-import numpy as np
-
-from stages.base import Array
 from storage.backend import Backend
 from storage.errors import InputError
 from stream.report.collect import Facts, FrameTable
@@ -16,23 +13,12 @@ from stream.report.strips import StripRow, film_strip, png_bytes
 from stream.report.summary import Summary, iou_csv, pick_frames, summarise
 
 
-@dataclass(frozen=True)
-class FramePictures:
-    """What a film strip shows of one frame: see `StripRow`."""
-
-    source: Array
-    object_mask: Array
-    person_mask: Array
-    keypoints: Array
-    result: Array
-
-
 def write_report(
     store: Backend,
     table: FrameTable,
     known: Facts,
     threshold: float,
-    pictures_of: Callable[[int], FramePictures],
+    pictures_of: Callable[[int], StripRow],
     title: str,
     about: Mapping[str, str],
 ) -> Summary:
@@ -71,21 +57,11 @@ def write_report(
     return values
 
 
-def strip_rows(table: FrameTable, threshold: float, pictures_of: Callable[[int], FramePictures]) -> list[StripRow]:
+def strip_rows(table: FrameTable, threshold: float, pictures_of: Callable[[int], StripRow]) -> list[StripRow]:
     """The worst, the median and the best frame, captioned; none where nothing was scored."""
     rows = []
     for label, frame in pick_frames(table.iou, table.visible[:, 0]).items():
-        shown = pictures_of(frame)
         iou = float(table.iou[frame])
-        rows.append(
-            StripRow(
-                caption=f"{label}: frame {frame}, {float(table.times[frame]):.3f} s, IoU {iou:.4f}",
-                source=shown.source,
-                object_mask=shown.object_mask,
-                person_mask=shown.person_mask,
-                keypoints=np.asarray(shown.keypoints),
-                result=shown.result,
-                failed=not iou > threshold,
-            )
-        )
+        caption = f"{label}: frame {frame}, {float(table.times[frame]):.3f} s, IoU {iou:.4f}"
+        rows.append(replace(pictures_of(frame), caption=caption, failed=not iou > threshold))
     return rows
