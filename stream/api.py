@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.base import Window
-from stages.models.registry import resolve
+from stages.models.registry import check_content, resolve
 from stages.pose import PoseConfig, PoseStage
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamConfig, SamModel
@@ -25,9 +25,9 @@ def sam_model(name: str = "small", config_yaml: str | None = None, device: str =
     Raises:
         EnvironmentFault: when the weights are not there or damaged.
     """
-    found = resolve("sam", name, config_yaml)
+    found = check_content(resolve("sam", name, config_yaml))
     assert found.config_path is not None  # resolve() refuses a SAM without one
-    model = SamModel(SamConfig(Path(found.path), found.config_path, device=device, sha256=found.sha256))
+    model = SamModel(SamConfig(Path(found.path), found.config_path, device=device))
     try:
         yield model
     finally:

@@ -13,7 +13,7 @@ from fake_comfy.schema import MODELS, UNETS, object_info, validate
 from stages.recipes.registry import RECIPES, plain
 from stages.server.address import parse_server
 from stages.server.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
-from stages.server.inject import Files, Values, inject
+from stages.server.inject import Values, inject
 from stages.server.validate import check_workflow
 from stages.server.wire import Reply, Wire
 from stages.server.wiring import LOADERS, PICTURES, TITLES
@@ -32,8 +32,8 @@ VALUES = Values(
     cfg=2.5,
     strength=0.8,
 )
-FILES = Files({channel: (f"skate/{channel}.{'png' if channel in PICTURES else 'mkv'}",) for channel in TITLES})
-UPLOADED = {names[0] for names in FILES.names.values()} | {"skate/c1.mkv", "skate/c2.mkv"}
+FILES = {channel: (f"skate/{channel}.{'png' if channel in PICTURES else 'mkv'}",) for channel in TITLES}
+UPLOADED = {names[0] for names in FILES.values()} | {"skate/c1.mkv", "skate/c2.mkv"}
 
 
 def load(name: str) -> Workflow:
@@ -83,7 +83,7 @@ def test_values_arrive(name: str) -> None:
     assert graph[points.output]["inputs"]["filename_prefix"].startswith("skate/x")
     for channel, loader in points.loaders.items():
         field = LOADERS[graph[loader]["class_type"]]
-        assert graph[loader]["inputs"][field] == FILES.names[channel][0]
+        assert graph[loader]["inputs"][field] == FILES[channel][0]
     lengths = [node["inputs"].get(key) for node in graph.values() for key in ("length", "num_frames")]
     assert set(lengths) == {17, None}
     assert set(points.loaders) >= set(wiring.needed) - {"reference"}
@@ -99,7 +99,7 @@ def test_none_leaves_the_workflows_own_values() -> None:
 
 def test_parts_are_joined_in_order() -> None:
     parts = ("skate/control.mkv", "skate/c1.mkv", "skate/c2.mkv")
-    graph = inject(load("vace"), VALUES, Files({"control": parts, "mask": ("skate/mask.mkv",)}))
+    graph = inject(load("vace"), VALUES, {"control": parts, "mask": ("skate/mask.mkv",)})
     error, node_errors, _ = validate(graph, object_info(), UPLOADED)
     assert error is None and not node_errors
 

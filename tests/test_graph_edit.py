@@ -9,7 +9,7 @@ from fake_comfy.schema import object_info, validate
 from stages.choices import PROFILES
 from stages.recipes.registry import RECIPES, Wanted, choose, plain
 from stages.server.edit import evaluations, model_loaders, with_loras, with_models, with_settings
-from stages.server.inject import Files, Values, inject
+from stages.server.inject import Values, inject
 from stages.server.lora import Lora
 from stages.server.validate import check_workflow
 from stages.server.wiring import PICTURES, TITLES
@@ -17,8 +17,8 @@ from stages.server.workflow import Workflow, parse_workflow
 from storage.errors import InputError, UsageError
 
 VALUES = Values(width=96, height=64, length=17, seed=1, prefix="p")
-FILES = Files({channel: (f"{channel}.{'png' if channel in PICTURES else 'mkv'}",) for channel in TITLES})
-UPLOADED = {names[0] for names in FILES.names.values()}
+FILES = {channel: (f"{channel}.{'png' if channel in PICTURES else 'mkv'}",) for channel in TITLES}
+UPLOADED = {names[0] for names in FILES.values()}
 A, B = Lora("a.safetensors", 0.5), Lora("b.safetensors")
 
 

@@ -12,7 +12,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from stages.models import registry
-from stages.models.registry import DEFAULTS, KINDS, MODELS, find, models_folder, names, path_of, resolve, state_of
+from stages.models.registry import (
+    DEFAULTS,
+    KINDS,
+    MODELS,
+    check_content,
+    content_sha256,
+    find,
+    models_folder,
+    names,
+    path_of,
+    resolve,
+    state_of,
+)
 from storage.errors import EnvironmentFault, UsageError
 from stream.cli import main
 
@@ -225,3 +237,11 @@ def test_the_documentation_names_every_file() -> None:
     for model in MODELS:
         if not model.packaged:
             assert f"`{model.name}`" in page and f"`{model.file_name}`" in page
+
+
+def test_weights_of_another_content_are_refused() -> None:
+    model = resolve("pose", "mini")
+    assert check_content(model) is model, "nobody knows what it must be"
+    assert check_content(replace(model, sha256=content_sha256(model.path))).sha256 is not None
+    with pytest.raises(EnvironmentFault, match=r"pose model .*pose\.onnx is damaged: its sha256 is .*, not 0000"):
+        check_content(replace(model, sha256="0" * 64))

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -170,6 +171,26 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     if kind == "sam" and config_path is None:
         config_path = _config_beside(path)
     return Resolved(kind, name_or_path, path, config_path, None, None)
+
+
+@cache
+def content_sha256(path: Path) -> str:
+    """Of a model's file; read once in a process."""
+    return file_sha256(path)
+
+
+def check_content(model: Resolved) -> Resolved:
+    """Refuse a model whose file is not the one that is meant; returns it.
+
+    Raises:
+        EnvironmentFault: with both digests.
+    """
+    if model.sha256 is not None and content_sha256(model.path) != model.sha256:
+        raise EnvironmentFault(
+            f"{model.kind} model {model.path} is damaged: its sha256 is {content_sha256(model.path)}, not "
+            f"{model.sha256}: run `skate models fetch {model.name}` again"
+        )
+    return model
 
 
 def _config_beside(path: Path) -> Path:

@@ -3,7 +3,6 @@
 Weights and configs belong to the environment: every error here is an `EnvironmentFault` (exit 4), whoever named it.
 """
 
-import hashlib
 from pathlib import Path
 
 # Only the exception is used: torch raises it for files that hold more than tensors. Nothing is unpickled here.
@@ -83,20 +82,6 @@ def targets_in(node: Any) -> set[str]:
     if isinstance(node, list):
         return set().union(*(targets_in(value) for value in node))
     return set()
-
-
-def check_sha256(path: Path, expected: str) -> None:
-    """Refuse a file whose content is not the expected one.
-
-    Raises:
-        EnvironmentFault: naming both digests.
-    """
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected.lower():
-        raise EnvironmentFault(
-            f"SAM checkpoint {path} has sha256 {found}, expected {expected.lower()}: delete it and fetch it again"
-        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

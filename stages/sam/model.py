@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.choices import DISTRACTOR_AWARE, MEMORIES, STOCK
 from stages.device import without_cuda
-from stages.sam.checkpoint import COMPILED_PREDICTOR, check_sha256, load_strict, read_checkpoint, read_config
+from stages.sam.checkpoint import COMPILED_PREDICTOR, load_strict, read_checkpoint, read_config
 from stages.sam.memory import install
 from storage.errors import EnvironmentFault, UsageError
 
@@ -28,7 +28,6 @@ class SamConfig:
         device: "cpu" (float32) or "cuda" (bfloat16 autocast where the compute capability is 8.0 or more, else float32).
         state_device: where memories lie between frames, "cpu" or "cuda".
         compile: use sam2's own `SAM2VideoPredictorVOS` (everything under `torch.compile`; CUDA).
-        sha256: the checkpoint's expected digest, checked on load where given.
         memory: "stock", or "distractor-aware" (`stages.sam.memory`).
     """
 
@@ -37,7 +36,6 @@ class SamConfig:
     device: str = "cpu"
     state_device: str = "cpu"
     compile: bool = False
-    sha256: str | None = None
     memory: str = STOCK
 
     def __post_init__(self) -> None:
@@ -74,8 +72,6 @@ class SamModel:
                 "--device cuda: torch finds no usable NVIDIA GPU: see `skate check`, or use --device cpu"
             )
         settings = read_config(config.config_yaml)
-        if config.sha256 is not None and config.checkpoint.is_file():
-            check_sha256(config.checkpoint, config.sha256)
         tensors = read_checkpoint(config.checkpoint)
         # On the CPU sam2 1.1.0 still computes its positions on any GPU that torch sees (position_encoding.py:46,
         # transformer.py:270): their last bits would tell whether there was one.

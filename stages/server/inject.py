@@ -1,7 +1,7 @@
 """Writing a window's values into a workflow. Pure functions on the graph."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stages.server.graph import Graph, Place, by_title, links
 from stages.server.wiring import LOADERS, PICTURES
@@ -32,11 +32,8 @@ class Values:
     strength: float | None = None
 
 
-@dataclass(frozen=True)
-class Files:
-    """Names of the uploaded files as the server gave them, by channel; a video may lie in several parts."""
-
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+Files = Mapping[str, tuple[str, ...]]
+"""Names of the uploaded files as the server gave them, by channel; a video may lie in several parts."""
 
 
 def inject(workflow: Workflow, values: Values, files: Files) -> Graph:
@@ -70,7 +67,7 @@ def inject(workflow: Workflow, values: Values, files: Files) -> Graph:
     _set_text(workflow, graph, points.negative, "--negative", values.negative)
     _set_prefix(graph, values.prefix)
     for channel, loader in points.loaders.items():
-        names = files.names.get(channel, ())
+        names = files.get(channel, ())
         if names:
             _set_video(graph, loader, names)
         elif channel in points.wiring.takes and channel not in PICTURES:

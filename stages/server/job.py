@@ -132,7 +132,7 @@ def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files
         if channel in taken:
             name = f"{slot}_{channel.replace(' ', '_')}.png"
             names[channel] = (client.upload(name, encode_png(picture), SUBFOLDER),)
-    return Files(names)
+    return names
 
 
 def _execute(client: ComfyClient, graph: Graph, window: WindowJob, steps: Steps) -> tuple[str, Entry]:

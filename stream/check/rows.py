@@ -1,6 +1,6 @@
 """One line of `skate check`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from storage.errors import SkateError
@@ -26,14 +26,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `skate check --json`."""
-        return {
-            "event": "check",
-            "name": self.name,
-            "ok": self.ok,
-            "needed": self.needed,
-            "detail": self.detail,
-            "remedy": "" if self.ok else self.remedy,
-        }
+        return {"event": "check", **asdict(self), "remedy": "" if self.ok else self.remedy}
 
 
 def line_of(error: BaseException) -> str:

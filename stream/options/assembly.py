@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,11 @@ from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.device import use_device
 from stages.generators import GENERATORS
-from stages.models.registry import Kind, Resolved, resolve
+from stages.models.registry import Kind, Resolved, check_content, content_sha256, resolve
 from stages.prompts import check_box_inside
 from stages.sink import ColourTags, EncoderSettings
 from stages.subjects import PERSON, given_boxes
-from storage.durable import file_sha256
-from storage.errors import EnvironmentFault, UsageError
+from storage.errors import UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
     from stages.score import ScoreConfig
 
 _SINCE: dict[str, str] = {"sam": "track", "pose": "pose", "detector": "pose"}
-
-
-@cache
-def _sha256(path: Path) -> str:
-    return file_sha256(path)
 
 
 @dataclass(frozen=True)
@@ -46,9 +39,9 @@ class Models:
         """The identity of each model: the sha256 of its weights, and of its config where it has one."""
         found: dict[str, tuple[str, Any]] = {}
         for kind, model in self.files.items():
-            found[f"{kind} weights"] = (_SINCE[kind], _sha256(model.path))
+            found[f"{kind} weights"] = (_SINCE[kind], content_sha256(model.path))
             if model.config_path is not None:
-                found[f"{kind} config"] = (_SINCE[kind], _sha256(model.config_path))
+                found[f"{kind} config"] = (_SINCE[kind], content_sha256(model.config_path))
         return found
 
 
@@ -61,14 +54,8 @@ def resolve_models(config: RunConfig, only: Iterable[Kind] | None = None) -> Mod
     alone = config.chain == "given" or not config.persons
     needed: Iterable[Kind] = ("sam",) if alone else ("sam", "pose", "detector")
     names = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
-    found = {kind: resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only or needed}
-    for kind, model in found.items():
-        if model.sha256 is not None and _sha256(model.path) != model.sha256:
-            raise EnvironmentFault(
-                f"{kind} model {model.path} is damaged: its sha256 is {_sha256(model.path)}, not {model.sha256}: "
-                f"run `skate models fetch {model.name}` again"
-            )
-    return Models({str(kind): model for kind, model in found.items()})
+    found = [resolve(kind, names[kind], config.sam_config if kind == "sam" else None) for kind in only or needed]
+    return Models({model.kind: check_content(model) for model in found})
 
 
 def decode_config(config: RunConfig) -> DecodeConfig:
@@ -105,7 +92,6 @@ def sam_config(config: RunConfig, models: Models) -> Any:
         device=config.device,
         state_device=config.state_device,
         compile=config.sam_compile,
-        sha256=model.sha256,
         memory=config.memory,
     )
 

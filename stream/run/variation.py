@@ -123,7 +123,7 @@ def _check_tracked(reader: RunReader, chain: Chain) -> None:
     wrong = sorted(key for key in keys if array_of(key) != "frames")  # these are decoded again
     if wrong:
         raise RunDirectoryError(
-            f"{reader.path / 'run.zarr' / wrong[0]} is missing or is not what was committed"
+            f"{reader.store.where(f'run.zarr/{wrong[0]}')} is missing or is not what was committed"
             f"{f' ({len(wrong) - 1} more)' if len(wrong) > 1 else ''}: `skate resume {reader.path}` repairs it"
         )
 
