@@ -8,7 +8,7 @@ A window's picture depends on its inputs, the config and the attempt alone (and 
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,29 +25,19 @@ from stages.server.address import parse_server
 from stages.server.client import ComfyClient
 from stages.server.inject import Values
 from stages.server.job import JobResult, WindowJob, run_job
+from stages.server.latent import Latents, places, with_all_nodes
 from stages.server.pool import ServerPool
 from stages.server.share import make_room, naming_the_switch
 from stages.server.validate import check_workflow
+from stages.vace.carry import LatentState
 from stages.vace.condition import Guides
-from stages.vace.config import ComfyConfig
+from stages.vace.config import Attempt, ComfyConfig
 from stages.vace.continuity import window_seed
 from stages.vace.reference import Reference, read_reference
 from stages.vace.sizes import check_size, fit_size
 from storage.errors import UsageError
 
 __all__ = ["ComfyConfig", "ComfyStage", "StepProgress"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What makes one try at a window differ from another: number, dilation, VACE strength, seed, prompt."""
-
-    window: int
-    number: int
-    dilate: tuple[int, int]
-    strength: float | None
-    seed: int
-    text: str
 
 
 class ComfyStage(GeneratorStage):
@@ -76,7 +66,7 @@ class ComfyStage(GeneratorStage):
         super().__init__()
         self.config = config
         self._chosen: Chosen | None = None
-        if config.continuity == "tail" and self._family.geometry.carried != 0:
+        if config.continuity != "blend" and self._family.geometry.carried != 0:
             self.reads = (*ComfyStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self._progress = progress
         self._stop = threading.Event()
@@ -86,6 +76,7 @@ class ComfyStage(GeneratorStage):
         self._checked: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
         self._begun: dict[Attempt, Future[JobResult]] = {}
+        self._latents = LatentState()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
@@ -124,6 +115,8 @@ class ComfyStage(GeneratorStage):
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
         reference = self.config.reference
         self._chosen = choose(wanted(self.config))
+        if self.config.continuity == "latent":
+            places(self._chosen.workflow)
         if self.config.size is not None:
             check_size(self.config.size, self._family.geometry.size_step)
         self._reference = read_reference(reference, self.config.max_pixels) if reference else None
@@ -139,7 +132,9 @@ class ComfyStage(GeneratorStage):
         """Validate the workflow against this server, once."""
         assert self._chosen is not None, "open() comes first"
         if client.address.host not in self._checked:
-            check_workflow(self._chosen.workflow, client.object_info(), client.address.host)
+            workflow, handed_on = self._chosen.workflow, self.config.continuity == "latent"
+            sent = with_all_nodes(workflow) if handed_on else workflow
+            check_workflow(sent, client.object_info(), client.address.host)
             self._checked.add(client.address.host)
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
@@ -159,7 +154,8 @@ class ComfyStage(GeneratorStage):
             GeneratorError: unreachable, refused or failed.
             Interrupted: after `interrupt()`. On this and on KeyboardInterrupt the server's job is interrupted.
         """
-        key = self._key(window, request)
+        key = Attempt.of(self.config, window, request)
+        before, self._latents = LatentState() if window.begins_shot else self._latents, LatentState()
         frames = inputs.arrays["frames"]
         size = self._size(frames)
         allowed = self._allowed(inputs, key, size)
@@ -170,12 +166,31 @@ class ComfyStage(GeneratorStage):
         begun = self._begun.pop(key, None)
         if begun is None:
             given = self._condition(window, inputs, allowed, size)
-            result = self._run(key, given, size, self._enlarged(frames))
+            latents = self._handed_on(window, given, before)
+            result = self._run(key, given, size, self._enlarged(frames), latents)
             facts["kept_frames"] = given.kept
+            if latents is not None:
+                facts["carried_slots"] = 0 if latents.carried is None else latents.carried.count
+                file, server = str(result.info["latent"]), str(result.info["server"])
+                self._latents = LatentState(server, file, window.read.start, latents.slots)
         else:
             result = begun.result()
             facts["kept_frames"] = 0
         return Output({"made": result.frames[: len(frames)]}, facts | result.info)
+
+    def _handed_on(self, window: Window, given: Conditioning, before: LatentState) -> Latents | None:
+        """What the window takes over as latents, and hands on; None where latents are not handed on."""
+        if self.config.continuity != "latent":
+            return None
+        return before.latents(window, given.kept, given.length, parse_server(self.config.servers[0]).host)
+
+    def get_state(self) -> LatentState:
+        """Which latents the next window takes over."""
+        return replace(self._latents)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        """Take back what `get_state().to_parts()` gave."""
+        self._latents = LatentState.from_parts(values, arrays)
 
     def prefetch(self, window: Window, inputs: Inputs) -> None:
         """Begin a window on an idle server; `process` without a request takes the result. Nothing generated is read.
@@ -185,24 +200,13 @@ class ComfyStage(GeneratorStage):
         """
         if self.config.continuity != "blend" or self._threads is None:
             raise UsageError("windows can be begun early with --continuity blend alone")
-        key = self._key(window, Request())
+        key = Attempt.of(self.config, window, Request())
         size = self._size(inputs.arrays["frames"])
         allowed = self._allowed(inputs, key, size)
         if key in self._begun or not allowed.any():
             return
         given = self._condition(window, inputs, allowed, size)
         self._begun[key] = self._threads.submit(self._run, key, given, size, self._enlarged(inputs.arrays["frames"]))
-
-    def _key(self, window: Window, request: Request) -> Attempt:
-        config = self.config
-        return Attempt(
-            window=window.index,
-            number=request.number,
-            dilate=config.dilate if request.dilate is None else request.dilate,
-            strength=config.strength if request.strength is None else request.strength,
-            seed=config.seed if request.seed is None else request.seed,
-            text=config.prompt if request.text is None else request.text,
-        )
 
     @property
     def _family(self) -> Family:
@@ -257,7 +261,9 @@ class ComfyStage(GeneratorStage):
         """The size that enlarged pictures are brought to; None where they are not enlarged."""
         return None if self.config.upscale is None else self.size_for(frames.shape[2], frames.shape[1])
 
-    def _run(self, key: Attempt, given: Conditioning, size: Size, enlarged: Size | None) -> JobResult:
+    def _run(
+        self, key: Attempt, given: Conditioning, size: Size, enlarged: Size | None, latents: Latents | None = None
+    ) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""
         assert self._pool is not None and self._chosen is not None, "open() comes first"
         config, family, workflow = self.config, self._chosen.family, self._chosen.workflow
@@ -283,7 +289,8 @@ class ComfyStage(GeneratorStage):
 
             with naming_the_switch(client.address, self.config.sharing):
                 fitting = family.fitted(given, client.version())
-                return run_job(client, WindowJob(workflow, values, fitting.videos, fitting.pictures, enlarged), steps)
+                job = WindowJob(workflow, values, fitting.videos, fitting.pictures, enlarged, latents)
+                return run_job(client, job, steps)
 
         return self._pool.run(work)
 

@@ -104,9 +104,10 @@ class Image(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """What a node that saves pictures gave."""
+    """What a node that saves pictures, or latents, gave."""
 
     images: list[Image] = field(default_factory=list)
+    latents: list[Image] = field(default_factory=list)
 
 
 class Features(Struct, frozen=True):

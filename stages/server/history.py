@@ -64,8 +64,17 @@ def images(entry: Entry, node_id: str) -> list[Image]:
     Raises:
         GeneratorError: its output is something else.
     """
+    return _output(entry, node_id, "does it save pictures?").images
+
+
+def latent_files(entry: Entry, node_id: str) -> list[Image]:
+    """Latent files of one SaveLatent; raises as `images`."""
+    return _output(entry, node_id, "does it save latents?").latents
+
+
+def _output(entry: Entry, node_id: str, remedy: str) -> Output:
     output = entry.outputs.get(node_id)
     if output is None:
-        return []
+        return Output()
     what = f"ComfyUI's output of node {printable(node_id, 40)}"
-    return parse(bytes(output), Output, what, GeneratorError, "does it save pictures?").images
+    return parse(bytes(output), Output, what, GeneratorError, remedy)

@@ -15,8 +15,9 @@ from stages.server.answers import Entry, Image, Stats
 from stages.server.client import ComfyClient, Job, new_job
 from stages.server.errors import JobLost, OutOfMemory, StaleOutput, UploadTooLarge
 from stages.server.graph import Graph
-from stages.server.history import Verdict, images, judge
+from stages.server.history import Verdict, images, judge, latent_files
 from stages.server.inject import Files, Values, inject
+from stages.server.latent import Latents, places, with_latents
 from stages.server.progress import ProgressSocket
 from stages.server.transport import decode_png, encode_png, encode_video
 from stages.server.workflow import Workflow
@@ -46,6 +47,7 @@ class WindowJob:
         videos: by channel, `[n, height, width, 3]` uint8 RGB or, for a mask, `[n, height, width]` uint8.
         pictures: by channel, `[height, width, 3]` uint8 RGB.
         enlarged: (width, height) that pictures are brought to which the server has enlarged; None: it does not.
+        latents: what is handed on beside the pictures; None: nothing.
     """
 
     workflow: Workflow
@@ -53,6 +55,7 @@ class WindowJob:
     videos: Mapping[str, Array]
     pictures: Mapping[str, Array] = field(default_factory=dict)
     enlarged: Size | None = None
+    latents: Latents | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def _attempt(client: ComfyClient, job: WindowJob, parts: int, steps: Steps) -> J
     token = uuid.uuid4().hex[:12]  # of the files' names alone: no pixel depends on it
     values = replace(job.values, prefix=f"{SUBFOLDER}/{token}_{job.values.prefix}")
     graph = inject(job.workflow, values, files)
+    saver = None if job.latents is None else _hand_on(client, job, graph, values)
     prompt_id, entry = _execute(client, graph, job, steps)
     frames = _fetch(client, job, entry)
     info = {
@@ -110,7 +114,28 @@ def _attempt(client: ComfyClient, job: WindowJob, parts: int, steps: Steps) -> J
         "seconds": round(time.monotonic() - started, 3),
         "system_stats": {"before": devices(before), "after": devices(client.system_stats())},
     }
+    if saver is not None:
+        info["latent"] = _latent_file(client, entry, saver)
     return JobResult(frames, info)
+
+
+def _hand_on(client: ComfyClient, job: WindowJob, graph: Graph, values: Values) -> str:
+    """Have the graph save its latents and begin with those of the window before; the node that saves."""
+    assert job.latents is not None
+    latents, mask = job.latents, ""
+    if latents.carried is not None:
+        held = latents.noise_mask(places(job.workflow).extra)
+        mask = client.upload(f"{client.slot}_held.mkv", encode_video(held), SUBFOLDER)
+    return with_latents(job.workflow, graph, latents, mask, f"{values.prefix}_latent")
+
+
+def _latent_file(client: ComfyClient, entry: Entry, saver: str) -> str:
+    """The saved latents, as LoadLatent takes them."""
+    found = latent_files(entry, saver)
+    if len(found) != 1:
+        raise GeneratorError(f"ComfyUI at {client.address.host}: SaveLatent saved {len(found)} files, 1 is needed")
+    folder = f"{found[0].subfolder}/" if found[0].subfolder else ""
+    return f"{folder}{found[0].filename} [{found[0].type}]"
 
 
 def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files:

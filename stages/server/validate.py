@@ -36,6 +36,8 @@ FOLDERS_OF = {
     ("UpscaleModelLoader", "model_name"): "models/upscale_models",
 }
 """Where another class means another folder."""
+NAMED = {**LOADERS, "LoadLatent": "latent"}
+"""Inputs that take the name of a file which is there only once the graph is sent."""
 EDITOR_ONLY = ("upload", "choose file to upload", "choose video to upload", "videopreview", "control_after_generate")
 """Widgets of the editor that its API export writes as inputs; servers ignore them."""
 
@@ -102,7 +104,7 @@ def _node_problems(
             yield f"{at}: unknown input {key}"
         elif isinstance(value, list):
             yield from _link_problem(at, key, value, known.get(key), graph, object_info)
-        elif key in known and LOADERS.get(name) != key:
+        elif key in known and NAMED.get(name) != key:
             yield from _value_problem(at, (name, key), value, known[key])
 
 

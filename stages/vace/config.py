@@ -1,8 +1,10 @@
 """Options of the ComfyUI stage."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from stages import bounds
+from stages.base import Request, Window
 from stages.region import DILATE, check_region
 from stages.server.client import Timeouts
 from stages.server.lora import Lora
@@ -11,7 +13,7 @@ from stages.vace.sizes import check_size
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.errors import UsageError
 
-CONTINUITIES = ("tail", "blend")
+CONTINUITIES = ("tail", "blend", "latent")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class ComfyConfig:
         region: its shape; fill, object_guide, pose_style: what stands in it; "" what the recipe's model is made for.
         upscale: a model of the server that enlarges what was made; None: it stays at `size`.
         pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
-        continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone.
+        continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone; "latent" hands
+            on the end of the one before as latents too, which lie on the one server.
         timeout_s: seconds for a window once the server works on it.
         patience_s, failover_s: seconds a server that does not answer is waited for, alone and beside living ones.
         connect_s, request_s, poll_s: seconds for a connection, for one answer, between looks at the queue.
@@ -77,6 +80,11 @@ class ComfyConfig:
             check_size(self.size)
         if self.continuity not in CONTINUITIES:
             raise UsageError(f"--continuity {self.continuity} is none of {', '.join(CONTINUITIES)}")
+        if self.continuity == "latent" and len(set(self.servers)) > 1:
+            raise UsageError(
+                f"--continuity latent: latents lie on the server that made them, and {len(set(self.servers))} are "
+                "given: give one --server, or --continuity tail"
+            )
         bounds.SEED.check("--seed", self.seed)
         bounds.SECONDS.check("--timeout", self.timeout_s)
         bounds.STEPS.check("--steps", self.steps)
@@ -92,4 +100,28 @@ class ComfyConfig:
             patience=self.patience_s,
             failover=self.failover_s,
             poll=self.poll_s,
+        )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What makes one try at a window differ from another: number, dilation, VACE strength, seed, prompt."""
+
+    window: int
+    number: int
+    dilate: tuple[int, int]
+    strength: float | None
+    seed: int
+    text: str
+
+    @classmethod
+    def of(cls, config: ComfyConfig, window: Window, request: Request) -> Self:
+        """What this request changes of a config."""
+        return cls(
+            window=window.index,
+            number=request.number,
+            dilate=config.dilate if request.dilate is None else request.dilate,
+            strength=config.strength if request.strength is None else request.strength,
+            seed=config.seed if request.seed is None else request.seed,
+            text=config.prompt if request.text is None else request.text,
         )

@@ -131,6 +131,13 @@ class RunConfig:
         check_region(self.reskin, self.dilate, self.region)
         if self.size is not None:
             check_size(self.size)
+        if self.continuity == "latent" and (self.window - self.overlap) % 4:
+            fitting = self.overlap // 4 * 4 + 1
+            raise UsageError(
+                f"--continuity latent: windows of {self.window} frames that share {self.overlap} do not begin a whole "
+                "number of latents (4 frames) after one another: "
+                f"give --overlap {fitting if 2 * fitting < self.window else fitting - 4}"
+            )
 
     def _check_scene(self) -> None:
         if self.prompt is None and self.scene is None:

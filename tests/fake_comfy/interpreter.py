@@ -11,7 +11,7 @@ import numpy as np
 
 from fake_comfy.generators import Generator
 from fake_comfy.others import pose_alone, wan_animate, wan_scail
-from fake_comfy.vace import Array, Conditioning, Context, Latent, pad, wan_vace_to_video
+from fake_comfy.vace import Array, Conditioning, Context, Latent, Slots, pad, wan_vace_to_video
 
 Json = Any
 Step = Callable[[int, int], None]
@@ -29,6 +29,10 @@ class Files:
     def __init__(self) -> None:
         self.input: dict[str, bytes] = {}
         self.output: dict[str, bytes] = {}
+
+    def known(self) -> set[str]:
+        """Names that nodes may load: of the input folder, and of the output folder with that behind them."""
+        return set(self.input) | {f"{name} [output]" for name in self.output}
 
 
 class Interpreter:
@@ -98,6 +102,8 @@ class Interpreter:
             return self._sample_cog(values, graph, step)
         if name == "SaveImage":
             return self._save(node_id, values)
+        if name == "SaveLatent":
+            return self._save_latent(node_id, values)
         result = getattr(self, f"_{name}")(values)
         return result if isinstance(result, tuple) else (result,)
 
@@ -108,8 +114,13 @@ class Interpreter:
         first, last = values.get("start_at_step", 0), min(values.get("end_at_step", steps), steps)
         for index in range(first, last):
             step(index + 1 - first, last - first)
-        latent: Latent = values["latent_image"]
+        latent: Latent | Slots = values["latent_image"]
         frames = self.generator(positive, values.get("noise_seed", 0) if seed is None else seed, graph)
+        if isinstance(latent, Slots):
+            context = positive.contexts[0]
+            frames = latent.held_in(frames)
+            length, height, width = context.inactive.shape[:3]
+            latent = Latent(length, height, width, int(context.reference))
         return (Latent(latent.length, latent.height, latent.width, latent.extra, frames),)
 
     def _sample_wrapped(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent, Latent]:
@@ -136,6 +147,37 @@ class Interpreter:
             images.append({"filename": name, "subfolder": subfolder, "type": "output"})
         self.ui[node_id] = {"images": images}
         return ()
+
+    def _save_latent(self, node_id: str, values: Json) -> tuple[()]:
+        subfolder, _, stem = values["filename_prefix"].rpartition("/")
+        name = f"{stem}_00001_.latent"
+        assert values["samples"].extra == 0, "a reference's slot is trimmed before"
+        data = io.BytesIO()
+        np.save(data, values["samples"].frames)
+        self.files.output[f"{subfolder}/{name}"] = data.getvalue()
+        self.ui[node_id] = {"latents": [{"filename": name, "subfolder": subfolder, "type": "output"}]}
+        return ()
+
+    def _LoadLatent(self, values: Json) -> Slots:
+        name, _, kind = values["latent"].partition(" ")
+        assert kind == "[output]"
+        return Slots.of_frames(np.load(io.BytesIO(self.files.output[name])))
+
+    def _LatentCut(self, values: Json) -> Slots:
+        assert values["dim"] == "t"
+        samples = values["samples"]
+        slots = samples if isinstance(samples, Slots) else Slots.empty(samples)
+        assert 0 <= values["index"] < values["index"] + values["amount"] <= len(slots.parts)
+        return Slots(slots.parts[values["index"] : values["index"] + values["amount"]])
+
+    def _LatentConcat(self, values: Json) -> Slots:
+        assert values["dim"] == "t"
+        return Slots((*values["samples1"].parts, *values["samples2"].parts))
+
+    def _SetLatentNoiseMask(self, values: Json) -> Slots:
+        samples, mask = values["samples"], values["mask"]
+        assert len(mask) == len(samples.parts), "one mask frame a slot: no time is interpolated"
+        return Slots(samples.parts, tuple(bool(each.max() == 0) for each in mask))
 
     def _load(self, name: str) -> Array:
         with av.open(io.BytesIO(self.files.input[name]), "r") as container:

@@ -13,7 +13,7 @@ SCHEMA = json.loads((HERE / "object_info.json").read_text())
 OTHERS = json.loads((HERE / "other_nodes.json").read_text())
 """By their sources: core at 0.38.1 (WanSCAILToVideo), kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper,
 Kosinkadink/ComfyUI-VideoHelperSuite (VHS_VideoCombine), Fannovel16/comfyui_controlnet_aux (depth)."""
-UPLOADS = {"LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
+UPLOADS = {"LoadLatent": "latent", "LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
 WAN_TEXT, WAN_VAE, VISION = (
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
     "wan_2.1_vae.safetensors",

@@ -252,7 +252,7 @@ class FakeComfy:
         elif self.era == "newer" and str(uuid.UUID(prompt_id)) != prompt_id:
             wrong = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": "canonical"}
             return web.json_response({"error": wrong, "node_errors": {}}, status=400)
-        error, node_errors, good = validate(body["prompt"], self.info, set(self.executor.files.input))
+        error, node_errors, good = validate(body["prompt"], self.info, self.executor.files.known())
         if error is not None:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
         self.prompts.append(copy.deepcopy(body["prompt"]))

@@ -45,6 +45,39 @@ class Latent:
     frames: Array | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class Slots:
+    """Latents cut in time.
+
+    Attributes:
+        parts: of each slot its frames `[1 or 4, h, w, 3]`, None for an empty one.
+        held: slots that a noise mask leaves alone.
+    """
+
+    parts: tuple[Array | None, ...]
+    held: tuple[bool, ...] = ()
+
+    @classmethod
+    def of_frames(cls, frames: Array) -> "Slots":
+        """Of a sampled video: one frame, then four a slot."""
+        return cls((frames[:1], *(frames[index : index + 4] for index in range(1, len(frames), 4))))
+
+    @classmethod
+    def empty(cls, latent: Latent) -> "Slots":
+        """Of WanVaceToVideo's empty latent."""
+        return cls((None,) * (latent.extra + slots_of(latent.length)))
+
+    def held_in(self, frames: Array) -> Array:
+        """The sampled frames with the held slots as they were; a reference's slots lie in front."""
+        result, ahead = frames.copy(), len(self.parts) - slots_of(len(frames))
+        for index, (part, held) in enumerate(zip(self.parts, self.held, strict=True)):
+            if held:
+                slot = index - ahead
+                assert part is not None and slot >= 1 and len(part) == 4
+                result[4 * slot - 3 : 4 * slot + 1] = part
+        return result
+
+
 def slots_of(length: int) -> int:
     """Latent frames of a video."""
     return (length - 1) // 4 + 1
