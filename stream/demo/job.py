@@ -1,6 +1,6 @@
 """`skate demo`: render the clip, run the chain on it, and compare with what the renderer knows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader, is_run
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
+from stream.demo.group import GroupAccuracy, follow_group
 from stream.demo.truth_files import write_truth
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
@@ -38,6 +39,7 @@ class Accuracy:
         keypoint_error_px: mean distance of joints that are visible and reported.
         keypoint_recall: share of visible joints that are reported.
         score_iou_mean: the reverse-tracking IoU of the result, None when nothing was generated.
+        group: of all subjects by name, where there are more than one skater and one board.
     """
 
     object_iou_mean: float
@@ -50,6 +52,7 @@ class Accuracy:
     keypoint_error_px: float
     keypoint_recall: float
     score_iou_mean: float | None
+    group: GroupAccuracy | None = None
 
     def bounds(self) -> list[tuple[str, float, str, float]]:
         """`(what, value, ">=" or "<=", bound)` of everything that must hold."""
@@ -74,7 +77,8 @@ class Accuracy:
     def to_json(self) -> dict[str, Any]:
         """The `truth` object of the JSON contract."""
         names = ["object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean"]
-        return {name: getattr(self, name) for name in [*names, "keypoint_error_px", "keypoint_recall"]}
+        found = {name: getattr(self, name) for name in [*names, "keypoint_error_px", "keypoint_recall"]}
+        return found | (self.group.to_json() if self.group is not None else {})
 
 
 def _holds(value: float, sign: str, bound: float) -> bool:
@@ -87,7 +91,7 @@ def truth_text(accuracy: Accuracy) -> str:
     for what, value, sign, bound in accuracy.bounds():
         verdict = "ok" if _holds(value, sign, bound) else "FAILED"
         lines.append(f"  {what:<36} {value:8.3f}   {sign} {bound:<5g} {verdict}")
-    return "\n".join(lines)
+    return "\n".join(lines + (accuracy.group.lines() if accuracy.group is not None else []))
 
 
 def run_demo(
@@ -108,8 +112,13 @@ def run_demo(
         _refuse_others(out)
     if truth:
         write_truth(Scene(clip), truth)
-    result = start(demo_config(clip, out, options), out, overwrite=True, listener=listener)
-    return result, compare(Scene(clip), RunReader(out), result.iou_mean)
+    scene, config = Scene(clip), demo_config(clip, out, options)
+    result = start(config, out, overwrite=True, listener=listener)
+    found = compare(scene, RunReader(out), result.iou_mean)
+    if max(clip.skaters, clip.boards) > 1:
+        group = follow_group(scene, Path(config.video), out, options, overwrite, listener)
+        found = replace(found, group=group)
+    return result, found
 
 
 def _refuse_others(out: Path) -> None:
