@@ -228,6 +228,10 @@ class Stage(Closing, ABC):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Work on one window and return what is to be committed."""
 
+    def interrupt(self) -> bool:
+        """Have `process` in another thread end soon by raising; False: KeyboardInterrupt is to be raised there."""
+        return False
+
     def leave_gpu(self) -> None:
         """Move weights off the GPU until they are needed again, so that another stage has the room."""
 
@@ -303,7 +307,7 @@ class StepProgress:
 
 
 class GeneratorStage(Stage):
-    """A stage that makes the picture: a window can be asked for otherwise than the config says, and be begun early.
+    """A stage that makes the picture: a window can be asked for otherwise than the config says.
 
     It writes `made` `[read.frames, h, w, 3]` uint8 RGB at its own size: the window as it made it, all of the picture.
     What of it goes back into the source, and how, is the composite's.
@@ -339,9 +343,6 @@ class GeneratorStage(Stage):
         return rows, columns, 3
 
     @property
-    def lookahead(self) -> int:
-        """How many windows may be begun with `prefetch` before they are processed."""
-        return 0
-
-    def prefetch(self, window: Window, inputs: Inputs) -> None:
-        """Begin a window early; `process` takes the result. Called only where `lookahead` is above 0."""
+    def at_once(self) -> int:
+        """How many windows it may be given at a time, in threads: 1 where it carries state or reads windows before."""
+        return 1

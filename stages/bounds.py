@@ -15,6 +15,7 @@ CFG = Bounds(0, 100)  # KSampler's
 STRENGTH = Bounds(0, 1000)  # WanVaceToVideo's
 IOU = Bounds(0, 1, open=True, example="0.9")
 RETRIES = Bounds(0, 1000)
+AHEAD = Bounds(0, 100)
 CLIP_FRAMES = Bounds(1, 10**6)  # of a rendered clip, half a day
 CLIP_SIDE = Bounds(16, 8192)  # pixels
 CLIP_SEED = Bounds(0, 9999)

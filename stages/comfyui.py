@@ -7,7 +7,6 @@ A window's picture depends on its inputs, the config and the attempt alone (and 
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -43,9 +42,8 @@ __all__ = ["ComfyConfig", "ComfyStage", "StepProgress"]
 class ComfyStage(GeneratorStage):
     """Regenerates the object and the person on ComfyUI servers.
 
-    With `--continuity blend` windows do not depend on each other: up to `lookahead` of them can be begun early with
-    `prefetch`, on as many servers; `process` takes the finished ones in order. With `tail` the servers after the first
-    stand by for when it fails.
+    With `--continuity blend` windows do not depend on each other: as many as there are servers can be processed at a
+    time. With `tail` the servers after the first stand by for when it fails.
 
     Args:
         config: see `ComfyConfig`.
@@ -74,8 +72,7 @@ class ComfyStage(GeneratorStage):
         self._reference: Reference | None = None
         self._pictures: SkeletonPictures | None = None
         self._checked: set[str] = set()
-        self._threads: ThreadPoolExecutor | None = None
-        self._begun: dict[Attempt, Future[JobResult]] = {}
+        self._conditioning = threading.Lock()  # what it reads from files is read by one thread at a time
         self._latents = LatentState()
 
     @classmethod
@@ -97,10 +94,10 @@ class ComfyStage(GeneratorStage):
         return self.config.size or fit_size(width, height, self._family.geometry.size_step)
 
     @property
-    def lookahead(self) -> int:
-        """How many windows may be begun with `prefetch`: one a server; none with `tail` or with a shared GPU."""
+    def at_once(self) -> int:
+        """One window a server; one with `tail`, where a window needs the one before, or with a shared GPU."""
         alone = self.config.continuity == "blend" and not self.config.sharing
-        return len(self.config.servers) if alone else 0
+        return max(1, len(set(self.config.servers))) if alone else 1
 
     def open(self) -> None:
         """Read graph and reference, ask every server whether it can run the workflow.
@@ -126,7 +123,6 @@ class ComfyStage(GeneratorStage):
         self._stop.clear()
         self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
         self._pool.each_alive(self._check)
-        self._threads = ThreadPoolExecutor(max_workers=len(addresses), thread_name_prefix="comfyui")
 
     def _check(self, client: ComfyClient) -> None:
         """Validate the workflow against this server, once."""
@@ -163,19 +159,15 @@ class ComfyStage(GeneratorStage):
         if not allowed.any():  # nothing to regenerate: no server is asked
             made = resize_frames(frames, self.size_for(frames.shape[2], frames.shape[1])).copy()
             return Output({"made": made}, facts | {"kept_frames": 0, "skipped": True})
-        begun = self._begun.pop(key, None)
-        if begun is None:
+        with self._conditioning:
             given = self._condition(window, inputs, allowed, size)
-            latents = self._handed_on(window, given, before)
-            result = self._run(key, given, size, self._enlarged(frames), latents)
-            facts["kept_frames"] = given.kept
-            if latents is not None:
-                facts["carried_slots"] = 0 if latents.carried is None else latents.carried.count
-                file, server = str(result.info["latent"]), str(result.info["server"])
-                self._latents = LatentState(server, file, window.read.start, latents.slots)
-        else:
-            result = begun.result()
-            facts["kept_frames"] = 0
+        latents = self._handed_on(window, given, before)
+        result = self._run(key, given, size, self._enlarged(frames), latents)
+        facts["kept_frames"] = given.kept
+        if latents is not None:
+            facts["carried_slots"] = 0 if latents.carried is None else latents.carried.count
+            file, server = str(result.info["latent"]), str(result.info["server"])
+            self._latents = LatentState(server, file, window.read.start, latents.slots)
         return Output({"made": result.frames[: len(frames)]}, facts | result.info)
 
     def _handed_on(self, window: Window, given: Conditioning, before: LatentState) -> Latents | None:
@@ -191,22 +183,6 @@ class ComfyStage(GeneratorStage):
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take back what `get_state().to_parts()` gave."""
         self._latents = LatentState.from_parts(values, arrays)
-
-    def prefetch(self, window: Window, inputs: Inputs) -> None:
-        """Begin a window on an idle server; `process` without a request takes the result. Nothing generated is read.
-
-        Raises:
-            UsageError: with `--continuity tail`, where a window needs the one before.
-        """
-        if self.config.continuity != "blend" or self._threads is None:
-            raise UsageError("windows can be begun early with --continuity blend alone")
-        key = Attempt.of(self.config, window, Request())
-        size = self._size(inputs.arrays["frames"])
-        allowed = self._allowed(inputs, key, size)
-        if key in self._begun or not allowed.any():
-            return
-        given = self._condition(window, inputs, allowed, size)
-        self._begun[key] = self._threads.submit(self._run, key, given, size, self._enlarged(inputs.arrays["frames"]))
 
     @property
     def _family(self) -> Family:
@@ -299,17 +275,14 @@ class ComfyStage(GeneratorStage):
         for server in self.config.sharing:
             make_room(parse_server(server), self.config.timeouts())
 
-    def interrupt(self) -> None:
+    def interrupt(self) -> bool:
         """Make every wait end with `Interrupted` and interrupt the servers' jobs. Safe from any thread and handler."""
         self._stop.set()
+        return True
 
     def close(self) -> None:
         """Stop what is still under way on the servers, close connections. May be called twice."""
         self._stop.set()
-        if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
-            self._threads = None
-        self._begun.clear()
         if self._pool is not None:
             for client in self._pool.clients:
                 client.close()
@@ -323,7 +296,7 @@ class ComfyStage(GeneratorStage):
         """
         columns, rows = self.size_for(width, height)
         small = window_frames * rows * columns
-        held = max(1, self.lookahead) * 2 * 3 * small  # uploads and results of the windows under way
+        held = self.at_once * 2 * 3 * small  # uploads and results of the windows under way
         return window_frames * height * width * (3 + 3 + 4) + small * (3 * 3 + 2) + held, 0
 
 

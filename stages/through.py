@@ -32,9 +32,9 @@ class ThroughStage(GeneratorStage):
         return self.inner.works_at(width, height)
 
     @property
-    def lookahead(self) -> int:
+    def at_once(self) -> int:
         """As of the generator."""
-        return self.inner.lookahead
+        return self.inner.at_once
 
     def open(self) -> None:
         """Open the generator."""
@@ -43,10 +43,6 @@ class ThroughStage(GeneratorStage):
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """Generate a window of the view's picture."""
         return self.inner.process(window, self._seen(inputs), request)
-
-    def prefetch(self, window: Window, inputs: Inputs) -> None:
-        """Begin a window early."""
-        self.inner.prefetch(window, self._seen(inputs))
 
     def _seen(self, inputs: Inputs) -> Inputs:
         """What the generator is given: the view's picture in place of the source's."""
@@ -67,6 +63,10 @@ class ThroughStage(GeneratorStage):
         if kept is not None:
             arrays["overlap"] = kept
         return Inputs(arrays, inputs.info)
+
+    def interrupt(self) -> bool:
+        """Interrupt the generator."""
+        return self.inner.interrupt()
 
     def leave_gpu(self) -> None:
         """Have the generator leave it."""

@@ -2,27 +2,28 @@
 
     VIDEO -> decode -> pose -> track -> generate -> composite -> blend -> sink -> score
 
-Per window every node reads what earlier ones committed, works, and is committed: arrays, state, one journal record.
-A node that has already committed a window is passed over, which is all there is to resuming.
+Per window every node reads what earlier ones made, works, and is committed: arrays, state, one journal record.
+A node that has already committed a window is passed over, which is all there is to resuming. Which task runs when is
+`engine/schedule.py`'s affair: with `ahead` several windows are under way.
 """
 
-from collections.abc import Callable
+from contextlib import closing
 
-from stages.base import GeneratorStage, Window
+from stages.base import Window
 from storage.rundir import RunDirectory
-from stream.engine.ahead import decoded_windows
+from stream.engine.ahead import DecodedWindows
 from stream.engine.arenas import give_back_free_memory
 from stream.engine.chain import Chain
-from stream.engine.executor import Executor
-from stream.engine.order import begun_early, done_by
+from stream.engine.executor import Executor, most_at_once
+from stream.engine.lanes import Lanes
+from stream.engine.schedule import Retry, Schedule
 from stream.engine.signals import InterruptShield
 from stream.engine.source import FrameSource, InputGuard
-from stream.engine.tasks import Done, OpenStages, Task
+from stream.engine.tasks import Done, OpenStages
 from stream.engine.windows import WindowPlan
 from stream.progress.events import Reporter
 
 GIVE_BACK_EVERY = 10  # windows: pages given back are touched anew, which each window would cost 1 to 2 % on a slow host
-Retry = Callable[[Window, Callable[[Done], None]], None]
 
 
 class Pipeline:
@@ -39,6 +40,7 @@ class Pipeline:
         guard: tells when the input is no longer what it was; None: nobody looks.
         by_turns: whether ours and a server's models have the GPU by turns.
         opened: the chain's stages, some of them open already; None: all are closed.
+        ahead: how many windows beyond the first unfinished one are worked on; 0: everything one after the other.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Pipeline:
         guard: InputGuard | None = None,
         by_turns: bool = False,
         opened: OpenStages | None = None,
+        ahead: int = 0,
     ) -> None:
         self.run = run
         self.chain = chain
@@ -62,41 +65,28 @@ class Pipeline:
         self.droppable = chain.droppable(keep)
         self.interrupts = interrupts or InterruptShield()
         self.guard = guard
+        self.ahead = 0 if by_turns else ahead
         self.retry: Retry | None = None
 
     def process(self) -> int:
         """Work through the clip; returns its length in frames."""
+        slots = {"cpu": 1, "gpu": 1, "server": max((most_at_once(node.stage) for node in self.chain), default=1)}
         with self.executor:
             # A generator that cannot work says so before anything is tracked.
             self.executor.open_early([node.name for node in self.chain.generators[:1]])
-            tracking, making = self.chain.lags()
-            decoded = decoded_windows(self.run.log, self.plan, self.executor, self._commit, self.guard)
-            tracked = begun_early(done_by(tracking, decoded, self._work), self._lookahead(), self._begin)
-            window = None
-            for window in done_by(making, tracked, self._work):
-                if self.retry is not None and making:
-                    self.retry(window, self._commit)
-                self._release(window)
-                if (window.index + 1) % GIVE_BACK_EVERY == 0:
-                    give_back_free_memory()
-            assert window is not None  # decode refuses a clip without frames
+            with closing(Lanes(slots if self.ahead else None)) as lanes:
+                self.executor.carry_out = lanes.carry_out
+                decoded = DecodedWindows(self.run.log, self.plan, self.executor, self._commit, self.guard, lanes.wake)
+                window = Schedule(
+                    self.executor, lanes, decoded, self._commit, self._finish, self.ahead, self.retry
+                ).run()
             self.executor.finish()
             return window.read.stop
 
-    def _work(self, name: str, window: Window) -> None:
-        """Let a node do the window, unless it has."""
-        if self.run.log.get(name, window.index) is None:
-            self._commit(self.executor.run(Task(name, window)))
-
-    def _lookahead(self) -> int:
-        """How many windows the generator begins before it is their turn."""
-        stages = [node.stage for node in self.chain.generators[:1]]
-        return max((stage.lookahead for stage in stages if isinstance(stage, GeneratorStage)), default=0)
-
-    def _begin(self, window: Window) -> None:
-        name = self.chain.generators[0].name
-        if self.run.log.get(name, window.index) is None:
-            self.executor.prefetch(Task(name, window))
+    def _finish(self, window: Window) -> None:
+        self._release(window)
+        if (window.index + 1) % GIVE_BACK_EVERY == 0:
+            give_back_free_memory()
 
     def _commit(self, done: Done) -> None:
         with self.interrupts.shield():

@@ -239,7 +239,7 @@ class Ahead(Stage):
 def test_a_node_that_reads_the_window_after_works_one_behind(tmp_path: Path) -> None:
     blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
     chain = Chain([Scenery(), Ahead(), preview("both"), composite("both"), blend])
-    assert chain.lags() == ({"ahead": 1}, {"generate": 0, "composite": 0, "blend": 0})
+    assert [chain.lag(name) for name in chain.names] == [0, 1, 0, 0, 0]
     reader = carried_out(tmp_path / "run", chain)
     found, frames = reader.arrays.read("next", 0, CLIP.frames), reader.arrays.read("frames", 0, CLIP.frames)
     for window in PLAN.windows(CLIP.frames):

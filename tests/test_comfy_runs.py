@@ -71,14 +71,38 @@ def test_the_identity_generator_gives_the_source_back(given: Given, tmp_path: Pa
     assert np.array_equal(generated(tmp_path / "run"), source)
 
 
-def test_two_servers_one_dying_give_what_one_gives(given: Given, tmp_path: Path) -> None:
+def same(one: Path, two: Path) -> None:
+    """Every array that stays, and the output, are the same bytes."""
+    runs = RunReader(one), RunReader(two)
+    for name in runs[0].arrays.layout.arrays:
+        first, second = (run.arrays.read(name, run.log.dropped.get(name, 0), CLIP.frames) for run in runs)
+        assert np.array_equal(first, second, equal_nan=first.dtype.kind == "f"), name
+    assert (one / "output.mp4").read_bytes() == (two / "output.mp4").read_bytes()
+
+
+def test_three_servers_one_dying_give_what_one_gives(given: Given, tmp_path: Path) -> None:
+    blend = ("--continuity", "blend")
     with FakeComfy() as lone:
-        assert given.run(tmp_path / "lone", lone, more=("--continuity", "blend")).code in (0, 1)
-    with FakeComfy(step_seconds=0.05) as first, FakeComfy(faults=Faults().on_runs(None, "die")) as second:
-        result = given.run(tmp_path / "two", first, second, more=("--continuity", "blend"))
+        assert given.run(tmp_path / "lone", lone, more=(*blend, "--ahead", "0")).code in (0, 1)
+    dying = Faults().on_runs(None, "die")
+    with FakeComfy(step_seconds=0.05) as first, FakeComfy(faults=dying) as second, FakeComfy() as third:
+        result = given.run(tmp_path / "three", first, second, third, more=blend)
         assert result.code in (0, 1), result.err
-    assert np.array_equal(generated(tmp_path / "lone"), generated(tmp_path / "two"))
-    assert first.address in hosts(tmp_path / "two")
+    same(tmp_path / "lone", tmp_path / "three")
+    assert {first.address, third.address} <= set(hosts(tmp_path / "three"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("continuity", ["tail", "blend"])
+def test_the_bytes_do_not_depend_on_how_far_ahead(given: Given, tmp_path: Path, continuity: str) -> None:
+    """With attempts at windows that fail, too."""
+    more = ("--continuity", continuity, "--retries", "1", "--iou-threshold", "0.999")
+    for ahead in ("0", "1", "2"):
+        with FakeComfy() as server:
+            result = given.run(tmp_path / ahead, server, more=(*more, "--ahead", ahead))
+            assert result.code in (0, 1), result.err
+        assert RunReader(tmp_path / ahead).log.attempts, "some windows were tried again"
+        same(tmp_path / "0", tmp_path / ahead)
 
 
 def test_a_run_that_lost_its_server_resumes_on_another(given: Given, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""ComfyUI stage on several servers: failover with tail, look-ahead with blend."""
+"""ComfyUI stage on several servers: failover with tail, several windows at a time with blend."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from fake_comfy import FakeComfy, Faults
 from fake_comfy.scene import Array, config, make_scene, windows
 
 from stages.comfyui import ComfyConfig, ComfyStage
-from storage.errors import GeneratorError, InputError, UsageError
+from storage.errors import GeneratorError, InputError, Interrupted
 
 SCENE = make_scene(41)
 WINDOWS = windows(41)
@@ -26,19 +28,10 @@ def run_tail(settings: ComfyConfig) -> tuple[list[Array], list[str]]:
 
 
 def run_blend(settings: ComfyConfig) -> tuple[list[Array], list[str]]:
-    """All windows, each begun as early as the look-ahead allows."""
-    made: list[Array] = []
-    hosts, begun = [], 0
-    with ComfyStage(settings) as stage:
-        for index, window in enumerate(WINDOWS):
-            while begun < min(len(WINDOWS), index + stage.lookahead):
-                stage.prefetch(WINDOWS[begun], SCENE.inputs(WINDOWS[begun]))
-                begun += 1
-            tail = made[-1][-5:] if made else None
-            output = stage.process(window, SCENE.inputs(window, tail))
-            made.append(output.arrays["made"])
-            hosts.append(output.info["server"])
-    return made, hosts
+    """All windows, as many at a time as the stage takes."""
+    with ComfyStage(settings) as stage, ThreadPoolExecutor(stage.at_once) as threads:
+        found = list(threads.map(lambda window: stage.process(window, SCENE.inputs(window)), WINDOWS))
+    return [output.arrays["made"] for output in found], [output.info["server"] for output in found]
 
 
 def equal(one: list[Array], two: list[Array]) -> bool:
@@ -88,24 +81,26 @@ def test_blend_gives_no_kept_frames_and_needs_no_tail() -> None:
         window = WINDOWS[1]
         tail = SCENE.frames[window.read.start : window.read.start + 5]
         assert stage.process(window, SCENE.inputs(window, tail)).info["kept_frames"] == 0
-        assert stage.lookahead == 1
+        assert stage.at_once == 1
 
 
-def test_prefetch_is_for_blend_alone() -> None:
-    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
-        assert stage.lookahead == 0
-        with pytest.raises(UsageError, match="--continuity blend"):
-            stage.prefetch(WINDOWS[0], SCENE.inputs(WINDOWS[0]))
+def test_with_tail_one_window_is_made_at_a_time() -> None:
+    servers = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2")
+    assert ComfyStage(config(*servers)).at_once == 1
+    assert ComfyStage(config(*servers, continuity="blend")).at_once == 2
 
 
-def test_closing_interrupts_what_was_begun() -> None:
+def test_an_interruption_ends_what_other_threads_wait_for() -> None:
     faults = Faults().on_runs("hang")
-    with FakeComfy(faults=faults) as server:
+    with FakeComfy(faults=faults) as server, ThreadPoolExecutor(1) as threads:
         stage = ComfyStage(config(server.address, continuity="blend"))
         stage.open()
-        stage.prefetch(WINDOWS[0], SCENE.inputs(WINDOWS[0]))
+        begun = threads.submit(stage.process, WINDOWS[0], SCENE.inputs(WINDOWS[0]))
         while not server.prompts:
             pass
+        assert stage.interrupt()
+        with pytest.raises(Interrupted):
+            begun.result()
         stage.close()
         stage.close()
         assert "POST /interrupt" in server.seen

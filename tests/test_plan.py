@@ -106,6 +106,37 @@ def test_ram_counts_what_stays_loaded_and_the_largest_window() -> None:
     assert vram_need(stages(), 720, 1280, 81) == Need(1200 * MB, "track")
 
 
+def test_windows_ahead_are_counted(tmp_path: Path) -> None:
+    chain = stages()
+    for name, lane in {"pose": "gpu", "track": "gpu", "score": "gpu", "generate": "server"}.items():
+        chain[name].stage.lane = lane  # type: ignore[assignment]
+    alone, ahead, two = (ram_need(chain, 720, 1280, 81, count).total for count in (0, 1, 2))
+    each = 81 * (1280 * 720 * 5 + plan_module.SMALL_ARRAYS_BYTES)
+    assert ahead - alone == pytest.approx(1.1 * (81 * (2 + 2) * MB + 2 * each), abs=2), "the largest of each lane"
+    assert two - ahead == pytest.approx(1.1 * each, abs=2)
+    disk = [disk_bytes(config(tmp_path), models(), 1280, 720, 2_000, behind)[0] for behind in (0, 1, 2)]
+    assert disk[2] - disk[1] == disk[1] - disk[0] == 2 * 81 * 1280 * 720 * 3
+    server: dict[str, Any] = {"generator": "comfyui", "server": ("a:1", "b:2"), "text": "x"}
+    found = [config(tmp_path, **server, **more).windows_ahead for more in (
+        {}, {"ahead": 0}, {"ahead": 3}, {"continuity": "blend"}, {"device": "cuda", "share_gpu": "yes", "ahead": 2}
+    )]  # fmt: skip
+    assert found == [1, 0, 3, 2, 0] and config(tmp_path).windows_ahead == 0
+    assert "1 tracked while one is generated" in made(tmp_path, ahead=1).text()
+
+
+def test_the_time_of_what_works_side_by_side_is_that_of_the_longer(tmp_path: Path) -> None:
+    chain = tuple(stages())
+    asked = config(tmp_path, ahead=1)
+    for node in chain:
+        node.stage.lane = "gpu" if node.name in ("pose", "track", "score") else "cpu"
+    keys = calibration_keys(asked, chain)
+    seconds = Calibration(dict.fromkeys(keys.values(), 1.0))
+    units = 1280 * 720
+    others = (units * 3) * 10.0  # generate, blend and sink go by pixels
+    assert expected_seconds(seconds, asked, MANIFEST, chain, 10) == others
+    assert expected_seconds(seconds, config(tmp_path), MANIFEST, chain, 10) == others + 3 * 10
+
+
 def test_nothing_grows_with_the_clip_but_what_is_kept(tmp_path: Path) -> None:
     asked = config(tmp_path)
     short, long = (disk_bytes(asked, models(), 1280, 720, frames) for frames in (2_000, 20_000))

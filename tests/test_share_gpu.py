@@ -163,13 +163,14 @@ def test_ours_and_the_servers_models_have_the_gpu_by_turns(tmp_path: Path, conti
         assert len(encoded) == 2, "prompt and negative prompt are encoded once, for all windows"
 
 
-def test_without_sharing_nobody_leaves_and_windows_are_begun_early(tmp_path: Path) -> None:
+def test_without_sharing_nobody_leaves_and_servers_work_at_once() -> None:
     with FakeComfy() as server:
         server.executor.loaded = False
-        stage = ComfyStage(comfy_config(server.address, continuity="blend"))
-        assert stage.lookahead == 1
-        shared = ComfyStage(comfy_config(server.address, continuity="blend", sharing=(server.address,)))
-        assert shared.lookahead == 0, "the server would work while ours do"
+        servers = (server.address, "127.0.0.1:2")
+        stage = ComfyStage(comfy_config(*servers, continuity="blend"))
+        assert stage.at_once == 2
+        shared = ComfyStage(comfy_config(*servers, continuity="blend", sharing=(server.address,)))
+        assert shared.at_once == 1, "the server would work while ours do"
         stage.leave_gpu()
         assert server.freed == []
 

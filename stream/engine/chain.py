@@ -166,14 +166,6 @@ class Chain:
             most = max(most, self.lag(stage) if stage in self._nodes else 0)
         return most
 
-    def lags(self) -> tuple[dict[str, int], dict[str, int]]:
-        """By node, how many windows it works behind the others: of those before the generators (but the source, which
-        gives the windows), and of the generators and all behind them."""
-        making = self.making
-        early = {name: self.lag(name) for name in self.names[1:] if name not in making}
-        most = max(early.values(), default=0)
-        return early, {name: max(0, self.lag(name) - most) for name in making}
-
     def droppable(self, keep: str) -> tuple[str, ...]:
         """Arrays whose frames are dropped once no later window reads them, with `--keep` none, frames or all."""
         until_read = [array for node in self for array, port in node.writes.items() if port.life == "until_read"]

@@ -9,20 +9,19 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
 `run` is `prepare`, the work, `take`. Only the work may be done in another thread: it needs nothing but its stage.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Stage, Window
-from storage.errors import SkateError
 from storage.log import CommitLog
-from storage.records import Record, check_facts
+from storage.records import Record
 from storage.rundir import Commit, RunDirectory, RunReader
 from storage.spans import Span
 from stream.engine.chain import Chain
+from stream.engine.declared import check_declared, check_told
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Ready, Scratch, StateParts, Task, Worked
@@ -57,6 +56,10 @@ class Executor:
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
         self._handed: dict[tuple[str, int], Array] = {}  # by array and window: what later nodes read as it is
+        self._facts: dict[tuple[str, int], Mapping[str, Json]] = {}  # by node and window: what is not yet committed
+        self._reached: dict[str, int] = {}  # by node, how many windows it is past
+        self._oldest: int | None = None  # the first frame that unfinished windows read; None: one is done at a time
+        self.carry_out: Callable[[Ready], Worked] = Ready.work
         self._exit = ExitStack()
         if opened is None:
             self._exit.enter_context(self._opened)
@@ -70,7 +73,10 @@ class Executor:
             into: beside the run, there.
         """
         ready = self.prepare(task, request, into)
-        return self.take(ready, ready.work())
+        done = self.take(ready, self.carry_out(ready))
+        if into is None:
+            self._let_go(task)
+        return done
 
     def prepare(self, task: Task, request: Request | None = None, into: Scratch | None = None) -> Ready:
         """The task's stage as it stands before the window, and all that its work needs; arguments as for `run`."""
@@ -91,6 +97,7 @@ class Executor:
         if into is not None:
             into.put(done)
         else:
+            self._facts[task.node, task.window.index] = done.output.info
             self._hand_on(done)
         return done
 
@@ -105,21 +112,18 @@ class Executor:
         arrays = {node.bound(name): values for name, values in worked.output.arrays.items()}
         kept = worked.state if carries_state(node.stage) else None
         span = next(iter(spans.values()), task.window.final)
-        _check_declared(task, set(node.writes), arrays, spans)
+        check_declared(task, set(node.writes), arrays, spans)
         facts = worked.output.info
         if node is self.chain.source:  # which frames the window has: everybody who asks later reads it from here
             facts = {**facts, **window_facts(task.window)}
-        _check_facts(task, facts, span.frames)
+        check_told(task, facts, span.frames)
         return Done(task, span, Output(arrays, facts), spans, kept, worked.seconds, into)
 
     def commit(self, done: Done) -> Record:
-        """Make it durable in the run, and hand its new frames on in memory."""
+        """Make it durable in the run."""
         assert isinstance(self._run, RunDirectory)  # nothing is committed to a run that is open for reading
         record = self._run.commit(self.commit_of(done))
-        window = done.task.window
-        for array, port in self.chain[done.task.node].writes.items():
-            if port.span == "new":
-                self._recent.add(array, window.new.start, done.output.arrays[array], window.read.start)
+        self._facts.pop((done.task.node, done.task.window.index), None)
         if done.into is not None:  # it takes the place of what was made here
             self._hand_on(done)
             self._opened.standing[done.task.node] = (done.into, -1)
@@ -168,12 +172,31 @@ class Executor:
             for read in node.stage.reads
             if before or read.window >= 0
         }
-        infos = self._run.log.infos(window.index) | ({} if into is None else into.infos(window.index))
+        infos = self._run.log.infos(window.index)
+        infos |= {name: info for (name, index), info in self._facts.items() if index == window.index}
+        infos |= {} if into is None else into.infos(window.index)
         facts = {name: infos[known] for name, known in node.facts.items() if known in infos}
         beside = None if into is None else into.folder
         return Inputs(arrays, facts, beside or self._run.store.path("segments"))
 
+    def holds(self, name: str, array: str, window: Window) -> bool:
+        """Whether all that a node reads of an array for this window is in memory: nothing of it need be committed."""
+        reads = [read for found, read in self.chain[name].reads if found == array]
+        return all(self._held(array, read, window, None) is not None for read in reads)
+
     def _value(self, array: str, read: Read, window: Window, into: Scratch | None) -> Array:
+        held = self._held(array, read, window, into)
+        if held is not None:
+            return held
+        if self.chain.port(array).span == "window":
+            return self._run.arrays.read_block(array, window.index + read.window)
+        target = window if read.span == "context" else self._neighbour(window, read.window)
+        assert target is not None  # else there is nothing to read, which is held
+        span = span_of(target, read)
+        return self._source.read(span) if self.chain.is_source(array) else self._run.arrays.read(array, *span)
+
+    def _held(self, array: str, read: Read, window: Window, into: Scratch | None) -> Array | None:
+        """What is read of an array, where it is in memory or where there is nothing to read."""
         port = self.chain.port(array)
         if port.span == "window":
             return self._whole(array, port, window, read.window, into)
@@ -189,22 +212,16 @@ class Executor:
             return beside
         if handed is not None and span == span_of(target, port):
             return handed
-        if (held := self._recent.get(array, span)) is not None:
-            return held
-        if self.chain.is_source(array):
-            return self._source.read(span)
-        return self._run.arrays.read(array, *span)
+        return self._recent.get(array, span)
 
-    def _whole(self, array: str, port: Port, window: Window, offset: int, into: Scratch | None) -> Array:
-        """What is kept of a window as a whole."""
+    def _whole(self, array: str, port: Port, window: Window, offset: int, into: Scratch | None) -> Array | None:
+        """What is kept of a window as a whole, where it is in memory or there is none."""
         index = window.index + offset
         if beyond_shot(window, offset):
             return self._none(port)
         beside = None if into is None else into.array(array, index, Span(0, 0))
         handed = self._handed.get((array, index)) if into is None else None
-        if beside is None and handed is None:
-            return self._run.arrays.read_block(array, index)
-        return handed if beside is None else beside  # type: ignore[return-value]  # one of them is there
+        return handed if beside is None else beside
 
     def _neighbour(self, window: Window, offset: int) -> Window | None:
         """The window before or after in its shot, None where there is none."""
@@ -234,12 +251,6 @@ class Executor:
             if has_work(self._run.log, name, self.chain.source.name):
                 self._opened.open(name)
 
-    def prefetch(self, task: Task) -> None:
-        """Let a generator begin the window early, without what is generated before it."""
-        stage = self._opened.open(task.node)
-        assert isinstance(stage, GeneratorStage)
-        stage.prefetch(task.window, self.inputs(task, before=False))
-
     def finish(self) -> None:
         """Tell every stage that is open that the clip has ended well."""
         self._opened.finish()
@@ -257,16 +268,38 @@ class Executor:
                 node.stage.leave_gpu()
         self._turn = stage.lane
 
+    def side_by_side(self) -> dict[str, int]:
+        """From here on nodes work on several windows at a time; returns how many each has done (the source apart)."""
+        done = {name: self._run.log.done(name) for name in self.chain.names[1:]}
+        self._reached.update(done)
+        return done
+
+    def unfinished_from(self, window: Window) -> None:
+        """Windows before this one are finished: what they alone read need not stay in memory."""
+        self._oldest = window.read.start
+
     def _hand_on(self, done: Done) -> None:
-        """Keep in memory what later nodes read as it is; let go of what nothing reads any more."""
-        index = done.task.window.index
-        for array, port in self.chain[done.task.node].writes.items():
-            if port.span != "new":
-                self._handed[array, index] = done.output.arrays[array]
+        """Keep in memory what other nodes read; let go of what all of them have read."""
+        node, window = self.chain[done.task.node], done.task.window
+        for array, port in node.writes.items():
+            if port.span == "new":
+                keep_from = window.read.start if self._oldest is None else min(self._oldest, window.read.start)
+                self._recent.add(array, window.new.start, done.output.arrays[array], keep_from)
+            else:
+                self._handed[array, window.index] = done.output.arrays[array]
+        self._reached[node.name] = max(self._reached.get(node.name, 0), window.index + 1)
+        for array, index in list(self._handed):
+            readers = [(name, read) for name, read in self.chain.readers(array) if read.span != "context"]
+            if all(self._reached.get(name, 0) > index - read.window for name, read in readers):
+                del self._handed[array, index]
+
+    def _let_go(self, task: Task) -> None:
+        """Where one task is done after the other: of what nothing behind this one reads."""
+        self._facts.clear()
         order = self.chain.names
         for array, window in list(self._handed):
             last = self.chain.last_reader(array)
-            if last is None or (window + last[1], order.index(last[0])) <= (index, order.index(done.task.node)):
+            if last is None or (window + last[1], order.index(last[0])) <= (task.window.index, order.index(task.node)):
                 del self._handed[array, window]
 
     def __enter__(self) -> "Executor":
@@ -279,27 +312,14 @@ class Executor:
         self._source.close()
 
 
-def _check_declared(task: Task, declared: set[str], arrays: Mapping[str, Array], spans: Mapping[str, Span]) -> None:
-    """Refuse what a stage must not return; shape and dtype are looked at where it is written."""
-    told = f"stage '{task.node}' does not return what it declares for window {task.window.index}"
-    for name in sorted(declared ^ arrays.keys()):
-        raise SkateError(f"{told}: '{name}' is {'missing' if name in declared else 'none of its ports'}")
-    for name, span in spans.items():
-        if len(arrays[name]) != span.frames:
-            raise SkateError(f"{told}: '{name}' has {len(arrays[name])} frames, not {span.frames}")
-
-
-def _check_facts(task: Task, info: Mapping[str, Json], frames: int) -> None:
-    """Refuse facts that could not be read again: no JSON, or under a name that others read and of another kind."""
-    try:
-        check_facts(json.loads(json.dumps(dict(info), allow_nan=False)), frames)
-    except (TypeError, ValueError) as error:
-        raise SkateError(f"stage '{task.node}': its facts about window {task.window.index}: {error}") from error
-
-
 def carries_state(stage: Stage) -> bool:
     """Whether the stage carries anything from window to window; if not, it can start at any window."""
     return type(stage).get_state is not Stage.get_state
+
+
+def most_at_once(stage: Stage) -> int:
+    """How many windows a stage may be given at a time; where these are several, none is read from what it carries."""
+    return stage.at_once if isinstance(stage, GeneratorStage) else 1
 
 
 def has_work(log: CommitLog, node: str, source: str) -> bool:

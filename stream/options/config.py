@@ -113,6 +113,7 @@ class RunConfig:
     vram: int | None = free(default=None)
     ram: int | None = free(default=None)
     share_gpu: str = free(default="auto")  # or "yes", "no"
+    ahead: int | None = free(default=None)  # windows; None: as many as can be of use
     keep: str = free(default="none")
     comparison: bool = free(default=False)
 
@@ -202,6 +203,17 @@ class RunConfig:
     def shares_gpu(self) -> bool:
         """Whether our models and a server's make room for each other."""
         return bool(self.sharing)
+
+    @property
+    def windows_ahead(self) -> int:
+        """How many windows beyond the first unfinished one are worked on (`--ahead`)."""
+        if self.shares_gpu:  # a server's models and ours work by turns
+            return 0
+        if self.ahead is not None:
+            return self.ahead
+        if not GENERATORS[self.generator].on_servers or not self.generates:
+            return 0
+        return len(set(self.server)) if self.continuity == "blend" else 1
 
     @property
     def given(self) -> tuple[Path, Path | None, Path] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from stages.base import GeneratorStage
 from storage.boundary import MB, parse, read_regular
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault
@@ -62,12 +63,21 @@ def expected_seconds(
     nodes: Sequence[Node],
     frames: int | None,
 ) -> float | None:
-    """Wall-clock seconds of a run of `frames` frames; decode runs beside the others. None where a stage is unknown."""
+    """Wall-clock seconds of a run of `frames` frames; decode runs beside the others, and with windows ahead our models
+    beside the server. None where a stage is unknown."""
     keys = calibration_keys(config, nodes)
     if calibration is None or frames is None or not all(key in calibration for key in keys.values()):
         return None
     seconds = [calibration[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes]
-    return max(seconds[0], sum(seconds[1:]))
+    if not config.windows_ahead:
+        return max(seconds[0], sum(seconds[1:]))
+    ours = sum(took for node, took in zip(nodes[1:], seconds[1:], strict=True) if node.stage.lane == "gpu")
+    others = [
+        took / (min(node.stage.at_once, 1 + config.windows_ahead) if isinstance(node.stage, GeneratorStage) else 1)
+        for node, took in zip(nodes[1:], seconds[1:], strict=True)
+        if node.stage.lane != "gpu"
+    ]
+    return max(seconds[0], ours, sum(others))
 
 
 def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> Calibration:

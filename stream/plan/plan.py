@@ -33,6 +33,7 @@ class Plan:
         ram, vram: peaks. disk_working: freed at the end. disk_kept: what stays. disk_present: of it, already written.
         ram_limit, vram_limit, disk_free: what there is. limits: the options that set them, by name.
         by_turns: whether the VRAM is ours and a server's by turns; then neither is counted beside the other.
+        ahead: windows that are tracked while one is generated; counted in RAM and disk.
         server: what ComfyUI on this machine takes of its RAM beside that; None where it is elsewhere or not used.
         both_fit: whether this program and that fit into what is available.
         fits: what would fit into the RAM where this does not; empty where it does.
@@ -62,6 +63,7 @@ class Plan:
     vram_limit: int | None
     disk_free: int
     by_turns: bool
+    ahead: int
     server: ServerNeed | None
     both_fit: bool
     fits: str
@@ -85,6 +87,7 @@ class Plan:
         kept = "unknown" if self.disk_kept is None else format_size(self.disk_kept)
         vram = f", VRAM {_of(self.vram.total, self.vram_limit)}" if self.vram_limit is not None else ""
         vram += ", by turns with ComfyUI" if self.by_turns else ""
+        ahead = f"; {self.ahead} tracked while one is generated (--ahead)" if self.ahead else ""
         time = "not known: nothing was timed on this machine yet"
         if self.seconds is not None:
             time = f"about {duration_text(self.seconds)}, going by earlier runs on this machine"
@@ -95,7 +98,7 @@ class Plan:
         return "\n".join(
             [
                 f"plan     {length} of {self.window}, overlap {self.overlap}; "
-                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}",
+                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}{ahead}",
                 *(line for line in (self.shots, self.rate) if line is not None),
                 *(f"footage  {change}" for change in self.footage),
                 f"models   {named}, on {self.device}",

@@ -107,11 +107,10 @@ def make_plan(
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
-    working, kept = disk_bytes(config, models, width, height, frames, max(map(chain.lag, chain.names)), generated)
-    need = ram_need(chain, height, width, held)
+    working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated)
+    need = ram_need(chain, height, width, held, config.windows_ahead)
     spare = ram if server is None else min(ram, available - server.total)
-    fps = float(config.fps or video["claimed_fps"])
-    vram = vram_limit(config)
+    fps, vram = float(config.fps or video["claimed_fps"]), vram_limit(config)
     return Plan(
         frames=frames,
         windows=None if frames is None else config.count_windows(frames),
@@ -135,6 +134,7 @@ def make_plan(
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
         by_turns=config.shares_gpu,
+        ahead=config.windows_ahead,
         server=server,
         both_fit=server is None or need.total + server.total <= available,
         fits="" if need.total <= spare else _what_fits(chain, config, (width, height), held, spare),
@@ -155,6 +155,11 @@ def _shots(config: RunConfig, frames: int | None) -> str | None:
     return f"shots    {count}, by --cuts"
 
 
+def _behind(chain: Chain, config: RunConfig) -> int:
+    """How many windows the first nodes are beyond the last ones, by what they read and by `--ahead`."""
+    return max(map(chain.lag, chain.names)) + config.windows_ahead
+
+
 def _present_bytes(log: CommitLog, chain: Chain, kept: int | None, frames: int | None) -> int:
     """What of the bytes that stay is there already."""
     done = sum(record["span"][1] - record["span"][0] for record in log.of(chain.names[-1]))
@@ -162,7 +167,10 @@ def _present_bytes(log: CommitLog, chain: Chain, kept: int | None, frames: int |
 
 
 def _what_fits(chain: Chain, config: RunConfig, size: tuple[int, int], held: int, spare: int) -> str:
-    return what_fits(lambda *shape: ram_need(chain, *shape).total, size, held, config.overlap, spare)
+    def needed(height: int, width: int, frames: int) -> int:
+        return ram_need(chain, height, width, frames, config.windows_ahead).total
+
+    return what_fits(needed, size, held, config.overlap, spare)
 
 
 def _given_limits(config: RunConfig, ram: int, vram: int | None) -> frozenset[str]:
@@ -180,14 +188,23 @@ def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int)
     return max(1, round(frames * config.fps / float(video["claimed_fps"]))) if config.fps else frames
 
 
-def ram_need(chain: Chain, height: int, width: int, window_frames: int) -> Need:
-    """Peak RAM: what every stage keeps loaded, the window decoded ahead, and the stage whose window is the largest."""
+def ram_need(chain: Chain, height: int, width: int, window_frames: int, ahead: int = 0) -> Need:
+    """Peak RAM: what every stage keeps loaded, the window decoded ahead, and the stage whose window is the largest.
+
+    With windows `ahead` the largest of each lane, for they work side by side; and of each window ahead its frames,
+    masks and small arrays, beside what is committed of one window while the next one is made.
+    """
     loaded = {node.name: node.stage.peak_bytes(height, width, 0)[0] for node in chain}
     whole = {node.name: node.stage.peak_bytes(height, width, window_frames)[0] for node in chain}
     moving = {name: whole[name] - loaded[name] for name in whole}
     kept = _shared(chain, loaded)
-    ahead = moving.pop(chain.source.name, 0)
-    total = OTHER_LIBRARIES_BYTES + sum(kept.values()) + ahead + max(moving.values(), default=0)
+    decoded = moving.pop(chain.source.name, 0)
+    lanes: dict[str, int] = {}
+    for name, size in moving.items():
+        lane = chain[name].stage.lane if ahead else ""
+        lanes[lane] = max(lanes.get(lane, 0), size)
+    waiting = (ahead + 1 if ahead else 0) * window_frames * (height * width * 5 + SMALL_ARRAYS_BYTES)
+    total = OTHER_LIBRARIES_BYTES + sum(kept.values()) + decoded + sum(lanes.values()) + waiting
     return Need(int(SPARE * total), max(whole, key=lambda name: whole[name]))
 
 
@@ -219,7 +236,7 @@ def disk_bytes(
 
     While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
     whole), one as the generator made it, one raw and one blended; and for each window that nodes
-    work `behind` others, one of each more.
+    work `behind` others (by what they read, and by `--ahead`), one of each more.
     """
     picture = width * height * 3
     generating = config.generates

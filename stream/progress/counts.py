@@ -127,15 +127,17 @@ class IouSoFar:
 
 @dataclass
 class Progress:
-    """All stages of a run."""
+    """All stages of a run; `beside`: those that work while the others do."""
 
     stages: dict[str, StageProgress] = field(default_factory=dict)
     iou: IouSoFar = field(default_factory=IouSoFar)
+    beside: tuple[str, ...] = ()
 
     def __call__(self, event: Event) -> None:
         """Count the event."""
         if isinstance(event, RunBegins):
             self.stages = {name: StageProgress(event.windows, event.done.get(name, 0)) for name in event.stages}
+            self.beside = event.beside
         elif isinstance(event, WindowDone):
             memory = memory_text(event.rss_bytes, event.vram_peak_bytes)
             stage = self.stages.setdefault(event.stage, StageProgress(None))
@@ -147,10 +149,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the end, as far as it can be told: stages work one after the other, decode beside them."""
-        each = [stage.seconds_left for name, stage in self.stages.items() if name != AHEAD]
-        known = [left for left in each if left is not None]
-        return sum(known) if each and len(known) == len(each) else None
+        """Until the end, as far as it can be told: stages work one after the other, decode and `beside` beside them."""
+        left = {name: stage.seconds_left for name, stage in self.stages.items() if name != AHEAD}
+        known = {name: seconds for name, seconds in left.items() if seconds is not None}
+        if not left or len(known) < len(left):
+            return None
+        return max(sum(s for name, s in known.items() if (name in self.beside) is side) for side in (True, False))
 
     def lines(self, seconds: float, memory: str, columns: int, glyphs: str = "#.", ended: bool = False) -> list[str]:
         """What a terminal shows: a line a stage, one of the whole run, and one of the IoU once there is any.

@@ -29,11 +29,13 @@ class RunBegins(Event):
         windows: of the clip, as far as its header can be trusted; None where it tells nothing.
         stages: in order.
         done: windows by stage that are committed already.
+        beside: those that work while the others do.
     """
 
     windows: int | None
     stages: tuple[str, ...]
     done: Mapping[str, int]
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,11 @@ class Reporter:
         self._listener = listener
         self.record: int | None = None
 
-    def begins(self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int]) -> None:
+    def begins(
+        self, windows: int | None, stages: tuple[str, ...], done: Mapping[str, int], beside: tuple[str, ...] = ()
+    ) -> None:
         """See `RunBegins`."""
-        self._tell(RunBegins(self.record, windows, stages, done))
+        self._tell(RunBegins(self.record, windows, stages, done, beside))
 
     def window(self, record: int, stage: str, index: int, span: Span, seconds: float, info: Mapping[str, Any]) -> None:
         """See `WindowDone`."""

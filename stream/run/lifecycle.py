@@ -246,6 +246,7 @@ def _carry_out(
         session.guard,
         by_turns=config.shares_gpu,
         opened=session.opened,
+        ahead=config.windows_ahead,
     )
     if config.retries and config.generates:
         pipeline.retry = ClosedLoop(run, pipeline.executor, config, reporter.note).improve
@@ -281,4 +282,5 @@ def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: C
         reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))
     if any(done.values()):
         reporter.note(f"continuing: windows done by stage: {', '.join(f'{k} {v}' for k, v in done.items())}")
-    reporter.begins(windows, chain.names, done)
+    beside = tuple(node.name for node in chain if node.stage.lane == "gpu") if config.windows_ahead else ()
+    reporter.begins(windows, chain.names, done, beside)

@@ -1,0 +1,28 @@
+"""What a stage returned, held against what it declares."""
+
+import json
+from collections.abc import Mapping
+
+from stages.base import Array, Json
+from storage.errors import SkateError
+from storage.records import check_facts
+from storage.spans import Span
+from stream.engine.tasks import Task
+
+
+def check_declared(task: Task, declared: set[str], arrays: Mapping[str, Array], spans: Mapping[str, Span]) -> None:
+    """Refuse what a stage must not return; shape and dtype are looked at where it is written."""
+    told = f"stage '{task.node}' does not return what it declares for window {task.window.index}"
+    for name in sorted(declared ^ arrays.keys()):
+        raise SkateError(f"{told}: '{name}' is {'missing' if name in declared else 'none of its ports'}")
+    for name, span in spans.items():
+        if len(arrays[name]) != span.frames:
+            raise SkateError(f"{told}: '{name}' has {len(arrays[name])} frames, not {span.frames}")
+
+
+def check_told(task: Task, info: Mapping[str, Json], frames: int) -> None:
+    """Refuse facts that could not be read again: no JSON, or under a name that others read and of another kind."""
+    try:
+        check_facts(json.loads(json.dumps(dict(info), allow_nan=False)), frames)
+    except (TypeError, ValueError) as error:
+        raise SkateError(f"stage '{task.node}': its facts about window {task.window.index}: {error}") from error
