@@ -225,7 +225,7 @@ def test_what_is_written_gives_the_same_run(clip: Path, tmp_path: Path, only_pre
         ("seed = " + "9" * 5000, 3, "is no TOML"),
         ("seed = ", 3, "is no TOML"),
         ("x = " + "[" * 5000, 3, "is no TOML"),
-        ("a = 1\n" * 200_000, 3, "more than 1000000 bytes"),
+        ("a = 1\n" * 200_000, 3, "cannot be read (is larger than 1 MB)"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -240,7 +240,7 @@ def test_faults_in_a_file_get_one_line(clip: Path, tmp_path: Path, text: str, co
 def test_files_that_cannot_be_read_or_written(clip: Path, tmp_path: Path) -> None:
     assert run(clip, [*BOX, "--out", "x", "--config", str(tmp_path / "absent.toml")])[1:] == (
         3,
-        f"skate: --config {tmp_path / 'absent.toml'}: no such file\n",
+        f"skate: --config {tmp_path / 'absent.toml'}: cannot be read (No such file or directory)\n",
     )
     assert run(clip, [*BOX, "--out", "x", "--write-config", str(tmp_path / "no" / "x.toml")])[1] == 3
 

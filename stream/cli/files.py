@@ -14,12 +14,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from storage.boundary import MB, read_regular
 from storage.durable import write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.table import OPTIONS
 from stream.options.values import SIZE
 
-MOST_BYTES = 1_000_000
 _NEVER = ("config", "write-config", "help", "help-all", "json")  # json: faults in the file itself are told by it too
 _GROUPS = {item.group for item in OPTIONS}
 
@@ -50,15 +50,8 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    file = Path(path)
     try:
-        if not file.is_file():
-            raise InputError(f"--config {path}: no such file")
-        with file.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise InputError(f"--config {path}: has more than {MOST_BYTES} bytes: it is no file of options")
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(read_regular(Path(path), MB).decode("utf-8"))
     except OSError as error:
         raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
