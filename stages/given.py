@@ -15,7 +15,7 @@ import numpy as np
 
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.order import frame_files
-from stages.picture import WHITE, mask_box, read_mask, read_picture
+from stages.picture import WHITE, mask_box, read_mask
 from stages.poses.draw import painted
 from stages.poses.openpose_read import read_poses
 from stages.poses.pictures import SkeletonPictures, picture_files
@@ -23,6 +23,7 @@ from stages.poses.silhouette import silhouette, standing_height, stroke_silhouet
 from stages.prompts import ObjectPrompt
 from stages.video.limits import DEFAULT_MAX_PIXELS, VideoLimits
 from stages.video.plain import plain_frames
+from storage.boundary import read_input
 from storage.errors import InputError
 
 
@@ -40,7 +41,7 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
     if not files:
         raise InputError(f"{path}: has no PNG in it")
     for file in files:
-        yield read_mask(read_picture(file, str(file)), str(file), max_pixels, "give masks of the video's size")
+        yield read_mask(read_input(file, str(file)), str(file), max_pixels, "give masks of the video's size")
 
 
 def first_prompt(

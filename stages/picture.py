@@ -3,7 +3,6 @@
 import io
 import struct
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,6 @@ import numpy as np
 from stages.base import Array
 from stages.prompts import Box
 from stages.video.limits import DEFAULT_MAX_PIXELS
-from storage.boundary import read_regular
 from storage.errors import InputError, SkateError
 
 WHITE = 128  # from this grey value on, a pixel of a mask counts
@@ -53,18 +51,6 @@ def decode_picture(
             raise
         return None
     return picture
-
-
-def read_picture(path: str | Path, what: str) -> bytes:
-    """The bytes of a picture's file.
-
-    Raises:
-        InputError: when it is not there, no regular file, or larger than any picture here.
-    """
-    try:
-        return read_regular(Path(path))
-    except OSError as error:
-        raise InputError(f"{what} cannot be read ({error.strerror})") from error
 
 
 def read_mask(data: bytes, what: str, max_pixels: int, remedy: str = SMALLER) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from storage.errors import SkateError
+from storage.errors import InputError, SkateError
 
 T = TypeVar("T")
 MB = 2**20
@@ -90,6 +90,21 @@ def read_regular(path: Path, most_bytes: int = MOST_BYTES, follow: bool = True) 
     if size > most_bytes:
         raise OSError(errno.EFBIG, f"is larger than {most_bytes / MB:g} MB", str(path))
     return bytes(found)
+
+
+def read_input(path: str | Path, what: str, remedy: str = "", most_bytes: int = MOST_BYTES) -> bytes:
+    """All bytes of a file that somebody named to us.
+
+    Args:
+        what: names it in the error, e.g. its option and path. remedy: of the error.
+
+    Raises:
+        InputError: when it is not there, no regular file, or longer.
+    """
+    try:
+        return read_regular(Path(path), most_bytes)
+    except OSError as error:
+        raise InputError(_line(what, f"cannot be read ({error.strerror})", remedy)) from error
 
 
 def _field(error: msgspec.ValidationError) -> str:

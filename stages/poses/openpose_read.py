@@ -11,7 +11,7 @@ from stages.base import Array
 from stages.order import frame_files
 from stages.poses.pictures import picture_files
 from stages.poses.skeleton import BODY_25, FACE, JOINTS, LEFT_HAND, OPENPOSE_18, RIGHT_HAND
-from storage.boundary import convert, parse, read_regular
+from storage.boundary import convert, parse, read_input
 from storage.errors import InputError
 
 SHARES = 2.0  # coordinates that are all below it are shares of the canvas: no skeleton fits into two pixels
@@ -78,10 +78,7 @@ def read_poses(path: Path, size: tuple[int, int] | None = None) -> Iterator[Arra
 
 
 def _load(path: Path) -> Any:
-    try:
-        text = read_regular(path, MOST_BYTES)
-    except OSError as error:
-        raise InputError(f"--pose {path}: cannot be read ({error.strerror})") from error
+    text = read_input(path, f"--pose {path}", most_bytes=MOST_BYTES)
     return parse(text, object, f"--pose {path}", InputError, most_bytes=MOST_BYTES)
 
 

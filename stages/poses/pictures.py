@@ -10,7 +10,7 @@ from stages.order import frame_files
 from stages.picture import decode_picture
 from stages.poses.draw import painted
 from stages.video.limits import DEFAULT_MAX_PIXELS
-from storage.boundary import read_regular
+from storage.boundary import read_input
 from storage.errors import InputError
 
 SHAPE_TOLERANCE = 0.1  # annotators round both sides to multiples of 64
@@ -52,10 +52,7 @@ class SkeletonPictures:
             InputError: when it cannot be read, is no skeleton on black, or does not have the video's shape.
         """
         file = self.files[index]
-        try:
-            data = read_regular(file)
-        except OSError as error:
-            raise InputError(f"--pose {file}: cannot be read ({error.strerror})") from error
+        data = read_input(file, f"--pose {file}")
         decoded = decode_picture(data, cv2.IMREAD_COLOR, f"--pose {file}", self._max_pixels)
         if decoded is None:
             raise InputError(f"--pose {file}: cannot be read as a PNG")

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from stages.picture import WHITE, mask_box, read_mask, read_picture
+from stages.picture import WHITE, mask_box, read_mask
 from stages.prompts import Box, ObjectPrompt
 from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.boundary import read_input
 from storage.errors import InputError
 
 
@@ -24,7 +25,7 @@ def prompt_box(prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> Bo
         right, bottom = np.max(on, axis=0)
         return float(left), float(top), float(right), float(bottom)
     what = f"--object-mask {prompt.mask_png}"
-    mask = read_mask(read_picture(prompt.mask_png, what), what, max_pixels)
+    mask = read_mask(read_input(prompt.mask_png, what), what, max_pixels)
     if not mask.any():
         raise InputError(f"{what} is black: paint the object white (>= {WHITE})")
     return mask_box(mask)

@@ -8,9 +8,10 @@ from typing import Self
 import numpy as np
 
 from stages.base import Array
-from stages.picture import WHITE, read_mask, read_picture
+from stages.picture import WHITE, read_mask
 from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
 from stages.subjects import OBJECT, PERSON, Subject
+from storage.boundary import read_input
 from storage.errors import InputError, UsageError
 
 
@@ -143,7 +144,7 @@ def load_mask(path: str, digest: str | None, height: int, width: int, option: st
         InputError: when it cannot be read, has another size, is empty, or is not the file the run was begun with.
     """
     what = f"{option} {path}"
-    content = read_picture(path, what)
+    content = read_input(path, what)
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
         raise InputError(f"{what} has sha256 {found}, the run was begun with {digest}: put the old file back")

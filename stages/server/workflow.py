@@ -23,7 +23,7 @@ from stages.server.wiring import (
     SamplerInputs,
     Wiring,
 )
-from storage.boundary import parse, read_regular
+from storage.boundary import parse, read_input
 from storage.errors import InputError
 
 Json = Any
@@ -93,10 +93,7 @@ def load_workflow(path: Path, name: str | None = None) -> Workflow:
     Raises:
         InputError: when it cannot be read, is in the UI's format, or lacks a node that values go into.
     """
-    try:
-        text = read_regular(path)
-    except OSError as error:
-        raise InputError(f"--workflow {path}: cannot be read ({error.strerror}): give a workflow's JSON") from error
+    text = read_input(path, f"--workflow {path}", "give a workflow's JSON")
     data: Json = parse(text, object, f"--workflow {path}", InputError, "use Workflow > Export (API)")
     _check_depth(data, str(path))
     return parse_workflow(data, name or str(path))

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from stages.base import Array
-from stages.picture import decode_picture, read_picture
+from stages.picture import decode_picture
 from stages.resize import Size
 from stages.video.limits import DEFAULT_MAX_PIXELS
+from storage.boundary import read_input
 from storage.errors import InputError
 
 
@@ -32,7 +33,7 @@ def read_reference(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Reference
         InputError: when the file is no picture, or one of more than `max_pixels`.
     """
     what = f"--reference {path}"
-    picture = decode_picture(read_picture(path, what), cv2.IMREAD_UNCHANGED, what, max_pixels)
+    picture = decode_picture(read_input(path, what), cv2.IMREAD_UNCHANGED, what, max_pixels)
     if picture is None or picture.dtype != np.uint8:
         raise InputError(f"--reference {path}: is no 8-bit picture: give a PNG or JPEG")
     if picture.ndim == 2:

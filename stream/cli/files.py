@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from storage.boundary import MB, read_regular
+from storage.boundary import MB, read_input
 from storage.durable import write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.table import OPTIONS
@@ -51,9 +51,7 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_regular(Path(path), MB).decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
+        return tomllib.loads(read_input(path, f"--config {path}", most_bytes=MB).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"--config {path}: is no TOML ({' '.join(str(error).split())[:200]})") from error
 

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import NAME, Subject
-from storage.boundary import convert, printable, read_regular
+from storage.boundary import convert, printable, read_input
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.values import toml_text
@@ -78,10 +78,8 @@ def _parsed(path: Path, what: str) -> Any:
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
     try:
-        text = read_regular(path, MOST_BYTES).decode("utf-8")
+        text = read_input(path, what, most_bytes=MOST_BYTES).decode("utf-8")
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text, parse_constant=_no_constant)
-    except OSError as error:
-        raise InputError(f"{what}: cannot be read ({error.strerror})") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{what}: line {error.lineno}: is no JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:

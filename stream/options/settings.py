@@ -10,7 +10,7 @@ from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from stages.subjects import Subject, plain_subjects
-from storage.boundary import MB, printable, read_regular
+from storage.boundary import MB, printable, read_input
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
@@ -95,10 +95,7 @@ def read_cuts(path: Path) -> tuple[int, ...]:
     Raises:
         InputError: with the line that is none.
     """
-    try:
-        lines = read_regular(path, most_bytes=MB).decode("utf-8", "replace").splitlines()
-    except OSError as error:
-        raise InputError(f"--cuts {path}: cannot be read ({error.strerror})") from error
+    lines = read_input(path, f"--cuts {path}", most_bytes=MB).decode("utf-8", "replace").splitlines()
     cuts: list[int] = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()

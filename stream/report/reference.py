@@ -13,7 +13,7 @@ from stages.base import Array
 from stages.given import first_prompt
 from stages.order import frame_files
 from stages.prompts import Correction, ObjectPrompt
-from storage.boundary import parse, read_regular
+from storage.boundary import parse, read_input
 from storage.errors import InputError, UsageError
 from storage.spans import Span
 from stream.options.config import RunConfig
@@ -70,12 +70,7 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
         InputError: when the file is not what `skate export` writes.
     """
     what, remedy = f"--metadata {metadata}: is not what `skate export` wrote", "give its tracking_metadata.json"
-    try:
-        text = read_regular(metadata)
-    except OSError as error:
-        raise InputError(
-            f"--metadata {metadata}: cannot be read ({error.strerror}): give an export's tracking_metadata.json"
-        ) from error
+    text = read_input(metadata, f"--metadata {metadata}", "give an export's tracking_metadata.json")
     found = parse(text, Metadata, what, InputError, remedy)
     try:
         config = RunConfig.from_json(found.config, f"{what}: config")
@@ -99,9 +94,8 @@ def read_views(path: Path, frames: int) -> Array:
         InputError: when they are not there, or not what `skate export` writes.
     """
     try:
-        views: Array = np.load(BytesIO(read_regular(path)), allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): export the run again") from error
+        data = read_input(path, str(path), "export the run again")
+        views: Array = np.load(BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InputError(f"{path}: is no array of views: export the run again") from error
     if views.shape != (frames, 2, 3) or views.dtype != np.float64 or not np.isfinite(views).all():
