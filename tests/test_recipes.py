@@ -1,5 +1,6 @@
 """Every recipe on the test server: what goes in, is kept and comes out; what its model is shown; what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stages.recipes.scail import PALETTE, identities
 from stages.vace.condition import Guides
 from stages.vace.continuity import sampled_frames, slot_frames, union_by_slot
 from storage.errors import InputError, UsageError
+from stream.engine.windows import WindowPlan
 
 SIZE = (64, 64)  # multiples of 32, which SCAIL-2 needs
 VERSIONS = ("0.3.64", "0.36.0", "0.38.1")  # the last whose mask is early, one in between, the first where it is right
@@ -281,6 +283,24 @@ def test_windows_that_a_model_cannot_make_are_refused(name: str, window: int, to
     with pytest.raises(UsageError, match=told):
         recipe.family.check_window(name, window, 21)
     recipe.family.check_window(name, recipe.family.frames, recipe.family.overlap)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "cogvideox-fun 1.5"])
+def test_every_recipe_says_which_window_to_take(name: str) -> None:
+    """Shorter than the run's window: refused with one that it makes; the others make any."""
+    family = NEWER if name == "cogvideox-fun 1.5" else RECIPES[name].family
+    WindowPlan(family.frames, family.overlap)  # what it takes over where nothing is asked for
+    family.check_window(name, family.frames, family.overlap)
+    if family.most is None:
+        family.check_window(name, 161, 21)
+        return
+    with pytest.raises(UsageError, match=rf"--window {family.most + 4}: .* makes at most {family.most}") as refused:
+        family.check_window(name, family.most + 4, 21)
+    told = re.search(r"give --window (\d+) --overlap (\d+), or leave both out$", str(refused.value))
+    assert told is not None
+    window, overlap = map(int, told.groups())
+    WindowPlan(window, overlap)
+    family.check_window(name, window, overlap)
 
 
 def test_the_newer_cogvideox_makes_even_numbers_of_latents() -> None:
