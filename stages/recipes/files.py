@@ -58,7 +58,12 @@ SERVER_FILES = dict(
             "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68",
         ),
         _file("text_encoders", KIJAI + "umt5-xxl-enc-bf16.safetensors"),
-        _file("text_encoders", HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn.safetensors"),
+        _file(
+            "text_encoders",
+            HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn.safetensors",
+            4_893_934_904,
+            "7d330da4816157540d6bb7838bf63a0f02f573fc48ca4d8de34bb0cbfd514f09",
+        ),
         _file(
             "vae",
             WAN_21 + "vae/wan_2.1_vae.safetensors",
