@@ -152,6 +152,7 @@ class Port:
         shape: of a frame's entry; "height" and "width" stand for the frame's sides in pixels; or what gives it for
             frames of this height and width.
         dtype, fill: of the array, and what stands for frames never written.
+        names: of the entries of a frame's last axis, where they have names; they stand in the array's attributes.
         life: "kept": stays with the run; "until_read": dropped frame by frame once no later window reads it; "window":
             deleted once the windows that read it are done; "passing": so too, where `--keep` retains the other two.
     """
@@ -162,6 +163,7 @@ class Port:
     dtype: str = "uint8"
     life: Literal["kept", "until_read", "window", "passing"] = "kept"
     fill: float = 0.0
+    names: tuple[str, ...] = ()
 
     def frame_shape(self, height: int, width: int) -> tuple[int, ...]:
         """The shape of a frame's entry for frames of this size."""

@@ -3,21 +3,23 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from stages import bounds
-from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, Window
+from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, Window
 from stages.metrics import failed_spans, rounded
 from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import NAME, PERSON, ReverseState, ReverseTracker
+from stages.sam.reverse import NAME, PERSON, ReverseState, ReverseTracker, note_tracking
 from stages.video.segment import read_segment
 from stages.views.names import view_name
 from storage.errors import RunDirectoryError
+
+FOUND = "found/"  # before a subject's name: its masks in the result
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class ScoreStage(Stage):
     `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
     `info["decode"]["clip_frames_min16"]`.
 
-    Writes `scores/object` and `scores/person` `[n] float32`, each its IoU of source and result, NaN on frames where the
-    source's is untracked (the person's wherever no detector chose one), and `iou`, the worst of the subjects that are
-    gated: the object is the only one. The committed info holds, a value
-    a frame (None where untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in
-    the generated frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
+    Writes `found/object` and `found/person` `[n, H, W] bool`, where it found them in the result, empty where the
+    source's is untracked; `scores/object` and `scores/person` `[n] float32`, each its IoU of source and result, NaN on
+    frames where the source's is untracked (the person's wherever no detector chose one), and `iou`, the worst of the
+    subjects that are gated: the object is the only one. The committed info holds, a value a frame (None where
+    untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in the generated
+    frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
 
     Raises:
         RunDirectoryError: a segment that is missing, damaged, or of another length or size.
@@ -62,8 +65,9 @@ class ScoreStage(Stage):
     name: ClassVar[str] = "score"
     lane = "gpu"
     reads: tuple[Read, ...] = (Read("masks/object", "final"), Read("masks/person", "final"))
-    writes = tuple(
-        Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")
+    writes = (
+        *(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")),
+        *(Port(f"{FOUND}{name}", "final", MASK, "bool") for name in (NAME, PERSON)),
     )
     facts = ("decode", "pose", "track", "blend", "sink")
     weights = "sam"
@@ -83,9 +87,7 @@ class ScoreStage(Stage):
         """Score the window's final frames."""
         masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         path = inputs.folder / str(inputs.info["sink"]["segment"])
-        untracked: Mapping[str, Any] = inputs.info.get("track", {}).get("untracked", {})
-        self._reverse.add_untracked(untracked.get("object", []))
-        self._reverse.add_person(self._person_prompts(inputs), untracked.get("person", []))
+        note_tracking(self._reverse, inputs, self.config.prompt, self.config.person_box)
         known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
         known = min(known, window.final.stop if window.last else 16)
         frames = exactly(read_segment(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
@@ -96,7 +98,13 @@ class ScoreStage(Stage):
         values = np.array(scores.iou, dtype=np.float32)
         fade = inputs.info.get("blend", {}).get("crossfade", (window.final.start, window.final.start))
         return Output(
-            {"iou": values, "scores/object": values, "scores/person": np.array(scores.person_iou, dtype=np.float32)},
+            {
+                "iou": values,
+                "scores/object": values,
+                "scores/person": np.array(scores.person_iou, dtype=np.float32),
+                f"{FOUND}{NAME}": np.stack(scores.found),
+                f"{FOUND}{PERSON}": np.stack(scores.found_person),
+            },
             {
                 "iou": rounded(scores.iou),
                 "boundary_f": rounded(scores.boundary_f),
@@ -107,15 +115,6 @@ class ScoreStage(Stage):
                 "seam": scores.seam(fade, cut=window.begins_shot),
             },
         )
-
-    def _person_prompts(self, inputs: Inputs) -> list[list[float]]:
-        """Where tracking may have begun with a person in this window's new frames: `[frame, x1, y1, x2, y2]`."""
-        pose = inputs.info.get("pose", {})
-        chosen = [found for found in (pose.get("person"), *pose.get("again", ())) if found is not None]
-        prompts = {int(found["frame"]): found["box"] for found in chosen}
-        if self.config.person_box is not None:
-            prompts[self.config.prompt.frame] = self.config.person_box
-        return [[frame, *box] for frame, box in prompts.items()]
 
     def leave_gpu(self) -> None:
         """Move the shared model's weights off the GPU."""
@@ -137,7 +136,7 @@ class ScoreStage(Stage):
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
         ram, vram = sam_peak_bytes(self.model.config, 2, 1 + len(self.config.corrections))
         frame = height * width * 40 if window_frames else 0
-        return ram + window_frames * height * width * 2 + frame, vram
+        return ram + window_frames * height * width * 4 + frame, vram
 
 
 def exactly(frames: Iterator[Array], count: int, path: Path) -> Iterator[Array]:

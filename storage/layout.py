@@ -21,6 +21,7 @@ MAX_ARRAYS = 1000
 
 Name = Annotated[str, Meta(pattern=rf"\A(?:{ARRAY_NAME.pattern})\Z")]
 Stage = Annotated[str, Meta(pattern=rf"\A{STAGE_NAME.pattern}\Z")]
+Entry = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,64}\Z")]
 Side = Annotated[int, Meta(ge=1, le=1 << 17)]
 
 
@@ -31,6 +32,7 @@ class ArraySpec(Struct, frozen=True, rename={"frame_shape": "shape"}):
         fill: NaN, which equals nothing and is no number of JSON, is kept as the word.
         until, after: of an array kept by window alone: the stage after whose commit it is deleted, and of how many
             windows later. passing: also where raw windows and states are kept.
+        names: of the entries of a frame's last axis, where they have names.
     """
 
     frame_shape: Annotated[tuple[Side, ...], Meta(max_length=4)]
@@ -39,12 +41,15 @@ class ArraySpec(Struct, frozen=True, rename={"frame_shape": "shape"}):
     until: Stage | None = None
     after: Annotated[int, Meta(ge=0, le=9)] = 0
     passing: bool = False
+    names: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fill != self.fill:
             force_setattr(self, "fill", "NaN")
         if self.frame_bytes > MAX_FRAME_BYTES:
             raise ValueError(f"a frame of {self.frame_bytes} bytes is over {MAX_FRAME_BYTES}")
+        if self.names and self.frame_shape[-1:] != (len(self.names),):
+            raise ValueError(f"{len(self.names)} names for a frame of {self.frame_shape}")
 
     @property
     def frame_bytes(self) -> int:

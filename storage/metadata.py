@@ -51,7 +51,7 @@ def array_metadata(spec: ArraySpec, spans: Iterable[Span]) -> dict[str, Any]:
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "fill_value": _fill(spec),
         "codecs": [{"name": "sharding_indexed", "configuration": shards}],
-        "attributes": {},
+        "attributes": {"names": list(spec.names)} if spec.names else {},
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],

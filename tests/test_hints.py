@@ -96,8 +96,9 @@ def test_closing_hint_of_a_run() -> None:
 
 def test_what_was_never_found_or_lost_is_told() -> None:
     seen = Result(
-        Path("RUN"), 20, 1, "passed", 1.0, 1.0, 1.0, 0, [], [(0, 20)], object_frames=20, object_lost_frames=0,
-        person_frames=20, subjects={}, bad_frames=0, claimed_frames=20, cut_short=None, seconds=1.0, peak_rss_bytes=1,
+        Path("RUN"), 20, 1, "passed", 1.0, 1.0, 1.0, 0, [], [(0, 20)], None, None, object_frames=20,
+        object_lost_frames=0, person_frames=20, subjects={},
+        bad_frames=0, claimed_frames=20, cut_short=None, seconds=1.0, peak_rss_bytes=1,
         peak_vram_bytes=None, output=None,
     )  # fmt: skip
     assert subject_lines(seen) == ["object   seen in 20 of 20 frames", "person   seen in 20 of 20 frames"]

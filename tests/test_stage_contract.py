@@ -21,6 +21,7 @@ from fake_comfy.scene import config as comfy_config
 
 from stages import base
 from stages.base import Array, Inputs, Output, Stage, Window
+from stages.baselines import BaselineConfig, BaselineStage
 from stages.blend import BlendConfig, BlendStage
 from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
@@ -28,6 +29,7 @@ from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeS
 from stages.crowd import CrowdConfig, CrowdPoseStage
 from stages.decode import DecodeConfig, DecodeStage
 from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
+from stages.measure import MeasureConfig, MeasureStage
 from stages.models.registry import resolve
 from stages.motion import MotionStage
 from stages.picture import mask_box
@@ -55,7 +57,7 @@ from stream.options.assembly import encoder_settings
 PLAN = WindowPlan(9, 3)
 SIDE = 64  # of the small SAM's input
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
-OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score")
+OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines")
 SCENE = ("decode", "track-scene", "crowd")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = ("decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend")
@@ -103,6 +105,10 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "blend": lambda: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
         "sink": lambda: SinkStage(encoder_settings(dataclasses.asdict(properties))),
         "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
+        "measure": lambda: MeasureStage(MeasureConfig(), lambda: PoseStage(pose)),
+        "baselines": lambda: BaselineStage(
+            BaselineConfig(prompt, (), encoder_settings(dataclasses.asdict(properties))), sam
+        ),
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),

@@ -5,10 +5,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from stages.base import Array, Json, State
+import numpy as np
+
+from stages.base import Array, Inputs, Json, State
 from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change, seam_facts
+from stages.prompts import Box, ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
@@ -54,6 +57,7 @@ class FrameScores:
         iou, boundary_f, containment, clipping: of the object, see `stages.metrics`.
         person_iou: of the person.
         visible: SAM 2.1's object score > 0 in the generated frames.
+        found, found_person: `[H, W]` bool each: where the two were found, empty on untracked frames.
         change: mean change of the regenerated region since the frame before; None on the first frame, or without one.
     """
 
@@ -64,6 +68,8 @@ class FrameScores:
     containment: list[float] = field(default_factory=list)
     clipping: list[float] = field(default_factory=list)
     visible: list[bool] = field(default_factory=list)
+    found: list[Array] = field(default_factory=list)
+    found_person: list[Array] = field(default_factory=list)
     change: list[float | None] = field(default_factory=list)
 
     def seam(self, fade: tuple[int, int] = (0, 0), cut: bool = False) -> dict[str, Json]:
@@ -137,6 +143,9 @@ class ReverseTracker:
             seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
             known = None if person is None or PERSON not in seen else iou(person, seen[PERSON].mask)
             scores.person_iou.append(math.nan if known is None else known)
+            nothing = np.zeros(source.shape, bool)
+            scores.found.append(seen[NAME].mask if NAME in seen else nothing)
+            scores.found_person.append(seen[PERSON].mask if PERSON in seen else nothing)
             if NAME not in seen:
                 self._add(scores, frame, source, person, None, False)
             else:
@@ -213,3 +222,16 @@ class ReverseTracker:
             self._tracker = self._new_tracker(state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
             state.banks, state.tensors = {}, {}  # the tracker holds them now
+
+
+def note_tracking(tracker: ReverseTracker, inputs: Inputs, prompt: ObjectPrompt, person_box: Box | None) -> None:
+    """Tell a reverse tracker what the source's tracking told of this window's new frames, which run ahead of its final
+    ones: where nothing was tracked, and where a person may have been begun with."""
+    untracked: Mapping[str, Any] = inputs.info.get("track", {}).get("untracked", {})
+    pose = inputs.info.get("pose", {})
+    chosen = [found for found in (pose.get("person"), *pose.get("again", ())) if found is not None]
+    persons = {int(found["frame"]): found["box"] for found in chosen}
+    if person_box is not None:
+        persons[prompt.frame] = person_box
+    tracker.add_untracked(untracked.get("object", []))
+    tracker.add_person([[frame, *box] for frame, box in persons.items()], untracked.get("person", []))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stream.report.evaluate import FrameIou
     from stream.report.reference import Reference
 
-_FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
+_FOR_RUNS = ("run", "iou_threshold", "gate", "baselines", "quiet", "as_json")
 
 
 @click.command("evaluate", cls=GroupedCommand)
@@ -33,6 +33,13 @@ _FOR_RUNS = ("run", "iou_threshold", "quiet", "as_json")
         chosen("box", "point", "object_mask", "prompt_frame", "correct", "sam", "sam_config"),
         from_table(
             *picked("iou_threshold"), default=None, help="All must be above.  [default: the run's, or 0.90]", short=True
+        ),
+        from_table(*picked("gate"), default=None, help="Of RUN: these metrics.  [default: the run's]", short=True),
+        from_table(
+            *picked("baselines"),
+            default=None,
+            help="Of RUN: also the source itself, and a blur.  [default: on]",
+            short=True,
         ),
         from_table(*picked("device"), help="For SAM 2.1."),
         option("output", "--quiet", is_flag=True, help="No line a frame."),
@@ -92,8 +99,20 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
 
     if run is not None:
         _refuse_choices()
-        yield from evaluate.evaluate_run(Path(run), options["iou_threshold"])
+        baselines = options["baselines"] is not False
+        if baselines:
+            click.echo(
+                "note: the source itself and a blur are tracked too, which takes three times as long: --no-baselines "
+                "leaves them out",
+                err=True,
+            )
+        yield from evaluate.evaluate_run(Path(run), options["iou_threshold"], options["gate"], baselines)
         return
+    if options["baselines"]:
+        raise UsageError("--baselines goes with RUN: of a video made elsewhere the source is not at hand, leave it out")
+    tell("no baselines: the source of a video made elsewhere is not at hand")
+    if options["gate"] is not None:
+        raise UsageError("--gate goes with RUN: a video made elsewhere is judged by its IoU alone, leave it out")
     if options["generated"] is None:
         raise UsageError("--generated VIDEO is missing: the video to judge")
     yield from _elsewhere(options, tell)
@@ -166,17 +185,39 @@ def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
     return {"sam": options["sam"], "sam_config": options["sam_config"]}
 
 
+def _baselines(scored: list["FrameIou"]) -> tuple[dict[str, Any] | None, dict[str, int] | None]:
+    """What was judged beside the result, and whose its failing frames are; both None where that is not known."""
+    import numpy as np
+
+    from stages.metrics import flag_spans
+
+    if scored[0].baselines is None:
+        return None, None
+    found = {}
+    for name in scored[0].baselines:
+        each = [(row.frame, *row.baselines[name]) for row in scored if row.baselines is not None]
+        known = [iou for _, iou, _ in each if not math.isnan(iou)]
+        mean = sum(known) / len(known) if known else None
+        found[name] = {
+            "iou_mean": mean,
+            "failed_frames": flag_spans(np.array([not passed for _, _, passed in each]), each[0][0]),
+        }
+    tracker = sum(bool(row.by_tracker) for row in scored)
+    return found, {"generator": sum(not row.passed for row in scored) - tracker, "tracker": tracker}
+
+
 def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: list[str]) -> int:
     import numpy as np
 
     from stages.metrics import flag_spans, summarise_iou
-    from stream.report.closing import spans_text
+    from stream.report.closing import blame_lines, spans_text
 
     found = summarise_iou(np.array([row.iou for row in rows]), -math.inf)
     if found.minimum is None or found.minimum_frame is None:
         more = f"; {left}" if left else ""
         raise InputError(f"the object is tracked on none of {len(rows)} frames: there is nothing to judge{more}")
     spans = flag_spans(np.array([not row.passed for row in rows]), rows[0].frame)
+    baselines, blame = _baselines([row for row in rows if not math.isnan(row.iou)])
     gate, worst = "failed" if spans else "passed", rows[found.minimum_frame].frame
     if as_json:
         click.echo(
@@ -191,13 +232,21 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: lis
                     "iou_min": found.minimum,
                     "iou_min_frame": worst,
                     "failed_frames": spans,
+                    "baselines": baselines,
+                    "failed_by": blame,
                     "iou": [None if math.isnan(row.iou) else row.iou for row in rows],
                 }
             )
         )
         return 1 if spans else 0
     click.echo(f"minimum: IoU {found.minimum:.4f} at frame {worst}, mean {found.mean:.4f} over {found.frames} frames")
+    for name, each in (baselines or {}).items():
+        count = sum(b - a for a, b in each["failed_frames"])
+        mean = "never tracked" if each["iou_mean"] is None else f"mean {each['iou_mean']:.4f}"
+        click.echo(f"{name}: {mean}, {count} failing")
     if spans:
         click.echo(f"failed: {sum(b - a for a, b in spans)} frames in {spans_text(spans, len(spans))}")
+    for line in blame_lines(blame):
+        click.echo(line.strip())
     click.echo(f"gate {gate}" + (f"; {left}" if left else ""))
     return 1 if spans else 0

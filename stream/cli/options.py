@@ -172,7 +172,8 @@ def from_table(item: Option, **changes: Any) -> Callable[[F], F]:
         settings["metavar"] = item.metavar
     if item.bounds is not None:
         settings["callback"] = _within(item.name, item.bounds)
-    return click.option(item.name, item.parameter, cls=GroupedOption, **(settings | changes))
+    name = f"{item.name}/--no-{item.key}" if item.off else item.name
+    return click.option(name, item.parameter, cls=GroupedOption, **(settings | changes))
 
 
 def stack(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:

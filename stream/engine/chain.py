@@ -140,7 +140,7 @@ class Chain:
 
     def is_source(self, array: str) -> bool:
         """Whether these are frames that the source can give again where they are dropped."""
-        return self._writers.get(array) == self.source.name and self.port(array).life == "until_read"
+        return self._writers.get(array) in (self.source.name, None) and self.port(array).life == "until_read"
 
     def readers(self, array: str) -> list[tuple[str, Read]]:
         """The nodes that read an array, in order, and how."""
@@ -180,7 +180,7 @@ class Chain:
             for array, port in node.writes.items():
                 shape = port.frame_shape(height, width)
                 if port.span != "window":
-                    arrays[array] = ArraySpec(shape, port.dtype, port.fill)
+                    arrays[array] = ArraySpec(shape, port.dtype, port.fill, names=port.names)
                 else:
                     last = self.last_reader(array) or (node.name, 0)
                     # What the next window reads is read once more where that one is tried again.

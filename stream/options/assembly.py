@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.device import use_device
+from stages.gate import asks_for_poses
 from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, check_content, content_sha256, resolve
 from stages.prompts import check_box_inside
@@ -141,7 +142,8 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     if not config.generates:
         return Chain([decode, *tracking])
     making = picturing_stages(config, manifest, reporter)
-    return Chain([decode, *tracking, *making, *finishing_stages(config, manifest, sam)])
+    finishing = finishing_stages(config, models, manifest, sam)
+    return Chain([decode, *tracking, *making, *finishing, *baseline_stages(config, manifest, sam)])
 
 
 def given_stages(config: RunConfig, manifest: Manifest) -> list[Stage | Node]:
@@ -264,11 +266,15 @@ def score_config(config: RunConfig) -> "ScoreConfig":
 
     follows = config.track_view == "follow"
     assert config.prompt is not None  # nothing is generated of a scene
-    return ScoreConfig(config.prompt, config.correct, config.iou_threshold, config.person_box, through_views=follows)
+    return ScoreConfig(config.prompt, config.correct, config.iou_bound, config.person_box, through_views=follows)
 
 
-def finishing_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[Stage]:
-    """Blend, sink and score, closed."""
+def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage]:
+    """Blend, sink, score, and what else the gate asks for, closed.
+
+    Raises:
+        UsageError: when the gate asks for what cannot be known.
+    """
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreStage
     from stages.sink import SinkStage
@@ -277,4 +283,34 @@ def finishing_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[St
         BlendStage(BlendConfig(config.window, config.overlap, config.reskin)),
         SinkStage(encoder_settings(manifest["video"], config.fps)),
         ScoreStage(score_config(config), sam),
+        *([measure_stage(config, models)] if config.measures else []),
     ]
+
+
+def measure_stage(config: RunConfig, models: Models) -> Stage:
+    """What compares the interaction in source and result, closed.
+
+    Raises:
+        UsageError: when the gate asks for poses of the result, and no models can find them.
+    """
+    from stages.measure import MeasureConfig, MeasureStage
+
+    if "pose" in models.files:
+        return MeasureStage(MeasureConfig(config.bounds), lambda: person_stage(config, models))
+    if asks_for_poses(config.gate):
+        raise UsageError(
+            "--gate: the source's poses were made elsewhere, so those of the result cannot be compared: leave out "
+            "what is measured by poses (docs/fidelity.md)"
+        )
+    return MeasureStage(MeasureConfig(config.bounds), None)
+
+
+def baseline_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[Stage]:
+    """What judges the source itself and a blur, closed; none where that is not asked for."""
+    from stages.baselines import BaselineConfig, BaselineStage
+
+    if not (config.baselines and config.generates):
+        return []
+    assert config.prompt is not None  # nothing is generated of a scene
+    encoder, follows = encoder_settings(manifest["video"], config.fps), config.track_view == "follow"
+    return [BaselineStage(BaselineConfig(config.prompt, config.correct, encoder, config.person_box, follows), sam)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.cuts import shot_starts
+from stages.gate import IOU, ONLY_IOU, Bound, Gate, bounds_of, check_gate, measured_apart
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, check_region
@@ -109,6 +110,8 @@ class RunConfig:
     device: str = since("pose", default="cpu")
 
     iou_threshold: float = since(FINISH, default=0.90)
+    gate: Gate = since(FINISH, default=ONLY_IOU)
+    baselines: bool = since(FINISH, default=False)
     retries: int = free(default=0)
     vram: int | None = free(default=None)
     ram: int | None = free(default=None)
@@ -129,6 +132,7 @@ class RunConfig:
         for correction in self.correct:
             check_box(f"--correct {correction.frame}:", correction.box)
         check_bounds(self)
+        check_gate(self.gate)
         check_region(self.reskin, self.dilate, self.region)
         if self.size is not None:
             check_size(self.size)
@@ -177,6 +181,21 @@ class RunConfig:
     def has_view(self) -> bool:
         """Whether the generator looks through a view."""
         return self.generates and (self.view != "full" or self.steady_frames > 0)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What every frame must hold."""
+        return bounds_of(self.gate, self.iou_threshold)
+
+    @property
+    def iou_bound(self) -> float:
+        """What the IoU must be above; `--gate iou=X` says it, else `--iou-threshold`."""
+        return next((bound.value for bound in self.bounds if bound.metric == IOU), self.iou_threshold)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the gate asks for more than the score stage gives."""
+        return self.generates and measured_apart(self.gate)
 
     @property
     def plan(self) -> WindowPlan:

@@ -20,6 +20,7 @@ from stream.options.values import (
     FILES,
     FLAG,
     FOLDER,
+    GATE,
     INTEGER,
     LOOK,
     LORA,
@@ -52,7 +53,7 @@ class Option:
         many: whether it may be given several times.
         parameter: the name of its value, where that is another: a field of `RunConfig`, or what makes one up.
         metavar: in the help, in place of the kind's form.
-        required: whether it must be given.
+        required: whether it must be given. off: of a flag, whether there is a `--no-` of it too.
     """
 
     group: str
@@ -67,6 +68,7 @@ class Option:
     parameter: str = ""
     metavar: str = ""
     required: bool = False
+    off: bool = False
 
     def __post_init__(self) -> None:
         if not self.parameter:
@@ -169,6 +171,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _windows(GENERATION, "--retries", INTEGER, "New attempts for a window that fails.", "0", bounds=bounds.RETRIES),
     _windows(GENERATION, "--iou-threshold", NUMBER, "Every frame must be above it.", "0.9", bounds=bounds.IOU),
+    _windows(GENERATION, "--gate", GATE, "Metrics that every frame must hold (docs/fidelity.md).", "iou"),
+    _windows(GENERATION, "--baselines", FLAG, "Also judge the source itself, and a blur; --no-baselines.", off=True),
     _models("", "--sam", PATH, "tiny, small, base-plus, large or mini.", "small", metavar="NAME|PATH"),
     _models("", "--sam-config", FILE, "YAML of a checkpoint given by path."),
     _models(TRACKING, "--memory", choice(*MEMORIES), "SAM 2.1's, or one against look-alikes.", "stock"),

@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stages.gate import Gate, Gated
 from stages.server.lora import Lora
 from storage.errors import UsageError
 from storage.sizes import parse_size
@@ -16,6 +18,7 @@ MOST_INTEGER_DIGITS = 30  # of any other whole number; its bounds are checked la
 MOST_CHARACTERS, MOST_NAME_BYTES = 4096, 255  # of a path and of a name in it: no system takes more
 LORA_STRENGTH = 10.0  # either way: what WanVideoLoraSelect takes; LoraLoaderModelOnly takes more
 _LARGEST = 1e9  # of a coordinate
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,16 @@ def _lora(text: str) -> Lora:
     return lora
 
 
+def _gate(text: str) -> Gate:
+    found = []
+    for part in text.split(","):
+        name, equals, bound = part.strip().partition("=")
+        if not METRIC_NAME.fullmatch(name):
+            raise ValueError
+        found.append(Gated(name, _number(bound) if equals else None))
+    return tuple(found)
+
+
 def choice(*values: str) -> Kind:
     """One of some words."""
 
@@ -163,6 +176,12 @@ _NO_PATH = (
 )
 FILES = Kind("FILE[,FILE]", "of the form FILE[,FILE]", _files, lambda value: toml_text(",".join(value)))
 LORA = Kind("FILE[:STRENGTH]", "of the form FILE[:STRENGTH], e.g. x.gguf:0.8", _lora, lambda v: toml_text(str(v)))
+GATE = Kind(
+    "METRIC[=X],...",
+    "of the form METRIC[=X],..., e.g. iou,contact=0.5",
+    _gate,
+    lambda value: toml_text(",".join(map(str, value))),
+)
 INTEGER = Kind("N", "a whole number", _integer, str)
 NUMBER = Kind("X", "a finite number", _number, repr)
 TEXT = Kind("TEXT", "a text", str, toml_text)

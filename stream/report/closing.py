@@ -1,6 +1,6 @@
 """The verdict in numbers, and the lines that a command prints at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from storage.backend import open_store
@@ -35,6 +35,7 @@ def closing_text(result: Result) -> str:
         if result.failed_frames:
             count = sum(b - a for a, b in result.failed_frames)
             lines.append(f"failed   {count} frames: {spans_text(result.failed_frames)}")
+            lines += blame_lines(result.failed_by)
     config = read_run(result.run)[1]
     if config.scene is not None:
         lines += scene_lines(result)
@@ -48,6 +49,16 @@ def closing_text(result: Result) -> str:
         lines.append(f"compare  {store.where('comparison.mp4')}")
     lines.append(f"report   {store.where('report/index.html')}")
     return "\n".join(lines)
+
+
+def blame_lines(failed_by: Mapping[str, int] | None) -> list[str]:
+    """Whose the failing frames are, where that is known."""
+    if failed_by is None:
+        return []
+    return [
+        f"         {failed_by['generator']} by the generator, {failed_by['tracker']} by the tracker "
+        "(where the untouched source fails too)"
+    ]
 
 
 def subject_lines(result: Result, remedy: str = "--person-box") -> list[str]:

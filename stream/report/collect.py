@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
+from stages.gate import Bound
 from stages.subjects import OBJECTS
 from storage.spans import Span
 
@@ -14,6 +15,19 @@ SCORE_COLUMNS = ("iou", "boundary_f", "containment", "clipping")
 
 Record = Mapping[str, Any]
 Spans = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class GateColumn:
+    """A metric of the gate: what it must hold, and its `[T]` values, NaN where not measured."""
+
+    bound: Bound
+    values: Array
+
+    @property
+    def failing(self) -> Array:
+        """`[T]` bool."""
+        return self.bound.fails(self.values)
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,16 @@ class FrameTable:
         visible: `[T, N]` bool: present in the source, a column a subject.
         scores: `[T]` float64 by name (`SCORE_COLUMNS`), NaN where a frame was not scored or is untracked.
         subjects: names, in the order of the columns.
+        gate: what the frames are judged by; empty: by the IoU alone.
+        baselines: `[T]` float64 IoU by name ("ceiling", "blur"), NaN where not scored; empty: they were not asked for.
     """
 
     times: Array
     visible: Array
     scores: Mapping[str, Array]
     subjects: tuple[str, ...] = OBJECTS
+    gate: Sequence[GateColumn] = ()
+    baselines: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {"visible": len(self.visible)} | {name: len(values) for name, values in self.scores.items()}
@@ -47,6 +65,15 @@ class FrameTable:
     def iou(self) -> Array:
         """`[T]` float64, NaN where not scored."""
         return self.scores["iou"]
+
+    def judged_by(self, threshold: float) -> Sequence[GateColumn]:
+        """The metrics of the gate; `threshold` is the IoU's where it stands alone."""
+        return self.gate or (GateColumn(Bound("iou", threshold, high=True), self.iou),)
+
+    def failing(self, threshold: float) -> Array:
+        """`[T]` bool: the frames that fail the gate."""
+        failing: Array = np.logical_or.reduce([column.failing for column in self.judged_by(threshold)])
+        return failing
 
 
 @dataclass(frozen=True)
@@ -110,7 +137,12 @@ class Facts:
 
 
 def frame_table(
-    times: Array, visible: Array, score_records: Sequence[Record], subjects: tuple[str, ...] = OBJECTS
+    times: Array,
+    visible: Array,
+    score_records: Sequence[Record],
+    subjects: tuple[str, ...] = OBJECTS,
+    gate: Sequence[GateColumn] = (),
+    baselines: Mapping[str, Array] | None = None,
 ) -> FrameTable:
     """The table of `len(times)` frames from the score stage's commit records; frames not scored yet are NaN."""
     scores = {name: np.full(len(times), np.nan) for name in SCORE_COLUMNS}
@@ -119,7 +151,8 @@ def frame_table(
         for name in SCORE_COLUMNS:
             values = [np.nan if value is None else float(value) for value in record["info"][name]]
             scores[name][start:stop] = values
-    return FrameTable(np.asarray(times, dtype=np.float64), np.asarray(visible, dtype=bool), scores, subjects)
+    flags = np.asarray(visible, dtype=bool)
+    return FrameTable(np.asarray(times, dtype=np.float64), flags, scores, subjects, gate, baselines or {})
 
 
 def facts(

@@ -73,7 +73,7 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
                 person_mask=persons[offset],
                 keypoints=keypoints[offset],
                 result=next(results),
-                failed=not math.isnan(iou) and not iou > config.iou_threshold,
+                failed=not math.isnan(iou) and not iou > config.iou_bound,
             )
             yield sheet(row)
 

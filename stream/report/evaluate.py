@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,9 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.base import Array
+from stages.base import Array, Stage, Window
+from stages.baselines import BASELINES, CEILING, BaselineStage
+from stages.decode import DecodeStage
 from stages.device import use_device
+from stages.fidelity.registry import array_of, metrics, names_of
+from stages.gate import IOU, Bound, Gate
 from stages.given import read_masks
+from stages.measure import MeasureStage
+from stages.models.registry import Kind
+from stages.pose import PoseStage
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
 from stages.sam.reverse import NAME, ReverseTracker
@@ -31,7 +38,15 @@ from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Scratch, Task
 from stream.engine.windows import committed_windows
-from stream.options.assembly import decode_config, resolve_models, sam_config, score_config
+from stream.options.assembly import (
+    baseline_stages,
+    decode_config,
+    measure_stage,
+    resolve_models,
+    sam_config,
+    score_config,
+)
+from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.report.reference import Reference, count_masks, cut
 
@@ -41,16 +56,27 @@ PIECE_FRAMES = 16  # scored at a time, so that lines appear while the video is s
 
 @dataclass(frozen=True)
 class FrameIou:
-    """One scored frame: its number, its IoU (NaN on an untracked frame), and whether it passes."""
+    """One scored frame: its number, its IoU (NaN on an untracked frame), and whether it passes.
+
+    Attributes:
+        baselines: by name, the IoU and whether it is above the threshold; None where they are not judged.
+    """
 
     frame: int
     iou: float
     passed: bool
+    baselines: Mapping[str, tuple[float, bool]] | None = None
+
+    @property
+    def by_tracker(self) -> bool | None:
+        """Of a failing frame, whether the ceiling fails there too; None where that is not known."""
+        return None if self.passed or self.baselines is None else not self.baselines[CEILING][1]
 
     def __str__(self) -> str:
         if math.isnan(self.iou):
             return f"Frame {self.frame:04d}: IoU = untracked"
-        return f"Frame {self.frame:04d}: IoU = {self.iou:.4f} [{'PASS' if self.passed else 'FAIL'}]"
+        blame = {None: "", True: " by the tracker", False: " by the generator"}[self.by_tracker]
+        return f"Frame {self.frame:04d}: IoU = {self.iou:.4f} [{'PASS' if self.passed else 'FAIL'}]{blame}"
 
 
 def passes(iou: float, threshold: float) -> bool:
@@ -58,8 +84,14 @@ def passes(iou: float, threshold: float) -> bool:
     return math.isnan(iou) or iou > threshold
 
 
-def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIou]:
+def evaluate_run(
+    path: Path, threshold: float | None = None, gate: Gate | None = None, baselines: bool = False
+) -> Iterator[FrameIou]:
     """Score the segments of a run again, window by window, as the run did.
+
+    Args:
+        threshold, gate: in place of the run's.
+        baselines: whether the source itself and a blur are judged too: three times the tracking.
 
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
@@ -74,25 +106,59 @@ def evaluate_run(path: Path, threshold: float | None = None) -> Iterator[FrameIo
         raise RunDirectoryError(f"{path} has no encoded window to evaluate: `skate resume {path}` first")
     for record in log.of("sink"):
         _check_segment(run, record)
-    limit = config.iou_threshold if threshold is None else threshold
-    models = resolve_models(config, only=("sam",))
+    config = replace(
+        config,
+        iou_threshold=config.iou_threshold if threshold is None else threshold,
+        gate=gate or config.gate,
+        baselines=baselines,
+    )
+    needed: tuple[Kind, ...] = ("sam", "pose", "detector") if config.measures and config.chain != "given" else ("sam",)
+    models = resolve_models(config, only=needed)
     for name, (_, digest) in models.decisive().items():
         if digest != manifest["decisive"].get(name, (None, None))[1]:
             raise RunDirectoryError(
-                f"{path}: the {name} ({config.sam}) are not those that it was tracked with: their sha256 is "
+                f"{path}: the {name} ({_named(config, name)}) are not those that it was tracked with: their sha256 is "
                 f"{digest[:12]}..: put the file back that the run was begun with"
             )
     use_device(config.device)
     model = SamModel(sam_config(config, models))
-    stage = ScoreStage(replace(score_config(config), iou_threshold=limit), model)
-    given = [*track_ports(OBJECTS), *view_ports(OBJECTS)]
-    chain, source = Chain([stage], given=given), FrameSource(run, decode_config(config))
+    stages: list[Stage] = [ScoreStage(score_config(config), model)]
+    if config.measures:
+        stages.append(measure_stage(config, models))
+    stages += baseline_stages(config, manifest, model)
+    given = [*DecodeStage.writes, *PoseStage.writes, *track_ports(OBJECTS), *view_ports(OBJECTS)]
+    chain, source = Chain(stages, given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
-            scores = executor.run(Task(stage.name, window), into=beside).output.arrays["iou"]
+            found = {name: executor.run(Task(name, window), into=beside).output.arrays for name in chain.names}
             beside.forget(window.index)
-            for offset, value in enumerate(scores.tolist()):
-                yield FrameIou(window.final.start + offset, value, passes(value, limit))
+            yield from _judged(config, found, window)
+
+
+def _judged(config: RunConfig, found: Mapping[str, Mapping[str, Array]], window: Window) -> Iterator[FrameIou]:
+    """The window's final frames, by what the stages found."""
+    values = found[ScoreStage.name]["iou"]
+    wrong = np.zeros(len(values), bool)
+    for bound in config.bounds:
+        wrong |= bound.fails(values) if bound.metric == IOU else _column(found[MeasureStage.name], bound)
+    for offset, value in enumerate(values.tolist()):
+        passed = math.isnan(value) or not wrong[offset]
+        row = FrameIou(window.final.start + offset, value, passed)
+        if BaselineStage.name in found:
+            others = {name: float(found[BaselineStage.name][array][offset]) for name, array in BASELINES.items()}
+            judged = {name: (iou, passes(iou, config.iou_bound)) for name, iou in others.items()}
+            row = replace(row, baselines=judged)
+        yield row
+
+
+def _column(arrays: Mapping[str, Array], bound: Bound) -> Array:
+    name = array_of(bound.metric)
+    return bound.fails(arrays[name][:, names_of(metrics()[bound.metric].subject).index(bound.metric)])
+
+
+def _named(config: RunConfig, identity: str) -> str:
+    """As it was asked for: the model whose "weights" or "config" this is."""
+    return str(getattr(config, identity.split()[0]))
 
 
 def left_to_encode(path: Path) -> str | None:

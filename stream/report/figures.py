@@ -28,6 +28,8 @@ def iou_plot(
     window_edges: Sequence[int],
     cuts: Sequence[int] = (),
     subjects: Sequence[str] = OBJECTS,
+    baselines: Mapping[str, Array] | None = None,
+    failing: Array | None = None,
 ) -> bytes:
     """IoU over the frames: gate, failing frames, window edges; below it where each subject was visible.
 
@@ -38,16 +40,20 @@ def iou_plot(
         window_edges: first frames of the windows' final spans, without frame 0.
         cuts: first frames after scene cuts.
         subjects: names, in the order of the columns.
+        baselines: `[T]` IoU by name; drawn as thin lines.
+        failing: `[T]` bool, the frames that fail the gate; None: those whose IoU is not above the threshold.
 
     Returns:
         A PNG, 1100 x 473 px.
     """
     figure = _figure(10, 4.3)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
-    failed = failed_spans(iou, threshold)
+    failed = failed_spans(iou, threshold) if failing is None else flag_spans(failing)
     for start, stop in failed:
         upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.13, linewidth=0)
     _draw_edges((upper, lower), window_edges, cuts)
+    for (name, values), colour in zip((baselines or {}).items(), (GOOD, AMBER), strict=False):
+        upper.plot(np.arange(len(values)), values, color=colour, linewidth=0.9, alpha=0.8, label=name, zorder=1)
     _draw_iou(upper, iou, threshold, failed)
     for row, label in enumerate(reversed(subjects)):
         column = len(subjects) - 1 - row

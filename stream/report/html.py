@@ -72,16 +72,23 @@ def report_page(
 
 
 def _verdict(values: Summary) -> str:
-    threshold = f"{values.iou_threshold:g}"
     count = values.failed_frames_count
+    asked = ", ".join(
+        f"{'an IoU' if name == 'iou' else name} {'above' if gated.high else 'up to'} {gated.bound:g}"
+        for name, gated in values.gated_by.items()
+    )
+    alone = list(values.gated_by) == ["iou"]
+    missing = f"are not above {values.gated_by['iou'].bound:g}" if alone else f"do not hold {asked}"
     text, kind = {
-        "passed": (f"Gate passed: every scored frame has an IoU above {threshold}", "good"),
-        "failed": (f"Gate failed: {count} of {values.frames_scored} frames are not above {threshold}", "bad"),
+        "passed": (f"Gate passed: every scored frame has {asked}", "good"),
+        "failed": (f"Gate failed: {count} of {values.frames_scored} frames {missing}", "bad"),
     }.get(values.gate or "", ("Not scored: poses and masks only", "soft"))
     if values.gate is None and values.generates:
         text = "Not scored yet" if not values.complete else "Nothing to score: the object is tracked nowhere"
     if values.gate == "passed" and values.object is not None and not values.object.visible_frames:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
+    if values.gate == "failed" and values.failed_by is not None:
+        text += f": {values.failed_by['generator']} by the generator, {values.failed_by['tracker']} by the tracker"
     facts = f"{values.frames} frames in {values.windows} windows"
     if not values.complete:
         facts += ". The run is not finished: this is what is there so far"

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
+from stages.baselines import BASELINES
+from stages.fidelity.registry import array_of
+from stages.gate import IOU
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
 from storage.records import Record
@@ -17,7 +20,7 @@ from stream.engine.windows import committed_windows, shots_of
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
-from stream.report.collect import facts, frame_table, shortfall
+from stream.report.collect import GateColumn, facts, frame_table, shortfall
 from stream.report.strips import StripRow
 from stream.report.summary import Summary
 from stream.report.write import write_report
@@ -52,7 +55,8 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         claimed_frames=run.manifest["video"].get("claimed_frames"),
         cut_short=_shortfall(run, config, decoded[-1]),
     )
-    table = frame_table(times, visible, log.of("score"), subjects)
+    judged = gate_columns(run, config, frames), baselines_in(run, frames)
+    table = frame_table(times, visible, log.of("score"), subjects, *judged)
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,
@@ -65,8 +69,34 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     }
     run.store.folder("report")  # what else may stand under that name is refused
     return write_report(
-        run.store.below("report"), table, known, config.iou_threshold, pictures.of, title or path.name, about
+        run.store.below("report"), table, known, config.iou_bound, pictures.of, title or path.name, about
     )
+
+
+def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
+    """The baselines of a run, `[frames]` by name, NaN where they are not scored yet; none where it has none."""
+    found = {}
+    for name, array in BASELINES.items():
+        if array in run.arrays.specs and "baselines" in run.manifest["nodes"]:
+            known = min(frames, run.arrays.frames(array))
+            found[name] = np.full(frames, np.nan)
+            found[name][:known] = run.arrays.read(array, 0, known)
+    return found
+
+
+def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
+    """The metrics that a run is judged by, of so many frames; NaN where they are not measured yet."""
+    columns = []
+    for bound in config.bounds:
+        values = np.full(frames, np.nan)
+        array = "iou" if bound.metric == IOU else array_of(bound.metric)
+        known = run.arrays.frames(array) if array in run.arrays.specs else 0
+        if known:
+            read = run.arrays.read(array, 0, known)
+            names = run.arrays.specs[array].names
+            values[:known] = read if bound.metric == IOU else read[:, names.index(bound.metric)]
+        columns.append(GateColumn(bound, values))
+    return columns
 
 
 def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:

@@ -1,6 +1,7 @@
 """How a run ended, as data."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ class Result:
         gate: None where nothing was judged.
         iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result, None where nothing was judged.
         failed_frames, shots: half-open spans.
+        baselines: "ceiling" and "blur", each with `iou_mean` and `failed_frames`. failed_by: how many failing frames
+            are the "generator"'s, how many the "tracker"'s. Both None without `--baselines`.
         object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
         object_lost_frames: it was looked for in vain.
         subjects: by name, `frames` in which it was seen and `lost_frames`.
@@ -36,6 +39,8 @@ class Result:
     iou_min_frame: int | None
     failed_frames: Spans
     shots: Spans
+    baselines: Mapping[str, Mapping[str, Any]] | None
+    failed_by: Mapping[str, int] | None
     object_frames: int | None
     object_lost_frames: int | None
     person_frames: int | None

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
-from stages.metrics import failed_spans, seam_ratio, summarise_iou
+from stages.baselines import CEILING, failed_by
+from stages.metrics import flag_spans, seam_ratio, summarise_iou
 from stages.subjects import OBJECT, PERSON
 from storage.spans import Span
-from stream.report.collect import SCORE_COLUMNS, Facts, FrameTable, Spans, WindowRow, join_spans
+from stream.report.collect import (
+    SCORE_COLUMNS,
+    Facts,
+    FrameTable,
+    GateColumn,
+    Spans,
+    WindowRow,
+    join_spans,
+)
 from stream.report.result import Gate
 
 DIGITS = 6
@@ -78,6 +87,25 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class GatedBy:
+    """A metric of the gate: its bound, whether high is good, the failing frames, and the worst value with its frame."""
+
+    bound: float
+    high: bool
+    failed_frames: Spans
+    worst: float | None
+    worst_frame: int | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the tracker makes of a result that anybody could make: its mean IoU, and where it fails the threshold."""
+
+    iou_mean: float | None
+    failed_frames: Spans
+
+
+@dataclass(frozen=True)
 class Summary:
     """`summary.json` (docs/formats.md has each field); None where nothing was scored. All spans are half-open."""
 
@@ -88,6 +116,9 @@ class Summary:
     seconds_of_video: float | None
     gate: Gate
     iou_threshold: float
+    gated_by: dict[str, GatedBy]
+    baselines: dict[str, Baseline] | None
+    failed_by: dict[str, int] | None
     frames_scored: int
     failed_frames: Spans
     failed_frames_count: int
@@ -124,6 +155,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
     """
     found = summarise_iou(table.iou, threshold)
     subjects = {name: _presence(table, known, name) for name in table.subjects}
+    failed = flag_spans(table.failing(threshold))
     seam = seam_ratio(known.seams, known.source_seams)
     return Summary(
         frames=table.frames,
@@ -131,11 +163,14 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         complete=known.complete,
         generates=known.generates,
         seconds_of_video=_rounded(float(table.times[-1])) if table.frames else None,
-        gate=None if found.passed is None else "passed" if found.passed else "failed",
+        gate=None if found.passed is None else "failed" if failed else "passed",
         iou_threshold=threshold,
+        baselines=baselines_of(table.baselines, threshold),
+        failed_by=failed_by(table.failing(threshold), table.baselines[CEILING], threshold) if table.baselines else None,
+        gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold)},
         frames_scored=found.frames,
-        failed_frames=join_spans([found.failed_frames]),
-        failed_frames_count=sum(stop - start for start, stop in found.failed_frames),
+        failed_frames=join_spans([failed]),
+        failed_frames_count=sum(stop - start for start, stop in failed),
         iou=Statistics(*_statistics(table.scores["iou"])),
         boundary_f=Statistics(*_statistics(table.scores["boundary_f"])),
         containment=Statistics(*_statistics(table.scores["containment"])),
@@ -154,6 +189,19 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         by_window=[_window(table, row.final, threshold) for row in known.windows],
         cost=_cost(known.windows),
     )
+
+
+def baselines_of(values: Mapping[str, Array], threshold: float) -> dict[str, Baseline] | None:
+    """The baselines by name from their `[T]` IoU; None where there are none."""
+    found = {name: summarise_iou(each, threshold) for name, each in values.items()}
+    return {
+        name: Baseline(_signed(each.mean, 1.0), join_spans([each.failed_frames])) for name, each in found.items()
+    } or None
+
+
+def _gated(column: GateColumn) -> GatedBy:
+    _, _, _, worst, frame = _statistics(column.values, worst_is_high=not column.bound.high)
+    return GatedBy(column.bound.value, column.bound.high, join_spans([flag_spans(column.failing)]), worst, frame)
 
 
 def _cost(windows: Sequence[WindowRow]) -> Cost:
@@ -226,9 +274,8 @@ def _presence(table: FrameTable, known: Facts, name: str) -> Presence:
 
 
 def _window(table: FrameTable, final: Span, threshold: float) -> WindowScore:
-    values = table.iou[final.start : final.stop]
-    found = summarise_iou(values, threshold)
-    failed = join_spans([failed_spans(values, threshold, final.start)])
+    found = summarise_iou(table.iou[final.start : final.stop], threshold)
+    failed = join_spans([flag_spans(table.failing(threshold)[final.start : final.stop], final.start)])
     return WindowScore(final, _signed(found.mean, 1.0), _signed(found.minimum, 1.0), failed)
 
 

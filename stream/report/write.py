@@ -35,7 +35,16 @@ def write_report(
     """
     values = summarise(table, known, threshold)
     edges = [row.final.start for row in known.windows if row.final.start > 0]
-    plot = iou_plot(table.iou, table.visible, threshold, edges, known.cuts, table.subjects)
+    plot = iou_plot(
+        table.iou,
+        table.visible,
+        threshold,
+        edges,
+        known.cuts,
+        table.subjects,
+        table.baselines,
+        table.failing(threshold),
+    )
     pictures = {"iou.png": ("IoU over time", plot)}
     try:
         rows = strip_rows(table, threshold, pictures_of)

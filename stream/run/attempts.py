@@ -9,9 +9,10 @@ It is made beside the run, in its scratch folder; a rejected one leaves no trace
 frame is committed in place of the first, and what is later depends on it alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from stages.base import Request, Window
+from stages.base import Json, Request, Window
+from stages.gate import IOU
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH, RunDirectory
@@ -20,6 +21,7 @@ from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
+JUDGE, MEASURE = "score", "measure"
 WIDER_PIXELS = 4
 STRONGER = 0.25
 
@@ -54,7 +56,7 @@ class ClosedLoop:
     def __init__(self, run: RunDirectory, executor: Executor, config: RunConfig, note: Callable[[str], None]) -> None:
         self._run = run
         self._executor = executor
-        self._again = executor.chain.making  # the generators and all that depends on them; the last one judges
+        self._again = executor.chain.making  # the generators and all that depends on them
         self._config = config
         self._note = note
 
@@ -66,10 +68,10 @@ class ClosedLoop:
             commit: the pipeline's.
         """
         index, log = window.index, self._run.log
-        generated, scored = log.commits[self._again[0], index], log.commits[self._again[-1], index]
+        generated = log.commits[self._again[0], index]
         if log.redone_at is not None and generated["n"] < log.redone_at:
             return  # somebody looked at the result and chose what to make again; that needs no server any more
-        worst = worst_iou(scored["info"]["iou"])
+        worst = self._worst({name: log.commits[name, index]["info"] for name in self._again})
         if not self._executor.can_rewind(self._again, index):
             if not self._passes(worst):
                 self._note(
@@ -81,12 +83,12 @@ class ClosedLoop:
         tried = {record["attempt"]: record["iou_min"] for record in log.attempts.get(index, [])}
         tried[standing] = worst
         last, trial = standing, None
-        if not lost_before(log, self._again[-1], index):
+        if not lost_before(log, JUDGE, index):
             for attempt in range(1, self._config.retries + 1):
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
                 last, trial = attempt, self._try(window, attempt)
-                tried[attempt] = worst_iou(trial[-1].output.info["iou"])
+                tried[attempt] = self._worst({done.task.node: done.output.info for done in trial})
                 self._run.note_attempt(index, attempt, tried[attempt])
                 self._note(
                     f"window {index} (counted from 0): attempt {attempt}: worst frame's IoU {tried[attempt]:.4f}"
@@ -96,8 +98,17 @@ class ClosedLoop:
             self._replace(index, trial if trial is not None and last == best else self._try(window, best), commit)
         self._run.store.delete_all(SCRATCH)
 
+    def _worst(self, infos: Mapping[str, Mapping[str, Json]]) -> float:
+        """The worst IoU of a window; held at the threshold where it is above it and another metric of the gate fails:
+        a little below for every frame that does."""
+        scored, bound = infos[JUDGE]["iou"], self._config.iou_bound
+        by_iou = any(asked.metric == IOU for asked in self._config.bounds)
+        worst, beyond = worst_iou(scored) if by_iou else 1.0, infos.get(MEASURE, {}).get("failed", [])
+        count = sum(stop - start for start, stop in beyond)
+        return min(worst, bound * (1 - count / (len(scored) + 1))) if count else worst
+
     def _passes(self, iou: float) -> bool:
-        return iou > self._config.iou_threshold
+        return iou > self._config.iou_bound
 
     def _replace(self, index: int, trial: Trial, commit: Callable[[Done], None]) -> None:
         """Commit the trial in place of what stands."""

@@ -56,6 +56,8 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         iou_min_frame=report.iou.min_frame,
         failed_frames=report.failed_frames,
         shots=report.shots,
+        baselines=report.to_json()["baselines"],
+        failed_by=report.failed_by,
         object_frames=subjects.get(OBJECT, {}).get("frames"),
         object_lost_frames=subjects.get(OBJECT, {}).get("lost_frames"),
         person_frames=subjects.get(PERSON, {}).get("frames"),

@@ -113,7 +113,7 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
 
 def _check_tracked(reader: RunReader, chain: Chain) -> None:
     decoded = reader.log.of("decode")
-    tracking = [name for name in chain.names if name not in chain.making]
+    tracking = [name for name in chain.names if name not in chain.making and name in reader.manifest["nodes"]]
     ended = bool(decoded) and decoded[-1]["info"]["last"]
     complete = ended and all(reader.log.done(name) == len(decoded) for name in tracking)
     if not complete:

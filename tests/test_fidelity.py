@@ -1,0 +1,124 @@
+"""What is measured of the interaction: sights, contact, metrics, on pictures whose truth the renderer knows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from stages.base import Array
+from stages.fidelity.metric import View
+from stages.fidelity.registry import array_of, metrics, names_of
+from stages.fidelity.sight import COLUMNS, Sight, nothing_seen, sight_of, turned
+from stages.poses.smooth import no_filter, one_euro
+from stream.demo import DemoConfig, Scene
+from stream.demo.truth import Truth
+
+CLIP = DemoConfig(frames=220, width=320, height=180, seed=3, tricks=("ollie", "kickflip", "push", "bail"))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A clip's truth, and the sights of what a tracker would have found."""
+
+    truths: Sequence[Truth]
+    sights: Sequence[Sight]
+
+
+def keypoints_of(truth: Truth) -> Array:
+    skater = truth.skaters[0]
+    return np.column_stack([skater.joints, skater.joints_visible]).astype(np.float32) * skater.joints_visible[:, None]
+
+
+@pytest.fixture(scope="module")
+def seen() -> Seen:
+    scene = Scene(CLIP)
+    truths = [scene.truth(frame) for frame in range(CLIP.frames)]
+    rng, moving, sights = np.random.default_rng(0), no_filter(133), [nothing_seen()]
+    for truth in truths:
+        keypoints = keypoints_of(truth)
+        keypoints[:, :2] += rng.normal(0, 0.4, (133, 2)) * (keypoints[:, 2:] > 0)
+        moving, keypoints = one_euro(moving, keypoints, truth.frame / CLIP.fps, 100.0)
+        sights.append(sight_of(sights[-1], truth.boards[0].visible, keypoints, truth.frame / CLIP.fps))
+    return Seen(truths, sights[1:])
+
+
+def test_a_sight_is_where_the_renderer_has_it(seen: Seen) -> None:
+    away = []
+    for truth, sight in zip(seen.truths, seen.sights, strict=True):
+        board = truth.boards[0]
+        if np.count_nonzero(board.visible) > 250 and abs(math.cos(board.yaw)) > 0.9:
+            away.append(
+                (
+                    math.hypot(sight["x"] - board.x, sight["y"] - board.y),
+                    turned(sight["angle"] - math.degrees(board.angle)),
+                )
+            )
+    assert len(away) > 100
+    assert np.median([distance for distance, _ in away]) < 2.0, "pixels"
+    assert np.median(np.abs([angle for _, angle in away])) < 3.0, "degrees"
+    assert len(COLUMNS) == len(seen.sights[0].row)
+
+
+def test_contact_of_foot_and_board_is_the_renderers(seen: Seen) -> None:
+    """F1 of contact at least 0.95 and of no contact at least 0.85."""
+    wanted, found = [], []
+    for truth, sight in zip(seen.truths, seen.sights, strict=True):
+        for index, foot in enumerate(("left", "right")):
+            if not math.isnan(sight[f"{foot}_contact"]):
+                wanted.append(truth.skaters[0].on_board[index])
+                found.append(bool(sight[f"{foot}_contact"]))
+    on, off = np.array(wanted), ~np.array(wanted)
+    assert on.sum() > 100 and off.sum() > 60
+    assert _f1(on, np.array(found)) >= 0.95
+    assert _f1(off, ~np.array(found)) >= 0.85
+
+
+def _f1(wanted: Array, found: Array) -> float:
+    return float(2 * (wanted & found).sum() / (wanted.sum() + found.sum()))
+
+
+def view_of(truth: Truth, before: Sight, moved: tuple[int, int] = (0, 0), board: Array | None = None) -> View:
+    """A frame whose board is moved by so many pixels."""
+    mask = truth.boards[0].visible if board is None else board
+    mask = np.roll(mask, moved, axis=(1, 0))
+    sight = sight_of(before, mask, keypoints_of(truth), truth.frame / CLIP.fps)
+    picture = np.where(mask[..., None], np.array([200, 90, 30], np.uint8), truth.plate)
+    return View(mask, truth.skaters[0].visible, keypoints_of(truth), sight, before, picture)
+
+
+def test_metrics_are_nothing_where_nothing_differs_and_as_large_as_what_does(seen: Seen) -> None:
+    truth, before = seen.truths[5], seen.sights[4]
+    same = view_of(truth, before)
+    for metric in metrics().values():
+        value = metric.value(same, same)
+        assert value == pytest.approx(1.0 if metric.high else 0.0), metric.name
+    moved = view_of(truth, before, (12, 0))
+    scale = same.sight["scale"]
+    assert metrics()["offset"].value(same, moved) == pytest.approx(12 / scale, rel=0.05)
+    assert metrics()["relative_speed"].value(same, moved) == pytest.approx(12 * CLIP.fps / scale, rel=0.05)
+    assert metrics()["angle"].value(same, moved) == pytest.approx(0.0, abs=0.5)
+    gone = view_of(truth, before, board=np.zeros_like(same.object_mask))
+    assert metrics()["lost"].value(same, gone) == 1.0
+    assert math.isnan(metrics()["offset"].value(same, gone)), "what is not there is nowhere"
+    shoved = replace(same, keypoints=same.keypoints + np.array([0.2 * same.sight["torso"], 0, 0], np.float32))
+    assert metrics()["joints"].value(same, shoved) == pytest.approx(0.2, rel=0.02)
+
+
+def test_a_second_board_is_found(seen: Seen) -> None:
+    truth, before = seen.truths[5], seen.sights[4]
+    same = view_of(truth, before)
+    x = np.flatnonzero(same.object_mask.any(axis=0))
+    step = int(x[-1] - x[0] + 4) * (1 if x.mean() < CLIP.width / 2 else -1)
+    other = np.roll(same.object_mask, step, axis=1)
+    assert same.picture is not None
+    two = replace(same, picture=np.where(other[..., None], np.roll(same.picture, step, axis=1), same.picture))
+    assert metrics()["double"].value(same, two) > metrics()["double"].bound
+    assert metrics()["double"].value(same, same) == 0.0
+
+
+def test_every_metric_has_a_name_a_bound_and_a_place() -> None:
+    for name, metric in metrics().items():
+        assert name in names_of(metric.subject) and array_of(name) == f"metrics/{metric.subject}"
+        assert metric.text and math.isfinite(metric.bound)

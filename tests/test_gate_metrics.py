@@ -1,0 +1,146 @@
+"""`--gate`: what it takes, what it makes void (nothing), and what it makes of a run."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _runs import invoke
+from _small_run import small_config
+
+from stages.baselines import blurred, failed_by
+from stages.fidelity.registry import SUBJECTS, metrics, names_of
+from stages.gate import Gated, bounds_of
+from storage.errors import UsageError
+from storage.rundir import RunReader
+from stream.options.config import RunConfig
+from stream.options.table import picked
+from stream.run.lifecycle import start
+
+READ = picked("gate")[0].kind.read
+WRITE = picked("gate")[0].kind.write
+
+
+def test_it_is_parsed_once_into_names_and_bounds() -> None:
+    assert READ("iou") == RunConfig.__dataclass_fields__["gate"].default
+    found = READ("iou=0.8, contact,offset=0.1")
+    assert found == (Gated("iou", 0.8), Gated("contact"), Gated("offset", 0.1))
+    assert READ(json.loads(WRITE(found))) == found, "as it is written into a TOML file"
+    for wrong in ("", "iou,", "iou=", "iou=x", "iou=nan", "IoU", "iou==1", "a" * 40):
+        with pytest.raises(ValueError):
+            READ(wrong)
+
+
+def test_a_metric_has_its_own_bound_and_iou_that_of_its_option() -> None:
+    bounds = bounds_of(READ("iou,contact,offset=0.02"), 0.7)
+    assert [bound.value for bound in bounds] == [0.7, metrics()["contact"].bound, 0.02]
+    above, _, up_to = bounds
+    values = np.array([0.7, 0.71, np.nan])
+    assert above.fails(values).tolist() == [True, False, False]
+    assert up_to.fails(np.array([0.02, 0.03, np.nan])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [("speeed", "there is no such metric: give boundary_f"), ("iou,iou", "iou is given twice")],
+)
+def test_what_cannot_be_asked_for_is_refused(gate: str, told: str) -> None:
+    config = small_config()
+    with pytest.raises(UsageError, match="--gate") as error:
+        dataclasses.replace(config, gate=READ(gate))
+    assert told in str(error.value) or "iou" in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was made with the IoU alone, then judged by more."""
+    path = tmp_path_factory.mktemp("gated") / "run"
+    config = small_config()
+    start(config, path)
+    log = RunReader(path).log
+    done = {stage: [record["seconds"] for record in log.of(stage)] for stage in RunReader(path).manifest["nodes"]}
+    (path.parent / "before.json").write_text(json.dumps(done), encoding="utf-8")
+    start(dataclasses.replace(config, gate=READ("iou=0.5,joints=0.0001"), baselines=True), path, overwrite=True)
+    return path
+
+
+def test_another_gate_makes_nothing_void(gated: Path) -> None:
+    """The stages that were there keep their commits; what is measured now is added."""
+    run = RunReader(gated)
+    begun = json.loads((gated.parent / "before.json").read_text(encoding="utf-8"))
+    assert run.manifest["nodes"] == [*begun, "measure", "baselines"]
+    for stage, seconds in begun.items():
+        assert [record["seconds"] for record in run.log.of(stage)] == seconds, f"{stage} was done again"
+
+
+def test_metrics_are_arrays_with_names(gated: Path) -> None:
+    run = RunReader(gated)
+    for subject in SUBJECTS:
+        names = names_of(subject)
+        values = run.arrays.read(f"metrics/{subject}", 0, 21)
+        assert values.shape == (21, len(names)) and values.dtype == np.float32
+        written = json.loads((gated / f"run.zarr/metrics/{subject}/zarr.json").read_text(encoding="utf-8"))
+        assert written["attributes"]["names"] == list(names) == list(run.arrays.specs[f"metrics/{subject}"].names)
+    iou = run.arrays.read("metrics/object", 0, 21)[:, names_of("object").index("iou")]
+    assert np.array_equal(iou, run.arrays.read("iou", 0, 21), equal_nan=True), "the same number as the gate's own"
+
+
+def test_every_metric_of_the_gate_counts(gated: Path) -> None:
+    summary = json.loads((gated / "report/summary.json").read_text(encoding="utf-8"))
+    joints = summary["gated_by"]["joints"]
+    assert summary["gate"] == "failed" and joints["bound"] == 0.0001 and not joints["high"]
+    failed = {frame for a, b in joints["failed_frames"] for frame in range(a, b)}
+    assert failed, "no joint is found to a thousandth of a torso"
+    assert failed <= {frame for a, b in summary["failed_frames"] for frame in range(a, b)}
+    assert "joints up to 0.0001" in (gated / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_the_source_itself_is_judged_as_the_result_is(gated: Path) -> None:
+    run = RunReader(gated)
+    summary = json.loads((gated / "report/summary.json").read_text(encoding="utf-8"))
+    ceiling, iou = (run.arrays.read(name, 0, 21) for name in ("baselines/ceiling", "iou"))
+    assert np.array_equal(np.isnan(ceiling), np.isnan(iou))
+    assert summary["baselines"]["ceiling"]["iou_mean"] == pytest.approx(float(np.nanmean(ceiling)), abs=1e-6)
+    failing = np.zeros(21, bool)
+    for a, b in summary["failed_frames"]:
+        failing[a:b] = True
+    assert summary["iou_threshold"] == 0.5
+    both = int(np.count_nonzero(failing & (ceiling <= 0.5)))  # of --gate iou=0.5
+    assert summary["failed_by"] == {"generator": int(failing.sum()) - both, "tracker": both}
+    assert "by the tracker" in (gated / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_failing_frames_are_the_trackers_where_the_source_fails_too() -> None:
+    failing, ceiling = np.array([True, True, False, True]), np.array([0.95, 0.9, 0.2, np.nan])
+    assert failed_by(failing, ceiling, 0.9) == {"generator": 2, "tracker": 1}
+
+
+def test_a_blur_is_a_blur_of_the_masks_alone() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (2, 90, 160, 3), np.uint8)
+    masks = np.zeros((2, 90, 160), bool)
+    masks[0, 30:60, 40:120] = True
+    made = blurred(frames, masks)
+    assert np.array_equal(made[~masks], frames[~masks]) and np.array_equal(made[1], frames[1])
+    assert made[masks].std() < 0.4 * frames[masks].std()
+
+
+def test_the_command_takes_it(tmp_path: Path) -> None:
+    ended = invoke(["run", "none.mp4", "--out", str(tmp_path / "run"), "--box", "1,2,9,9", "--gate", "iou,,"])
+    assert ended.code == 2 and "is not of the form METRIC[=X],..." in ended.err
+
+
+def test_a_run_is_judged_again_by_the_gate_it_has_or_another(gated: Path) -> None:
+    before = sorted(path for path in gated.rglob("*") if path.is_file())
+    ended = invoke(["evaluate", str(gated), "--json"])
+    summary = json.loads((gated / "report/summary.json").read_text(encoding="utf-8"))
+    verdict = json.loads(ended.out.splitlines()[-1])
+    assert ended.code == 1 and verdict["failed_frames"] == summary["failed_frames"], ended.err
+    assert sorted(path for path in gated.rglob("*") if path.is_file()) == before
+    assert verdict["failed_by"] == summary["failed_by"] and "three times as long" in ended.err
+    assert verdict["baselines"]["ceiling"]["failed_frames"] == summary["baselines"]["ceiling"]["failed_frames"]
+    alone = invoke(["evaluate", str(gated), "--gate", "iou=0.0001", "--no-baselines", "--json"])
+    assert json.loads(alone.out.splitlines()[-1])["failed_frames"] != verdict["failed_frames"]
+    assert json.loads(alone.out.splitlines()[-1])["baselines"] is None
+    assert invoke(["evaluate", str(gated), "--gate", "iou,walking"]).code == 2
