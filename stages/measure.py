@@ -39,11 +39,13 @@ class MeasureState(State):
 
     Attributes:
         source, result: [K] float64, the sights of the last frame.
+        cuts: first frames behind hard cuts that are decoded and not yet measured.
         values, arrays: of the stage that finds the poses in the result.
     """
 
     source: Array = field(default_factory=lambda: nothing_seen().row)
     result: Array = field(default_factory=lambda: nothing_seen().row)
+    cuts: list[int] = field(default_factory=list)
     values: dict[str, Json] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
 
@@ -73,7 +75,7 @@ class MeasureStage(Stage):
         *(Port(METRICS[s], "final", (len(names_of(s)),), "float32", fill=_NAN, names=names_of(s)) for s in SUBJECTS),
         *(Port(name, "final", (len(COLUMNS),), "float32", fill=_NAN, names=COLUMNS) for name in SIGHTS),
     )
-    facts = ("sink",)
+    facts = ("decode", "sink")
     weights = "pose"
 
     def __init__(self, config: MeasureConfig, poses: Callable[[], Stage] | None) -> None:
@@ -81,6 +83,7 @@ class MeasureStage(Stage):
         self._make = poses
         self._poses: Stage | None = None
         self._source, self._result = nothing_seen(), nothing_seen()
+        self._cuts: list[int] = []
 
     def open(self) -> None:
         """Load the pose models."""
@@ -96,6 +99,8 @@ class MeasureStage(Stage):
         made = np.stack(list(read_segment(path, masks.shape[1], masks.shape[2])))
         if len(made) != span.frames:
             raise RunDirectoryError(f"segment {path} holds {len(made)} of {span.frames} frames: redo its window")
+        self._cuts = [frame for frame in self._cuts if frame >= span.start]
+        self._cuts += inputs.info.get("decode", {}).get("cuts", ())  # of the new frames, which run ahead
         keypoints = self._keypoints(window, made, given["times"])
         values = {subject: np.full((span.frames, len(names_of(subject))), np.nan, np.float32) for subject in SUBJECTS}
         sights = [np.full((span.frames, len(COLUMNS)), np.nan, np.float32) for _ in SIGHTS]
@@ -129,7 +134,8 @@ class MeasureStage(Stage):
         """[n, 133, 3] float32 of the person in the result; zeros where the poses were made elsewhere."""
         if self._poses is None:
             return np.zeros((len(made), JOINTS, 3), np.float32)
-        found = self._poses.process(replace(window, new=window.final), Inputs({"frames": made, "times": times}))
+        shown = Inputs({"frames": made, "times": times}, {"decode": {"cuts": self._cuts}})
+        found = self._poses.process(replace(window, new=window.final), shown)
         return found.arrays["keypoints/person"]
 
     def leave_gpu(self) -> None:
@@ -145,12 +151,13 @@ class MeasureStage(Stage):
     def get_state(self) -> MeasureState:
         """A copy of what is carried."""
         values, arrays = ({}, {}) if self._poses is None else self._poses.get_state().to_parts()
-        return MeasureState(self._source.row.copy(), self._result.row.copy(), values, arrays)
+        return MeasureState(self._source.row.copy(), self._result.row.copy(), list(self._cuts), values, arrays)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""
         state = MeasureState.from_parts(values, arrays)
         self._source, self._result = Sight(state.source.copy()), Sight(state.result.copy())
+        self._cuts = list(state.cuts)
         if self._poses is not None:
             self._poses.set_state(state.values, state.arrays)
 
