@@ -81,7 +81,9 @@ def test_metrics_are_arrays_with_names(gated: Path) -> None:
         values = run.arrays.read(f"metrics/{subject}", 0, 21)
         assert values.shape == (21, len(names)) and values.dtype == np.float32
         written = json.loads((gated / f"run.zarr/metrics/{subject}/zarr.json").read_text(encoding="utf-8"))
-        assert written["attributes"]["names"] == list(names) == list(run.arrays.specs[f"metrics/{subject}"].names)
+        assert (
+            written["attributes"]["names"] == list(names) == list(run.arrays.layout.arrays[f"metrics/{subject}"].names)
+        )
     iou = run.arrays.read("metrics/object", 0, 21)[:, names_of("object").index("iou")]
     assert np.array_equal(iou, run.arrays.read("iou", 0, 21), equal_nan=True), "the same number as the gate's own"
 

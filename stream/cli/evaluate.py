@@ -185,25 +185,22 @@ def _given_sam(options: dict[str, Any]) -> dict[str, Any]:
     return {"sam": options["sam"], "sam_config": options["sam_config"]}
 
 
-def _baselines(scored: list["FrameIou"]) -> tuple[dict[str, Any] | None, dict[str, int] | None]:
+def _baselines(rows: list["FrameIou"]) -> tuple[dict[str, Any] | None, dict[str, int] | None]:
     """What was judged beside the result, and whose its failing frames are; both None where that is not known."""
     import numpy as np
 
     from stages.metrics import flag_spans
 
-    if scored[0].baselines is None:
+    judged = [row.baselines for row in rows if row.baselines is not None]
+    if not judged:
         return None, None
     found = {}
-    for name in scored[0].baselines:
-        each = [(row.frame, *row.baselines[name]) for row in scored if row.baselines is not None]
-        known = [iou for _, iou, _ in each if not math.isnan(iou)]
-        mean = sum(known) / len(known) if known else None
-        found[name] = {
-            "iou_mean": mean,
-            "failed_frames": flag_spans(np.array([not passed for _, _, passed in each]), each[0][0]),
-        }
-    tracker = sum(bool(row.by_tracker) for row in scored)
-    return found, {"generator": sum(not row.passed for row in scored) - tracker, "tracker": tracker}
+    for name in judged[0]:
+        known = [each[name][0] for each in judged if not math.isnan(each[name][0])]
+        failed = flag_spans(np.array([not each[name][1] for each in judged]), rows[0].frame)
+        found[name] = {"iou_mean": sum(known) / len(known) if known else None, "failed_frames": failed}
+    tracker = sum(bool(row.by_tracker) for row in rows)
+    return found, {"generator": sum(not row.passed for row in rows) - tracker, "tracker": tracker}
 
 
 def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: list[str]) -> int:
@@ -217,7 +214,7 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: lis
         more = f"; {left}" if left else ""
         raise InputError(f"the object is tracked on none of {len(rows)} frames: there is nothing to judge{more}")
     spans = flag_spans(np.array([not row.passed for row in rows]), rows[0].frame)
-    baselines, blame = _baselines([row for row in rows if not math.isnan(row.iou)])
+    baselines, blame = _baselines(rows)
     gate, worst = "failed" if spans else "passed", rows[found.minimum_frame].frame
     if as_json:
         click.echo(

@@ -77,7 +77,7 @@ def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
     """The baselines of a run, `[frames]` by name, NaN where they are not scored yet; none where it has none."""
     found = {}
     for name, array in BASELINES.items():
-        if array in run.arrays.specs and "baselines" in run.manifest["nodes"]:
+        if array in run.arrays.layout.arrays and "baselines" in run.manifest["nodes"]:
             known = min(frames, run.arrays.frames(array))
             found[name] = np.full(frames, np.nan)
             found[name][:known] = run.arrays.read(array, 0, known)
@@ -90,10 +90,10 @@ def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateCol
     for bound in config.bounds:
         values = np.full(frames, np.nan)
         array = "iou" if bound.metric == IOU else array_of(bound.metric)
-        known = run.arrays.frames(array) if array in run.arrays.specs else 0
+        known = run.arrays.frames(array) if array in run.arrays.layout.arrays else 0
         if known:
             read = run.arrays.read(array, 0, known)
-            names = run.arrays.specs[array].names
+            names = run.arrays.layout.arrays[array].names
             values[:known] = read if bound.metric == IOU else read[:, names.index(bound.metric)]
         columns.append(GateColumn(bound, values))
     return columns
