@@ -284,7 +284,9 @@ SINCE = {item.metadata["since"] for item in dataclasses.fields(RunConfig)} - {No
 """The stages from which on an option can change a result."""
 
 
-_DEFAULTS: dict[str, Any] = json.loads(json.dumps({item.name: item.default for item in dataclasses.fields(RunConfig)}))
+_DEFAULTS: dict[str, Any] = json.loads(
+    json.dumps({item.name: item.default for item in dataclasses.fields(RunConfig)}, default=dataclasses.asdict)
+)
 
 
 @dataclass(frozen=True)
