@@ -145,6 +145,7 @@ class Generate(GeneratorStage):
             self.reads = (*self.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self.writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
         self.interrupted = threading.Event()
+        self.state = Sum()
 
     @property
     def at_once(self) -> int:
@@ -153,6 +154,13 @@ class Generate(GeneratorStage):
     def interrupt(self) -> bool:
         self.interrupted.set()
         return True
+
+    def get_state(self) -> Sum:
+        return Sum(self.state.total)
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
+        assert self.servers <= 1, "others of its windows are at work"
+        self.state = Sum.from_parts(values, arrays)
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008
         def work() -> Output:

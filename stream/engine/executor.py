@@ -149,7 +149,8 @@ class Executor:
         """Open the stage if need be, and give it the state that it carries into the window."""
         stage = self._opened.open(task.node)
         index = task.window.index
-        if carries_state(stage) and self._opened.standing.get(task.node) != (into, index):
+        alone = carries_state(stage) and most_at_once(stage) == 1  # else others of its windows are at work
+        if alone and self._opened.standing.get(task.node) != (into, index):
             stage.set_state(*self._state_before(task.node, index, into))
         self._opened.standing[task.node] = (into, index)
         return stage
