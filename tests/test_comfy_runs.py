@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from _runs import invoke, small_models
 from fake_comfy import FakeComfy, Faults, Identity
+from fake_comfy.generators import window_number
+from fake_comfy.vace import Conditioning
 
 from stages.base import Array
 from stages.poses.openpose_json import pose_keypoint_chunks
@@ -16,7 +18,7 @@ from stages.video.plain import plain_frames
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
-from stream.engine.windows import WindowPlan
+from stream.engine.windows import WindowPlan, committed_windows
 
 CLIP = DemoConfig(frames=41, width=96, height=64, seed=2)
 PLAN = WindowPlan(17, 5)
@@ -69,6 +71,36 @@ def test_the_identity_generator_gives_the_source_back(given: Given, tmp_path: Pa
         result = given.run(tmp_path / "run", server, more=("--continuity", continuity))
         assert result.code in (0, 1), result.err
     assert np.array_equal(generated(tmp_path / "run"), source)
+
+
+class Watching(Identity):
+    """Gives the source back, and remembers what it was shown: masks `[n, h, w]` by window."""
+
+    shown: dict[int, Array]
+
+    def __call__(self, positive: Conditioning, seed: int, graph: Any) -> Array:
+        vars(self).setdefault("shown", {})[window_number(graph)] = positive.contexts[0].mask
+        return super().__call__(positive, seed, graph)
+
+
+@pytest.mark.parametrize("continuity", ["tail", "blend"])
+def test_no_window_spans_a_cut_and_no_tail_crosses_one(given: Given, tmp_path: Path, continuity: str) -> None:
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("20\n")
+    source, windows = np.stack(list(plain_frames(given.clip))), list(PLAN.windows(CLIP.frames, [20]))
+    made = Watching(source, [window.read.start for window in windows])
+    more = ("--continuity", continuity, "--cuts", str(cuts), "--json")
+    with FakeComfy(made) as server, FakeComfy(made) as second:
+        result = given.run(tmp_path / "run", server, *([second] if continuity == "blend" else []), more=more)
+        assert result.code in (0, 1), result.err
+    log = RunReader(tmp_path / "run").log
+    assert committed_windows(log) == windows
+    assert [tuple(window.read) for window in windows] == [(0, 17), (3, 20), (20, 37), (24, 41)]
+    carried = [False, True, False, True] if continuity == "tail" else [False] * 4
+    assert [record["info"]["kept_frames"] > 0 for record in log.of("generate")] == carried
+    assert [not made.shown[index][0].any() for index in range(4)] == carried, "kept frames have nothing to regenerate"
+    assert np.array_equal(generated(tmp_path / "run"), source)
+    assert json.loads(result.out.splitlines()[-1])["shots"] == [[0, 20], [20, 41]]
 
 
 def same(one: Path, two: Path) -> None:
