@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.likeness import Likeness
 from stages.metrics import flag_spans
 from stages.prompts import Box
 from stages.sam.footprint import sam_peak_bytes
@@ -38,11 +39,12 @@ class TrackConfig:
             every prompt are never shown to the model.
         chosen: the one whom the pose stage chooses, where nobody points at it or a cut has ended that; None: pose works
             behind tracking and chooses nobody.
-        on_cut: what a hard scene cut does. `ignore`: it is reported. `reset`: from the cut on, all are untracked until
-            their next prompt or correction, or until the pose stage chooses anew at or after the cut; a prompt on the
-            cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked any more,
-            corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty masks, so it
-            passes through the chain as the source has it, unless the pipeline ends the clip there.
+        on_cut: what a hard scene cut does. `ignore`: nothing. `split`: SAM 2.1 goes on, and what it finds behind the
+            cut is believed where it looks like the subject (`stages.likeness`). `reset`: from the cut on, all are
+            untracked until their next prompt or correction, or until the pose stage chooses anew at or after the cut; a
+            prompt on the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked
+            any more, corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty
+            masks, so it passes through the chain as the source has it, unless the pipeline ends the clip there.
         look: "frames": at the whole frames; "first": so too, but what is found only tells a second pass where to look;
             "views": at each subject through its view, which is that second pass.
     """
@@ -81,6 +83,7 @@ class TrackState(State):
         stop: the cut that ended tracking with `on_cut="stop"`.
         banks: by object, frame indices and dtypes (`stages.sam.session.MemoryBank`).
         tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
+        known, looks: with `on_cut="split"`, by object, its `Likeness`.
     """
 
     version: ClassVar[int] = 2
@@ -91,6 +94,8 @@ class TrackState(State):
     stop: int | None = None
     banks: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
+    known: dict[str, Json] = field(default_factory=dict)
+    looks: dict[str, Array] = field(default_factory=dict)
 
 
 class TrackStage(Stage):
@@ -104,7 +109,8 @@ class TrackStage(Stage):
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
     of each. Masks of several may overlap, as SAM 2.1 gives them. A lost object has an empty mask. The committed info
-    holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), `untracked` and `lost` by
+    holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), and `untracked`, `lost` and
+    `unlike` (something was found behind a cut that does not look like it: its mask is empty, SAM's memory goes on) by
     name.
 
     Raises:
@@ -124,6 +130,7 @@ class TrackStage(Stage):
         self._schedules = {subject.name: PromptSchedule.of(subject) for subject in config.subjects}
         self.facts = ("decode", "pose") if config.chosen is not None else ("decode",)
         self._state = TrackState()
+        self._known = {name: Likeness() for name in config.names}
         self._tracker: Tracker | ViewedTracker | None = None
         self.writes = first_ports(config.names) if config.look == "first" else track_ports(config.names)
         if config.look == "views":
@@ -146,7 +153,7 @@ class TrackStage(Stage):
         visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
         followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
         persons = self._person_prompts(window, inputs)
-        cuts = decoded_cuts(inputs)
+        cuts, prompted = decoded_cuts(inputs), set[tuple[str, int]]()
         viewed = self.config.look == "views"
         views = {name: inputs.arrays[view_name(name)] for name in names} if viewed else {}
         for offset, (frame, image) in enumerate(feed(self._model, frames, viewed)):
@@ -162,15 +169,23 @@ class TrackStage(Stage):
                 followed[name][offset] = True
                 if self._observer is not None:
                     self._observer(index, name, found.tracked)
+            prompted |= {(name, index) for name in prompts}
         state.next_frame = span.stop
         if self.config.look == "first":
             return Output({f"{FIRST}{name}": masks[name] for name in names})
+        lost = {name: followed[name] & ~visible[name] for name in names}
+        unlike = {name: np.zeros(span.frames, dtype=bool) for name in names}
+        for name, likeness in self._known.items() if self.config.on_cut == "split" else ():
+            own = {index for subject, index in prompted if subject == name}
+            unlike[name] = likeness.unlike(frames, masks[name], visible[name], span.start, cuts, own)
+            masks[name][unlike[name]], visible[name][unlike[name]] = False, False
         return Output(
             {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names},
             {
                 "stop": state.stop,
                 "untracked": {name: flag_spans(~followed[name], span.start) for name in names},
-                "lost": {name: flag_spans(followed[name] & ~visible[name], span.start) for name in names},
+                "lost": {name: flag_spans(lost[name], span.start) for name in names},
+                "unlike": {name: flag_spans(unlike[name], span.start) for name in names},
             },
         )
 
@@ -241,12 +256,18 @@ class TrackStage(Stage):
         """The state after the last window; a copy."""
         state = self._state
         banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
-        return dataclasses.replace(state, banks=banks, tensors=tensors)
+        known = {name: likeness.values() for name, likeness in self._known.items()}
+        looks = {name: likeness.look for name, likeness in self._known.items() if likeness.look.size}
+        return dataclasses.replace(state, banks=banks, tensors=tensors, known=known, looks=looks)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""
         self._state = state = TrackState.from_parts(values, arrays)
         self._tracker = None
+        blank = Likeness().look
+        self._known = {
+            name: Likeness(state.looks.get(name, blank), **state.known.get(name, {})) for name in self.config.names
+        }
         if state.size is not None:
             self._tracker = self._new_tracker(state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)

@@ -99,6 +99,7 @@ class Facts(Struct, frozen=True):
     stop: Count | None = None
     untracked: dict[str, Spans] = {}
     lost: dict[str, Spans] = {}
+    unlike: dict[str, Spans] = {}
     attempt: Count = 0
     segment: Segment | UnsetType = UNSET
     sha256: Sha256 | UnsetType = UNSET

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stages.subjects import OBJECT, PERSON
 from storage.backend import open_store
 from storage.sizes import format_size
 from stream.options.recorded import read_run
@@ -71,10 +72,16 @@ def subject_lines(result: Result, remedy: str = "--person-box") -> list[str]:
     found = f"object   seen in {result.object_frames} of {frames} frames"
     if lost:
         found += f"; the object was lost for {lost} frame{'s' if lost > 1 else ''}: `--correct` gives its place"
+    found += _unlike(result, OBJECT)
     person = result.person_frames
     if person:
-        return [found, f"person   seen in {person} of {frames} frames"]
+        return [found, f"person   seen in {person} of {frames} frames{_unlike(result, PERSON)}"]
     return [found, f"person   was never found, so that only the object could be regenerated: give {remedy}"]
+
+
+def _unlike(result: Result, name: str) -> str:
+    count = result.subjects.get(name, {}).get("unlike_frames", 0)
+    return f"; not recognised behind a cut in {count}: such frames do not pass by its absence" if count else ""
 
 
 def scene_lines(result: Result) -> list[str]:
@@ -83,6 +90,7 @@ def scene_lines(result: Result) -> list[str]:
     return [
         f"{name:<{width}} seen in {found['frames']} of {result.frames} frames"
         + (f"; lost for {found['lost_frames']}: a correction in the scene gives its place" * bool(found["lost_frames"]))
+        + _unlike(result, name)
         for name, found in result.subjects.items()
     ]
 

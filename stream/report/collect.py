@@ -109,7 +109,8 @@ class Facts:
 
     Attributes:
         windows: in order.
-        untracked, lost: half-open spans by subject: not looked for yet, and looked for in vain.
+        untracked, lost, unlike: half-open spans by subject: not looked for yet, looked for in vain, and not recognised
+            in what was found behind a cut.
         cuts: first frames after a hard scene cut. shots: half-open spans, the last one as far as it is decoded.
         bad_frames: how many damaged source frames were concealed.
         claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
@@ -123,6 +124,7 @@ class Facts:
     windows: Sequence[WindowRow] = ()
     untracked: Mapping[str, Spans] = field(default_factory=dict)
     lost: Mapping[str, Spans] = field(default_factory=dict)
+    unlike: Mapping[str, Spans] = field(default_factory=dict)
     cuts: Sequence[int] = ()
     shots: Spans = field(default_factory=list)
     bad_frames: int = 0
@@ -171,6 +173,7 @@ def facts(
         windows=[_window_row(index, final, records) for index, final in enumerate(finals)],
         untracked={name: join_spans([info["untracked"][name] for info in track]) for name in subjects},
         lost={name: join_spans([info["lost"][name] for info in track]) for name in subjects},
+        unlike={name: join_spans([info.get("unlike", {}).get(name, []) for info in track]) for name in subjects},
         cuts=[frame for record in records.get("decode", ()) for frame in record["info"].get("cuts", ())],
         bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
         person=next((person for person in persons if person), None),

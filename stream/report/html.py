@@ -135,6 +135,8 @@ def _tracking(values: Summary) -> str:
             line += f" Lost in {_span_text(found.lost)}."
         if found.untracked:
             line += f" Not tracked in {_span_text(found.untracked)}."
+        if found.unlike:
+            line += f" Not recognised behind a cut in {_span_text(found.unlike)}."
         lines.append(line)
     if values.person_found is None:
         lines.append("No person was found by the pose models: the skeleton is empty.")

@@ -23,7 +23,8 @@ class Result:
             are the "generator"'s, how many the "tracker"'s. Both None without `--baselines`.
         object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
         object_lost_frames: it was looked for in vain.
-        subjects: by name, `frames` in which it was seen and `lost_frames`.
+        subjects: by name, `frames` in which it was seen, `lost_frames`, and `unlike_frames`, in which what was found
+            behind a cut was not it.
         bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
         seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
         output: the video; None where there is none.

@@ -50,11 +50,13 @@ class Excess:
 
 @dataclass(frozen=True)
 class Presence:
-    """In how many frames a subject was seen, and where it was not: looked for in vain, and not looked for."""
+    """In how many frames a subject was seen, and where it was not: looked for in vain, not looked for, and not
+    recognised in what was found behind a cut."""
 
     visible_frames: int
     lost: Spans
     untracked: Spans
+    unlike: Spans
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,7 @@ def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
 
 def _presence(table: FrameTable, known: Facts, name: str) -> Presence:
     seen = int(np.count_nonzero(table.visible[:, table.subjects.index(name)]))
-    return Presence(seen, list(known.lost.get(name, [])), list(known.untracked.get(name, [])))
+    return Presence(seen, *(list(spans.get(name, [])) for spans in (known.lost, known.untracked, known.unlike)))
 
 
 def _window(table: FrameTable, final: Span, threshold: float) -> WindowScore:

@@ -42,7 +42,11 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
     if found != recorded:
         run.finish(found)
     subjects = {
-        name: {"frames": found.visible_frames, "lost_frames": sum(stop - start for start, stop in found.lost)}
+        name: {
+            "frames": found.visible_frames,
+            "lost_frames": sum(stop - start for start, stop in found.lost),
+            "unlike_frames": sum(stop - start for start, stop in found.unlike),
+        }
         for name, found in report.subjects.items()
     }
     return Result(
