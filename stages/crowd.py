@@ -98,8 +98,8 @@ class Sight:
 class CrowdPoseStage(Stage):
     """The poses of several persons: `keypoints/NAME` [n, 133, 3] float32 and `contacts/NAME` [n, 2] bool of each.
 
-    Reads `frames`, `times` and the persons' masks, which tell who is who. Keypoints are as those of `PoseStage`; a
-    frame on which a person is neither detected nor has a mask has scores 0.
+    Reads `frames`, `times` and the persons' masks, which tell who is who; where cuts count, `info["decode"]["cuts"]`.
+    Keypoints are as those of `PoseStage`; a frame on which a person is neither detected nor has a mask has scores 0.
 
     Info: `person`: `{"frame", "box"}` of the first person seen in this window, or None; `persons_seen`: frames of this
     window on which anybody was; `seen`: the same by name.
@@ -119,7 +119,7 @@ class CrowdPoseStage(Stage):
             *(Port(f"keypoints/{name}", "new", (JOINTS, 3), "float32") for name in config.persons),
             *(Port(f"contacts/{name}", "new", (2,), "bool") for name in config.persons),
         )
-        self.facts = ("track",) if config.reset_on_cut else ()
+        self.facts = ("decode",) if config.reset_on_cut else ()
         self._persons = [Person() for _ in config.persons]
         self._detector: PersonDetector | None = None
         self._estimator: PoseEstimator | None = None
@@ -136,7 +136,7 @@ class CrowdPoseStage(Stage):
         """Find everybody on every new frame, and the keypoints of all of them together."""
         frames, times = inputs.arrays["frames"], inputs.arrays["times"]
         masks = [inputs.arrays[f"masks/{name}"] for name in self.config.persons]
-        cuts = set(inputs.info["track"]["cuts"]) if self.config.reset_on_cut else set()
+        cuts = set(inputs.info["decode"]["cuts"]) if self.config.reset_on_cut else set()
         sights: list[Sight] = []
         for offset, frame in enumerate(frames):
             if window.new.start + offset in cuts:

@@ -15,15 +15,20 @@ from stages.poses.assign import affinities, assign, best_pairs, box_of_mask
 from stages.prompts import Correction, ObjectPrompt
 from stages.subjects import OBJECT, PERSON, Subject
 from storage.durable import file_sha256
-from storage.errors import InputError, RunDirectoryError, UsageError
+from storage.errors import InputError, Interrupted, RunDirectoryError, UsageError
 from storage.rundir import RunReader
 from stream.cli.run import extract_command
 from stream.demo import DemoConfig, Scene
 from stream.demo.truth import PersonTruth
+from stream.engine.signals import Cancel
+from stream.options.config import RunConfig
 from stream.options.scene import read_scene, write_scene
+from stream.progress.events import Event, WindowDone
 from stream.report.closing import closing_text
 from stream.report.export import export_run
+from stream.report.reference import read_reference
 from stream.run.lifecycle import start
+from stream.run.variation import generate_from_run
 
 BOX, SKATER_BOX = (60.0, 70.0, 100.0, 82.0), (60.0, 20.0, 100.0, 75.0)
 SUBJECTS = (
@@ -152,6 +157,50 @@ def test_every_subject_has_its_arrays(tmp_path: Path) -> None:
     assert list(summary["subjects"]) == [subject.name for subject in SUBJECTS]
     header = (scene_run() / "report" / "iou.csv").read_text().splitlines()[0]
     assert header.endswith("clipping,board_visible,skater_visible,board_2_visible,skater-2_visible")
+
+
+@pytest.mark.parametrize("stop", [2, 5, 7])
+def test_a_scene_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path: Path, stop: int) -> None:
+    """After so many commits of decode, track and pose, with five subjects and a memory that chooses."""
+    more = Subject("skater-3", PERSON, ObjectPrompt(5, box=SKATER_BOX))
+    config = dataclasses.replace(
+        small_config("extract"), prompt=None, scene=(*SUBJECTS, more), memory="distractor-aware", on_cut="reset"
+    )
+    whole = five_subjects(config)
+    cancel, committed = Cancel(), itertools.count(1)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, WindowDone) and next(committed) == stop:
+            cancel.cancel()
+
+    with pytest.raises(Interrupted):
+        start(config, tmp_path / "run", listener=listen, cancel=cancel)
+    assert sum(RunReader(tmp_path / "run").log.done(node) for node in ("decode", "track", "pose")) < 12
+    start(config, tmp_path / "run")
+    assert array_files(tmp_path / "run") == array_files(whole)
+
+
+@cache
+def five_subjects(config: RunConfig) -> Path:
+    """The same run, never interrupted."""
+    out = folder() / "five"
+    start(config, out)
+    return out
+
+
+def array_files(run: Path) -> dict[str, bytes]:
+    """Every array's and state's object."""
+    store = run / "run.zarr"
+    files = sorted(file for file in store.rglob("*") if file.is_file())
+    return {str(file.relative_to(store)): file.read_bytes() for file in files}
+
+
+def test_what_is_of_a_scene_is_judged_by_nobody(tmp_path: Path) -> None:
+    export_run(scene_run(), tmp_path)
+    with pytest.raises(InputError, match="is of a scene"):
+        read_reference(tmp_path / "tracking_metadata.json")
+    with pytest.raises(UsageError, match="skate extract"):
+        generate_from_run(scene_run(), tmp_path / "out", {})
 
 
 def test_another_scene_is_another_run() -> None:

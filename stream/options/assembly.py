@@ -192,7 +192,7 @@ def crowd_stages(config: RunConfig, models: Models) -> list[Stage]:
         pose_input=models["pose"].input_size,
         detector_input=models["detector"].input_size,
     )
-    reset = config.on_cut == "reset"
+    reset = config.on_cut in ("reset", "split")
     return [CrowdPoseStage(CrowdConfig(both, config.persons, config.detect_every, config.smooth, reset))]
 
 

@@ -13,6 +13,7 @@ from stages.base import Array
 from stages.given import first_prompt
 from stages.order import frame_files
 from stages.prompts import Correction, ObjectPrompt
+from stages.subjects import OBJECT
 from storage.boundary import parse, read_input
 from storage.errors import InputError, UsageError
 from storage.spans import Span
@@ -43,12 +44,6 @@ class Reference:
 Frame = Annotated[int, Meta(ge=0, le=10**9)]
 
 
-class Spans(Struct, frozen=True):
-    """Half-open spans of frames, of the object."""
-
-    object: list[tuple[Frame, Frame]]
-
-
 class Length(Struct, frozen=True):
     """Frames of the clip."""
 
@@ -56,10 +51,11 @@ class Length(Struct, frozen=True):
 
 
 class Metadata(Struct, frozen=True):
-    """What is read of `tracking_metadata.json`; the config is checked by `RunConfig`."""
+    """What is read of `tracking_metadata.json`; the config is checked by `RunConfig`. Untracked are half-open spans by
+    subject."""
 
     config: dict[str, Any]
-    untracked: Spans
+    untracked: dict[str, list[tuple[Frame, Frame]]]
     video: Length
 
 
@@ -79,10 +75,12 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
     prompt = config.prompt
     if prompt is None:
         raise InputError(f"--metadata {metadata}: is of a scene, of which nothing is generated that could be judged")
+    if OBJECT not in found.untracked:
+        raise InputError(f"{what}: untracked: lacks '{OBJECT}': {remedy}")
     if prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
         prompt = replace(prompt, mask_png=str((metadata.parent / prompt.mask_png).resolve()))
         config = replace(config, prompt=prompt)
-    masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked.object)
+    masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked[OBJECT])
     views = read_views(metadata.parent / VIEWS, found.video.frames) if config.track_view == "follow" else None
     return Reference(masks, prompt, config.correct, untracked, found.video.frames, views), config
 
