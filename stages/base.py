@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from storage.closing import Closing
 from storage.errors import RunDirectoryError
 from storage.spans import Span
+
+if TYPE_CHECKING:
+    from stages.views.lens import Lens
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Json = Any  # what json.dumps takes; numbers, strings, lists and dicts
@@ -69,11 +72,13 @@ class Inputs:
         arrays: by name, each cut to the span that the stage's `reads` declares; frames first.
         info: by stage name, the `info` that the stages named in `facts` committed for this window.
         folder: where files lie that one stage writes and another reads (segments).
+        lens: what a generator's frames, masks and keypoints are seen through; None: they are the source's.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     info: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     folder: Path = Path()
+    lens: "Lens | None" = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,7 @@ class Stage(Closing, ABC):
         facts: the stages whose facts (`info`) about the window it reads.
         weights: the model that it shares with other stages, by name; None: what it loads is its own.
         scales: whether a window takes time by its "pixels" (height times width) or by its "frames" alone.
+        of_variation: whether another variation from the same tracking does it anew.
         lane: what it occupies while it works: this machine's cores alone ("cpu"); a model of ours, on the GPU where
             there is one ("gpu"); a server ("server"). Where a server works on our GPU, the last two take turns.
     """
@@ -221,6 +227,7 @@ class Stage(Closing, ABC):
     facts: tuple[str, ...] = ()
     weights: str | None = None
     scales: Literal["pixels", "frames"] = "frames"
+    of_variation: bool = False
     lane: Literal["cpu", "gpu", "server"] = "cpu"
 
     def open(self) -> None:

@@ -157,12 +157,12 @@ class ComfyStage(GeneratorStage):
         allowed = self._allowed(inputs, key, size)
         facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
         if not allowed.any():  # nothing to regenerate: no server is asked
-            made = resize_frames(frames, self.size_for(frames.shape[2], frames.shape[1])).copy()
+            made = resize_frames(frames, self._enlarged(inputs) or size).copy()
             return Output({"made": made}, facts | {"kept_frames": 0, "skipped": True})
         with self._conditioning:
             given = self._condition(window, inputs, allowed, size)
         latents = self._handed_on(window, given, before)
-        result = self._run(key, given, size, self._enlarged(frames), latents)
+        result = self._run(key, given, size, self._enlarged(inputs), latents)
         facts["kept_frames"] = given.kept
         if latents is not None:
             facts["carried_slots"] = 0 if latents.carried is None else latents.carried.count
@@ -219,23 +219,33 @@ class ComfyStage(GeneratorStage):
                 skeleton=config.reskin != "object",
                 pose_style=config.pose_style or family.pose_style,
             ),
-            self._skeletons(window, frames, size),
+            self._skeletons(window, inputs, size),
             frozenset(self._chosen.workflow.points.loaders),
             self._reference,
         )
         return family.condition(material)
 
-    def _skeletons(self, window: Window, frames: Array, size: Size) -> Array | None:
+    def _skeletons(self, window: Window, inputs: Inputs, size: Size) -> Array | None:
         """`[n, h, w, 3]` uint8: the skeletons that were given as pictures, at the generator's size; None without."""
         if self._pictures is None:
             return None
-        video = (frames.shape[2], frames.shape[1])
-        pictures = (self._pictures.read(index, video) for index in range(*window.read))
-        return np.concatenate([resize_frames(picture[None], size) for picture in pictures])
+        frames, seen = inputs.arrays["frames"], inputs.lens
+        video = (frames.shape[2], frames.shape[1]) if seen is None else seen.source
+        shown = []
+        for place, index in enumerate(range(*window.read)):
+            picture = self._pictures.read(index, video)[None]
+            shown.append(seen.pictures(resize_frames(picture, video), place) if seen else picture)
+        return np.concatenate([resize_frames(picture, size) for picture in shown])
 
-    def _enlarged(self, frames: Array) -> Size | None:
+    def _enlarged(self, inputs: Inputs) -> Size | None:
         """The size that enlarged pictures are brought to; None where they are not enlarged."""
-        return None if self.config.upscale is None else self.size_for(frames.shape[2], frames.shape[1])
+        if self.config.upscale is None:
+            return None
+        if inputs.lens is None:
+            return self.size_for(inputs.arrays["frames"].shape[2], inputs.arrays["frames"].shape[1])
+        size, shown = self.size_for(*inputs.lens.source), inputs.lens.size
+        turned = (size[0] < size[1]) != (shown[0] < shown[1])
+        return (size[1], size[0]) if turned else size
 
     def _run(
         self, key: Attempt, given: Conditioning, size: Size, enlarged: Size | None, latents: Latents | None = None

@@ -9,20 +9,24 @@ window dilates them (`facts` of the generator).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 
+from stages.aim import Aim
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, Window
 from stages.fade import fade_span
+from stages.grain import Grain, grain_of
 from stages.matching import Look, MatchState, look, sharpness_facts
 from stages.metrics import source_seam
 from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
-from stages.resize import Size
+from stages.resize import Size, resize_frames
 from stages.views.lens import Lens, Views, lens
 from stages.views.names import KEPT, VIEWS
 from storage.errors import GeneratorError
 
+NO_GRAIN = Grain()
 RESIZE_REACH = 4  # pixels outside the region that resizing mixes into it (Lanczos over 8 pixels)
 
 
@@ -35,9 +39,10 @@ class CompositeConfig:
         dilate: widths of the rings around object and person, pixels at the generator's size.
         shape: of the region: "tight", "hull" or "box".
         size: (width, height) of what is made; None: the source's.
-        viewed: whether the generator looks through views: what it made is a picture of them, and `kept`, the overlap as
-            they show it, is handed to the next window.
         counted: (width, height) whose pixels `dilate` is counted in; None: those of what is made.
+        match_grain: whether noise and sharpness are made those of the source (`stages.grain`).
+        viewed: whether the generator looks through views: what it made is a picture of them (on its side where that is
+            turned, `Aim.stored`), and `kept`, the overlap as they show it, is handed to the next window.
     """
 
     reskin: str = "both"
@@ -46,6 +51,7 @@ class CompositeConfig:
     size: Size | None = None
     counted: Size | None = None
     viewed: bool = False
+    match_grain: bool = False
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate, self.shape)
@@ -62,7 +68,7 @@ class CompositeStage(Stage):
         Read("made", "window"),
     )
     writes: tuple[Port, ...] = (Port("raw", "window", PICTURE, "uint8", "window"),)
-    facts = ("generate",)
+    facts: tuple[str, ...] = ("generate",)
     scales = "pixels"
 
     def __init__(self, config: CompositeConfig) -> None:
@@ -70,9 +76,10 @@ class CompositeStage(Stage):
         if config.viewed:
             self.reads = (*self.reads, Read(VIEWS, "read"))
             self.writes = (*self.writes, Port(KEPT, "window", self._kept_shape, "uint8", "window"))
+            self.facts = (*self.facts, "aim")
 
     def _kept_shape(self, height: int, width: int) -> tuple[int, ...]:
-        columns, rows = self.config.size or (width, height)
+        columns, rows = self.config.counted or self.config.size or (width, height)
         return rows, columns, 3
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -85,13 +92,15 @@ class CompositeStage(Stage):
 
         Returns:
             `raw` `[read.frames, H, W, 3]` uint8 RGB: the source's pixels exactly outside the region. With views also
-            `kept` `[m, h, w, 3]` uint8 RGB: the frames that the next window sees again, in the view's pixels. In `info`
-            `source_seam`.
+            `kept` `[m, h, w, 3]` uint8 RGB: the frames that the next window sees again, in the view's pixels; none
+            where every view is the whole frame. In `info` `source_seam`, and `grain` where
+            that is matched.
 
         Raises:
             GeneratorError: when another number of frames was made than the window reads.
         """
-        frames, made = inputs.arrays["frames"], inputs.arrays["made"]
+        aim = Aim.of(inputs)
+        frames, made = inputs.arrays["frames"], aim.stored(inputs.arrays["made"])
         if len(made) != window.read.frames:
             raise GeneratorError(
                 f"window {window.index}: {len(made)} frames were generated, {window.read.frames} are needed: "
@@ -101,16 +110,23 @@ class CompositeStage(Stage):
         asked = Request.of(inputs.info.get("generate", {})).dilate
         dilate = self.config.dilate if asked is None else asked
         sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
-        through = lens(*sizes, inputs.arrays.get(VIEWS), self.config.counted)
+        counted = None if self.config.counted is None else aim.sized(self.config.counted)
+        through = lens(*sizes, inputs.arrays.get(VIEWS), counted)
         allowed = allowed_region(objects, persons, self.config, dilate, through)
         inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape) & allowed
         correction, facts = Look(), dict[str, Json]()
         if allowed.any():
             correction, facts = self._correct(inputs, made, allowed, inner, through)
-        arrays = {"raw": put_back(frames, made, allowed, inner, correction, through)}
+        grain = NO_GRAIN
+        if self.config.match_grain:
+            fitted = partial(_fitted, made, allowed, correction, through)
+            grain = grain_of(frames, fitted, allowed, inner)
+            facts = {**facts, "grain": grain.record()}
+        raw = put_back(frames, made, allowed, inner, correction, through, grain, window.read.start)
+        arrays = {"raw": raw}
         if self.config.viewed:
-            first = window.final.stop - window.read.start
-            arrays[KEPT] = seen_again(frames, made, allowed, inner, correction, through, first)
+            first = len(frames) if aim.whole else window.final.stop - window.read.start
+            arrays[KEPT] = aim.stored(seen_again(frames, made, allowed, inner, correction, through, first))
         final = slice(window.final.start - window.read.start, window.final.stop - window.read.start)
         start, stop = fade_span(chosen_mask(objects, persons, self.config.reskin), window)
         fade = start - window.final.start, stop - window.final.start
@@ -182,9 +198,11 @@ def already_there(inputs: Inputs) -> Array:
 
 def already_seen(inputs: Inputs, through: Lens) -> Array:
     """`[m, h, w, 3]` uint8 RGB: `already_there` in the picture's pixels; what was made of the overlap, where kept."""
-    if not isinstance(through, Views) or KEPT not in inputs.arrays:
+    kept = inputs.arrays.get(KEPT)
+    if not isinstance(through, Views) or kept is None or not len(kept):
         return through.pictures(already_there(inputs))
-    return np.concatenate([through.pictures(inputs.arrays["generated"]), inputs.arrays[KEPT]])
+    seen = resize_frames(Aim.of(inputs).stored(kept), through.size)
+    return np.concatenate([through.pictures(inputs.arrays["generated"]), seen])
 
 
 def allowed_region(
@@ -205,7 +223,16 @@ def allowed_region(
     return found
 
 
-def put_back(source: Array, made: Array, region: Array, inner: Array, correction: Look, through: Lens) -> Array:
+def put_back(
+    source: Array,
+    made: Array,
+    region: Array,
+    inner: Array,
+    correction: Look,
+    through: Lens,
+    grain: Grain = NO_GRAIN,
+    first: int = 0,
+) -> Array:
     """The window at source size: corrected, resized, composited; the source's pixels exactly outside the region.
 
     Args:
@@ -214,33 +241,40 @@ def put_back(source: Array, made: Array, region: Array, inner: Array, correction
         region, inner: `[n, H, W]` bool.
         correction: for what was made.
         through: what the generator saw the source through.
+        grain: for what was put back. first: the number of the window's first frame, which its noise goes by.
 
     Returns:
         `[n, H, W, 3]` uint8 RGB.
     """
     raw = np.empty_like(source)
-    for index, frame in enumerate(made):
+    for index in range(len(made)):
         one = slice(index, index + 1)
         if not region[index].any():
             raw[index] = source[index]
             continue
-        fitted = through.back(_matched(frame, region[one], correction, through, index), index)
+        fitted = _fitted(made, region, correction, through, index)
+        fitted = grain.applied(fitted, first + index, region[index])
         raw[one] = composite(source[one], fitted[None], feather(region[one], inner[one]))
     return raw
+
+
+def _fitted(made: Array, region: Array, correction: Look, through: Lens, index: int) -> Array:
+    """`[H, W, 3]` uint8: the window's frame `index` as it was made, its colours corrected, in the source's pixels."""
+    return through.back(_matched(made[index], region[index : index + 1], correction, through, index), index)
 
 
 def seen_again(
     source: Array, made: Array, region: Array, inner: Array, correction: Look, through: Lens, first: int
 ) -> Array:
     """`[n - first, h, w, 3]` uint8 RGB: the window from frame `first` on as the view shows it, composited there: what
-    was made is not resampled. Arguments as of `put_back`."""
+    was made is not resampled, but where it was enlarged. Arguments as of `put_back`."""
     kept = through.pictures(source[first:], first).copy()
     for place, index in enumerate(range(first, len(source))):
         one = slice(index, index + 1)
         allowed, certain = through.regions(region[one], index), through.regions(inner[one], index)
         matched = _matched(made[index], region[one], correction, through, index)
         kept[place : place + 1] = composite(kept[place : place + 1], matched[None], feather(allowed, certain))
-    return kept
+    return resize_frames(kept, through.counted)
 
 
 def _matched(made: Array, region: Array, correction: Look, through: Lens, index: int) -> Array:

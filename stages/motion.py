@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from stages.affine import IDENTITY
+from stages.aim import Aim
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.views.motion import SIDE, background, small_grey, step
 
@@ -29,7 +30,8 @@ class MotionStage(Stage):
 
     `motion` [T, 2, 3] float64 maps frame t - 1 to frame t, source pixels. `motion_inliers` [T] float32 is the share of
     the followed corners that obey it: 0 where no motion was found, and the identity stands; NaN on a frame before
-    which there is none. Info: `unfollowed`: how many of the window's frames have 0.
+    which there is none. Info: `unfollowed`: how many of the window's frames have 0. Where the view is not steadied
+    (`stages.aim`) nothing is followed: the identity stands, and NaN.
     """
 
     name: ClassVar[str] = "motion"
@@ -38,7 +40,9 @@ class MotionStage(Stage):
         Port("motion", "new", (2, 3), "float64", fill=float("nan")),
         Port("motion_inliers", "new", (), "float32", fill=float("nan")),
     )
+    facts = ("aim",)
     scales = "pixels"
+    of_variation = True
 
     def __init__(self) -> None:
         self._last = MotionState()
@@ -47,11 +51,12 @@ class MotionStage(Stage):
         """Follow the background through the new frames."""
         frames = inputs.arrays["frames"]
         subjects = inputs.arrays["masks/object"] | inputs.arrays["masks/person"]
-        if window.begins_shot:
+        steadied = Aim.of(inputs).steady > 0
+        if window.begins_shot or not steadied:
             self._last = MotionState()
         motion = np.repeat(IDENTITY[None], len(frames), 0)
         inliers = np.full(len(frames), np.nan, np.float32)
-        for index, (frame, taken) in enumerate(zip(frames, subjects, strict=True)):
+        for index, (frame, taken) in enumerate(zip(frames, subjects, strict=True) if steadied else ()):
             grey = small_grey(frame)
             free = background(taken, (grey.shape[0], grey.shape[1]))
             before, self._last = self._last, MotionState(grey, free)

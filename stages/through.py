@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from stages.aim import Aim
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, Window
 from stages.views.lens import Views, lens
 from stages.views.names import KEPT, VIEWS
@@ -22,13 +23,18 @@ class ThroughStage(GeneratorStage):
     def __init__(self, inner: GeneratorStage) -> None:
         self.inner = inner
         self.name = inner.name  # type: ignore[misc]
-        self.lane, self.scales, self.weights, self.facts = inner.lane, inner.scales, inner.weights, inner.facts
+        self.lane, self.scales, self.weights = inner.lane, inner.scales, inner.weights
+        self.facts = (*inner.facts, "aim")
         super().__init__()
         carries = any(read.port == "overlap" for read in inner.reads)
         self.reads = (*inner.reads, *([Read(KEPT, "window", -1)] if carries else []), Read(VIEWS, "read"))
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of what it makes, and of the view's picture."""
+        """(width, height) of what it makes, where the picture is not turned."""
+        return self.inner.size_for(width, height)
+
+    def works_at(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the view's picture, where it is not turned."""
         return self.inner.works_at(width, height)
 
     @property
@@ -41,17 +47,22 @@ class ThroughStage(GeneratorStage):
         self.inner.open()
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
-        """Generate a window of the view's picture."""
-        return self.inner.process(window, self._seen(inputs), request)
+        """Generate a window of the view's picture; one that is turned lies on its side in `made` (`Aim.stored`)."""
+        found = self.inner.process(window, self._seen(inputs), request)
+        return Output({"made": Aim.of(inputs).stored(found.arrays["made"])}, found.info)
 
     def _seen(self, inputs: Inputs) -> Inputs:
         """What the generator is given: the view's picture in place of the source's."""
         arrays = dict(inputs.arrays)
-        views, kept, frames = arrays.pop(VIEWS), arrays.pop(KEPT, None), arrays["frames"]
+        views, kept, frames, aim = arrays.pop(VIEWS), arrays.pop(KEPT, None), arrays["frames"], Aim.of(inputs)
         source = (frames.shape[2], frames.shape[1])
-        through = lens(source, self.size_for(*source), views)
+        through = lens(source, aim.sized(self.works_at(*source)), views)
         if not isinstance(through, Views):
-            return Inputs(arrays, inputs.info)
+            return Inputs(arrays, inputs.info, inputs.folder)
+        if kept is not None and len(kept):
+            arrays["overlap"] = aim.stored(kept)
+        elif "overlap" in arrays:
+            arrays["overlap"] = through.pictures(arrays["overlap"], len(arrays.get("generated", ())))
         for name in ("frames", "generated"):
             if name in arrays:
                 arrays[name] = through.pictures(arrays[name])
@@ -60,9 +71,7 @@ class ThroughStage(GeneratorStage):
                 arrays[name] = through.regions(arrays[name])
         if "keypoints/person" in arrays:
             arrays["keypoints/person"] = keypoints_through(arrays["keypoints/person"], views)
-        if kept is not None:
-            arrays["overlap"] = kept
-        return Inputs(arrays, inputs.info)
+        return Inputs(arrays, inputs.info, inputs.folder, through)
 
     def interrupt(self) -> bool:
         """Interrupt the generator."""
@@ -90,7 +99,7 @@ class ThroughStage(GeneratorStage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """The generator's for its own size, beside the source."""
-        columns, rows = self.size_for(width, height)
+        columns, rows = self.works_at(width, height)
         ram, vram = self.inner.peak_bytes(rows, columns, window_frames)
         return ram + window_frames * height * width * 5, vram
 

@@ -7,15 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from stages.affine import IDENTITY, compose, scaling
+from stages.aim import REACH, Aim, framing
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.prompts import Box
-from stages.views.look import box_of
+from stages.views.look import boxes_of
 from stages.views.names import VIEWS
-from stages.views.path import FILLS, SLIP, Framing, followed, steadied, whole, without_slips
-
-REACH = 15  # frames to each side over which a view's place is averaged, and twice its size
-MARGIN = 0.15  # of the box's larger side, on each side
-LEAST = 0.2  # of the frame's height: a smaller crop is only blur enlarged
+from stages.views.path import SLIP, followed, steadied, without_slips
 
 
 @dataclass(frozen=True)
@@ -23,22 +20,16 @@ class ViewConfig:
     """Where the generator looks.
 
     Attributes:
-        look: "full": at the whole frame; "follow": at what is regenerated; "auto": the one or the other, by how much
-            of the frame that takes in a shot's first window; or a box, x1, y1, x2, y2 in source pixels, for good.
-        steady: frames over which the camera's path is averaged; 0: as it is.
-        size: (width, height) of the view's picture, pixels.
+        box: x1, y1, x2, y2 in source pixels that it looks at for good; None: as was decided (`stages.aim`).
+        moves: whether the background's motion is known.
+        size: (width, height) of the view's picture, pixels, where it is not turned.
         reskin: what is regenerated: "both", "object" or "person".
     """
 
-    look: str | Box
-    steady: int
+    box: Box | None
+    moves: bool
     size: tuple[int, int]
     reskin: str = "both"
-
-    @property
-    def reach(self) -> int:
-        """Frames to each side that a view depends on."""
-        return (3 * REACH + SLIP if self.look in ("follow", "auto") else 0) + self.steady // 2
 
 
 @dataclass
@@ -48,26 +39,26 @@ class ViewState(State):
     Attributes:
         boxes: [n, 4] float64 of what is regenerated, NaN where nothing is.
         motion: [n, 2, 3] float64.
-        follows: with "auto", what was decided; None before a shot's first window.
     """
 
     boxes: Array = field(default_factory=lambda: np.empty((0, 4)))
     motion: Array = field(default_factory=lambda: np.empty((0, 2, 3)))
-    follows: bool | None = None
 
 
 class ViewStage(Stage):
     """Fixes the views of a window's new frames, from them and from those of the window after; each shot for itself.
 
-    Writes `views/generate` [T, 2, 3] float64: source pixels to those of the view's picture. Info: `follows`.
+    Writes `views/generate` [T, 2, 3] float64: source pixels to those of the view's picture.
     """
 
     name: ClassVar[str] = "view"
     writes = (Port(VIEWS, "new", (2, 3), "float64"),)
+    facts = ("aim",)
+    of_variation = True
 
     def __init__(self, config: ViewConfig) -> None:
         self.config = config
-        names = ["masks/object", "masks/person", *(["motion"] if config.steady else [])]
+        names = ["masks/object", "masks/person", *(["motion"] if config.moves else [])]
         self.reads = (
             *(Read(name, "new") for name in names),
             *(Read(name, "new", 1, name=f"{name}/later") for name in names),
@@ -76,37 +67,32 @@ class ViewStage(Stage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Fix the views of the window's new frames."""
-        state, reach = ViewState() if window.begins_shot else self._state, self.config.reach
-        boxes = np.concatenate([state.boxes, self._boxes(inputs, ""), self._boxes(inputs, "/later")])
-        motion = np.concatenate([state.motion, self._motion(inputs, ""), self._motion(inputs, "/later")])
-        first, own = len(state.boxes), len(state.boxes) + window.new.frames
+        aim = Aim.of(inputs)
+        state = ViewState() if window.begins_shot else self._state
         masks = inputs.arrays["masks/object"]
-        framing = Framing(self.config.size, (masks.shape[2], masks.shape[1]), REACH, MARGIN, LEAST)
-        steady = steadied(motion, self.config.steady // 2)
-        follows = state.follows if self.config.look == "auto" else self.config.look == "follow"
-        if follows is None or follows:
-            views = followed(without_slips(boxes), steady, framing)
-        if follows is None:  # "auto", in the shot's first window
-            crop = framing.size[1] / np.hypot(views[:own, 0, 0], views[:own, 1, 0])
-            follows = float(np.median(crop)) < FILLS * framing.frame[1]
-        if not follows:
-            views = _fixed(self.config.look, steady, framing)
+        boxes = np.concatenate([state.boxes, *(self._boxes(inputs, aim, which) for which in ("", "/later"))])
+        motion = np.concatenate([state.motion, *(self._motion(inputs, which) for which in ("", "/later"))])
+        first, own = len(state.boxes), len(state.boxes) + window.new.frames
+        how = framing(self.config.size, (masks.shape[2], masks.shape[1]), aim.turned)
+        steady = steadied(motion, aim.steady // 2)
+        if aim.follows:
+            views = followed(without_slips(boxes), steady, how)
+        else:
+            base = how.base if self.config.box is None else _of_box(self.config.box, how.size)
+            views = compose(np.repeat(base[None], len(steady), 0), steady)
+        reach = (3 * REACH + SLIP if aim.follows else 0) + aim.steady // 2
         kept = slice(max(0, own - reach), own)
-        self._state = ViewState(boxes[kept], motion[kept], follows)
-        return Output({VIEWS: views[first:own]}, {"follows": follows})
+        self._state = ViewState(boxes[kept], motion[kept])
+        return Output({VIEWS: views[first:own]})
 
-    def _boxes(self, inputs: Inputs, which: str) -> Array:
-        """`[n, 4]` float64 around what is regenerated."""
-        names = {"both": ("object", "person")}.get(self.config.reskin, (self.config.reskin,))
-        found = np.stack([
-            np.array([box_of(mask) for mask in inputs.arrays[f"masks/{name}{which}"]]).reshape(-1, 4) for name in names
-        ])  # fmt: skip
-        if not found.shape[1]:
-            return np.empty((0, 4))
-        return np.concatenate([_least(found[..., :2]), -_least(-found[..., 2:])], 1)
+    def _boxes(self, inputs: Inputs, aim: Aim, which: str) -> Array:
+        """`[n, 4]` float64 around what is regenerated, where it is followed."""
+        if aim.follows:
+            return boxes_of(inputs.arrays, self.config.reskin, which)
+        return np.full((len(inputs.arrays[f"masks/object{which}"]), 4), np.nan)
 
     def _motion(self, inputs: Inputs, which: str) -> Array:
-        if not self.config.steady:
+        if not self.config.moves:
             return np.repeat(IDENTITY[None], len(inputs.arrays[f"masks/object{which}"]), 0)
         return inputs.arrays[f"motion{which}"]
 
@@ -119,17 +105,8 @@ class ViewStage(Stage):
         self._state = ViewState.from_parts(values, arrays)
 
 
-def _least(values: Array) -> Array:
-    """The least over the first axis of what is no NaN; NaN where nothing is."""
-    least = np.where(np.isnan(values), np.inf, values).min(0)
-    return np.where(np.isinf(least), np.nan, least)
-
-
-def _fixed(look: str | Box, steady: Array, framing: Framing) -> Array:
-    """A view that follows nothing: of the whole frame, or of a box in it, steadied."""
-    base = whole(framing.frame, framing.size)
-    if not isinstance(look, str):
-        x1, y1, x2, y2 = look
-        base = scaling((framing.size[0] / (x2 - x1), framing.size[1] / (y2 - y1)))
-        base = compose(base, np.array([[1.0, 0.0, -x1], [0.0, 1.0, -y1]]))
-    return compose(np.repeat(base[None], len(steady), 0), steady)
+def _of_box(box: Box, size: tuple[int, int]) -> Array:
+    """`[2, 3]`: the view of a box, filled by it."""
+    x1, y1, x2, y2 = box
+    grown = scaling((size[0] / (x2 - x1), size[1] / (y2 - y1)))
+    return compose(grown, np.array([[1.0, 0.0, -x1], [0.0, 1.0, -y1]]))

@@ -17,7 +17,7 @@ from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 
-STAGES = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
+STAGES = ("decode", "pose", "track", "aim", "motion", "view", "generate", "composite", "blend", "sink", "score")
 POINTS = tuple(f"{stage}.{point}" for stage in STAGES for point in ("begin", "arrays", "state", "journal"))
 OTHER_POINTS = ("journal.before", "journal.written", "journal.after", "drop.journal")
 FINISH_POINTS = ("finish.joined", "finish.report", "finish.before")

@@ -269,10 +269,11 @@ def test_bench_measures_every_stage_of_every_window(tmp_path: Path) -> None:
     done = bench(tmp_path, "--frames", "50", *random_sam())
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "bench.json").read_text())
-    stages = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
+    stages = ("decode", "pose", "track", "aim", "motion", "view", "generate", "composite", "blend", "sink", "score")
     windows = record["run"]["windows"]
     assert windows == 13
-    assert [(r["window"], r["stage"]) for r in record["rows"]] == [(k, s) for k in range(windows) for s in stages]
+    rows = sorted((r["window"], stages.index(r["stage"])) for r in record["rows"])
+    assert rows == [(k, s) for k in range(windows) for s in range(len(stages))]
     assert sum(r["frames"] for r in record["rows"] if r["stage"] == "track") == 50
     for measured in record["rows"]:
         assert measured["peak_rss_bytes"] > 10**8
@@ -297,7 +298,7 @@ def test_bench_always_measures_anew_and_speaks_json(tmp_path: Path) -> None:
     assert bench(tmp_path, "--frames", "9", *random_sam()).exit_code == 0
     done = bench(tmp_path, "--frames", "9", "--json", *random_sam())
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert sum(line["event"] == "window" for line in lines) == 8 * 2
+    assert sum(line["event"] == "window" for line in lines) == 11 * 2
     assert lines[-1]["event"] == "done" and lines[-1]["bench"] == str(tmp_path / "bench.json")
 
 

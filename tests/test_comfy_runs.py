@@ -43,7 +43,7 @@ class Given:
         tracking = ["--masks", str(masks), "--pose", str(folder / "pose.json")]
         sizes = ["--window", "17", "--overlap", "5", "--size", "96x64", "--reskin", "object"]
         self.options = [*tracking, *sizes, *small_models(folder)[:4], "--keep", "all", "--timeout", "60"]
-        self.options += ["--prompt", "a robot"]
+        self.options += ["--prompt", "a robot", "--view", "full"]
 
     def run(self, out: Path, *servers: FakeComfy, more: tuple[str, ...] = ()) -> Any:
         addresses = [word for server in servers for word in ("--server", server.address)]

@@ -192,7 +192,8 @@ def test_a_run_regenerates_the_person_and_nothing_outside(given: Given, tmp_path
 @pytest.mark.parametrize("reskin", ["person", "both"])
 def test_skeleton_pictures_are_what_the_model_is_shown(given: Given, tmp_path: Path, reskin: str) -> None:
     with FakeComfy() as server:
-        more = ("--server", server.address, "--size", "192x128", "--reskin", reskin, "--prompt", "x", "--keep", "all")
+        more = ["--server", server.address, "--size", "192x128", "--reskin", reskin, "--prompt", "x", "--keep", "all"]
+        more += ["--view", "full"]
         result = given.generate(tmp_path / "run", *more, pose=given.pictures)
         assert result.code in (0, 1), result.err
         shown = server.executor.interpreter._load(server.prompts[0]["1"]["inputs"]["file"])

@@ -323,14 +323,22 @@ def test_report_folder(tmp_path: Path) -> None:
         asked.append(frame)
         return row
 
+    def seen() -> list[tuple[int, Array]]:
+        return [(number, row.source) for number in (0, 5, 9, 12, 20)]
+
     folder, known = tmp_path / "run" / "report", facts(all_records(), FINALS)
     for _ in range(2):  # again over what is there
-        values = write_report(open_store(folder), table(), known, 0.9, pictures_of, "run", {"generator": "preview"})
+        values = write_report(
+            open_store(folder), table(), known, 0.9, pictures_of, seen, "run", {"generator": "preview"}
+        )
     assert asked == [4, 1, 6] * 2
     assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(values.to_json()))
-    names = ["cost.png", "frames.png", "index.html", "iou.csv", "iou.png", "summary.json"]
+    names = ["cost.png", "frames.png", "index.html", "iou.csv", "iou.png", "summary.json", "views.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    assert (folder / "index.html").read_text().count("data:image/png") == 3
+    assert (folder / "index.html").read_text().count("data:image/png") == 4
+    assert "What the generator saw" in (folder / "index.html").read_text()
+    write_report(open_store(folder), table(), known, 0.9, pictures_of, list, "run", {})
+    assert not (folder / "views.png").exists()
 
 
 def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
@@ -338,7 +346,9 @@ def test_report_folder_of_what_was_only_tracked(tmp_path: Path) -> None:
         raise AssertionError(f"frame {frame} was asked for")
 
     unscored = frame_table(np.arange(4) / 24, np.ones((4, 2)), [])
-    values = write_report(open_store(tmp_path), unscored, Facts(), 0.9, refuse, "run\udcff", {"input": "bad\udcff.mp4"})
+    values = write_report(
+        open_store(tmp_path), unscored, Facts(), 0.9, refuse, list, "run\udcff", {"input": "bad\udcff.mp4"}
+    )
     assert "bad\\udcff.mp4" in (tmp_path / "index.html").read_text(encoding="utf-8"), "a name that is not UTF-8"
     assert values.gate is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "iou.csv", "iou.png", "summary.json"]
@@ -348,7 +358,7 @@ def test_report_folder_of_a_clip_that_was_moved(tmp_path: Path) -> None:
     def gone(frame: int) -> StripRow:
         raise InputError("clip.mp4: cannot be read (No such file or directory): bring it back, then go on")
 
-    values = write_report(open_store(tmp_path), table(), facts(all_records(), FINALS), 0.9, gone, "run", {})
+    values = write_report(open_store(tmp_path), table(), facts(all_records(), FINALS), 0.9, gone, list, "run", {})
     assert values.gate == "failed"
     assert not (tmp_path / "frames.png").exists() and (tmp_path / "iou.png").exists()
     assert "left out: clip.mp4: cannot be read" in (tmp_path / "index.html").read_text()

@@ -20,6 +20,7 @@ from fake_comfy import FakeComfy
 from fake_comfy.scene import config as comfy_config
 
 from stages import base
+from stages.aim import AimConfig, AimStage
 from stages.base import Array, Inputs, Output, Stage, Window
 from stages.baselines import BaselineConfig, BaselineStage
 from stages.blend import BlendConfig, BlendStage
@@ -115,7 +116,8 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
         "motion": lambda: MotionStage(),
-        "view": lambda: ViewStage(ViewConfig("follow", 4, (CLIP.width, CLIP.height))),
+        "aim": lambda: AimStage(AimConfig("follow", 4, (CLIP.width, CLIP.height), turns=True)),
+        "view": lambda: ViewStage(ViewConfig(None, True, (CLIP.width, CLIP.height))),
         "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),
         "viewed-composite": lambda: CompositeStage(CompositeConfig(viewed=True)),
     }

@@ -231,6 +231,6 @@ def test_every_verdict_looks_through_the_same_views(tmp_path: Path, finished: tu
 def test_the_first_pass_is_not_kept(finished: tuple[Path, str]) -> None:
     reader = RunReader(finished[0])
     assert reader.log.dropped["first/object"] == 21
-    assert {name for name in reader.arrays.layout.arrays if name.startswith("views/")} == {
+    assert {name for name in reader.arrays.layout.arrays if name.startswith("views/track")} == {
         "views/track-object", "views/track-person",
     }  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from stages.affine import invert
+from stages.affine import compose, invert, scaling
 from stages.base import Array
 from stages.region import source_pixels
 from stages.resize import Size, resize_frames, resize_region
@@ -49,12 +49,14 @@ class Views(Lens):
     """A view a frame.
 
     Args:
-        views: `[n, 2, 3]` float64, of the window's frames: source pixels to the picture's.
+        views: `[n, 2, 3]` float64, of the window's frames: source pixels to those of a picture of the size `counted`.
     """
 
-    def __init__(self, source: Size, size: Size, views: Array) -> None:
-        super().__init__(source, size)
-        self.views = views
+    def __init__(self, source: Size, size: Size, views: Array, counted: Size | None = None) -> None:
+        super().__init__(source, size, counted)
+        self.shown = views
+        larger = (size[0] / self.counted[0], size[1] / self.counted[1])
+        self.views = views if size == self.counted else compose(scaling(larger), views)
 
     def pictures(self, frames: Array, first: int = 0) -> Array:
         """As `Lens.pictures`."""
@@ -71,7 +73,7 @@ class Views(Lens):
 
     def widths(self, pixels: tuple[int, int], index: int) -> tuple[float, float]:
         """As `Lens.widths`, by the view's scale."""
-        scale = float(np.sqrt(np.linalg.det(self.views[index][:, :2])))
+        scale = float(np.sqrt(np.linalg.det(self.shown[index][:, :2])))
         return pixels[0] / scale, pixels[1] / scale
 
     def seen(self, index: int) -> Array | None:
@@ -84,10 +86,14 @@ class Views(Lens):
 
 
 def lens(source: Size, size: Size, views: Array | None, counted: Size | None = None) -> Lens:
-    """Of a window: the views, unless there are none or each of them shows the whole frame."""
-    if views is None or (views == whole(source, size)).all():
+    """Of a window: the views, unless there are none or each of them shows the whole frame.
+
+    Args:
+        size: (width, height) of the picture. counted: of that which the views are of; None: this one.
+    """
+    if views is None or (views == whole(source, counted or size)).all():
         return Lens(source, size, counted)
-    return Views(source, size, views)
+    return Views(source, size, views, counted)
 
 
 def _stacked(pictures: Sequence[Array], size: Size) -> Array:

@@ -1,5 +1,7 @@
 """Pictures as a view shows them, and what was found in them back in the source."""
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 
@@ -53,3 +55,23 @@ def box_of(mask: Array) -> Array:
         return np.full(4, np.nan)
     x, y, width, height, _ = stats[1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]
     return np.array([x, y, x + width, y + height], np.float64) - 0.5
+
+
+def boxes_of(masks: Mapping[str, Array], reskin: str, which: str = "") -> Array:
+    """`[n, 4]` float64 around what is regenerated, as `box_of`.
+
+    Args:
+        masks: `masks/object` and `masks/person` `[n, H, W]` bool, their names followed by `which`.
+        reskin: "both", "object" or "person".
+    """
+    names = {"both": ("object", "person")}.get(reskin, (reskin,))
+    found = np.stack([np.array([box_of(mask) for mask in masks[f"masks/{n}{which}"]]).reshape(-1, 4) for n in names])
+    if not found.shape[1]:
+        return np.empty((0, 4))
+    return np.concatenate([_least(found[..., :2]), -_least(-found[..., 2:])], 1)
+
+
+def _least(values: Array) -> Array:
+    """The least over the first axis of what is no NaN; NaN where nothing is."""
+    least = np.where(np.isnan(values), np.inf, values).min(0)
+    return np.where(np.isinf(least), np.nan, least)

@@ -63,6 +63,8 @@ class Framing:
         reach: frames to each side over which its place, and twice its size, are averaged.
         margin: around the box, of its larger side.
         least: of the crop's height, of the frame's.
+        turned: whether the picture lies the other way than the frame: it shows the whole of it between edges, not
+            stretched.
     """
 
     size: tuple[int, int]
@@ -70,11 +72,25 @@ class Framing:
     reach: int
     margin: float = MARGIN
     least: float = LEAST_CROP
+    turned: bool = False
+
+    @property
+    def base(self) -> Array:
+        """`[2, 3]`: the view of the whole frame."""
+        return (between_edges if self.turned else whole)(self.frame, self.size)
 
 
 def whole(frame: tuple[int, int], size: tuple[int, int]) -> Array:
     """`[2, 3]`: the view that shows the whole of a frame in a picture, both (width, height)."""
     return scaling((size[0] / frame[0], size[1] / frame[1]))
+
+
+def between_edges(frame: tuple[int, int], size: tuple[int, int]) -> Array:
+    """`[2, 3]`: the view that shows the whole of a frame in the middle of a picture, its shape kept."""
+    scale = min(size[0] / frame[0], size[1] / frame[1])
+    view = scaling((scale, scale))
+    view[:, 2] += (np.array(size) - scale * np.array(frame)) / 2
+    return view
 
 
 def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
@@ -92,7 +108,7 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
     """
     frames = len(boxes)
     seen = ~np.isnan(boxes).any(1)
-    base = compose(np.repeat(whole(framing.frame, framing.size)[None], frames, 0), steady)
+    base = compose(np.repeat(framing.base[None], frames, 0), steady)
     if not seen.any():
         return base
     there = _moved(boxes, steady)
@@ -116,7 +132,8 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
     views[:, 0, 0] = views[:, 1, 1] = scale
     # The crop's first pixel edge falls on the picture's.
     views[:, :, 2] = -0.5 - scale[:, None] * (middle - extent)
-    return np.where((half >= FILLS * most)[:, None, None], base, compose(views, steady))
+    fills = half >= (1.0 if framing.turned else FILLS) * most
+    return np.where(fills[:, None, None], base, compose(views, steady))
 
 
 def without_slips(boxes: Array, reach: int = SLIP) -> Array:

@@ -116,6 +116,12 @@ class Chain:
         return tuple(node for node in self if isinstance(node.stage, GeneratorStage))
 
     @property
+    def tracking(self) -> tuple[str, ...]:
+        """The nodes before the generators whose work every variation has in common."""
+        making = self.making
+        return tuple(node.name for node in self if node.name not in making and not node.stage.of_variation)
+
+    @property
     def picturing(self) -> tuple[str, ...]:
         """The generators, and those behind them that write arrays of a window's own alone: what one of these makes
         again changes no other window."""

@@ -227,29 +227,35 @@ def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) 
     viewing: list[Stage] = []
     if config.has_view:
         generator = ThroughStage(generator)
-        viewing = viewing_stages(config, source, generator.size_for(*source))
+        viewing = viewing_stages(config, source, generator.works_at(*source))
     sizes = generator.size_for(*source), generator.works_at(*source)
-    settings = CompositeConfig(config.reskin, config.dilate, config.region, *sizes, viewed=config.has_view)
+    settings = CompositeConfig(config.reskin, config.dilate, config.region, *sizes, config.has_view, config.match_grain)
     return [*viewing, generator, composite(settings)]
+
+
+def view_size(config: RunConfig, source: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of what the generator of a run is shown of frames of this size, where it is not turned."""
+    stage = GENERATORS[config.generator].load().from_options(generator_options(config), lambda step: None)
+    return stage.works_at(*source)
 
 
 def viewing_stages(config: RunConfig, source: tuple[int, int], size: tuple[int, int]) -> list[Stage]:
     """What fixes the generator's views, closed.
 
     Args:
-        source, size: (width, height) of the frames, and of what the generator makes.
+        source: (width, height) of the frames. size: of the view's picture, where it is not turned.
     """
+    from stages.aim import AimConfig, AimStage
     from stages.motion import MotionStage
     from stages.view import ViewConfig, ViewStage
 
-    if config.given and generator_options(config)["pose_pictures"]:
-        raise UsageError("--view: skeletons that were given as pictures are not seen through a view: give them as JSON")
-    if config.upscale is not None:
-        raise UsageError("--upscale does not go with --view or --stabilise, which enlarge the region themselves")
-    if not isinstance(config.view, str):
-        check_box_inside("--view", config.view, *source)
-    view = ViewStage(ViewConfig(config.view, config.steady_frames, size, config.reskin))
-    return [MotionStage(), view] if config.steady_frames else [view]
+    box = None if isinstance(config.view, str) else config.view
+    if box is not None:
+        check_box_inside("--view", box, *source)
+    turns = config.size is None
+    aim = AimStage(AimConfig(config.view, config.stabilise, size, turns, config.reskin))
+    view = ViewStage(ViewConfig(box, config.follows_motion, size, config.reskin))
+    return [aim, MotionStage(), view] if config.follows_motion else [aim, view]
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:

@@ -44,9 +44,6 @@ def named(stage: str, *identities: str, **given: Any) -> Any:
     return field(metadata={"since": stage, "identities": identities}, **given)
 
 
-STEADY_FRAMES = 30  # a second, or two at 16 frames/s: a hand's shake is gone, a pan is not
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that was asked for, resolved. Names as on the command line; sizes in pixels, times in seconds."""
@@ -71,8 +68,8 @@ class RunConfig:
     on_cut: str = since("decode", default="split")
     cuts: tuple[int, ...] | None = since("decode", default=None)  # None: found
     track_view: str = since("track", default="full")  # or "follow"
-    view: str | Box = since("view", default="full")  # or "auto", "follow"
-    stabilise: int | None = since("view", default=None)  # frames; 0: off
+    view: str | Box = since("aim", default="auto")  # or "full", "follow"
+    stabilise: int | None = since("aim", default=None)  # frames; 0: off; None: as `stages.aim` says
 
     text: str = since("generate", default="")
     negative: str = since("generate", default="")
@@ -95,6 +92,7 @@ class RunConfig:
     region: str = since("generate", default="tight")
     fill: str = since("generate", default="")  # "": what the control picture has behind it
     continuity: str = since("generate", default="tail")
+    match_grain: bool = since("composite", default=False)
     timeout: float = free(default=3600.0)
 
     sam: str = named("track", "sam weights", "sam config", default="small")
@@ -171,16 +169,14 @@ class RunConfig:
         return tuple(subject.name for subject in self.subjects if subject.kind == PERSON)
 
     @property
-    def steady_frames(self) -> int:
-        """Frames over which the path of the generator's view is averaged; 0: it is as the camera's."""
-        if self.stabilise is None:
-            return STEADY_FRAMES if self.view in ("auto", "follow") else 0
-        return self.stabilise
+    def has_view(self) -> bool:
+        """Whether the generator may look through a view."""
+        return self.generates and (self.view != "full" or bool(self.stabilise))
 
     @property
-    def has_view(self) -> bool:
-        """Whether the generator looks through a view."""
-        return self.generates and (self.view != "full" or self.steady_frames > 0)
+    def follows_motion(self) -> bool:
+        """Whether the path of that view may be steadied."""
+        return self.has_view and (self.view in ("auto", "follow") if self.stabilise is None else self.stabilise > 0)
 
     @property
     def bounds(self) -> tuple[Bound, ...]:

@@ -18,13 +18,16 @@ from stages.poses.openpose_json import cmu_frame, pose_keypoint_chunks
 from stages.sam.prompts import words_of
 from stages.sink import EncoderSettings, write_segment
 from stages.subjects import OBJECT, PERSON, Subject
+from stages.views.names import VIEWS as GENERATOR_VIEWS
 from stages.views.names import view_name
 from storage.durable import write_atomic
-from storage.errors import EnvironmentFault, InputError, RunDirectoryError
+from storage.errors import EnvironmentFault, InputError, RunDirectoryError, UsageError
 from storage.rundir import CommitLog, Manifest, RunReader
+from storage.spans import Span
 from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
+from stream.report.seen import SeenPictures
 
 FORMAT = 1
 _IDENTITIES = (" weights", " config")  # of models, among what decides a run's results
@@ -32,13 +35,18 @@ PIECE_FRAMES = 12  # read at a time
 CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep their colours
 MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
 PNGS, CMUS = "frame_*.png", "frame_*_keypoints.json"
+SEEN, SEEN_VIEWS = "view", "views_generate.npy"  # of the generator
 METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
 
 
-def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
+def export_run(path: Path, target: Path, pose_style: str | None = None, view: bool = False) -> str:
     """Write everything that is tracked so far; returns the line to print. An earlier export there is replaced.
 
+    Args:
+        view: also what the generator saw, as far as its views are fixed.
+
     Raises:
+        UsageError: when that is asked of a run that generates nothing.
         RunDirectoryError: when nothing is tracked yet, or the folder holds something that is no export.
         InputError: when the mask that the object was given by is gone.
         EnvironmentFault: when it cannot be written.
@@ -55,14 +63,18 @@ def export_run(path: Path, target: Path, pose_style: str | None = None) -> str:
             raise InputError(
                 f"{words_of(subject).mask} {mask} of {path} is not there any more: put it back, it belongs to an export"
             )
+    if view and not config.generates:
+        raise UsageError(f"--view: {path} tracks alone, no generator saw it: export a run that generates")
     try:
         _make_room(target, config)
         _write_all(run, config, frames, pose_style, target)
+        seen = _write_seen(run, config, target) if view else 0
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
         ) from error
-    return f"{target}: {frames} frames of masks, skeletons and keypoints"
+    told = f", {seen} of what the generator saw" if view else ""
+    return f"{target}: {frames} frames of masks, skeletons and keypoints{told}"
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,12 @@ def _make_room(target: Path, config: RunConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(pattern):
             stale.unlink()
+    if (target / SEEN).is_dir():
+        for stale in (target / SEEN).glob("frame_*.png"):
+            stale.unlink()
+        (target / SEEN).rmdir()
+    for name in (f"{SEEN}.mp4", SEEN_VIEWS):
+        (target / name).unlink(missing_ok=True)
 
 
 def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str | None, target: Path) -> None:
@@ -144,6 +162,31 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
             shutil.copyfile(subject.prompt.mask_png, target / files.prompt_mask)
     metadata = tracking_metadata(run.manifest, run.log, frames, style, config)
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _write_seen(run: RunReader, config: RunConfig, target: Path) -> int:
+    """Write what the generator saw: PNGs, a video, and the views (source pixels to the pictures'); how many frames."""
+    pictures = SeenPictures(run, config)
+    (target / SEEN).mkdir()
+    if not pictures.frames:
+        return 0
+    whole = Span(0, pictures.frames)
+    width, height = pictures.size
+    settings = dataclasses.replace(
+        video_settings(run.manifest["video"], config.fps), width=width, height=height, sample_aspect_ratio=(1, 1)
+    )
+
+    def written() -> Iterator[Array]:
+        for t, picture in enumerate(pictures.each(whole)):
+            _write_png(
+                target / SEEN / f"{frame_name(t, pictures.frames)}.png", np.ascontiguousarray(picture[..., ::-1])
+            )
+            yield picture
+
+    write_segment(target / f"{SEEN}.mp4", written(), run.arrays.read("times", *whole), settings)
+    if GENERATOR_VIEWS in run.arrays.layout.arrays:
+        np.save(target / SEEN_VIEWS, run.arrays.read(GENERATOR_VIEWS, *whole), allow_pickle=False)
+    return pictures.frames
 
 
 def frame_name(t: int, frames: int) -> str:

@@ -21,6 +21,7 @@ from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.report.collect import GateColumn, facts, frame_table, shortfall
+from stream.report.seen import SeenPictures
 from stream.report.strips import StripRow
 from stream.report.summary import Summary
 from stream.report.write import write_report
@@ -67,9 +68,13 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         "device": config.device,
         **run.manifest["versions"],
     }
+
+    def seen() -> list[tuple[int, Array]]:
+        return SeenPictures(run, config).shown() if config.has_view else []
+
     run.store.folder("report")  # what else may stand under that name is refused
     return write_report(
-        run.store.below("report"), table, known, config.iou_bound, pictures.of, title or path.name, about
+        run.store.below("report"), table, known, config.iou_bound, pictures.of, seen, title or path.name, about
     )
 
 

@@ -68,6 +68,28 @@ def film_strip(rows: Sequence[StripRow], cell_width: int = 480) -> Array:
     return np.asarray(sheet)
 
 
+def contact_sheet(pictures: Sequence[tuple[int, Array]], columns: int = 4, cell_width: int = 360) -> Array:
+    """Numbered frames of one size in rows, a caption above each.
+
+    Args:
+        pictures: at least one; `[H, W, 3]` uint8 RGB each. cell_width: wider ones are reduced to it.
+
+    Returns:
+        `[h, w, 3]` uint8 RGB.
+    """
+    cells = [fitted(picture, cell_width) for _, picture in pictures]
+    height, width = cells[0].shape[:2]
+    columns = min(columns, len(cells))
+    block, rows = _CAPTION + height + _GAP, -(-len(cells) // columns)
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * block + _GAP), (250, 250, 250))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for place, ((number, _), cell) in enumerate(zip(pictures, cells, strict=True)):
+        left, top = _GAP + place % columns * (width + _GAP), place // columns * block
+        draw.text((left, top + _CAPTION // 2), f"frame {number}", fill=(20, 20, 20), font=font, anchor="lm")
+        sheet.paste(Image.fromarray(cell), (left, top + _CAPTION))
+    return np.asarray(sheet)
+
+
 def overlay(row: StripRow) -> Array:
     """The source under the tinted masks with their outlines, and the skeleton. `[H, W, 3]` uint8 RGB."""
     picture = row.source.copy()

@@ -1,15 +1,16 @@
 """Writes the report's files, each whole or not at all."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from stages.base import Array
 from storage.backend import Backend
 from storage.errors import InputError
 from stream.report.collect import Facts, FrameTable
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
-from stream.report.strips import StripRow, film_strip, png_bytes
+from stream.report.strips import StripRow, contact_sheet, film_strip, png_bytes
 from stream.report.summary import Summary, iou_csv, pick_frames, summarise
 
 
@@ -19,10 +20,12 @@ def write_report(
     known: Facts,
     threshold: float,
     pictures_of: Callable[[int], StripRow],
+    seen: Callable[[], Sequence[tuple[int, Array]]],
     title: str,
     about: Mapping[str, str],
 ) -> Summary:
-    """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png` and `cost.png`; returns the summary.
+    """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png`, `views.png` and `cost.png`; returns the
+    summary.
 
     Args:
         store: of the files; those of an earlier report are replaced.
@@ -30,6 +33,7 @@ def write_report(
         threshold: of the gate.
         pictures_of: gives a frame by its number; asked for at most three, and for none where nothing was scored. Where
             it raises InputError, the source's frames being gone, the page says so in place of the film strip.
+        seen: gives what the generator saw of some frames, by number; none where it saw the whole frame.
         title: of the page.
         about: what the run was made with, by name; shown on the page, not written into the summary.
     """
@@ -47,11 +51,15 @@ def write_report(
     )
     pictures = {"iou.png": ("IoU over time", plot)}
     try:
-        rows = strip_rows(table, threshold, pictures_of)
+        rows, views = strip_rows(table, threshold, pictures_of), seen()
     except InputError as error:  # the clip was moved since: all but its pictures is still known
-        rows, about = [], {**about, "film strip": f"left out: {error}"}
+        rows, views, about = [], [], {**about, "film strip": f"left out: {error}"}
     if rows:
         pictures["frames.png"] = ("Worst, median and best frame", png_bytes(film_strip(rows)))
+    if views:
+        pictures["views.png"] = ("What the generator saw", png_bytes(contact_sheet(views)))
+    else:
+        store.delete("views.png")  # of an earlier report
     if known.windows:
         pictures["cost.png"] = ("Memory and time per window", cost_plot(known.windows))
     page = report_page(title, values, known.windows, dict(pictures.values()), about)

@@ -15,7 +15,7 @@ from storage.durable import file_sha256
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Manifest
 from stream.engine.source import InputGuard
-from stream.options.assembly import Models, decode_config
+from stream.options.assembly import Models, decode_config, view_size
 from stream.options.config import RunConfig, config_digest
 from stream.options.versions import versions
 
@@ -36,9 +36,12 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
         if config.person_masks is not None:
             decisive["given person masks"] = ("track", _tree_digest("--person-masks", config.person_masks))
         decisive["given pose"] = ("pose", _tree_digest("--pose", str(config.pose_file)))
-    decisive = json.loads(json.dumps(decisive))
     with DecodeStage(decode_config(config)) as decode:
         properties = dataclasses.asdict(decode.properties)
+    if config.has_view:
+        size = view_size(config, (properties["width"], properties["height"]))
+        decisive["view's picture"] = ("aim", {"size": size, "reskin": config.reskin})
+    decisive = json.loads(json.dumps(decisive))
     return {
         "format": FORMAT_VERSION,
         "config": config.to_json(),

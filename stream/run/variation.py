@@ -61,7 +61,7 @@ class _Tracked:
     def check(self, manifest: Manifest, chain: Chain) -> None:
         """Refuse a run that is not tracked to its end, or was with another input or other models."""
         found = differences(self._reader.manifest["decisive"], manifest["decisive"])
-        earlier = [item for item in found if item.since not in chain.making and item.since in chain]
+        earlier = [item for item in found if item.since in chain.tracking]
         if earlier:
             raise RunDirectoryError(
                 f"{self._source} was tracked with another input or other models "
@@ -113,7 +113,7 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
 
 def _check_tracked(reader: RunReader, chain: Chain) -> None:
     decoded = reader.log.of("decode")
-    tracking = [name for name in chain.names if name not in chain.making and name in reader.manifest["nodes"]]
+    tracking = [name for name in chain.tracking if name in reader.manifest["nodes"]]
     ended = bool(decoded) and decoded[-1]["info"]["last"]
     complete = ended and all(reader.log.done(name) == len(decoded) for name in tracking)
     if not complete:
@@ -172,7 +172,7 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain
 def _build(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> None:
     """Copy arrays, states and records of tracking into a new run directory."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    tracking = [name for name in chain.names if name not in chain.making]
+    tracking = chain.tracking
     video = manifest["video"]
     with RunDirectory(building, chain.layout(video["height"], video["width"]), manifest) as run:
         if reader.log.kept_since is not None:
