@@ -10,16 +10,14 @@ A node that has already committed a window is passed over, which is all there is
 from contextlib import closing
 
 from stages.base import Window
-from storage.rundir import RunDirectory
 from stream.engine.ahead import DecodedWindows
 from stream.engine.arenas import give_back_free_memory
-from stream.engine.chain import Chain
 from stream.engine.executor import Executor, most_at_once
 from stream.engine.lanes import Lanes
 from stream.engine.schedule import Retry, Schedule
 from stream.engine.signals import InterruptShield
-from stream.engine.source import FrameSource, InputGuard
-from stream.engine.tasks import Done, OpenStages
+from stream.engine.source import InputGuard
+from stream.engine.tasks import Done
 from stream.engine.windows import WindowPlan
 from stream.progress.events import Reporter
 
@@ -30,42 +28,34 @@ class Pipeline:
     """Runs a chain over a run directory until the clip ends.
 
     Args:
-        run: the locked run directory.
-        chain: each of its stages is opened only when it has something to do.
+        executor: of the chain in the locked run directory.
         plan: the clip's windows.
-        source: gives frames again that were dropped from the store.
         reporter: told about every committed window.
         keep: "none", "frames" or "all": what is not dropped from the store.
         interrupts: holds an interruption back while something is committed.
         guard: tells when the input is no longer what it was; None: nobody looks.
-        by_turns: whether ours and a server's models have the GPU by turns.
-        opened: the chain's stages, some of them open already; None: all are closed.
         ahead: how many windows beyond the first unfinished one are worked on; 0: everything one after the other.
     """
 
     def __init__(
         self,
-        run: RunDirectory,
-        chain: Chain,
+        executor: Executor,
         plan: WindowPlan,
-        source: FrameSource,
         reporter: Reporter,
         keep: str = "none",
         interrupts: InterruptShield | None = None,
         guard: InputGuard | None = None,
-        by_turns: bool = False,
-        opened: OpenStages | None = None,
         ahead: int = 0,
     ) -> None:
-        self.run = run
-        self.chain = chain
+        self.run = executor.directory
+        self.chain = executor.chain
         self.plan = plan
-        self.executor = Executor(run, chain, source, by_turns, opened)
+        self.executor = executor
         self.reporter = reporter
-        self.droppable = chain.droppable(keep)
+        self.droppable = executor.chain.droppable(keep)
         self.interrupts = interrupts or InterruptShield()
         self.guard = guard
-        self.ahead = 0 if by_turns else ahead
+        self.ahead = 0 if executor.by_turns else ahead
         self.retry: Retry | None = None
 
     def process(self) -> int:

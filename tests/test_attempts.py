@@ -28,6 +28,7 @@ from stages.blend import BlendConfig, BlendStage
 from stages.prompts import ObjectPrompt
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
 from stream.engine.chain import Chain
+from stream.engine.executor import Executor
 from stream.engine.windows import WindowPlan
 from stream.options.config import RunConfig
 from stream.pipeline import Pipeline
@@ -159,9 +160,9 @@ def process(
     chain = Chain([Decode(), track, generate, blend, Sink(), Score()])
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
-        pipeline = Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns)
+        pipeline = Pipeline(Executor(run, chain, source, by_turns), PLAN, Reporter(), keep="all")
         config = RunConfig(ObjectPrompt(box=(0, 0, 1, 1)), retries=retries, dilate=(8, 2), iou_threshold=0.9)
-        loop = ClosedLoop(run, pipeline.executor, config, print)
+        loop = ClosedLoop(pipeline.executor, config, print)
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
     return generate

@@ -18,6 +18,7 @@ from storage.errors import RunDirectoryError, SkateError, UsageError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from stream.demo import DemoConfig, Scene
 from stream.engine.chain import Chain, Node
+from stream.engine.executor import Executor
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
@@ -144,7 +145,7 @@ def carried_out(path: Path, chain: Chain) -> RunReader:
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, chain.layout(CLIP.height, CLIP.width), MANIFEST) as run:
         source.read = lambda span: run.arrays.read("frames", *span)
-        Pipeline(run, chain, PLAN, source, Reporter(), keep="all").process()
+        Pipeline(Executor(run, chain, source), PLAN, Reporter(), keep="all").process()
     return RunReader(path)
 
 

@@ -16,6 +16,7 @@ from stages.track import TrackStage
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from storage.spans import Span
 from stream.engine.chain import Chain
+from stream.engine.executor import Executor
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import resolve_models, sam_config
 from stream.options.config import RunConfig
@@ -63,7 +64,7 @@ def noted_by(path: Path, by_turns: bool) -> list[tuple[str, str]]:
     source: Any = SimpleNamespace(close=lambda: None)
     chain = Chain(stages)
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
-        Pipeline(run, chain, PLAN, source, Reporter(), keep="all", by_turns=by_turns).process()
+        Pipeline(Executor(run, chain, source, by_turns), PLAN, Reporter(), keep="all").process()
     return noted
 
 

@@ -33,6 +33,7 @@ from storage import faults
 from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from stream.engine.chain import Chain
+from stream.engine.executor import Executor
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
@@ -230,7 +231,7 @@ def carry_out(path: Path, ahead: int, board: Board | None = None, servers: int =
     nodes = more.pop("nodes", None) or chain(board or Board(), servers)
     retry = more.pop("retry", None)
     with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        pipeline = Pipeline(run, nodes, PLAN, source(), Reporter(), ahead=ahead, **more)
+        pipeline = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), ahead=ahead, **more)
         pipeline.retry = retry
         assert pipeline.process() == FRAMES
     return nodes
@@ -296,7 +297,7 @@ def test_nothing_is_further_ahead_than_was_asked_for(tmp_path: Path, ahead: int)
     board.acts.append(looking)
     nodes = chain(board)
     with RunDirectory(tmp_path / "run", nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        pipeline = Pipeline(run, nodes, PLAN, source(), Reporter(), ahead=ahead)
+        pipeline = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), ahead=ahead)
         pipeline.retry = lambda window, commit: finished.append(window.index)
         pipeline.process()
     assert finished == list(range(WINDOWS))
@@ -461,7 +462,7 @@ def test_what_is_kept_in_memory_is_let_go(tmp_path: Path) -> None:
     nodes = chain(Board())
     most: list[int] = []
     with RunDirectory(tmp_path / "run", nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        pipeline = Pipeline(run, nodes, PLAN, source(), Reporter(), ahead=2)
+        pipeline = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), ahead=2)
         executor: Any = pipeline.executor
 
         def count(window: Window, commit: Any) -> None:

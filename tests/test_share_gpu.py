@@ -29,6 +29,7 @@ from storage.errors import EnvironmentFault, GeneratorError, UsageError
 from storage.log import CommitLog
 from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.engine.chain import Chain
+from stream.engine.executor import Executor
 from stream.engine.windows import WindowPlan
 from stream.options.assembly import build_chain
 from stream.options.config import RunConfig
@@ -147,7 +148,7 @@ def run(path: Path, server: FakeComfy, share: bool, **given: Any) -> list[str]:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     source: Any = SimpleNamespace(close=lambda: None)
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as directory:
-        Pipeline(directory, chain, PLAN, source, Reporter(), keep="all", by_turns=share).process()
+        Pipeline(Executor(directory, chain, source, share), PLAN, Reporter(), keep="all").process()
     return [item for item in server.seen if item.startswith("works") or item in ("POST /free", "POST /prompt")]
 
 

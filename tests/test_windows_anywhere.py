@@ -96,7 +96,7 @@ def carry_out(path: Path) -> None:
     """Begin the run, or go on with it."""
     nodes = chain()
     with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        Pipeline(run, nodes, PLAN, source(), Reporter()).process()
+        Pipeline(Executor(run, nodes, source()), PLAN, Reporter()).process()
 
 
 def files(path: Path) -> dict[str, str]:

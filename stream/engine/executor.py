@@ -52,7 +52,7 @@ class Executor:
         self.chain = chain
         self._source = source
         self._opened = opened or OpenStages(chain)
-        self._by_turns = by_turns
+        self.by_turns = by_turns
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
         self._handed: dict[tuple[str, int], Array] = {}  # by array and window: what later nodes read as it is
@@ -63,6 +63,12 @@ class Executor:
         self._exit = ExitStack()
         if opened is None:
             self._exit.enter_context(self._opened)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """The run that is worked on, locked."""
+        assert isinstance(self._run, RunDirectory)  # nothing is committed to a run that is open for reading
+        return self._run
 
     def run(self, task: Task, request: Request | None = None, into: Scratch | None = None) -> Done:
         """Do a task.
@@ -121,8 +127,7 @@ class Executor:
 
     def commit(self, done: Done) -> Record:
         """Make it durable in the run."""
-        assert isinstance(self._run, RunDirectory)  # nothing is committed to a run that is open for reading
-        record = self._run.commit(self.commit_of(done))
+        record = self.directory.commit(self.commit_of(done))
         self._facts.pop((done.task.node, done.task.window.index), None)
         if done.into is not None:  # it takes the place of what was made here
             self._hand_on(done)
@@ -262,7 +267,7 @@ class Executor:
 
     def _make_way(self, stage: Stage) -> None:
         """The stage is about to work: under `by_turns` the other side's models leave the GPU where it needs that."""
-        if not self._by_turns or stage.lane in ("cpu", self._turn):
+        if not self.by_turns or stage.lane in ("cpu", self._turn):
             return
         for node in self.chain:
             if node.stage.lane not in ("cpu", stage.lane):

@@ -15,7 +15,7 @@ from stages.base import Json, Request, Window
 from stages.gate import IOU
 from storage.log import CommitLog
 from storage.records import Record
-from storage.rundir import SCRATCH, RunDirectory
+from storage.rundir import SCRATCH
 from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
@@ -47,14 +47,13 @@ class ClosedLoop:
     """Makes attempts at windows that fail.
 
     Args:
-        run: the locked run directory.
         executor: the pipeline's own; its stages make and judge the attempts.
         config: the run's.
         note: takes a line for the person who watches.
     """
 
-    def __init__(self, run: RunDirectory, executor: Executor, config: RunConfig, note: Callable[[str], None]) -> None:
-        self._run = run
+    def __init__(self, executor: Executor, config: RunConfig, note: Callable[[str], None]) -> None:
+        self._run = executor.directory
         self._executor = executor
         self._again = executor.chain.making  # the generators and all that depends on them
         self._config = config

@@ -235,21 +235,18 @@ def _carry_out(
     if beside is not None:
         beside(run, session, reporter)
     _announce(reporter, run, config, chain)
+    executor = session.executor(run)
     pipeline = Pipeline(
-        run,
-        chain,
+        executor,
         config.plan,
-        session.source(run),
         reporter,
         config.keep,
         session.interrupts,
         session.guard,
-        by_turns=config.shares_gpu,
-        opened=session.opened,
-        ahead=config.windows_ahead,
+        config.windows_ahead,
     )
     if config.retries and config.generates:
-        pipeline.retry = ClosedLoop(run, pipeline.executor, config, reporter.note).improve
+        pipeline.retry = ClosedLoop(executor, config, reporter.note).improve
     frames = pipeline.process()
     run.settle()
     result = finish_run(run, config, frames, time.perf_counter() - started, session.out)
