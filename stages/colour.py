@@ -4,7 +4,7 @@ Mean and deviation are matched as in Reinhard et al., Color Transfer between Ima
 of their l-alpha-beta, and bounded, so that a change of content cannot turn into a change of colour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -82,7 +82,7 @@ def from_lab(lab: Array) -> Array:
     return 255.0 * coded
 
 
-def statistics_of(parts: Sequence[Array]) -> Statistics | None:
+def statistics_of(parts: Iterable[Array]) -> Statistics | None:
     """Statistics over all values of arrays `[k, 3]` of Lab; None without any."""
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
     for values in parts:

@@ -133,13 +133,15 @@ def certain(core: Array) -> Array:
 def soft_statistics(frames: Array, where: Array, transfer: Transfer) -> Statistics | None:
     """Lab statistics over the pixels of `[n, h, w, 3]` uint8 RGB at which `[n, h, w]` bool is true, each the mean of
     those around it, a transfer undone; None without any."""
-    parts = []
-    for frame, mask in zip(frames, where, strict=True):
-        if mask.any():
-            counted = _boxes(mask.astype(np.uint8))[mask]
-            means = _boxes(frame * mask[..., None])[mask] / counted[:, None]
-            parts.append(to_lab(means if transfer.is_identity else transfer.undone(means)))
-    return statistics_of(parts)
+    pairs = ((frame, mask) for frame, mask in zip(frames, where, strict=True) if mask.any())
+    return statistics_of(_soft_lab(frame, mask, transfer) for frame, mask in pairs)
+
+
+def _soft_lab(frame: Array, mask: Array, transfer: Transfer) -> Array:
+    """`[k, 3]` float64: of one frame."""
+    counted = _boxes(mask.astype(np.uint8))[mask]
+    means = _boxes(frame * mask[..., None])[mask] / counted[:, None]
+    return to_lab(means if transfer.is_identity else transfer.undone(means))
 
 
 def _boxes(picture: Array) -> Array:

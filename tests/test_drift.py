@@ -56,6 +56,20 @@ def test_a_transfer_is_measured_outside_the_region_and_undone() -> None:
     assert np.abs(back - frames).max() < 1.2  # rounded once on the way
 
 
+def test_the_same_wherever_an_array_lies() -> None:
+    """A last bit of difference would be another rounding of a pixel, and other bytes on a resume."""
+    frames = coloured()
+    region = np.zeros(frames.shape[:3], bool)
+    region[:, 20:44, 30:70] = True
+    made, tail, found = sent_through(TINTED, frames, noise=3.0), sent_through(TINTED, frames[:5], noise=3.0), []
+    for offset in range(4):
+        moved = [np.zeros(each.size + offset, np.uint8)[offset:].reshape(each.shape) for each in (made, frames, tail)]
+        for target, each in zip(moved, (made, frames, tail), strict=True):
+            target[:] = each
+        found.append(look(moved[0], moved[1], region, region, moved[2], MatchState()))
+    assert all(each == found[0] for each in found) and not found[0].overlap.is_identity
+
+
 def test_noise_and_blur_are_no_loss_of_contrast() -> None:
     frames = coloured()
     noisy = np.clip(frames + RNG.normal(0, 12, frames.shape), 0, 255).astype(np.uint8)
