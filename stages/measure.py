@@ -127,7 +127,7 @@ class MeasureStage(Stage):
         seconds: float,
     ) -> View:  # fmt: skip
         masks = [given[f"{group}/{name}"][index] for name in SUBJECTS]
-        sight = sight_of(before, masks[0], keypoints[index], seconds)
+        sight = sight_of(before, masks[0], keypoints[index], seconds, masks[1])
         return View(masks[0], masks[1], keypoints[index], sight, before, pictures[index])
 
     def _keypoints(self, window: Window, made: Array, times: Array) -> Array:

@@ -40,7 +40,8 @@ def seen() -> Seen:
         keypoints = keypoints_of(truth)
         keypoints[:, :2] += rng.normal(0, 0.4, (133, 2)) * (keypoints[:, 2:] > 0)
         moving, keypoints = one_euro(moving, keypoints, truth.frame / CLIP.fps, 100.0)
-        sights.append(sight_of(sights[-1], truth.boards[0].visible, keypoints, truth.frame / CLIP.fps))
+        masks = truth.boards[0].visible, truth.skaters[0].visible
+        sights.append(sight_of(sights[-1], masks[0], keypoints, truth.frame / CLIP.fps, masks[1]))
     return Seen(truths, sights[1:])
 
 
@@ -83,17 +84,17 @@ def view_of(truth: Truth, before: Sight, moved: tuple[int, int] = (0, 0), board:
     """A frame whose board is moved by so many pixels."""
     mask = truth.boards[0].visible if board is None else board
     mask = np.roll(mask, moved, axis=(1, 0))
-    sight = sight_of(before, mask, keypoints_of(truth), truth.frame / CLIP.fps)
+    sight = sight_of(before, mask, keypoints_of(truth), truth.frame / CLIP.fps, truth.skaters[0].visible)
     picture = np.where(mask[..., None], np.array([200, 90, 30], np.uint8), truth.plate)
     return View(mask, truth.skaters[0].visible, keypoints_of(truth), sight, before, picture)
 
 
 def test_metrics_are_nothing_where_nothing_differs_and_as_large_as_what_does(seen: Seen) -> None:
     truth, before = seen.truths[5], seen.sights[4]
-    same = view_of(truth, before)
+    same, riding = view_of(truth, before), view_of(seen.truths[30], seen.sights[29])
     for metric in metrics().values():
-        value = metric.value(same, same)
-        assert value == pytest.approx(1.0 if metric.high else 0.0), metric.name
+        values = [value for view in (same, riding) if not math.isnan(value := metric.value(view, view))]
+        assert values and values == pytest.approx([1.0 if metric.high else 0.0] * len(values)), metric.name
     moved = view_of(truth, before, (12, 0))
     scale = same.sight["scale"]
     assert metrics()["offset"].value(same, moved) == pytest.approx(12 / scale, rel=0.05)

@@ -27,7 +27,8 @@ GROWTH = 1.3  # at most, from one frame to the next: what is longer is two thing
 BOARD = ("x", "y", "length", "width", "angle", "scale")
 SKATER = ("hip_x", "hip_y", "torso")
 FOOT = ("x", "y", "along", "above", "rise", "gap", "contact")
-COLUMNS = ("seconds", *BOARD, *SKATER, *(f"{foot}_{column}" for foot in FEET for column in FOOT))
+SPEEDS = ("object_x", "object_y", "person_x", "person_y", "object_speed", "person_speed", "joint_speed")
+COLUMNS = ("seconds", *BOARD, *SKATER, *(f"{foot}_{column}" for foot in FEET for column in FOOT), *SPEEDS)
 """Names of a sight's numbers:
 
 seconds          of the frame
@@ -43,9 +44,18 @@ FOOT_above       across it, in scales; down positive
 FOOT_rise        change of that since the frame before, scales per 1/24 s
 FOOT_gap         from the nearest of toes and heel to the object's mask, in scales
 FOOT_contact     1 on the object, 0 not, NaN where foot or object are not seen
+object_x, _y     the centroid of the object's mask, px; person_x, _y of the person's
+*_speed          of these, and of the joints (between the hips, and the feet), px/s: a running mean, a fifth of it the
+                 last step, so that a mask's trembling is no speed
 """
 _PLACE = {name: index for index, name in enumerate(COLUMNS)}
 _FRAME = 1 / 24  # seconds, in which speeds are counted
+_GAIN = 0.2  # of a new speed in the running mean
+_MOVING = {
+    "object_speed": (("object_x", "object_y"),),
+    "person_speed": (("person_x", "person_y"),),
+    "joint_speed": (SKATER[:2], *((f"{foot}_x", f"{foot}_y") for foot in FEET)),
+}
 
 
 @dataclass(frozen=True)
@@ -63,14 +73,22 @@ def nothing_seen() -> Sight:
     return Sight(np.full(len(COLUMNS), np.nan))
 
 
-def sight_of(before: Sight, object_mask: Array, keypoints: Array, seconds: float) -> Sight:
+def sight_of(
+    before: Sight, object_mask: Array, keypoints: Array, seconds: float, person_mask: Array | None = None
+) -> Sight:
     """One frame on.
 
     Args:
         before: the sight of the frame before.
         object_mask: [H, W] bool. keypoints: [133, 3] float32, x px, y px, score. seconds: the frame's time.
+        person_mask: [H, W] bool; None: the person's own columns stay NaN.
     """
     sight, standing = measured(before, object_mask, keypoints, seconds)
+    for subject, mask in (("object", object_mask), ("person", person_mask)):
+        found = (math.nan, math.nan) if mask is None else _centroid(mask)
+        sight.row[_PLACE[f"{subject}_x"]], sight.row[_PLACE[f"{subject}_y"]] = found
+    for name, places in _MOVING.items():
+        sight.row[_PLACE[name]] = _speed(before, sight, name, places)
     for foot, held in standing.items():
         other = standing.get("right" if foot == "left" else "left")
         sight.row[_PLACE[f"{foot}_contact"]] = float(touches(held, other))
@@ -85,6 +103,24 @@ def measured(before: Sight, object_mask: Array, keypoints: Array, seconds: float
     for name, value in (found | values).items():
         row[_PLACE[name]] = value
     return Sight(row), standing
+
+
+def _centroid(mask: Array) -> tuple[float, float]:
+    """Mean x and y of a mask's pixels; NaN where it has none."""
+    sums = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    area = sums["m00"]
+    return (sums["m10"] / area, sums["m01"] / area) if area else (math.nan, math.nan)
+
+
+def _speed(before: Sight, sight: Sight, name: str, places: tuple[tuple[str, ...], ...]) -> float:
+    """Pixels a second, the running mean over these places, of those that are seen in both frames; NaN where none is."""
+    seconds = sight["seconds"] - before["seconds"]
+    steps = [math.hypot(sight[x] - before[x], sight[y] - before[y]) for x, y in places]
+    seen = [step / seconds for step in steps if step == step and seconds > 0]
+    if not seen:
+        return math.nan
+    now, last = sum(seen) / len(seen), before[name]
+    return now if math.isnan(last) else last + _GAIN * (now - last)
 
 
 def turned(degrees: float) -> float:
