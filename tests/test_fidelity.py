@@ -11,6 +11,7 @@ from stages.base import Array
 from stages.fidelity.metric import View
 from stages.fidelity.registry import array_of, metrics, names_of
 from stages.fidelity.sight import COLUMNS, Sight, nothing_seen, sight_of, turned
+from stages.fidelity.totals import changes, column, contact_of, flips, interaction
 from stages.poses.smooth import no_filter, one_euro
 from stream.demo import DemoConfig, Scene
 from stream.demo.truth import Truth
@@ -123,3 +124,43 @@ def test_every_metric_has_a_name_a_bound_and_a_place() -> None:
     for name, metric in metrics().items():
         assert name in names_of(metric.subject) and array_of(name) == f"metrics/{metric.subject}"
         assert metric.text and math.isfinite(metric.bound)
+
+
+def test_a_foot_that_comes_off_three_frames_early_is_found_with_its_timing(seen: Seen) -> None:
+    """The rider, not the board, is three frames ahead around a take-off: timing right to one frame."""
+    sights = [nothing_seen()]
+    offs = [
+        frame for frame in range(1, CLIP.frames)
+        if all(seen.truths[frame - 1].skaters[0].on_board) and not any(seen.truths[frame].skaters[0].on_board)
+    ]  # fmt: skip
+    take_off = offs[0]
+    moving = no_filter(133)
+    for frame, truth in enumerate(seen.truths):
+        ahead = min(frame + 3, take_off + 3) if take_off - 12 <= frame <= take_off + 3 else frame
+        keypoints = keypoints_of(seen.truths[ahead])
+        moving, keypoints = one_euro(moving, keypoints, frame / CLIP.fps, 100.0)
+        sights.append(sight_of(sights[-1], truth.boards[0].visible, keypoints, frame / CLIP.fps))
+    source, result = (np.array([sight.row for sight in each]) for each in (seen.sights, sights[1:]))
+    for foot in ("left", "right"):
+        on, early = (changes(column(rows, f"{foot}_contact")) for rows in (source, result))
+        was = min((frame for frame, on_now in on if not on_now), key=lambda frame: abs(frame - take_off))
+        now = min((frame for frame, on_now in early if not on_now), key=lambda frame: abs(frame - take_off + 3))
+        assert abs(was - take_off) <= 1 and abs((was - now) - 3) <= 1, (foot, take_off, was, now)
+
+
+def test_totals_say_what_was_done_to_them(seen: Seen) -> None:
+    source = np.array([sight.row for sight in seen.sights])
+    same = contact_of(source, source)
+    assert same.f1 == same.off_f1 == 1.0 and same.missed == 0 and same.timing_frames == 0.0 and same.changes > 6
+    late = source.copy()
+    for foot in ("left", "right"):
+        late[2:, COLUMNS.index(f"{foot}_contact")] = source[:-2, COLUMNS.index(f"{foot}_contact")]
+    assert contact_of(source, late).timing_bias_frames == pytest.approx(2.0, abs=0.5)
+    kicks = sum(truth.skaters[0].action == "kickflip" for truth in seen.truths)
+    assert kicks and flips(source) >= 1.0
+    straight = source.copy()
+    straight[:, COLUMNS.index("x")], straight[:, COLUMNS.index("y")] = 7 * source[:, 0], 400 * (source[:, 0] - 1) ** 2
+    assert all(
+        item.source_object_px == pytest.approx(0.0, abs=1e-6) for item in interaction(straight, straight).flights
+    )
+    assert interaction(straight, straight, np.ones(len(straight), bool)).flights == []

@@ -95,7 +95,11 @@ def test_every_metric_of_the_gate_counts(gated: Path) -> None:
     failed = {frame for a, b in joints["failed_frames"] for frame in range(a, b)}
     assert failed, "no joint is found to a thousandth of a torso"
     assert failed <= {frame for a, b in summary["failed_frames"] for frame in range(a, b)}
-    assert "joints up to 0.0001" in (gated / "report/index.html").read_text(encoding="utf-8")
+    page = (gated / "report/index.html").read_text(encoding="utf-8")
+    assert "joints up to 0.0001" in page
+    assert "Contact and angle over time" in page and "no contact: precision, recall, F1" in page
+    assert (gated / "report/interaction.png").stat().st_size > 5000
+    assert set(summary["interaction"]) >= {"contact", "source_flips", "result_flips", "flights"}
 
 
 def test_the_source_itself_is_judged_as_the_result_is(gated: Path) -> None:

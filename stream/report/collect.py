@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.base import Array
+from stages.fidelity.totals import Interaction
 from stages.gate import Bound
 from stages.subjects import OBJECTS
 from storage.spans import Span
@@ -118,6 +119,7 @@ class Facts:
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
         seams: the score stage's `info["seam"]` by window. source_seams: the composite's `info["source_seam"]`.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
+        sights: of source and result, `[T, K]` each, where they were measured; interaction: what they come to.
         complete: whether every stage has done every window. generates: whether there is more than poses and masks.
     """
 
@@ -134,6 +136,8 @@ class Facts:
     seams: Sequence[Mapping[str, Any]] = ()
     source_seams: Sequence[Mapping[str, Any]] = ()
     attempts: Sequence[Mapping[str, Any]] = ()
+    sights: tuple[Array, ...] = ()
+    interaction: Interaction | None = None
     complete: bool = True
     generates: bool = True
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.base import Array
+from stages.fidelity.sight import FEET
+from stages.fidelity.totals import column
 from stages.metrics import failed_spans, flag_spans
 from stages.subjects import OBJECTS
 from stream.report.collect import WindowRow
@@ -96,6 +98,36 @@ def _draw_edges(rows: Sequence["Axes"], window_edges: Sequence[int], cuts: Seque
     for label, marks, colour, style in (("window edge", window_edges, GREY, "-"), ("cut", cuts, "black", ":")):
         if len(marks):
             rows[0].plot([], [], color=colour, linestyle=style, label=label)
+
+
+def interaction_plot(source: Array, result: Array) -> bytes:
+    """Which foot is on the object in source and result, where they differ, and the object's angle in both.
+
+    Args:
+        source, result: `[T, K]` sights.
+
+    Returns:
+        A PNG, 1100 px wide.
+    """
+    figure = _figure(10, 4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
+    for place, foot in enumerate(FEET):
+        pair = [column(sights, f"{foot}_contact") for sights in (source, result)]
+        for row, (values, colour) in enumerate(zip(pair, (LINE, AMBER), strict=True)):
+            spans = [(start - 0.5, stop - start) for start, stop in flag_spans(values == 1.0)]
+            upper.broken_barh(spans, (-(2.4 * place + row) - 0.4, 0.8), color=colour)
+        for start, stop in flag_spans(~np.isnan(pair[0] + pair[1]) & (pair[0] != pair[1])):
+            upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.18, linewidth=0)
+        middle = -(2.4 * place + 0.5)
+        upper.text(-0.01, middle, foot, transform=upper.get_yaxis_transform(), ha="right", va="center", fontsize=9)
+    upper.set(yticks=[], xlim=(-0.5, max(1, len(source)) - 0.5))
+    upper.set_title("foot on the object: source above, result below; red where they differ", loc="left", fontsize=9)
+    for label, sights, colour in (("source", source, LINE), ("result", result, AMBER)):
+        lower.plot(np.arange(len(sights)), column(sights, "angle"), color=colour, linewidth=1.2, label=label)
+    lower.set(xlabel="frame", ylim=(-92, 92))
+    lower.set_ylabel("angle of the object, degrees", fontsize=9)
+    lower.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
+    return _png(figure)
 
 
 def cost_plot(windows: Sequence[WindowRow]) -> bytes:

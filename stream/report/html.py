@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from stages.fidelity.totals import Flight
 from storage.sizes import format_size
 from stream.report.collect import WindowRow
 from stream.report.summary import Summary
@@ -58,6 +59,7 @@ def report_page(
         _section("Frames that fail the gate", _failures(values)),
         _section("Windows, counted from 0", _window_table(values, windows)),
         _section("Memory when a stage was done with its window", _memory_table(windows)),
+        _section("Interaction", _interaction(values)),
         _section("Tracking", _tracking(values)),
         _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
     ]
@@ -125,6 +127,36 @@ def _failures(values: Summary) -> str:
         return ""
     spans = values.failed_frames
     return f"<p>{_span_text(spans)}</p>" if spans else "<p>None.</p>"
+
+
+def _interaction(values: Summary) -> str:
+    """What source and result come to; nothing where it was not measured."""
+    if values.interaction is None:
+        return ""
+    found, contact = values.interaction, values.interaction.contact
+    rows = [
+        ["contact: precision, recall, F1", *map(_number, (contact.precision, contact.recall, contact.f1))],
+        [
+            "no contact: precision, recall, F1",
+            *map(_number, (contact.off_precision, contact.off_recall, contact.off_f1)),
+        ],
+        ["changes of contact, without one like it", str(contact.changes), str(contact.missed), ""],
+        ["their timing, frames: mean, bias", *map(_number, (contact.timing_frames, contact.timing_bias_frames)), ""],
+        ["flips: source, result", f"{found.source_flips:g}", f"{found.result_flips:g}", ""],
+        [
+            "turned, degrees: source, result",
+            f"{found.source_turned_degrees:.0f}",
+            f"{found.result_turned_degrees:.0f}",
+            "",
+        ],
+    ]
+    flights = [[f"{item.start} to {item.stop - 1}", *map(_number, _residuals(item))] for item in found.flights]
+    head = ["flight: px from a parabola", "person, source", "person, result", "object, source", "object, result"]
+    return _table(["", "", "", ""], rows) + _table(head, flights)
+
+
+def _residuals(flight: Flight) -> list[float | None]:
+    return [flight.source_person_px, flight.result_person_px, flight.source_object_px, flight.result_object_px]
 
 
 def _tracking(values: Summary) -> str:

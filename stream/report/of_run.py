@@ -9,7 +9,9 @@ import numpy as np
 from stages.base import Array
 from stages.baselines import BASELINES
 from stages.fidelity.registry import array_of
+from stages.fidelity.totals import interaction
 from stages.gate import IOU
+from stages.measure import SIGHTS
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
 from storage.records import Record
@@ -58,6 +60,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     )
     judged = gate_columns(run, config, frames), baselines_in(run, frames)
     table = frame_table(times, visible, log.of("score"), subjects, *judged)
+    known = dataclasses.replace(known, **interaction_in(run))
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,
@@ -87,6 +90,19 @@ def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
             found[name] = np.full(frames, np.nan)
             found[name][:known] = run.arrays.read(array, 0, known)
     return found
+
+
+def interaction_in(run: RunReader) -> dict[str, Any]:
+    """The sights of source and result, as far as they are measured, and what they come to; nothing without them."""
+    arrays = run.arrays
+    if "measure" not in run.manifest["nodes"] or not (frames := arrays.frames(SIGHTS[1])):
+        return {}
+    source, result = sights = tuple(arrays.read(name, 0, frames) for name in SIGHTS)
+    grounded = (
+        arrays.read("contacts/person", 0, frames).any(axis=1) if "contacts/person" in arrays.layout.arrays else None
+    )
+    motion = arrays.read("motion", 0, frames) if "motion" in arrays.layout.arrays else None
+    return {"sights": sights, "interaction": interaction(source, result, grounded, motion)}
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.baselines import CEILING, failed_by
+from stages.fidelity.totals import Interaction
 from stages.metrics import flag_spans, seam_ratio, summarise_iou
 from stages.subjects import OBJECT, PERSON
 from storage.spans import Span
@@ -121,6 +122,7 @@ class Summary:
     gated_by: dict[str, GatedBy]
     baselines: dict[str, Baseline] | None
     failed_by: dict[str, int] | None
+    interaction: Interaction | None
     frames_scored: int
     failed_frames: Spans
     failed_frames_count: int
@@ -167,6 +169,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         seconds_of_video=_rounded(float(table.times[-1])) if table.frames else None,
         gate=None if found.passed is None else "failed" if failed else "passed",
         iou_threshold=threshold,
+        interaction=known.interaction,
         baselines=baselines_of(table.baselines, threshold),
         failed_by=failed_by(table.failing(threshold), table.baselines[CEILING], threshold) if table.baselines else None,
         gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold)},

@@ -8,7 +8,7 @@ from stages.base import Array
 from storage.backend import Backend
 from storage.errors import InputError
 from stream.report.collect import Facts, FrameTable
-from stream.report.figures import cost_plot, iou_plot
+from stream.report.figures import cost_plot, interaction_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, contact_sheet, film_strip, png_bytes
 from stream.report.summary import Summary, iou_csv, pick_frames, summarise
@@ -50,6 +50,8 @@ def write_report(
         table.failing(threshold),
     )
     pictures = {"iou.png": ("IoU over time", plot)}
+    if known.sights:
+        pictures["interaction.png"] = ("Contact and angle over time", interaction_plot(*known.sights))
     try:
         rows, views = strip_rows(table, threshold, pictures_of), seen()
     except InputError as error:  # the clip was moved since: all but its pictures is still known
