@@ -98,9 +98,8 @@ def interaction_in(run: RunReader) -> dict[str, Any]:
     if "measure" not in run.manifest["nodes"] or not (frames := arrays.frames(SIGHTS[1])):
         return {}
     source, result = sights = tuple(arrays.read(name, 0, frames) for name in SIGHTS)
-    grounded = (
-        arrays.read("contacts/person", 0, frames).any(axis=1) if "contacts/person" in arrays.layout.arrays else None
-    )
+    known = "contacts/person" in arrays.layout.arrays
+    grounded = np.asarray(arrays.read("contacts/person", 0, frames).any(axis=1)) if known else None
     motion = arrays.read("motion", 0, frames) if "motion" in arrays.layout.arrays else None
     return {"sights": sights, "interaction": interaction(source, result, grounded, motion)}
 
