@@ -20,13 +20,14 @@ from stages.fade import fade_span
 from stages.grain import Grain, grain_of
 from stages.matching import Look, MatchState, look, sharpness_facts
 from stages.metrics import source_seam
-from stages.region import DILATE, check_region, chosen_mask, composite, feather, region
+from stages.region import DILATE, bounding_box, check_region, chosen_mask, composite, feather, region
 from stages.resize import Size, resize_frames
 from stages.views.lens import Lens, Views, lens
 from stages.views.names import KEPT, VIEWS
 from storage.errors import GeneratorError
 
 NO_GRAIN = Grain()
+GRAIN_REACH = 8  # pixels outside the region that sharpening looks at
 RESIZE_REACH = 4  # pixels outside the region that resizing mixes into it (Lanczos over 8 pixels)
 
 
@@ -260,7 +261,8 @@ def put_back(
 
 def _fitted(made: Array, region: Array, correction: Look, through: Lens, index: int) -> Array:
     """`[H, W, 3]` uint8: the window's frame `index` as it was made, its colours corrected, in the source's pixels."""
-    return through.back(_matched(made[index], region[index : index + 1], correction, through, index), index)
+    matched = _matched(made[index], region[index : index + 1], correction, through, index)
+    return through.back(matched, index, bounding_box(region[index], GRAIN_REACH))
 
 
 def seen_again(

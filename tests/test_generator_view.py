@@ -194,7 +194,7 @@ def skate(arguments: list[str], **given: Any) -> Ended:
     return ended
 
 
-VIEW = ("--view", "follow", "--stabilise", "6")
+VIEW = ("--view", "follow", "--stabilise", "6", "--track-view", "follow", "--match-grain")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.affine import compose, invert, scaling
 from stages.base import Array
-from stages.region import source_pixels
+from stages.region import Box, source_pixels
 from stages.resize import Size, resize_frames, resize_region
 from stages.views.look import mask_through, through
 from stages.views.path import whole
@@ -32,8 +32,12 @@ class Lens:
         """`[n, h, w]` bool: true wherever a pixel of a region `[n, H, W]` is seen."""
         return resize_region(masks, self.size)
 
-    def back(self, picture: Array, index: int) -> Array:
-        """`[H, W, 3]` uint8: the picture `[h, w, 3]` of the window's frame `index`, in the source's pixels."""
+    def back(self, picture: Array, index: int, box: Box | None = None) -> Array:
+        """`[H, W, 3]` uint8: the picture `[h, w, 3]` of the window's frame `index`, in the source's pixels.
+
+        Args:
+            box: the rows and columns that are needed; elsewhere anything may stand. None: all.
+        """
         return np.asarray(resize_frames(picture[None], self.source)[0])
 
     def widths(self, pixels: tuple[int, int], index: int) -> tuple[float, float]:
@@ -67,9 +71,17 @@ class Views(Lens):
         seen = [mask_through(mask, self.views[first + k], self.size) for k, mask in enumerate(masks)]
         return np.stack(seen) if seen else np.empty((0, self.size[1], self.size[0]), bool)
 
-    def back(self, picture: Array, index: int) -> Array:
+    def back(self, picture: Array, index: int, box: Box | None = None) -> Array:
         """As `Lens.back`, by the inverse of the view."""
-        return through(picture, invert(self.views[index]), self.source)
+        rows, columns = box or (slice(0, self.source[1]), slice(0, self.source[0]))
+        width, height = (
+            min(part.stop, end) - part.start for part, end in zip((columns, rows), self.source, strict=True)
+        )
+        view = invert(self.views[index])
+        view[:, 2] -= columns.start, rows.start
+        found = np.zeros((self.source[1], self.source[0], 3), np.uint8)
+        found[rows, columns] = through(picture, view, (width, height))
+        return found
 
     def widths(self, pixels: tuple[int, int], index: int) -> tuple[float, float]:
         """As `Lens.widths`, by the view's scale."""

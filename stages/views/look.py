@@ -14,7 +14,8 @@ SMALLEST = 1 / 16  # of the source's size: below it a view would need less than 
 def through(frame: Array, view: Array, size: tuple[int, int]) -> Array:
     """A frame (`[H, W, 3]` or `[H, W]` uint8) as a view `[2, 3]` shows it: `[h, w, ...]` uint8 for `size` (w, h).
 
-    Reduced by area first and enlarged by bicubic interpolation; beyond the frame's edge its last pixels go on.
+    Reduced by area first; pictures are enlarged by Lanczos (8x8), masks by bicubic interpolation; beyond the frame's
+    edge its last pixels go on.
     """
     height, width = frame.shape[:2]
     scale = max(SMALLEST, float(np.sqrt(abs(np.linalg.det(view[:, :2])))))
@@ -22,7 +23,10 @@ def through(frame: Array, view: Array, size: tuple[int, int]) -> Array:
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
         frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
         view = compose(view, invert(scaling((small[0] / width, small[1] / height))))
-    return np.asarray(cv2.warpAffine(frame, view, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+    method = (
+        cv2.INTER_LANCZOS4 if frame.ndim == 3 else cv2.INTER_CUBIC
+    )  # rings round a mask's edge would be parts of it
+    return np.asarray(cv2.warpAffine(frame, view, size, flags=method, borderMode=cv2.BORDER_REPLICATE))
 
 
 def mask_through(mask: Array, view: Array, size: tuple[int, int]) -> Array:
