@@ -23,7 +23,7 @@ def working_bytes(run: Path) -> int:
         folders[:] = [name for name in folders if here / name not in kept]
         for name in names:
             path = here / name
-            if here.parent == states and int(name) % STATE_KEEP_EVERY == 0:
+            if here.parent == states and name.isdecimal() and int(name) % STATE_KEEP_EVERY == 0:
                 continue
             try:
                 total += 0 if path in kept else path.stat().st_size

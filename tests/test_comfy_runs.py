@@ -103,6 +103,24 @@ def test_no_window_spans_a_cut_and_no_tail_crosses_one(given: Given, tmp_path: P
     assert json.loads(result.out.splitlines()[-1])["shots"] == [[0, 20], [20, 41]]
 
 
+def test_retries_redo_and_overwrite_with_shots(given: Given, tmp_path: Path) -> None:
+    run, cuts = tmp_path / "run", tmp_path / "cuts.txt"
+    cuts.write_text("20\n")
+    with FakeComfy() as server:
+        result = given.run(run, server, more=("--cuts", str(cuts), "--retries", "1"))
+        assert result.code in (0, 1), result.err
+        tried = {index for index, attempts in RunReader(run).log.attempts.items() if attempts}
+        assert tried and committed_windows(RunReader(run).log) == list(PLAN.windows(CLIP.frames, [20]))
+        before = generated(run)
+        assert invoke(["redo", str(run), "--windows", "2", "--seed", "9"]).code in (0, 1)
+        changed = (generated(run) != before).any(axis=(1, 2, 3))
+        assert changed[20:37].any() and not changed[:20].any(), "its shot alone"
+        result = given.run(run, server, more=("--on-cut", "ignore", "--overwrite"))
+        assert result.code in (0, 1), result.err
+    assert committed_windows(RunReader(run).log) == list(PLAN.windows(CLIP.frames))
+    assert json.loads(invoke(["status", str(run), "--json"]).out)["shots"] == [[0, 41]]
+
+
 def same(one: Path, two: Path) -> None:
     """Every array that stays, and the output, are the same bytes."""
     runs = RunReader(one), RunReader(two)
