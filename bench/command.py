@@ -54,7 +54,7 @@ def bench_command(
 ) -> int:
     """Run VIDEO, or `demo`, and measure every stage of every window: seconds, RSS, VRAM, bytes, waits.
 
-    Leaves bench.json, memory.png, time.png and the run (run/) in --out. The demo uses the mini models.
+    Leaves bench.json, memory.png, time.png, lanes.png and the run (run/) in --out. The demo uses the mini models.
     """
     from bench._common import write_record
     from bench.machine import command_line

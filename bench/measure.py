@@ -13,6 +13,8 @@ import numpy as np
 
 from bench.clocks import Clock
 from bench.disk import working_bytes
+from bench.lanes import bound, draw
+from bench.lanes import watching as watching_lanes
 from bench.machine import machine
 from bench.plots import write_plots
 from bench.probe import Probe, Sampler
@@ -70,7 +72,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     last = "score" if config.generates else "track"
     probe = Probe(listener, sampler, clock, last, lambda: working_bytes(run))
     begun = time.perf_counter()
-    with sampler.running(), clock.watching():
+    with sampler.running(), clock.watching(), watching_lanes() as boxes:
         result = start(config, run, listener=probe)
     wall = time.perf_counter() - begun
     spent = overhead(wall, clock.seconds(), clock.seconds(main=False), result.frames)
@@ -83,6 +85,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
         "config": without_folders(config.to_json()),
         "run": without_folders({name: value for name, value in result.to_json().items() if name != "failed_frames"}),
         "stages": stage_rows(probe.rows, wall),
+        "bound": bound(boxes),
         "slopes": slopes(probe.rows),
         "overhead": spent,
         "ratios": {
@@ -92,6 +95,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
         "rows": [row.to_json() for row in probe.rows],
     }
     write_plots(probe.rows, out)
+    draw(boxes, out / "lanes.png", bound(boxes))
     write_atomic(out / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
     return record
 

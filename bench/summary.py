@@ -121,7 +121,7 @@ def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str,
 def text(record: Mapping[str, Any]) -> str:
     """What a person reads on the terminal."""
     parts = [_stage_table(record["stages"]), _slope_table(record["slopes"]), _overhead_table(record["overhead"])]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in [*parts, record.get("bound", "")] if part)
 
 
 def _stage_table(stages: Sequence[Mapping[str, Any]]) -> str:

@@ -300,13 +300,7 @@ class Request:
 
 @dataclass(frozen=True)
 class StepProgress:
-    """A generator's step at a window.
-
-    Attributes:
-        window, attempt: what it works on.
-        step, steps: done, and of how many.
-        server: where.
-    """
+    """So many of a generator's steps are done, of how many, in this attempt at a window, on this server."""
 
     window: int
     attempt: int
@@ -327,12 +321,7 @@ class GeneratorStage(Stage):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
-        """The stage, closed, for a run with these options.
-
-        Args:
-            options: every option of the run by its name.
-            progress: told about every step, from whichever thread.
-        """
+        """The stage, closed, for a run with these options by name; `progress` is told every step, from any thread."""
         return cls()
 
     @abstractmethod

@@ -3,7 +3,9 @@
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -32,6 +34,7 @@ RESUBMISSIONS = 3  # after a server lost the job; a server that restarts more of
 LISTEN_SECONDS = 0.25  # longest wait for a message before the clock and `stop` are looked at
 BYTES_PER_PIXEL = 8  # of the largest PNG: four channels of 16 bits, which nothing could compress
 BESIDE_PICTURE_BYTES = 16 * MB  # the workflow that ComfyUI writes into it
+DECODERS = 2  # pictures decoded side by side, while others are on their way
 HASTE_SECONDS = 0.05  # between looks once the websocket has said that the job ended
 
 Steps = Callable[[int, int], None]
@@ -245,18 +248,35 @@ def _fetch(client: ComfyClient, job: WindowJob, entry: Entry) -> Array:
         )
     width, height = job.enlarged or (values.width, values.height)
     frames = np.empty((values.length, height, width, 3), dtype=np.uint8)
-    for target, image in zip(frames, found, strict=True):
-        picture = _picture(client, image, max(values.width * values.height, DEFAULT_MAX_PIXELS))
-        if job.enlarged is not None and _is_multiple(picture, values):
-            picture = resize_frames(picture[None], job.enlarged)[0]
-        if picture.shape != target.shape:
-            size = f"{picture.shape[1]}x{picture.shape[0]}"
-            raise GeneratorError(
-                f"ComfyUI at {host}: {printable(image.filename, 80)} is {size}, {values.width}x{values.height} is "
-                "needed: remove what scales the output in the workflow"
-            )
-        target[:] = picture
+    begun: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(DECODERS, thread_name_prefix="png") as threads:  # while the next one is on its way
+        for target, image in zip(frames, found, strict=True):
+            data = _data(client, image, _most_pixels(values))
+            if len(begun) > DECODERS:
+                begun.popleft().result()
+            begun.append(threads.submit(_put, target, data, image, job, host))
+        while begun:
+            begun.popleft().result()
     return frames
+
+
+def _put(target: Array, data: bytes, image: Image, job: WindowJob, host: str) -> None:
+    """Decode a picture into its place `[height, width, 3]`."""
+    values = job.values
+    picture = decode_png(data, printable(image.filename, 80), _most_pixels(values))
+    if job.enlarged is not None and _is_multiple(picture, values):
+        picture = resize_frames(picture[None], job.enlarged)[0]
+    if picture.shape != target.shape:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise GeneratorError(
+            f"ComfyUI at {host}: {printable(image.filename, 80)} is {size}, {values.width}x{values.height} is "
+            "needed: remove what scales the output in the workflow"
+        )
+    target[:] = picture
+
+
+def _most_pixels(values: Values) -> int:
+    return max(values.width * values.height, DEFAULT_MAX_PIXELS)
 
 
 def _is_multiple(picture: Array, values: Values) -> bool:
@@ -265,14 +285,14 @@ def _is_multiple(picture: Array, values: Values) -> bool:
     return times >= 1 and rest == 0 and int(picture.shape[1]) == times * values.width
 
 
-def _picture(client: ComfyClient, image: Image, max_pixels: int) -> Array:
+def _data(client: ComfyClient, image: Image, max_pixels: int) -> bytes:
     data = client.view(image, BYTES_PER_PIXEL * max_pixels + BESIDE_PICTURE_BYTES)
     if data is None:
         raise StaleOutput(
             f"ComfyUI at {client.address.host} names {printable(image.filename, 80)} but has it no more: "
             "leave its output folder alone while a run goes on"
         )
-    return decode_png(data, printable(image.filename, 80), max_pixels)
+    return data
 
 
 def devices(stats: Stats) -> list[dict[str, Json]]:

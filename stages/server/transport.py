@@ -35,12 +35,20 @@ def encode_video(frames: Array) -> bytes:
             if gray:
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
             else:
-                padded = np.zeros((*frame.shape[:2], 4), dtype=np.uint8)
-                padded[..., :3] = frame[..., ::-1]
-                picture = av.VideoFrame.from_ndarray(padded, format="bgra").reformat(format="bgr0")
+                picture = _as_bgr0(frame)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+def _as_bgr0(frame: Array) -> av.VideoFrame:
+    """A picture `[H, W, 3]` uint8 RGB in a frame of its own, without a detour through other formats."""
+    height, width = frame.shape[:2]
+    picture = av.VideoFrame(width, height, "bgr0")
+    plane: Any = picture.planes[0]  # rows may be longer than the picture is wide
+    rows: Array = np.frombuffer(plane, np.uint8).reshape(height, -1)
+    rows[:, : 4 * width].reshape(height, width, 4)[:] = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGRA)
+    return picture
 
 
 def encode_png(image: Array) -> bytes:
@@ -64,5 +72,6 @@ def decode_png(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
         raise GeneratorError(f"{what} is no 8-bit PNG ({len(data)} bytes): use a SaveImage node")
     if picture.ndim == 2:
         return np.repeat(picture[..., None], 3, axis=2)
-    rgb: Array = np.ascontiguousarray(picture[..., 2::-1])
+    code = cv2.COLOR_BGRA2RGB if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    rgb: Array = cv2.cvtColor(picture, code)
     return rgb
