@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
 from training.mini_sam.by_scale import score_clip
 from training.mini_sam.config import base_settings, build, predictor_settings, write_yaml
-from training.mini_sam.demo_clips import ClipPlan, demo_clip, draw_clip
+from training.mini_sam.demo_clips import ClipPlan, demo_clip, draw_clip, draw_tracked_clip
 from training.mini_sam.evaluate import BOARD, PERSON, ious
 from training.mini_sam.export import PRESENCE_BIAS, export, mean_weights
 from training.mini_sam.objective import frame_loss, mask_loss
@@ -112,6 +112,14 @@ def test_a_demo_clip_for_training_has_both_masks(restyle: bool) -> None:
     assert (planes[..., 3:].max(axis=(1, 2)) > 200).all()
 
 
+def test_a_tracked_clip_has_the_board_as_it_is_found(predictor: Any) -> None:
+    plan = draw_tracked_clip(TRAINING_SEED_BASE + 6, 2)
+    true, found = demo_clip(plan, 2, 96), demo_clip(plan, 2, 96, predictor)
+    assert plan.restyle and plan.targets == ("board", "skater")
+    assert not found[..., 4].any() and true[..., 4].any()
+    assert (found[..., 3].max(axis=(1, 2)) > 200).all() and not np.array_equal(found[..., 3], true[..., 3])
+
+
 def test_training_clips_have_every_size_camera_and_group() -> None:
     plans = [draw_clip(TRAINING_SEED_BASE + k) for k in range(200)]
     assert {plan.config.camera for plan in plans} == {"steady", "handheld", "pan", "cuts"}
@@ -140,6 +148,20 @@ def test_the_mask_loss_is_least_for_the_truth() -> None:
     good, empty, wide = truth * 20 - 10, torch.full_like(truth, -10.0), torch.full_like(truth, 10.0)
     losses = [float(mask_loss(logits, truth)) for logits in (good, empty, wide)]
     assert losses[0] < 0.05 and losses[1] > 1 and losses[2] > 1
+
+
+def test_with_even_edges_a_pixel_in_doubt_is_as_good_outside_as_inside() -> None:
+    narrow, wide = torch.zeros(2, 1, 1, 32, 32)
+    narrow[..., 8:12, 8:24], wide[..., 7:13, 8:24] = 1, 1
+
+    def gain(even: bool) -> float:
+        """How much better it is to call the pixels inside that are so in every second picture."""
+        inside, outside = (
+            sum(float(mask_loss(20 * guess - 10, truth, even)) for truth in (narrow, wide)) for guess in (wide, narrow)
+        )
+        return (outside - inside) / (outside + inside)
+
+    assert gain(False) > 0.4 and abs(gain(True)) < 0.2
 
 
 def test_an_absent_target_teaches_the_score_alone() -> None:

@@ -6,15 +6,19 @@ A clip is `SEED.npy`, [48, 320, 320, 5] uint8: RGB, then the coverage of two tar
 predictor squeezes its frames (PIL bicubic). Its seed alone decides what it shows (`draw_clip`): a third are clips like
 the default demo's; the others have any camera, any size from half to three times, and up to four skaters and boards,
 of which one pair, or two boards that look alike, are the targets. A quarter goes through the preview generator with
-the true masks: what the score's tracker has to follow.
+the true masks: what the score's tracker has to follow. `--tracked-with WEIGHTS` renders clips like the default demo's,
+previewed inside the masks that these weights find. There the board's mask is the only target: what the score compares
+with. (With the person's found masks as targets too, persons shrank.)
 """
 
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image as PilImage
 
 from stages.base import Inputs, Window
@@ -23,12 +27,14 @@ from stages.preview import PreviewConfig, PreviewStage
 from storage.spans import Span
 from stream.demo.cast import subject_name
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, DemoFrame, Scene
+from training.mini_sam.predict import SHIPPED, box_of, load_predictor, track
 from training.mini_sam.textures import Image
 
 CLIP_FRAMES = 48
 SIZE = 320  # px, at least the training's size
 WIDTH, HEIGHT = 640, 360
 LATEST_START = 200  # the clip's time line repeats its kinds of tricks every 198 frames
+PROMPTED = 1000  # px of board from which a tracked clip may begin
 CAMERAS, CAMERA_SHARES = ("steady", "handheld", "pan", "cuts"), (0.45, 0.3, 0.15, 0.1)
 
 
@@ -94,14 +100,38 @@ def draw_clip(seed: int, frames: int = CLIP_FRAMES) -> ClipPlan:
     return ClipPlan(config, wide, restyle, (subject_name("board", target), other), start)
 
 
-def demo_clip(plan: ClipPlan, frames: int = CLIP_FRAMES, size: int = SIZE) -> Image:
-    """Render [frames, size, size, 5] uint8: the pictures and the two targets' coverage."""
+def draw_tracked_clip(seed: int, frames: int = CLIP_FRAMES) -> ClipPlan:
+    """A previewed clip like the default demo's; it begins where the board can be prompted."""
+    start = draw_clip(seed, frames).start
+    scene = Scene(DemoConfig(start + 2 * frames, WIDTH, HEIGHT, 24, seed))
+    while scene.frame(start).object_mask.sum() < PROMPTED:
+        start += 1
+    return ClipPlan(replace(scene.config, frames=start + frames), False, True, ("board", "skater"), start)
+
+
+def _followed(predictor: Any, rendered: list[DemoFrame]) -> list[DemoFrame]:
+    """`rendered` with the masks that `predictor` finds from the true boxes of the first frame."""
+    truth = {1: rendered[0].object_mask, 2: rendered[0].person_mask}
+    boxes = {number: box_of(mask) for number, mask in truth.items() if mask.any()}
+    found = track(predictor, np.stack([frame.image for frame in rendered]), boxes)
+    persons = found.get(2, np.zeros_like(found[1]))
+    masks = zip(rendered, found[1], persons, strict=True)
+    return [replace(frame, object_mask=board, person_mask=person) for frame, board, person in masks]
+
+
+def demo_clip(plan: ClipPlan, frames: int = CLIP_FRAMES, size: int = SIZE, predictor: Any = None) -> Image:
+    """Render [frames, size, size, 5] uint8: the pictures and the two targets' coverage.
+
+    With a predictor what it finds takes the place of the truth, and the second target is left empty.
+    """
     scene = Scene(plan.config, plan.wide)
     rendered = []
     for t in range(plan.start, plan.start + frames):
         masks = scene.masks(t)
         first, second = (masks[name] for name in plan.targets)
         rendered.append(replace(scene.frame(t), object_mask=first, person_mask=second))
+    if predictor is not None:
+        rendered = _followed(predictor, rendered)
     pictures = previewed(rendered, plan.config.seed) if plan.restyle else [frame.image for frame in rendered]
     planes = np.empty((frames, size, size, 5), np.uint8)
     for index, (frame, picture) in enumerate(zip(rendered, pictures, strict=True)):
@@ -109,6 +139,8 @@ def demo_clip(plan: ClipPlan, frames: int = CLIP_FRAMES, size: int = SIZE) -> Im
         for channel, mask in ((3, frame.object_mask), (4, frame.person_mask)):
             cover = mask.astype(np.uint8) * 255
             planes[index, ..., channel] = cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA)
+    if predictor is not None:
+        planes[..., 4] = 0
     return planes
 
 
@@ -120,17 +152,20 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
     parser.add_argument("--least-size", type=float, default=0.0, help="leave out the seeds whose clip is smaller")
+    parser.add_argument("--tracked-with", type=Path, help="weights whose masks of the board are the targets")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    predictor = load_predictor(SHIPPED / "sam.yaml", options.tracked_with) if options.tracked_with else None
     for seed in range(options.first, options.first + options.clips):
         path = options.cache / f"{seed}.npy"
-        plan = draw_clip(seed)
+        plan = draw_tracked_clip(seed) if predictor else draw_clip(seed)
         if path.exists() or plan.config.size < options.least_size:
             continue
         partial = path.with_suffix(".partial")
         with partial.open("wb") as target:
-            np.save(target, demo_clip(plan), allow_pickle=False)
+            np.save(target, demo_clip(plan, predictor=predictor), allow_pickle=False)
         partial.replace(path)
 
 

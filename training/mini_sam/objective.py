@@ -23,7 +23,7 @@ class FrameLoss:
     score_right: Tensor
 
 
-def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, truth: Tensor, even_edges: bool = False) -> Tensor:
     """Balanced cross-entropy + dice.
 
     Plain or focal cross-entropy stays at the empty mask for hundreds of steps: the target is 1 % of the picture.
@@ -31,6 +31,8 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     Args:
         logits: [N, M, h, w].
         truth: [N, 1, h, w], coverage 0..1 (soft at edges).
+        even_edges: whether a pixel too much costs about as much as one too few. Else it costs a fifth, by which masks
+            are found at all; but then every pixel in doubt is inside, and doubt is not the same in all pictures.
 
     Returns:
         [N, M].
@@ -40,16 +42,19 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     inside, outside = truth.sum((2, 3)), (1 - truth).sum((2, 3))
     positive = (entropy * target).sum((2, 3)) / (inside + 8)
     negative = (entropy * (1 - target)).sum((2, 3))
-    # The third term keeps false positives far away expensive; the second weighs the background against the target's
-    # own size, so that an edge one cell too wide costs as much as one too narrow.
-    balanced = 0.5 * positive + 0.1 * negative / outside.clamp(min=1) + 0.4 * negative / (4 * inside + 64)
+    # The second term keeps false positives far away expensive; the third weighs the background against the target's
+    # own size.
+    near = inside + 8 if even_edges else 4 * inside + 64
+    balanced = 0.5 * positive + 0.1 * negative / outside.clamp(min=1) + 0.4 * negative / near
     chance = logits.sigmoid()
     overlap = (chance * target).sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (chance.square().sum((2, 3)) + target.square().sum((2, 3)) + 1)
     return balanced + dice
 
 
-def frame_loss(proposals: Tensor, estimates: Tensor, scores: Tensor, truth: Tensor, importance: Tensor) -> FrameLoss:
+def frame_loss(
+    proposals: Tensor, estimates: Tensor, scores: Tensor, truth: Tensor, importance: Tensor, even_edges: bool = False
+) -> FrameLoss:
     """Loss of one frame for N targets.
 
     Args:
@@ -58,6 +63,7 @@ def frame_loss(proposals: Tensor, estimates: Tensor, scores: Tensor, truth: Tens
         scores: [N, 1] object score logits.
         truth: [N, S, S] coverage 0..1.
         importance: [N] weight of every target's mask.
+        even_edges: see `mask_loss`.
     """
     area = truth.sum((1, 2)) * (256 / truth.shape[-1]) ** 2
     present, absent = area >= PRESENT, area < 0.5
@@ -65,7 +71,7 @@ def frame_loss(proposals: Tensor, estimates: Tensor, scores: Tensor, truth: Tens
     side = 2 * proposals.shape[-1]
     logits = F.interpolate(proposals, size=(side, side), mode="bilinear", align_corners=False)
     target = F.interpolate(truth[:, None], size=(side, side), mode="area")
-    losses = mask_loss(logits, target)
+    losses = mask_loss(logits, target, even_edges)
     with torch.no_grad():
         hard, solid = logits > 0, target > 0.5
         iou = (hard & solid).sum((2, 3)) / (hard | solid).sum((2, 3)).clamp(min=1)

@@ -103,6 +103,7 @@ def roll(
     masks: Tensor,
     rng: np.random.Generator,
     second_share: float = 1.0,
+    even_edges: bool = False,
 ) -> Rollout | None:
     """Track every promptable target of a batch and return the loss.
 
@@ -113,6 +114,7 @@ def roll(
         masks: [B, T, S, S, K] uint8 coverage.
         rng: chooses the kind of prompt, its jitter and the frame numbers.
         second_share: chance of a second target (the person) to be taken; the first, smaller one always is.
+        even_edges: see `objective.mask_loss`.
 
     Returns:
         None where no target is visible in any first frame.
@@ -138,7 +140,7 @@ def roll(
         low, high, pointer, score = heads[3:7]
         if given is None and raw.last is not None:
             proposals, estimates, scores = (x.float() for x in raw.last)
-            losses.append(frame_loss(proposals, estimates, scores, truth[:, step], weights))
+            losses.append(frame_loss(proposals, estimates, scores, truth[:, step], weights, even_edges))
         out.update(pred_masks=low, pred_masks_high_res=high, obj_ptr=pointer)
         shown = torch.where(high > 0, SURE, -SURE) if prompted else high
         model._encode_memory_in_output(current, sizes, points, True, shown, score, out)

@@ -46,6 +46,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="folder of rendered demo clips (training.mini_sam.demo_clips)")
     parser.add_argument("--demo-share", type=float, default=0.55, help="share of sequences cut from the cache")
     parser.add_argument("--second-share", type=float, default=1.0, help="share of second targets (persons) trained on")
+    parser.add_argument("--even-edges", action="store_true", help="a pixel too much costs as much as one too few")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="data-parallel processes of one thread each")
     parser.add_argument("--bfloat16", action="store_true", help="autocast the forward pass")
@@ -136,7 +137,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            rollout = roll(model, raw, images, masks, rng, options.second_share)
+            rollout = roll(model, raw, images, masks, rng, options.second_share, options.even_edges)
         _step(model, optimiser, rollout)
         spent, mark = progress.seconds + time.monotonic() - mark, time.monotonic()
         progress.seconds = average_gradients(model, spent if rank == 0 else 0.0, options.processes)
