@@ -1,10 +1,15 @@
-"""`skate demo` holds every bound that it prints, on five seeds."""
+"""`skate demo` holds every bound that it prints, on five seeds; the small SAM 2.1 follows large boards."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from _runs import invoke
+
+from stream.demo.scene import DemoConfig
+from training.mini_sam.by_scale import FIRST_SEED, score_clip
+from training.mini_sam.predict import SHIPPED, load_predictor
 
 
 @pytest.mark.slow
@@ -13,3 +18,12 @@ def test_every_bound_holds(seed: int, tmp_path: Path) -> None:
     ended = invoke(["demo", "--clip-seed", str(seed), "--out", str(tmp_path / "run"), "--json"])
     found = json.loads(ended.out.splitlines()[-1])
     assert ended.code == 0, (found["truth"], found["iou_mean"], found["iou_p5"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1.5, 2.0, 3.0])
+def test_large_boards_are_followed(size: float) -> None:
+    """Mean of the 20 clips of `training.mini_sam.by_scale`."""
+    predictor = load_predictor(SHIPPED / "sam.yaml", SHIPPED / "sam.safetensors")
+    clips = [DemoConfig(9, fps=12, seed=FIRST_SEED + k, size=size) for k in range(20)]
+    assert np.nanmean([score_clip(predictor, clip)["board"] for clip in clips]) >= 0.87

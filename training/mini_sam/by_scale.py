@@ -21,6 +21,7 @@ from training.mini_sam.evaluate import BOARD, PERSON, VISIBLE, ious
 from training.mini_sam.predict import SHIPPED, box_of, load_predictor, track
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+FIRST_SEED = 100
 
 
 def score_clip(predictor: Any, config: DemoConfig) -> dict[str, float]:
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--fps", type=int, default=12, help="of the clips: a slower one shows more of a trick")
-    parser.add_argument("--first", type=int, default=100, help="seed of the first clip")
+    parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first clip")
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
     parser.add_argument("--camera", default="steady")
     parser.add_argument("--group", type=int, default=1, help="skaters and boards; the first of each is tracked")

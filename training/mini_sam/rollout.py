@@ -19,7 +19,7 @@ SEEN = 10.0  # px at 256 x 256
 NUM_FRAMES = 10_000  # length of clip the pointers are told; any number >= 16 gives the same encodings
 SURE = 30.0  # logit that the memory encoder's sigmoid takes to 0 or 1, as binarize_mask_from_pts_for_mem_enc does
 LATEST_INDEX = 400
-TARGET_WEIGHTS = (1.5, 0.75)  # the object is smaller and harder than the person
+FIRST_WEIGHT, SECOND_WEIGHT = 1.5, 0.75  # the object is smaller and harder than the person
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def _points(masks: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
     return {"point_coords": coords, "point_labels": torch.ones(len(clicks), 1, dtype=torch.int32)}
 
 
-def _targets(masks: Tensor, second_share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _targets(
+    masks: Tensor, second_share: float, second_weight: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """The targets to prompt in `masks` [B, T, S, S, K]: clip [N], weight in the loss [N], truth [N, T, S, S]."""
     size = masks.shape[2]
     area = (masks[:, 0] > 0.5).float().sum((1, 2)) * (256 / size) ** 2
@@ -82,7 +84,7 @@ def _targets(masks: Tensor, second_share: float, rng: np.random.Generator) -> tu
     kept = (kinds == 0) | torch.from_numpy(rng.random(len(kinds)) < second_share)
     if kept.any():
         clips, kinds = clips[kept], kinds[kept]
-    return clips, torch.tensor(TARGET_WEIGHTS)[kinds], masks.permute(0, 4, 1, 2, 3)[clips, kinds]
+    return clips, torch.tensor((FIRST_WEIGHT, second_weight))[kinds], masks.permute(0, 4, 1, 2, 3)[clips, kinds]
 
 
 def _encode(model: Any, images: Tensor) -> tuple[list[Tensor], list[Tensor], Any]:
@@ -103,6 +105,7 @@ def roll(
     masks: Tensor,
     rng: np.random.Generator,
     second_share: float = 1.0,
+    second_weight: float = SECOND_WEIGHT,
     even_edges: bool = False,
 ) -> Rollout | None:
     """Track every promptable target of a batch and return the loss.
@@ -114,12 +117,13 @@ def roll(
         masks: [B, T, S, S, K] uint8 coverage.
         rng: chooses the kind of prompt, its jitter and the frame numbers.
         second_share: chance of a second target (the person) to be taken; the first, smaller one always is.
+        second_weight: weight of a second target's mask in the loss.
         even_edges: see `objective.mask_loss`.
 
     Returns:
         None where no target is visible in any first frame.
     """
-    clips, weights, truth = _targets(masks.float() / 255, second_share, rng)
+    clips, weights, truth = _targets(masks.float() / 255, second_share, second_weight, rng)
     if not len(clips):
         return None
     features, positions, sizes = _encode(model, images)

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 
 from training.mini_sam.checkpoint import Average, Progress, average_weights, load, save
 from training.mini_sam.config import IMAGE_SIZE, base_settings, build
-from training.mini_sam.rollout import RawDecoder, Rollout, roll
+from training.mini_sam.rollout import SECOND_WEIGHT, RawDecoder, Rollout, roll
 from training.mini_sam.sequences import SequenceConfig, Sequences
 
 LOG_EVERY = 25  # steps
@@ -46,6 +46,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="folder of rendered demo clips (training.mini_sam.demo_clips)")
     parser.add_argument("--demo-share", type=float, default=0.55, help="share of sequences cut from the cache")
     parser.add_argument("--second-share", type=float, default=1.0, help="share of second targets (persons) trained on")
+    parser.add_argument("--second-weight", type=float, default=SECOND_WEIGHT, help="of their masks in the loss")
     parser.add_argument("--even-edges", action="store_true", help="a pixel too much costs as much as one too few")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="data-parallel processes of one thread each")
@@ -137,7 +138,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            rollout = roll(model, raw, images, masks, rng, options.second_share, options.even_edges)
+            shares = options.second_share, options.second_weight
+            rollout = roll(model, raw, images, masks, rng, *shares, options.even_edges)
         _step(model, optimiser, rollout)
         spent, mark = progress.seconds + time.monotonic() - mark, time.monotonic()
         progress.seconds = average_gradients(model, spent if rank == 0 else 0.0, options.processes)
