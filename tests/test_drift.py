@@ -164,7 +164,8 @@ def test_a_drifting_generator_over_ten_windows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("softer", [0.0, 0.05])
-def test_a_drifting_generator_over_a_hundred_windows(softer: float) -> None:
-    found = check(100, replace(DRIFT, softer=softer), 0.03)
+@pytest.mark.parametrize(("softer", "most_share"), [(0.0, 0.03), (0.05, 0.04)])
+def test_a_drifting_generator_over_a_hundred_windows(softer: float, most_share: float) -> None:
+    """What a generator loses of sharpness lowers the deviation: that part is no drift of colour, and is told apart."""
+    found = check(100, replace(DRIFT, softer=softer), most_share)
     assert found["ours"]["sharpness"] > -0.1
