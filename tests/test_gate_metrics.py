@@ -16,6 +16,9 @@ from storage.errors import UsageError
 from storage.rundir import RunReader
 from stream.options.config import RunConfig
 from stream.options.table import picked
+from stream.report.collect import Facts, GateColumn, frame_table
+from stream.report.html import report_page
+from stream.report.summary import summarise
 from stream.run.lifecycle import start
 
 READ = picked("gate")[0].kind.read
@@ -150,3 +153,13 @@ def test_a_run_is_judged_again_by_the_gate_it_has_or_another(gated: Path) -> Non
     assert json.loads(alone.out.splitlines()[-1])["failed_frames"] != verdict["failed_frames"]
     assert json.loads(alone.out.splitlines()[-1])["baselines"] is None
     assert invoke(["evaluate", str(gated), "--gate", "iou,walking"]).code == 2
+
+
+def test_what_could_not_be_measured_is_named() -> None:
+    values = {"iou": np.array([0.95, 0.96]), "contact": np.full(2, np.nan)}
+    gate = [GateColumn(bound, values[bound.metric]) for bound in bounds_of(READ("iou,contact"), 0.9)]
+    table = frame_table(np.arange(2) / 24, np.ones((2, 2)), [], gate=gate)
+    table = dataclasses.replace(table, scores={**table.scores, "iou": values["iou"]})
+    found = summarise(table, Facts(), 0.9)
+    assert found.gate == "passed" and found.unmeasured == ("contact",)
+    assert "Not measured on any frame: contact" in report_page("x", found, [], {}, {})

@@ -33,6 +33,8 @@ def closing_text(result: Result) -> str:
             f"gate     {result.gate}: IoU mean {result.iou_mean:.4f}, 5th percentile {result.iou_p5:.4f}, "
             f"min {result.iou_min:.4f} at frame {result.iou_min_frame}"
         )
+        if result.unmeasured:
+            lines.append(f"         not measured on any frame: {', '.join(result.unmeasured)}")
         if result.failed_frames:
             count = sum(b - a for a, b in result.failed_frames)
             lines.append(f"failed   {count} frames: {spans_text(result.failed_frames)}")

@@ -91,6 +91,8 @@ def _verdict(values: Summary) -> str:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
     if values.gate == "failed" and values.failed_by is not None:
         text += f": {values.failed_by['generator']} by the generator, {values.failed_by['tracker']} by the tracker"
+    if values.unmeasured:
+        text += f". Not measured on any frame: {', '.join(values.unmeasured)}"
     facts = f"{values.frames} frames in {values.windows} windows"
     if not values.complete:
         facts += ". The run is not finished: this is what is there so far"

@@ -28,6 +28,7 @@ class Result:
         bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
         seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
         output: the video; None where there is none.
+        unmeasured: metrics of the gate that could be measured on no frame, and say nothing.
     """
 
     run: Path
@@ -53,6 +54,7 @@ class Result:
     peak_rss_bytes: int
     peak_vram_bytes: int | None
     output: Path | None
+    unmeasured: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract, without its event."""

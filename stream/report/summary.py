@@ -91,10 +91,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class GatedBy:
-    """A metric of the gate: its bound, whether high is good, the failing frames, and the worst value with its frame."""
+    """A metric of the gate: its bound, whether high is good, on how many frames it was measured, those that fail, and
+    the worst value with its frame."""
 
     bound: float
     high: bool
+    measured_frames: int
     failed_frames: Spans
     worst: float | None
     worst_frame: int | None
@@ -143,6 +145,11 @@ class Summary:
     attempts: list[Mapping[str, Any]]
     by_window: list[WindowScore]
     cost: Cost
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Metrics of the gate that say nothing: they were measured on no frame of those that are scored."""
+        return tuple(name for name, each in self.gated_by.items() if self.frames_scored and not each.measured_frames)
 
     def to_json(self) -> dict[str, Any]:
         """The object of the file."""
@@ -206,7 +213,9 @@ def baselines_of(values: Mapping[str, Array], threshold: float) -> dict[str, Bas
 
 def _gated(column: GateColumn) -> GatedBy:
     _, _, _, worst, frame = _statistics(column.values, worst_is_high=not column.bound.high)
-    return GatedBy(column.bound.value, column.bound.high, join_spans([flag_spans(column.failing)]), worst, frame)
+    measured = int(np.count_nonzero(~np.isnan(column.values)))
+    failed = join_spans([flag_spans(column.failing)])
+    return GatedBy(column.bound.value, column.bound.high, measured, failed, worst, frame)
 
 
 def _cost(windows: Sequence[WindowRow]) -> Cost:

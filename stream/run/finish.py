@@ -73,6 +73,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         peak_rss_bytes=peak_rss_bytes(),
         peak_vram_bytes=peak_vram_bytes(),
         output=home / OUTPUT if config.generates else None,
+        unmeasured=report.unmeasured,
     )
 
 
