@@ -100,13 +100,15 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
     if run is not None:
         _refuse_choices()
         baselines = options["baselines"] is not False
-        if baselines:
-            click.echo(
-                "note: the source itself and a blur are tracked too, which takes three times as long: --no-baselines "
-                "leaves them out",
-                err=True,
-            )
-        yield from evaluate.evaluate_run(Path(run), options["iou_threshold"], options["gate"], baselines)
+        for row in evaluate.evaluate_run(Path(run), options["iou_threshold"], options["gate"], baselines):
+            if baselines:
+                click.echo(
+                    "note: the source itself and a blur are tracked too, which takes three times as long: "
+                    "--no-baselines leaves them out",
+                    err=True,
+                )
+                baselines = False  # said once, and not before an error
+            yield row
         return
     if options["baselines"]:
         raise UsageError("--baselines goes with RUN: of a video made elsewhere the source is not at hand, leave it out")
