@@ -112,7 +112,6 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
         return
     if options["baselines"]:
         raise UsageError("--baselines goes with RUN: of a video made elsewhere the source is not at hand, leave it out")
-    tell("no baselines: the source of a video made elsewhere is not at hand")
     if options["gate"] is not None:
         raise UsageError("--gate goes with RUN: a video made elsewhere is judged by its IoU alone, leave it out")
     if options["generated"] is None:
