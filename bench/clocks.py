@@ -51,6 +51,7 @@ SECTIONS = (
     Section("stages.pose:PoseStage.open", "loading models"),
     Section("stages.sam.model:SamModel.load", "loading models"),
     Section("stream.engine.ahead:DecodeAhead.take", "waiting for decode"),
+    Section("stream.engine.lanes:Lanes.ended", "waiting for the lanes"),
     Section("stream.engine.ahead:DecodeAhead.hand_over", "decode waiting for the stages"),
     Section("stages.decode:DecodeStage.process", "decode"),
     Section("stages.pose:PoseStage.process", "pose, beside the model"),
@@ -73,16 +74,34 @@ SECTIONS = (
 
 
 class Clock:
-    """Exclusive seconds by section, for the thread that made it and for all others together."""
+    """Exclusive seconds by section and thread, the one that made it and others."""
 
     def __init__(self) -> None:
         self._main = threading.get_ident()
         self._local = threading.local()
-        self._seconds: dict[bool, dict[str, float]] = {True: defaultdict(float), False: defaultdict(float)}
+        self._seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self._lock = threading.Lock()
+        self._computing = 0  # threads in which models are at work now
+        self._computing_since = 0.0
+        self._computed = 0.0
 
     def seconds(self, main: bool = True) -> dict[str, float]:
         """By section so far, of the own thread or of the others; a section that has not ended yet is not in it."""
-        return dict(self._seconds[main])
+        found: dict[str, float] = defaultdict(float)
+        for thread, sections in list(self._seconds.items()):
+            if (thread == self._main) == main:
+                for name, seconds in list(sections.items()):
+                    found[name] += seconds
+        return dict(found)
+
+    def of_this_thread(self) -> dict[str, float]:
+        """By section so far, of the thread that asks."""
+        return dict(self._seconds[threading.get_ident()])
+
+    @property
+    def computed(self) -> float:
+        """Seconds in which a model was at work, in whichever thread: two at once count once."""
+        return self._computed
 
     @contextmanager
     def section(self, name: str, whole: bool = False) -> Iterator[None]:
@@ -95,6 +114,8 @@ class Clock:
         stack.append(0.0)
         self._synchronise()
         begun = time.perf_counter()
+        if name in COMPUTE:
+            self._at_work(+1)
         try:
             yield
         finally:
@@ -103,7 +124,18 @@ class Clock:
             own = spent - stack.pop()
             stack[-1] += spent
             self._local.whole = False
-            self._seconds[threading.get_ident() == self._main][name] += own
+            self._seconds[threading.get_ident()][name] += own
+            if name in COMPUTE:
+                self._at_work(-1)
+
+    def _at_work(self, change: int) -> None:
+        """A model begins (+1) or has ended (-1) its work in this thread."""
+        with self._lock:
+            now = time.perf_counter()
+            if self._computing:
+                self._computed += now - self._computing_since
+            self._computing += change
+            self._computing_since = now
 
     def _synchronise(self) -> None:
         """CUDA kernels run on after the call that started them: wait, so that they count where they belong.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from bench.clocks import Clock, compute_seconds, difference
 from stream.engine.tasks import Ready, Worked
 
 DECODE = "decode"  # has a thread of its own beside the lanes
@@ -18,13 +19,14 @@ LITTLE = 0.5  # a lane that is busy for less of the time bounds nothing by itsel
 
 @dataclass(frozen=True)
 class Box:
-    """A task at work. Seconds are of `time.perf_counter`."""
+    """A task at work. Seconds are of `time.perf_counter`; `compute`: those in which its models were at work."""
 
     lane: str
     stage: str
     window: int
     begun: float
     ended: float
+    compute: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -33,16 +35,23 @@ class Box:
 
 
 @contextmanager
-def watching() -> Iterator[list[Box]]:
-    """The boxes of every task that works until the end of the `with`; in the order in which they end."""
+def watching(clock: Clock | None = None) -> Iterator[list[Box]]:
+    """The boxes of every task that works until the end of the `with`; in the order in which they end.
+
+    Args:
+        clock: watching; without it nothing is known of `compute`.
+    """
     boxes: list[Box] = []
     work = Ready.work
 
     def timed(ready: Ready) -> Worked:
         lane = DECODE if threading.current_thread().name == DECODE else ready.stage.lane
+        before = clock.of_this_thread() if clock else {}
         begun = time.perf_counter()
         worked = work(ready)
-        boxes.append(Box(lane, ready.task.node, ready.task.window.index, begun, time.perf_counter()))
+        ended = time.perf_counter()
+        compute = compute_seconds(difference(clock.of_this_thread(), before)) if clock else 0.0
+        boxes.append(Box(lane, ready.task.node, ready.task.window.index, begun, ended, compute))
         return worked
 
     Ready.work = timed  # type: ignore[method-assign, assignment]

@@ -70,12 +70,12 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     servers = [parse_server(server).http for server in config.server]
     clock, sampler = Clock(), Sampler(servers)
     last = "score" if config.generates else "track"
-    probe = Probe(listener, sampler, clock, last, lambda: working_bytes(run))
     begun = time.perf_counter()
-    with sampler.running(), clock.watching(), watching_lanes() as boxes:
+    with sampler.running(), clock.watching(), watching_lanes(clock) as boxes:
+        probe = Probe(listener, sampler, clock, boxes, last, lambda: working_bytes(run))
         result = start(config, run, listener=probe)
     wall = time.perf_counter() - begun
-    spent = overhead(wall, clock.seconds(), clock.seconds(main=False), result.frames)
+    spent = overhead(wall, clock.seconds(), clock.seconds(main=False), clock.computed, result.frames)
     record = {
         "bench": "run",
         "command": command,

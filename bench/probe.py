@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import requests
 
-from bench.clocks import Clock, compute_seconds, difference
+from bench.clocks import Clock, difference
+from bench.lanes import Box
 from stream.progress.events import Event, Listener, RunBegins, WindowDone
 from stream.progress.memory import rss_bytes
 
@@ -46,8 +47,9 @@ class Row:
 
     Attributes:
         stage, window, frames: which; frames it wrote.
-        seconds: in the stage itself. wall_seconds: since the step before ended: reading inputs, stage and commit.
-        compute_seconds: of it in the models. waited_seconds: for decoded frames.
+        seconds: in the stage itself. wall_seconds: since the step before ended: reading inputs, stage and commit; less
+            than `seconds` where steps run side by side.
+        compute_seconds: of `seconds`, in the models. waited_seconds: for decoded frames.
         peaks: of memory. read_bytes, written_bytes: moved by this process through the system meanwhile, page cache
             included; decoding ahead falls into whichever stage runs.
         working_disk_bytes: in the run directory and later dropped; measured once a window, at its last stage.
@@ -247,17 +249,25 @@ class Probe:
         inner: told everything.
         sampler: running.
         clock: watching, made by the thread that runs the pipeline.
+        boxes: what the tasks took, by `lanes.watching` of this clock.
         last_stage: of the chain; behind it `working_disk` is asked.
         working_disk: gives the bytes in the run directory that are dropped again.
     """
 
     def __init__(
-        self, inner: Listener, sampler: Sampler, clock: Clock, last_stage: str, working_disk: Callable[[], int]
+        self,
+        inner: Listener,
+        sampler: Sampler,
+        clock: Clock,
+        boxes: Sequence[Box],
+        last_stage: str,
+        working_disk: Callable[[], int],
     ) -> None:
         self.rows: list[Row] = []
         self._inner = inner
         self._sampler = sampler
         self._clock = clock
+        self._boxes = boxes
         self._last_stage = last_stage
         self._working_disk = working_disk
         self._before = self._read()
@@ -283,7 +293,7 @@ class Probe:
                 frames=event.span.frames,
                 seconds=event.seconds,
                 wall_seconds=now.seconds - before.seconds,
-                compute_seconds=compute_seconds(spent),
+                compute_seconds=self._computed(event),
                 waited_seconds=spent.get(WAITING, 0.0),
                 peaks=self._sampler.take(),
                 read_bytes=moved[0],
@@ -291,6 +301,11 @@ class Probe:
                 working_disk_bytes=self._working_disk() if event.stage == self._last_stage else None,
             )
         )
+
+    def _computed(self, event: WindowDone) -> float:
+        """Of the task's last try; 0 where it worked before the bench began."""
+        tries = (box.compute for box in reversed(self._boxes) if (box.stage, box.window) == (event.stage, event.index))
+        return next(tries, 0.0)
 
     def _read(self) -> Reading:
         return Reading(time.perf_counter(), self._clock.seconds(), moved_bytes())

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.clocks import COMPUTE, ENGINE, ONCE, compute_seconds
+from bench.clocks import COMPUTE, ENGINE, ONCE
 from bench.plots import highest
 from bench.probe import Row
 from bench.slopes import slope_of
@@ -90,7 +90,9 @@ def _rounded(value: float | None) -> float | None:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str, float], frames: int) -> dict[str, Any]:
+def overhead(
+    wall_seconds: float, own: Mapping[str, float], others: Mapping[str, float], computed: float, frames: int
+) -> dict[str, Any]:
     """Everything that is not model compute: its share of the run, seconds a frame, and where it goes.
 
     `share_while_running` leaves out what a run has once; `engine_share_while_running` is the part of it that windows,
@@ -98,17 +100,19 @@ def overhead(wall_seconds: float, own: Mapping[str, float], others: Mapping[str,
 
     Args:
         wall_seconds: of the whole run, models' loading and the report included.
-        own, others: exclusive seconds by section of the thread that runs the pipeline, and of the others.
+        own, others: exclusive seconds by section of the thread that runs the pipeline, and of the others (decoding, and
+            the lanes where windows run side by side: then what the engine does beside them counts as overhead too).
+        computed: seconds in which a model was at work, in whichever thread.
     """
     known = dict(sorted(own.items(), key=lambda item: -item[1]))
     rest = wall_seconds - sum(own.values())
-    spent = wall_seconds - compute_seconds(own)
+    spent = wall_seconds - computed
     once = sum(known.get(name, 0.0) for name in ONCE)
     engine = rest + sum(known.get(name, 0.0) for name in ENGINE)
     running = wall_seconds - once
     return {
         "wall_seconds": round(wall_seconds, 4),
-        "compute_seconds": round(compute_seconds(own), 4),
+        "compute_seconds": round(computed, 4),
         "share": round(spent / wall_seconds, 4),
         "share_while_running": round((spent - once) / running, 4),
         "engine_share_while_running": round(engine / running, 4),

@@ -86,6 +86,24 @@ def test_clock_keeps_other_threads_apart(clock: Clock) -> None:
     assert clock.seconds(main=False) == {"inner": 3.0}
 
 
+def test_models_at_work_at_once_count_once(clock: Clock) -> None:
+    with clock.section("SAM 2.1"):
+        thread = threading.Thread(target=lambda: _section(clock, "generator", 3.0))
+        thread.start()
+        thread.join()
+        TIME.now += 1.0
+        assert clock.of_this_thread() == {}
+    _section(clock, "encode", 5.0)
+    assert clock.computed == 4.0
+    assert clock.seconds() == {"SAM 2.1": 4.0, "encode": 5.0}
+    assert clock.seconds(main=False) == {"generator": 3.0}
+
+
+def _section(clock: Clock, name: str, seconds: float) -> None:
+    with clock.section(name):
+        TIME.now += seconds
+
+
 def test_clock_puts_functions_back_and_counts_failures(clock: Clock) -> None:
     before = globals()["work"]
     with pytest.raises(TypeError), clock.watching((INNER,)):
@@ -177,7 +195,7 @@ def test_slopes_tell_a_leak() -> None:
 
 def test_overhead_adds_up() -> None:
     sections = {"SAM 2.1": 6.0, "encode": 0.5, "store: read": 0.5, "loading models": 2.0}
-    found = overhead(10.0, sections, {"decode": 3.0}, 100)
+    found = overhead(10.0, sections, {"decode": 3.0}, 6.0, 100)
     assert found["share"] == pytest.approx(0.4)
     assert found["share_while_running"] == pytest.approx(2 / 8)
     assert found["engine_share_while_running"] == pytest.approx(1.5 / 8)

@@ -30,9 +30,11 @@ def test_each_window_carries_the_number_of_its_record(tmp_path: Path) -> None:
 
 def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     cancel, run = Cancel(), tmp_path / "run"
+    commits = []
 
     def listener(event: Event) -> None:
         if isinstance(event, WindowDone) and (event.stage, event.index) == ("track", 0):
+            commits.append(len(read_log(run).commits))
             thread = threading.Thread(target=cancel.cancel)
             thread.start()
             thread.join()
@@ -40,7 +42,7 @@ def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path:
     with pytest.raises(Interrupted, match="skate resume"):
         start(small_config(), run, listener=listener, cancel=cancel)
     done = read_log(run)
-    assert done.done("track") == 1 and done.done("generate") == 1 and done.done("blend") == 0, "ends at the next commit"
+    assert [len(done.commits) - 1] == commits, "ends at the next commit"
     resume(run)
     assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
 

@@ -221,7 +221,7 @@ def test_another_view_does_again_what_depends_on_it_and_none_is_the_plain_run(tm
     case, _, plain = shared_case()
     run = tmp_path / "run"
     assert skate(case.run(run, *VIEW)).code in (0, 1)
-    ended = skate(case.run(run, "--view", "0,0,64,64", "--overwrite"))
+    ended = skate(case.run(run, "--view", "0,0,64,64", "--track-view", "follow", "--overwrite"))
     assert ended.code in (0, 1), ended.output
     assert not any(line.startswith(("decode ", "pose ", "track ")) for line in ended.output.splitlines())
     assert differing(results(run), results(finished)) != []

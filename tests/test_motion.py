@@ -46,13 +46,18 @@ def frames_of(config: DemoConfig) -> Iterator[tuple[Array, Array, Array, Array]]
         yield frame.image, frame.object_mask, frame.person_mask, scene.truth(t).motion
 
 
+def steadied(arrays: dict[str, Array]) -> Inputs:
+    """As where the view is steadied, else the motion is not looked for."""
+    return Inputs(arrays, info={"aim": {"follows": True, "turned": False, "steady": 30, "whole": False}})
+
+
 def run(config: DemoConfig, plan: WindowPlan) -> tuple[Output, Array]:
     """What the stage makes of a clip, window by window with its state taken out and put back, and the true motion."""
     images, boards, persons, truth = (np.stack(part) for part in zip(*frames_of(config), strict=True))
     stage, outputs = MotionStage(), []
     for window in plan.windows(config.frames):
         new = slice(*window.new)
-        inputs = Inputs({"frames": images[new], "masks/object": boards[new], "masks/person": persons[new]})
+        inputs = steadied({"frames": images[new], "masks/object": boards[new], "masks/person": persons[new]})
         outputs.append(stage.process(window, inputs))
         state = stage.get_state().to_parts()
         stage = MotionStage()
@@ -96,7 +101,7 @@ def test_what_cannot_be_followed_stands_still_and_says_so(other: str) -> None:
         "masks/object": np.stack([taken, taken]),
         "masks/person": np.stack([person] * 2),
     }
-    found = MotionStage().process(window, Inputs(inputs))
+    found = MotionStage().process(window, steadied(inputs))
     assert np.array_equal(found.arrays["motion"][1], IDENTITY)
     assert found.arrays["motion_inliers"][1] == 0 and found.info["unfollowed"] == 1
 

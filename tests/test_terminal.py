@@ -18,7 +18,7 @@ from stream.progress.events import Event, GeneratorStep, Note, RunBegins, Window
 from stream.progress.listeners import PlainLines, fitting_listener
 from stream.progress.terminal import Board, TerminalLines
 
-STAGES = ("decode", "pose", "track", "generate", "composite", "blend", "sink", "score")
+STAGES = ("decode", "pose", "track", "aim", "motion", "view", "generate", "composite", "blend", "sink", "score")
 needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
 
 

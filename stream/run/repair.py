@@ -57,11 +57,13 @@ def repair_run(
         chain = executor.chain
         needed = Needed(run.log, chain, windows, damage).all(tasks)
         note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
+        lags = {node: chain.lag(node) for node in chain.names}
         before = -1
-        for name, index in sorted(needed, key=lambda task: (task[1] + chain.lag(task[0]), chain.names.index(task[0]))):
-            if index != before:
-                _drop_again(run, windows[index])
-            before = index
+        for name, index in sorted(needed, key=lambda task: (task[1] + lags[task[0]], chain.names.index(task[0]))):
+            step = index + lags[name]
+            if step != before:  # what the nodes furthest behind still read stays
+                _drop_again(run, windows[max(0, step - max(lags.values()))])
+            before = step
             _do_again(run, executor, Task(name, windows[index]), damage)
             fault_point("repair.window")
     run.sweep()
