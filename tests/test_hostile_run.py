@@ -350,8 +350,8 @@ def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
     ("changes", "field"),
     [
         ({"config": None}, "config: expected object, got null"),
-        ({"config": {}}, "config: the whole: object missing required field prompt"),
-        ({"config": {"prompt": 3}}, "config: prompt: expected object, got int"),
+        ({"config": {}}, "config: the object needs one of --box"),
+        ({"config": {"prompt": 3}}, r"config: prompt: expected object \| null, got int"),
         ({"config": {**CONFIG.to_json(), "window": "81"}}, "config: window: expected int, got str"),
         ({"config": {**CONFIG.to_json(), "server": [3]}}, r"config: server\[0\]: expected str, got int"),
         ({"config": {**CONFIG.to_json(), "size": [16]}}, "config: size: expected array of length 2"),

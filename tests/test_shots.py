@@ -51,9 +51,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def finished(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The run, and its last line."""
     run = tmp_path_factory.mktemp("run") / "run"
-    result = invoke(case.run(run, "--json"))
-    assert result.code in (0, 1), result.err
-    return run, result.out.splitlines()[-1]
+    result = shared_zygote().run(case.run(run, "--json"))
+    assert result.code in (0, 1), result.output
+    return run, next(line for line in reversed(result.output.splitlines()) if line.startswith("{"))
 
 
 def test_shots_are_told_everywhere(finished: tuple[Path, str]) -> None:

@@ -222,7 +222,8 @@ def test_every_verdict_looks_through_the_same_views(tmp_path: Path, finished: tu
     assert skate(["export", str(run), "--to", str(tmp_path / "to")]).code == 0
     metadata = tmp_path / "to" / "tracking_metadata.json"
     elsewhere = ["evaluate", "--metadata", str(metadata), "--generated", str(run / "output.mp4")]
-    assert [line for line in skate(elsewhere).output.splitlines() if line.startswith("Frame ")] == lines
+    found = [line for line in skate(elsewhere).output.splitlines() if line.startswith("Frame ")]
+    assert found == [line.partition(" by the ")[0] for line in lines], "without the source no baselines"
     (tmp_path / "to" / "views_object.npy").write_bytes(b"\x93NUMPY no")
     ended = skate(elsewhere)
     assert ended.code == 3 and "views_object.npy: is no array of views" in ended.output

@@ -55,6 +55,7 @@ class Executor:
         self.by_turns = by_turns
         self._turn: str | None = None  # whose models may be on the GPU; None: both may
         self._recent = RecentArrays()  # what is committed of new frames
+        self._lags = {name: chain.lag(name) for name in chain.names}
         self._handed: dict[tuple[str, int], Array] = {}  # by array and window: what later nodes read as it is
         self._facts: dict[tuple[str, int], Mapping[str, Json]] = {}  # by node and window: what is not yet committed
         self._reached: dict[str, int] = {}  # by node, how many windows it is past
@@ -300,12 +301,13 @@ class Executor:
                 del self._handed[array, index]
 
     def _let_go(self, task: Task) -> None:
-        """Where one task is done after the other: of what nothing behind this one reads."""
+        """Where one task is done after the other, those that read the window after a step later: of what is read."""
         self._facts.clear()
-        order = self.chain.names
+        order, lags = self.chain.names, self._lags
+        now = (task.window.index + lags[task.node], order.index(task.node))
         for array, window in list(self._handed):
-            last = self.chain.last_reader(array)
-            if last is None or (window + last[1], order.index(last[0])) <= (task.window.index, order.index(task.node)):
+            readers = [(name, read) for name, read in self.chain.readers(array) if read.span != "context"]
+            if all((window - read.window + lags[name], order.index(name)) <= now for name, read in readers):
                 del self._handed[array, window]
 
     def __enter__(self) -> "Executor":
