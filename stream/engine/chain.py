@@ -194,8 +194,11 @@ class Chain:
                     blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after, port.life == "passing")
         return Layout(arrays, blocks)
 
+    def waiting(self, array: str) -> list[tuple[str, int]]:
+        """The nodes that read an array, and how many windows behind the one it belongs to; contexts apart."""
+        return [(name, -read.window) for name, read in self.readers(array) if read.span != "context"]
+
     def last_reader(self, array: str) -> tuple[str, int] | None:
         """The node that reads an array last, and how many windows behind the one it belongs to; None: nothing does."""
-        readers = [(name, -read.window) for name, read in self.readers(array) if read.span != "context"]
         order = self.names
-        return max(readers, key=lambda found: (found[1], order.index(found[0])), default=None)
+        return max(self.waiting(array), key=lambda found: (found[1], order.index(found[0])), default=None)

@@ -296,8 +296,7 @@ class Executor:
                 self._handed[array, window.index] = done.output.arrays[array]
         self._reached[node.name] = max(self._reached.get(node.name, 0), window.index + 1)
         for array, index in list(self._handed):
-            readers = [(name, read) for name, read in self.chain.readers(array) if read.span != "context"]
-            if all(self._reached.get(name, 0) > index - read.window for name, read in readers):
+            if all(self._reached.get(name, 0) > index + on for name, on in self.chain.waiting(array)):
                 del self._handed[array, index]
 
     def _let_go(self, task: Task) -> None:
@@ -306,8 +305,7 @@ class Executor:
         order, lags = self.chain.names, self._lags
         now = (task.window.index + lags[task.node], order.index(task.node))
         for array, window in list(self._handed):
-            readers = [(name, read) for name, read in self.chain.readers(array) if read.span != "context"]
-            if all((window - read.window + lags[name], order.index(name)) <= now for name, read in readers):
+            if all((window + on + lags[name], order.index(name)) <= now for name, on in self.chain.waiting(array)):
                 del self._handed[array, window]
 
     def __enter__(self) -> "Executor":
