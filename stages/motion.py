@@ -75,6 +75,9 @@ class MotionStage(Stage):
         self._last = MotionState.from_parts(values, arrays)
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Projected peak (RAM, VRAM): the window's frames and masks, and pyramids of two reduced frames."""
+        """Projected peak (RAM, VRAM): the window's frames and masks, and pyramids of two reduced frames.
+
+        Between windows one reduced frame and what is background in it.
+        """
         small = int(min(1.0, SIDE / max(height, width)) ** 2 * height * width)
-        return window_frames * height * width * 5 + 24 * small, 0
+        return window_frames * height * width * 5 + (24 if window_frames else 2) * small, 0

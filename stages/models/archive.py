@@ -36,7 +36,7 @@ def take_member(archive: Path, member: str, to: Path, size_bytes: int | None = N
                 raise UnusableArchive(f"{member} in {archive.name} has {length} bytes, {limit} expected")
             with opened.open(found[0]) as source, to.open("wb") as out:
                 shutil.copyfileobj(source, out, CHUNK_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         to.unlink(missing_ok=True)
         raise UnusableArchive(f"{archive.name} is a damaged or unusable zip: {error}") from error
     except BaseException:
