@@ -50,7 +50,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         times = run.arrays.read("times", 0, frames)
         visible = np.stack([run.arrays.read(f"visible/{name}", 0, frames) for name in subjects], axis=1)
     known = dataclasses.replace(
-        facts({stage: log.of(stage) for stage in nodes}, finals[: len(tracked) or None], subjects),
+        facts({stage: log.of(stage) for stage in nodes}, finals[: max(1, len(tracked))], subjects),
         shots=shots_of(windows),
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
