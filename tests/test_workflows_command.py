@@ -83,6 +83,8 @@ def test_every_file_of_every_recipe_has_an_address() -> None:
         assert item.sha256 is None or len(item.sha256) == 64
     pinned = {item.sha256 for item in server_files("vace")}
     assert None not in pinned, "of the default recipe all are pinned"
+    free = {name for name, item in SERVER_FILES.items() if item.sha256 is None or item.size_bytes is None}
+    assert free == {name for name in SERVER_FILES if "CausVid" in name}, "nobody states the hashes of these"
 
 
 @pytest.fixture
@@ -134,8 +136,26 @@ def test_a_recipes_files_go_into_comfyuis_folders(tmp_path: Path, host: Path) ->
     (host / "wan_2.1_vae.safetensors").unlink()
     again = fetch(comfy, "--json")
     assert again.code == 0 and [json.loads(line)["fetched"] for line in again.out.splitlines()] == [False] * 3
-    assert fetch(comfy, "--profile", "fast").code == 0
-    assert list((comfy / "models/loras").glob("Wan21_CausVid_bidirect2*.safetensors"))
+
+
+def test_a_file_whose_hash_nobody_states_is_held_to_what_was_fetched_first(tmp_path: Path, host: Path) -> None:
+    comfy = tmp_path / "ComfyUI"
+    (comfy / "models/loras").mkdir(parents=True)
+    lora = comfy / "models/loras/Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
+    first = fetch(comfy, "--profile", "fast")
+    assert first.code == 0 and f"recorded in {lora.name}.sha256: nobody states its sha256" in first.out
+    digest = hashlib.sha256(lora.read_bytes()).hexdigest()
+    assert lora.with_name(f"{lora.name}.sha256").read_text() == f"{digest}  {lora.name}\n"
+    again = fetch(comfy, "--profile", "fast", "--json")
+    told = next(row for line in again.out.splitlines() if (row := json.loads(line))["name"] == lora.name)
+    assert (told["fetched"], told["sha256"], told["pinned"]) == (False, digest, False)
+    lora.write_bytes(lora.read_bytes()[::-1])
+    changed = fetch(comfy, "--profile", "fast")
+    assert changed.code == 4 and f"expected {digest}" in changed.err and "move it away" in changed.err
+    lora.unlink()
+    (host / lora.name).write_bytes(b"a part")
+    short = fetch(comfy, "--profile", "fast")
+    assert short.code == 4 and "another file" in short.err and not lora.exists(), "its length is known"
 
 
 def test_what_does_not_match_is_refused(tmp_path: Path, host: Path) -> None:
@@ -156,9 +176,12 @@ def test_an_own_file_without_a_known_hash_is_left_alone(tmp_path: Path, host: Pa
     comfy = tmp_path / "ComfyUI"
     lora = comfy / "models/loras/Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
     lora.parent.mkdir(parents=True)
-    lora.write_bytes(b"somebody's own")
+    own = b"own" * 100
+    lora.write_bytes((own * 10)[: len((host / lora.name).read_bytes())])  # of the length that is known
     found = fetch(comfy, "--profile", "fast")
-    assert found.code == 0 and "not checked" in found.out and lora.read_bytes() == b"somebody's own"
+    assert found.code == 0 and "not checked: nobody states" in found.out and lora.read_bytes().startswith(b"own")
+    lora.write_bytes(b"somebody's own")
+    assert fetch(comfy, "--profile", "fast").code == 4 and lora.read_bytes() == b"somebody's own"
 
 
 @pytest.mark.parametrize("given", [["--for", "vace"], ["--comfy", "x"], ["--for", "vace", "--comfy", "x", "small"]])

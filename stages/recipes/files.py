@@ -1,7 +1,8 @@
 """The model files that the recipes' graphs name: where they come from and where a ComfyUI wants them.
 
-Sizes and sha256 are those that public repositories state which pin the same files; none was measured here. Where nobody
-states a hash, the file's is recorded at its first download and checked from then on.
+Sizes and sha256 are those that public repositories state which pin the same files; none was measured here. Nobody was
+found who states the hash of the two CausVid LoRAs: theirs is recorded at the first download (`<file>.sha256` beside the
+file) and checked from then on, and `skate models fetch` says so.
 """
 
 from stages.models.table import HUB, ModelFile
@@ -33,23 +34,39 @@ SERVER_FILES = dict(
         _file(
             "diffusion_models",
             WAN_21 + "diffusion_models/wan2.1_vace_14B_fp16.safetensors",
-            None,
+            34_675_323_640,
             "f202a5c59b8a91ada1862c46a038214f1f7f216c61ec8350d25f69b919da4307",
         ),
-        _file("diffusion_models", WAN_22 + "diffusion_models/wan2.2_fun_vace_high_noise_14B_fp8_scaled.safetensors"),
-        _file("diffusion_models", WAN_22 + "diffusion_models/wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors"),
+        _file(
+            "diffusion_models",
+            WAN_22 + "diffusion_models/wan2.2_fun_vace_high_noise_14B_fp8_scaled.safetensors",
+            17_346_056_104,
+            "23130f30207f6c8697a5bead113ddc9904cfbb5e8fa51a550df3cee4d21fb54c",
+        ),
+        _file(
+            "diffusion_models",
+            WAN_22 + "diffusion_models/wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors",
+            17_346_056_104,
+            "ca55a5cc543e28576edbd2079f8c1de05f71cd9e85bf96fab635f55663dbcb69",
+        ),
         _file(
             "diffusion_models",
             HUB + "samuelchristlie/Wan2.1-VACE-1.3B-GGUF/resolve/main/Wan2.1-VACE-1.3B-Q8_0.gguf",
+            2_317_975_232,
+            "bbde4d08c4eeaaf8eaa68731878788b6ff0117cc22b3c3b489c1860b49c560a1",
         ),
         _file(
             "diffusion_models",
             HUB + "Kijai/WanVideo_comfy_fp8_scaled/resolve/main/Wan22Animate/"
             "Wan2_2-Animate-14B_fp8_scaled_e4m3fn_KJ_v2.safetensors",
+            17_317_143_060,
+            "b1cd5a67e968e5bb38fcf84dab58f2fb551e0889fd463acb2a657259a70bbbf6",
         ),
         _file(
             "diffusion_models",
             HUB + "Comfy-Org/SCAIL-2/resolve/main/diffusion_models/wan2.1_14B_SCAIL_2_fp8_scaled.safetensors",
+            17_694_586_857,
+            "11513b4697ecf566de0cb74660c478f301fb6699a62b10369e91a6ed0fd6b083",
         ),
         _file(
             "text_encoders",
@@ -57,7 +74,12 @@ SERVER_FILES = dict(
             6_735_906_897,
             "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68",
         ),
-        _file("text_encoders", KIJAI + "umt5-xxl-enc-bf16.safetensors"),
+        _file(
+            "text_encoders",
+            KIJAI + "umt5-xxl-enc-bf16.safetensors",
+            11_361_845_464,
+            "4fa971faf306cad919033d5bbe192e571dc08452f800cbf2ec3c73977c01b2cc",
+        ),
         _file(
             "text_encoders",
             HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn.safetensors",
@@ -73,7 +95,7 @@ SERVER_FILES = dict(
         _file(
             "vae",
             KIJAI + "Wan2_1_VAE_bf16.safetensors",
-            None,
+            253_806_278,
             "1ab9a32cc2c740f6e39d80d367ce5dcc28db8c71b79b28670546b8973e9d75f9",
         ),
         _file(
@@ -82,10 +104,25 @@ SERVER_FILES = dict(
             1_264_219_396,
             "64a7ef761bfccbadbaa3da77366aac4185a6c58fa5de5f589b42a65bcc21f161",
         ),
-        _file("loras", KIJAI + "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors", licence="CC-BY-NC-4.0"),
+        _file(
+            "loras",
+            KIJAI + "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors",
+            91_233_416,
+            licence="CC-BY-NC-4.0",
+        ),
         _file("loras", KIJAI + "Wan21_CausVid_14B_T2V_lora_rank32_v2.safetensors", licence="CC-BY-NC-4.0"),
-        _file("loras", WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"),
-        _file("loras", WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors"),
+        _file(
+            "loras",
+            WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
+            1_226_977_424,
+            "698321cb86bd30c4af06c9b84e656a1048c8cb54e06d50694536fb5de37fde41",
+        ),
+        _file(
+            "loras",
+            WAN_22 + "loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors",
+            1_226_977_424,
+            "ec95216e614b3c132c11bfb387b11feedf62163150ccc9068bca8a189771e75a",
+        ),
         _file(
             "loras",
             KIJAI + "Lightx2v/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
@@ -95,7 +132,7 @@ SERVER_FILES = dict(
         _file(
             "loras",
             HUB + "Comfy-Org/SCAIL-2/resolve/main/loras/wan2.1_SCAIL_2_DPO_lora_bf16.safetensors",
-            None,
+            1_226_936_552,
             "b106522036f64e50f5f8ae3b808973515ff442cc2fac27b65d875eafb95b89e2",
         ),
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from stages.models.registry import expected_sha256, recorded_path
 from stages.models.table import ModelFile
 from storage.errors import EnvironmentFault, InputError, Interrupted
 from storage.sizes import format_size
@@ -47,10 +48,15 @@ def fetch_for(recipe: str, comfy: Path, profiles: tuple[str, ...], mirror: str |
 def _tell(file: ModelFile, folder: Path, fetched: bool, status: str, as_json: bool) -> None:
     path = folder / file.file_name
     if as_json:
-        row = {"name": file.name, "path": str(path), "bytes": path.stat().st_size, "sha256": file.sha256}
+        row = {"name": file.name, "path": str(path), "bytes": path.stat().st_size}
+        row |= {"sha256": expected_sha256(file, path), "pinned": file.sha256 is not None}
         row |= {"url": file.url, "licence": file.licence}
         click.echo(json.dumps({"event": "fetched", "fetched": fetched, **row}))
         return
-    checked = "" if fetched or status == "ok" else ", not checked: nobody states its sha256"
+    checked = ""
+    if file.sha256 is None:
+        known = recorded_path(path).name if fetched or status == "ok" else ""
+        said = f"{'recorded in' if fetched else 'as in'} {known}" if known else "not checked"
+        checked = f", {said}: nobody states its sha256"
     where = "fetched to" if fetched else "already there:"
     click.echo(f"{file.name}: {where} {path} ({format_size(path.stat().st_size)}{checked})")
