@@ -2,13 +2,17 @@
 
 python -m bench.drift [--windows 100] [--record bench/records/drift.json]
 
-The generator is the test server's (`Drift` of tests/fake_comfy: shift, contrast and saturation a window), the clip a
-small moving scene that grows darker. Each way of matching is asked for the whole clip:
+The generator is the test server's (`Drift` of tests/fake_comfy: shift, contrast and saturation a window; once more with
+a blur in every window beside), the clip a small moving scene that grows darker. Each way of matching is asked for the
+whole clip:
 
     none      nothing is matched
     before    the region's mean and deviation to what the window before made of the overlap
     first     the region's mean and deviation to those of the first window
     ours      `stages/matching.py`
+
+Drift is of colour: mean and deviation in Lab of the picture's 5x5 means, since a blur takes from the deviation of
+single pixels, which is no colour. What is lost of sharpness stands beside it, and the drift of single pixels too.
 """
 
 import argparse
@@ -45,7 +49,8 @@ from stream.report.tables import text_table  # noqa: E402
 WIDTH, HEIGHT, LENGTH, OVERLAP = 96, 64, 17, 5
 DARKER = (0.88, 0.9, 0.94)  # the last frame's light, by channel: the clip's own slope
 MOST_SHARE, MOST_STEP, MOST_USUAL_STEP = 0.03, 1.0, 0.5  # of the unmatched drift; levels; levels of 95 % of the steps
-STILL = replace(Drift(np.empty(0), np.empty(0), ()), shift=(0.0, 0.0, 0.0), contrast=1.0, saturation=1.0)
+DRIFT = Drift(np.empty(0), np.empty(0), ())
+SOFTER = replace(DRIFT, softer=0.05)
 
 
 class Unmatched(MatchingCompositeStage):
@@ -128,11 +133,13 @@ class Measured:
     """A clip's region, window by window.
 
     Attributes:
-        lab: `[windows, 6]`, mean and deviation of L, a, b. steps: `[windows - 1, 3]`, change of the mean level across
-            the edge of two windows. sharp: `[windows]`, detail against the source's.
+        lab: `[windows, 6]`, mean and deviation of L, a, b of 5x5 means. pixels: the same of single pixels.
+        steps: `[windows - 1, 3]`, change of the mean level across the edge of two windows.
+        sharp: `[windows]`, detail against the source's.
     """
 
     lab: Array
+    pixels: Array
     steps: Array
     sharp: Array
 
@@ -140,16 +147,19 @@ class Measured:
 def measured(frames: Array, scene: Scene) -> Measured:
     """What a clip looks like in the region, by windows."""
     region = scene.objects | scene.persons
-    lab, sharp = [], []
+    lab, pixels, sharp = [], [], []
     for window in windows(len(frames), LENGTH, OVERLAP):
         final = slice(*window.final)
-        found = statistics_of([to_lab(frame[mask]) for frame, mask in zip(frames[final], region[final], strict=True)])
-        assert found is not None
-        lab.append([*found.mean, *found.deviation])
+        soft = soft_statistics(frames[final], region[final], Transfer())
+        plain = statistics_of([to_lab(frame[mask]) for frame, mask in zip(frames[final], region[final], strict=True)])
+        assert soft is not None and plain is not None
+        lab.append([*soft.mean, *soft.deviation])
+        pixels.append([*plain.mean, *plain.deviation])
         sharp.append(sharpness(frames[final], scene.frames[final], region[final]))
     levels = np.stack([frame[mask].mean(axis=0) for frame, mask in zip(frames, region, strict=True)])
     edges = [window.final.stop for window in windows(len(frames), LENGTH, OVERLAP)][:-1]
-    return Measured(np.array(lab), np.stack([levels[edge] - levels[edge - 1] for edge in edges]), np.array(sharp))
+    steps = np.stack([levels[edge] - levels[edge - 1] for edge in edges])
+    return Measured(np.array(lab), np.array(pixels), steps, np.array(sharp))
 
 
 def slope(values: Array) -> Array:
@@ -160,7 +170,7 @@ def slope(values: Array) -> Array:
 
 def compared(found: Measured, source: Measured) -> dict[str, Any]:
     """A clip's drift against its source's own."""
-    drift = slope(found.lab) - slope(source.lab)
+    drift, pixels = slope(found.lab) - slope(source.lab), slope(found.pixels) - slope(source.pixels)
     steps = np.abs(found.steps - source.steps)
     sharp = slope(found.sharp) / found.sharp[0]
     return {
@@ -170,6 +180,7 @@ def compared(found: Measured, source: Measured) -> dict[str, Any]:
         "largest_step": round(float(steps.max()), 3),
         "p95_step": round(float(np.quantile(steps, 0.95)), 3),
         "sharpness": round(float(sharp), 4),
+        "drift_of_pixels": round(float(np.linalg.norm(pixels)), 3),
     }
 
 
@@ -207,14 +218,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.windows < 3:
         parser.error(f"--windows {options.windows}: give at least 3")
-    found = measure(options.windows, Drift(np.empty(0), np.empty(0), ()))
-    rows = [[name, *(str(value) for value in way.values())] for name, way in found.items()]
-    print(text_table(("matched to", "drift", "mean", "deviation", "largest step", "p95", "sharpness"), rows))
-    ratios = judged(found)
-    for name, value in ratios.items():
+    record: dict[str, Any] = {"ways": {}, "ratios": {}}
+    for suffix, drift in (("", DRIFT), (", blurred", SOFTER)):
+        found = measure(options.windows, drift)
+        record["ways"] |= {name + suffix: way for name, way in found.items()}
+        record["ratios"] |= {name + suffix: value for name, value in judged(found).items()}
+    rows = [[name, *(str(value) for value in way.values())] for name, way in record["ways"].items()]
+    head = ("matched to", "drift", "mean", "deviation", "largest step", "p95", "sharpness", "drift of pixels")
+    print(text_table(head, rows))
+    for name, value in record["ratios"].items():
         print(f"{name}: {value['value']}, at most {value['most']}: {'holds' if value['holds'] else 'MISSED'}")
     settings = {"windows": options.windows, "frames a window": LENGTH, "overlap": OVERLAP, "size": [WIDTH, HEIGHT]}
-    write_record(new_record("drift", settings) | {"ways": found, "ratios": ratios}, options.record)
+    write_record(new_record("drift", settings) | record, options.record)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,26 @@ def seen(speed: float, jitter: float = 0.0) -> list[tuple[Sight, Sight, Array, A
     return found
 
 
+def test_every_joint_counts() -> None:
+    """An arm that is slowed down shows, though hips and feet go on as before."""
+
+    def waving(speed: float) -> list[View]:
+        views, before = [], nothing_seen()
+        for frame in range(FRAMES):
+            _, _, board, person, points = still[frame]
+            points = points.copy()
+            for joint in (LEFT_SHOULDER, LEFT_SHOULDER + 2, LEFT_SHOULDER + 4):
+                points[joint] = (100 + speed * frame, 50, 1.0)
+            sight = sight_of(before, board, points, frame / FPS, person)
+            views.append(View(board, person, points, sight, before))
+            before = sight
+        return views
+
+    still = seen(3.0)
+    ratios = [metrics()["joint_speed"].value(*pair) for pair in zip(waving(20.0), waving(2.0), strict=True)][10:]
+    assert max(ratios) < 0.7
+
+
 def values(name: str, source: float, result: float, jitter: float = 0.0) -> Array:
     """The metric's frames, from the tenth on."""
     views = [

@@ -13,6 +13,7 @@ from stages.poses.skeleton import (
     LEFT_FOOT,
     LEFT_HIP,
     LEFT_SHOULDER,
+    LIMBS,
     RIGHT_FOOT,
     RIGHT_HIP,
     RIGHT_SHOULDER,
@@ -27,8 +28,10 @@ GROWTH = 1.3  # at most, from one frame to the next: what is longer is two thing
 BOARD = ("x", "y", "length", "width", "angle", "scale")
 SKATER = ("hip_x", "hip_y", "torso")
 FOOT = ("x", "y", "along", "above", "rise", "gap", "contact")
+JOINTS = tuple((f"{joint}_x", f"{joint}_y") for joint in LIMBS)
 SPEEDS = ("object_x", "object_y", "person_x", "person_y", "object_speed", "person_speed", "joint_speed")
-COLUMNS = ("seconds", *BOARD, *SKATER, *(f"{foot}_{column}" for foot in FEET for column in FOOT), *SPEEDS)
+_FEET = tuple(f"{foot}_{column}" for foot in FEET for column in FOOT)
+COLUMNS = ("seconds", *BOARD, *SKATER, *_FEET, *sum(JOINTS, ()), *SPEEDS)
 """Names of a sight's numbers:
 
 seconds          of the frame
@@ -44,9 +47,10 @@ FOOT_above       across it, in scales; down positive
 FOOT_rise        change of that since the frame before, scales per 1/24 s
 FOOT_gap         from the nearest of toes and heel to the object's mask, in scales
 FOOT_contact     1 on the object, 0 not, NaN where foot or object are not seen
+JOINT_x, _y      a joint from shoulder to ankle, px
 object_x, _y     the centroid of the object's mask, px; person_x, _y of the person's
-*_speed          of these, and of the joints (between the hips, and the feet), px/s: a running mean, a fifth of it the
-                 last step, so that a mask's trembling is no speed
+*_speed          of these, and of joints and feet, px/s: a running mean, a fifth of it the last step, so that trembling
+                 is no speed
 """
 _PLACE = {name: index for index, name in enumerate(COLUMNS)}
 _FRAME = 1 / 24  # seconds, in which speeds are counted
@@ -54,7 +58,7 @@ _GAIN = 0.2  # of a new speed in the running mean
 _MOVING = {
     "object_speed": (("object_x", "object_y"),),
     "person_speed": (("person_x", "person_y"),),
-    "joint_speed": (SKATER[:2], *((f"{foot}_x", f"{foot}_y") for foot in FEET)),
+    "joint_speed": (*JOINTS, *((f"{foot}_x", f"{foot}_y") for foot in FEET)),
 }
 
 
@@ -157,6 +161,8 @@ def _skater(keypoints: Array) -> Iterator[tuple[str, float]]:
     shoulders = _middle(keypoints[[LEFT_SHOULDER, RIGHT_SHOULDER]], 2)
     yield from zip(("hip_x", "hip_y"), hips.tolist(), strict=True)
     yield "torso", float(np.linalg.norm(shoulders - hips))
+    for names, joint in zip(JOINTS, LIMBS.values(), strict=True):
+        yield from zip(names, _middle(keypoints[[joint]], 1).tolist(), strict=True)
 
 
 def _feet(

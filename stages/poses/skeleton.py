@@ -12,6 +12,12 @@ NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = range(5)
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = range(5, 11)
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE = range(11, 17)
 BODY = slice(0, 17)
+LIMBS = {
+    f"{side}_{joint}": index + offset
+    for joint, index in (("shoulder", 5), ("elbow", 7), ("wrist", 9), ("hip", 11), ("knee", 13), ("ankle", 15))
+    for offset, side in enumerate(("left", "right"))
+}
+"""The body's joints without its face, by name."""
 LEFT_FOOT = slice(17, 20)  # big toe, small toe, heel
 RIGHT_FOOT = slice(20, 23)
 FACE = slice(23, 91)  # 68 points

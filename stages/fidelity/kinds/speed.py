@@ -27,7 +27,7 @@ METRICS = (
         0.7, True, _ratio("person_speed", "torso"),
     ),
     Metric(
-        "joint_speed", "person", "", "speed of hips and feet, result / source, while the source moves",
+        "joint_speed", "person", "", "speed of joints and feet, result / source, while the source moves",
         0.7, True, _ratio("joint_speed", "torso"), poses=True,
     ),
 )  # fmt: skip
