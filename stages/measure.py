@@ -19,6 +19,7 @@ from storage.errors import RunDirectoryError
 
 METRICS = {subject: f"metrics/{subject}" for subject in SUBJECTS}
 SIGHTS = ("sights/source", "sights/result")
+RESULT_KEYPOINTS = "sights/keypoints"
 _NAN = float("nan")
 
 
@@ -54,7 +55,8 @@ class MeasureStage(Stage):
     """Looks at the encoded result as the source was looked at, and compares the two.
 
     Writes `metrics/object` and `metrics/person` `[n, M] float32`, and `sights/source`, `sights/result` `[n, K] float32`
-    that they are made of; the names of the M and K stand in their attributes; NaN where there is nothing to measure.
+    that they are made of; the names of the M and K stand in their attributes; NaN where there is nothing to measure;
+    and `sights/keypoints` `[n, 133, 3] float32`, the person's in the result (as `keypoints/person`).
     Info: `failed`: absolute half-open spans of the frames that do not hold the gate.
 
     Args:
@@ -74,6 +76,7 @@ class MeasureStage(Stage):
     writes = (
         *(Port(METRICS[s], "final", (len(names_of(s)),), "float32", fill=_NAN, names=names_of(s)) for s in SUBJECTS),
         *(Port(name, "final", (len(COLUMNS),), "float32", fill=_NAN, names=COLUMNS) for name in SIGHTS),
+        Port(RESULT_KEYPOINTS, "final", (JOINTS, 3), "float32"),
     )
     facts = ("decode", "sink")
     weights = "pose"
@@ -115,6 +118,7 @@ class MeasureStage(Stage):
                 for subject in SUBJECTS:
                     values[subject][index] = self._values(subject, source, result)
         arrays = {METRICS[subject]: values[subject] for subject in SUBJECTS} | dict(zip(SIGHTS, sights, strict=True))
+        arrays[RESULT_KEYPOINTS] = keypoints
         return Output(arrays, {"failed": flag_spans(failing(self.config.gate, values), span.start)})
 
     def _values(self, subject: str, source: View, result: View) -> list[float]:

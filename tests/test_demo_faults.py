@@ -109,6 +109,13 @@ def test_swap_exchanges_two_subjects(result: Result) -> None:
         assert np.abs(gap).max() < 3.0
 
 
+def test_early_shows_the_subject_of_later(result: Result) -> None:
+    early = plant(result, _fault("late", strength=-2.0))
+    assert np.array_equal(early.masks["board"][2], result.masks["board"][4])
+    last = plant(result, _fault("late", strength=-5.0, stop=8)).masks["board"][7]
+    assert np.array_equal(last, result.masks["board"][7]), "no later than the clip"
+
+
 def test_vanish_shows_the_plate_and_half_of_it_stays_a_subject(result: Result) -> None:
     gone = plant(result, _fault("vanish"))
     inside = result.masks["board"][3]

@@ -158,9 +158,10 @@ def test_totals_say_what_was_done_to_them(seen: Seen) -> None:
     assert contact_of(source, late).timing_bias_frames == pytest.approx(2.0, abs=0.5)
     kicks = sum(truth.skaters[0].action == "kickflip" for truth in seen.truths)
     assert kicks and flips(source) >= 1.0
-    straight = source.copy()
+    straight, nothing = source.copy(), np.full((len(source), len(names_of("object"))), np.nan)
     straight[:, COLUMNS.index("x")], straight[:, COLUMNS.index("y")] = 7 * source[:, 0], 400 * (source[:, 0] - 1) ** 2
     assert all(
-        item.source_object_px == pytest.approx(0.0, abs=1e-6) for item in interaction(straight, straight).flights
+        item.source_object_px == pytest.approx(0.0, abs=1e-6)
+        for item in interaction(straight, straight, nothing).flights
     )
-    assert interaction(straight, straight, np.ones(len(straight), bool)).flights == []
+    assert interaction(straight, straight, nothing, np.ones(len(straight), bool)).flights == []

@@ -8,16 +8,23 @@ import numpy as np
 import pytest
 from _runs import invoke
 from _small_run import small_config
+from PIL import Image
 
 from stages.baselines import blurred, failed_by
 from stages.fidelity.registry import SUBJECTS, metrics, names_of
 from stages.gate import Gated, bounds_of
+from stages.video.plain import plain_frames
 from storage.errors import UsageError
 from storage.rundir import RunReader
+from storage.spans import Span
 from stream.options.config import RunConfig
+from stream.options.recorded import read_run
 from stream.options.table import picked
 from stream.report.collect import Facts, GateColumn, frame_table
 from stream.report.html import report_page
+from stream.report.looks import Looks
+from stream.report.moment import worst_moment
+from stream.report.proof import LEAST_WIDTH, LINE, STRIPE, Verdicts
 from stream.report.summary import summarise
 from stream.run.lifecycle import start
 
@@ -163,3 +170,56 @@ def test_what_could_not_be_measured_is_named() -> None:
     found = summarise(table, Facts(), 0.9)
     assert found.gate == "passed" and found.unmeasured == ("contact",)
     assert "Not measured on any frame: contact" in report_page("x", found, [], {}, {})
+
+
+def test_the_worst_moment_is_shown_and_each_shot_and_subject_judged(gated: Path) -> None:
+    summary = json.loads((gated / "report/summary.json").read_text(encoding="utf-8"))
+    assert [shot["frames"] for shot in summary["by_shot"]] == summary["shots"] == [[0, 21]]
+    whole = summary["by_shot"][0]
+    assert whole["failed_frames"] == summary["failed_frames"] and set(whole["subjects"]) == {"object", "person"}
+    assert whole["subjects"]["object"]["iou_min"] == summary["iou"]["min"]
+    assert whole["failed_by"]["joints"] == sum(b - a for a, b in summary["gated_by"]["joints"]["failed_frames"])
+    assert set(summary["interaction"]["presence"]) >= {"lost_frames", "double_frames", "clipping_mean"}
+    page = (gated / "report/index.html").read_text(encoding="utf-8")
+    assert "Shots and subjects" in page and "Worst moment of the interaction" in page
+    with Image.open(gated / "report/moment.png") as strip:
+        assert strip.width in [6 + 166 * shown for shown in (3, 4, 5)] and strip.height == 2 * 26 + 2 * 96
+
+
+def test_the_worst_moment_is_where_most_is_wrong() -> None:
+    bounds = bounds_of(READ("iou,contact,offset"), 0.9)
+    values = {
+        "iou": np.array([0.1, 0.95, 0.6, 0.5]),
+        "contact": np.array([1.0, 1.0, 0.0, 0.0]),
+        "offset": np.array([np.nan, 0.0, 0.5, 0.1]),
+    }
+    assert worst_moment(values, bounds) == (2, ("iou", "contact", "offset"))
+    assert worst_moment({name: each[1:2] for name, each in values.items()}, bounds) is None
+    values["offset"][:] = np.nan
+    assert worst_moment(values, bounds) == (3, ("iou", "contact")), "of equals the lowest IoU"
+
+
+def test_a_proof_shows_every_frame_with_its_gate(gated: Path) -> None:
+    ended = invoke(["report", str(gated), "--proof"])
+    assert ended.code == 0 and ended.out.splitlines()[-1] == f"{gated}/report/proof.mp4", ended.err
+    run, config = RunReader(gated), read_run(gated)[1]
+    frames = list(plain_frames(gated / "report/proof.mp4"))
+    assert len(frames) == 21 and frames[0].shape == (2 * LINE + STRIPE + 90, 2 * LEAST_WIDTH, 3)
+    looks = list(Looks(run, config).each(Span(7, 15)))
+    assert len(looks) == 8 and all(result.keypoints is not None for _, result in looks)
+    alone = [next(Looks(run, config).each(Span(at, at + 1)))[1].picture for at in range(7, 15)]
+    assert all(np.array_equal(one, result.picture) for one, (_, result) in zip(alone, looks, strict=True))
+    left = (LEAST_WIDTH - 160) // 2
+    source = frames[7][LINE : LINE + 90, left : left + 160].astype(int)
+    assert np.abs(source - looks[0][0].drawn()).mean() < 6, "the source's own picture, as drawn"
+
+
+def test_a_verdict_says_whose_a_frame_is() -> None:
+    values = np.array([0.95, 0.5, 0.5, np.nan])
+    gate = [GateColumn(bound, values) for bound in bounds_of(READ("iou"), 0.9)]
+    said = Verdicts(gate, values, np.array([0.99, 0.99, 0.8, np.nan]), 0.9, np.arange(4) / 24)
+    assert [said.state(frame)[0] for frame in range(4)] == [
+        "PASS", "FAIL by the generator", "FAIL by the tracker", "untracked",
+    ]  # fmt: skip
+    assert dataclasses.replace(said, ceiling=None).state(1)[0] == "FAIL"
+    assert [text for text, _ in said.values(1)] == ["iou 0.500", "ceiling 0.990"]

@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.affine import IDENTITY, apply, compose, invert
 from stages.base import Array
+from stages.fidelity.registry import metrics, names_of
 from stages.fidelity.sight import COLUMNS, FEET, turned
 from stages.metrics import flag_spans
 
@@ -54,11 +55,24 @@ class Flight:
 
 
 @dataclass(frozen=True)
+class Presence:
+    """The object in the result: on how many frames the source shows it and the result does not (lost), on how many
+    another place looks like it (double), and the share of it that lies on the person beyond the source's own
+    (clipping): mean, and worst; None where nothing was measured."""
+
+    lost_frames: int
+    double_frames: int
+    clipping_mean: float | None
+    clipping_worst: float | None
+
+
+@dataclass(frozen=True)
 class Interaction:
     """All of it. flips: whole turns about the long axis, counted by the edge that is seen twice in each;
     turned_degrees: in the picture's plane, either way."""
 
     contact: Contact
+    presence: Presence
     source_flips: float
     result_flips: float
     source_turned_degrees: float
@@ -71,17 +85,19 @@ class Interaction:
 
 
 def interaction(
-    source: Array, result: Array, grounded: Array | None = None, motion: Array | None = None
+    source: Array, result: Array, values: Array, grounded: Array | None = None, motion: Array | None = None
 ) -> Interaction:
     """What source and result come to.
 
     Args:
         source, result: [T, K], columns as in `COLUMNS`.
+        values: [T, M], `metrics/object`.
         grounded: [T] bool, the source's frames on which a foot stands on anything: they are no flight.
         motion: [T, 2, 3], the background of the frame before to this one; None: flights are judged in the picture.
     """
     return Interaction(
         contact_of(source, result),
+        presence_of(values),
         flips(source),
         flips(result),
         turned_degrees(source),
@@ -93,6 +109,19 @@ def interaction(
 def column(sights: Array, name: str) -> Array:
     """[T] float64 by name."""
     return np.asarray(sights[:, COLUMNS.index(name)], np.float64)
+
+
+def presence_of(values: Array) -> Presence:
+    """What `metrics/object` [T, M] says of the object's presence, by the metrics' own bounds."""
+    names = names_of("object")
+    lost, double, clipping = (np.asarray(values[:, names.index(n)], np.float64) for n in ("lost", "double", "clipping"))
+    clipped = clipping[~np.isnan(clipping)]
+    return Presence(
+        lost_frames=int(np.count_nonzero(lost > metrics()["lost"].bound)),
+        double_frames=int(np.count_nonzero(double > metrics()["double"].bound)),
+        clipping_mean=float(clipped.mean()) if len(clipped) else None,
+        clipping_worst=float(clipped.max()) if len(clipped) else None,
+    )
 
 
 def contact_of(source: Array, result: Array) -> Contact:

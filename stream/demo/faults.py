@@ -24,7 +24,7 @@ UNITS = {
     "scale": "times the size",
     "rotation": "degrees clockwise",
     "dilation": "px of rim added",
-    "late": "frames",
+    "late": "frames, early below 0",
     "swap": "share of opacity, 0..1",
     "vanish": "share of opacity, 0..1",
     "double": "share of opacity, 0..1",
@@ -73,7 +73,7 @@ class Fault:
             raise UsageError(f"{where}: strength is {self.strength:g}, give 0 to 1 ({UNITS[self.kind]})")
         if self.kind == "scale" and self.strength <= 0:
             raise UsageError(f"{where}: strength is {self.strength:g}, give more than 0 ({UNITS[self.kind]})")
-        if self.kind in ("dilation", "late", "blur") and self.strength < 0:
+        if self.kind in ("dilation", "blur") and self.strength < 0:
             raise UsageError(f"{where}: strength is {self.strength:g}, give at least 0 ({UNITS[self.kind]})")
         if self.kind == "swap" and self.other is None:
             raise UsageError(f"{where}: it needs the name of the other subject")
@@ -215,8 +215,8 @@ def _dilate(result: Result, faulty: Result, fault: Fault, t: int) -> None:
 
 
 def _late(result: Result, faulty: Result, fault: Fault, t: int) -> None:
-    """The subject as it was some frames before, also where that was before the fault begins."""
-    then = max(0, t - round(fault.strength))
+    """The subject as it was some frames before, or will be, also where that is outside the fault."""
+    then = min(max(0, t - round(fault.strength)), len(result.frames) - 1)
     clean = _without(result, faulty.frames[t], result.masks[fault.subject][t], t)
     mask = result.masks[fault.subject][then]
     faulty.frames[t] = _lay(clean, result.frames[then], mask)

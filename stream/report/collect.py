@@ -42,6 +42,7 @@ class FrameTable:
         subjects: names, in the order of the columns.
         gate: what the frames are judged by; empty: by the IoU alone.
         baselines: `[T]` float64 IoU by name ("ceiling", "blur"), NaN where not scored; empty: they were not asked for.
+        subject_scores: `[T]` float64 by subject, its own IoU of source and result, NaN as in `iou`.
     """
 
     times: Array
@@ -50,6 +51,7 @@ class FrameTable:
     subjects: tuple[str, ...] = OBJECTS
     gate: Sequence[GateColumn] = ()
     baselines: Mapping[str, Array] = field(default_factory=dict)
+    subject_scores: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {"visible": len(self.visible)} | {name: len(values) for name, values in self.scores.items()}

@@ -6,6 +6,7 @@ from html import escape
 
 from stages.fidelity.totals import Flight
 from storage.sizes import format_size
+from stream.report.by_shot import shot_rows
 from stream.report.collect import WindowRow
 from stream.report.summary import Summary
 
@@ -57,6 +58,7 @@ def report_page(
         _numbers(values),
         *(_picture(heading, data) for heading, data in pictures.items()),
         _section("Frames that fail the gate", _failures(values)),
+        _section("Shots and subjects", _shot_table(values)),
         _section("Windows, counted from 0", _window_table(values, windows)),
         _section("Memory when a stage was done with its window", _memory_table(windows)),
         _section("Interaction", _interaction(values)),
@@ -144,6 +146,12 @@ def _interaction(values: Summary) -> str:
         ],
         ["changes of contact, without one like it", str(contact.changes), str(contact.missed), ""],
         ["their timing, frames: mean, bias", *map(_number, (contact.timing_frames, contact.timing_bias_frames)), ""],
+        ["object lost, double: frames", str(found.presence.lost_frames), str(found.presence.double_frames), ""],
+        [
+            "clipping beyond the source's own: mean, worst",
+            *map(_number, (found.presence.clipping_mean, found.presence.clipping_worst)),
+            "",
+        ],
         ["flips: source, result", f"{found.source_flips:g}", f"{found.result_flips:g}", ""],
         [
             "turned, degrees: source, result",
@@ -190,6 +198,11 @@ def _span_text(spans: Sequence[Sequence[int]]) -> str:
         + ", ".join(shown)
         + (f" and {left} more spans (see iou.csv)" if left else "")
     )
+
+
+def _shot_table(values: Summary) -> str:
+    head = ["frames", "subject", "IoU mean", "p5", "min", "at frame", "failing", "by", "contact F1", "no contact F1"]
+    return _table(head, shot_rows(values.by_shot)[:_MAX_ROWS])
 
 
 def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:

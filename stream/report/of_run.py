@@ -8,10 +8,10 @@ import numpy as np
 
 from stages.base import Array
 from stages.baselines import BASELINES
-from stages.fidelity.registry import array_of
+from stages.fidelity.registry import SUBJECTS, array_of, metrics, names_of
 from stages.fidelity.totals import interaction
-from stages.gate import IOU
-from stages.measure import SIGHTS
+from stages.gate import IOU, Bound
+from stages.measure import METRICS, SIGHTS
 from stages.sink import read_segment
 from storage.errors import RunDirectoryError
 from storage.records import Record
@@ -23,6 +23,8 @@ from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.report.collect import GateColumn, facts, frame_table, shortfall
+from stream.report.looks import Looks
+from stream.report.moment import moment_strip, worst_moment
 from stream.report.seen import SeenPictures
 from stream.report.strips import StripRow
 from stream.report.summary import Summary
@@ -60,6 +62,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     )
     judged = gate_columns(run, config, frames), baselines_in(run, frames)
     table = frame_table(times, visible, log.of("score"), subjects, *judged)
+    table = dataclasses.replace(table, subject_scores=subject_scores_in(run, subjects, frames))
     known = dataclasses.replace(known, **interaction_in(run))
     pictures = _Pictures(run, config)
     about = {
@@ -72,12 +75,15 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         **run.manifest["versions"],
     }
 
+    def moment() -> Array | None:
+        return worst_of(run, config)
+
     def seen() -> list[tuple[int, Array]]:
         return SeenPictures(run, config).shown() if config.has_view else []
 
     run.store.folder("report")  # what else may stand under that name is refused
     return write_report(
-        run.store.below("report"), table, known, config.iou_bound, pictures.of, seen, title or path.name, about
+        run.store.below("report"), table, known, config.iou_bound, pictures.of, seen, title or path.name, about, moment
     )
 
 
@@ -92,16 +98,28 @@ def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
     return found
 
 
+def subject_scores_in(run: RunReader, subjects: tuple[str, ...], frames: int) -> dict[str, Array]:
+    """Each subject's own IoU `[frames]`, NaN where it is not scored; none where nothing is generated."""
+    found = {}
+    for name in subjects:
+        if (array := f"scores/{name}") in run.arrays.layout.arrays:
+            known = min(frames, run.arrays.frames(array))
+            found[name] = np.full(frames, np.nan)
+            found[name][:known] = run.arrays.read(array, 0, known)
+    return found
+
+
 def interaction_in(run: RunReader) -> dict[str, Any]:
     """The sights of source and result, as far as they are measured, and what they come to; nothing without them."""
     arrays = run.arrays
     if "measure" not in run.manifest["nodes"] or not (frames := arrays.frames(SIGHTS[1])):
         return {}
     source, result = sights = tuple(arrays.read(name, 0, frames) for name in SIGHTS)
+    values = arrays.read(METRICS["object"], 0, frames)
     known = "contacts/person" in arrays.layout.arrays
     grounded = np.asarray(arrays.read("contacts/person", 0, frames).any(axis=1)) if known else None
     motion = arrays.read("motion", 0, frames) if "motion" in arrays.layout.arrays else None
-    return {"sights": sights, "interaction": interaction(source, result, grounded, motion)}
+    return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion)}
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
@@ -130,6 +148,21 @@ def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:
 
 def _attempt(record: Record) -> dict[str, Any]:
     return {name: record[name] for name in ("window", "attempt", "iou_min")}
+
+
+def worst_of(run: RunReader, config: RunConfig) -> Array | None:
+    """The worst moment of the interaction as a picture; None where it was not measured, or nothing is wrong."""
+    looks = Looks(run, config)
+    if not looks.measured:
+        return None
+    asked = {bound.metric: bound for bound in config.bounds}
+    bounds = [asked.get(name) or Bound(name, metric.bound, metric.high) for name, metric in metrics().items()]
+    values: dict[str, Array] = {}
+    for subject in SUBJECTS:
+        read = run.arrays.read(METRICS[subject], 0, looks.measured)
+        values |= {name: read[:, place] for place, name in enumerate(names_of(subject))}
+    found = worst_moment(values, bounds)
+    return None if found is None else moment_strip(looks, *found)
 
 
 class _Pictures:

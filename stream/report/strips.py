@@ -92,13 +92,20 @@ def contact_sheet(pictures: Sequence[tuple[int, Array]], columns: int = 4, cell_
 
 def overlay(row: StripRow) -> Array:
     """The source under the tinted masks with their outlines, and the skeleton. `[H, W, 3]` uint8 RGB."""
-    picture = row.source.copy()
+    return overlaid(row.source, row.object_mask, row.person_mask, row.keypoints)
+
+
+def overlaid(shown: Array, object_mask: Array, person_mask: Array, keypoints: Array | None) -> Array:
+    """A picture `[H, W, 3]` uint8 RGB under the tinted masks with their outlines, and the skeleton, where there is one;
+    a copy."""
+    picture = shown.copy()
     thick = max(1, round(max(picture.shape[:2]) / 480))
-    for mask, colour in ((row.person_mask, PERSON_COLOUR), (row.object_mask, OBJECT_COLOUR)):
+    for mask, colour in ((person_mask, PERSON_COLOUR), (object_mask, OBJECT_COLOUR)):
         picture[mask] = (picture[mask].astype(np.uint16) + np.array(colour, dtype=np.uint16)) // 2
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, colour, thick)
-    _draw_skeleton(picture, row.keypoints, thick)
+    if keypoints is not None:
+        _draw_skeleton(picture, keypoints, thick)
     return picture
 
 

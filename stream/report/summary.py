@@ -13,6 +13,7 @@ from stages.fidelity.totals import Interaction
 from stages.metrics import flag_spans, seam_ratio, summarise_iou
 from stages.subjects import OBJECT, PERSON
 from storage.spans import Span
+from stream.report.by_shot import ShotScore, scores_by_shot
 from stream.report.collect import (
     SCORE_COLUMNS,
     Facts,
@@ -143,6 +144,7 @@ class Summary:
     cuts: list[int]
     shots: Spans
     attempts: list[Mapping[str, Any]]
+    by_shot: list[ShotScore]
     by_window: list[WindowScore]
     cost: Cost
 
@@ -198,6 +200,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         cuts=list(known.cuts),
         shots=list(known.shots),
         attempts=list(known.attempts),
+        by_shot=scores_by_shot(table, known, threshold),
         by_window=[_window(table, row.final, threshold) for row in known.windows],
         cost=_cost(known.windows),
     )

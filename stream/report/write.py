@@ -23,9 +23,10 @@ def write_report(
     seen: Callable[[], Sequence[tuple[int, Array]]],
     title: str,
     about: Mapping[str, str],
+    moment: Callable[[], Array | None] = lambda: None,
 ) -> Summary:
-    """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png`, `views.png` and `cost.png`; returns the
-    summary.
+    """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png`, `cost.png`, and where there is something
+    to show `interaction.png`, `moment.png` and `views.png`; returns the summary.
 
     Args:
         store: of the files; those of an earlier report are replaced.
@@ -36,28 +37,20 @@ def write_report(
         seen: gives what the generator saw of some frames, by number; none where it saw the whole frame.
         title: of the page.
         about: what the run was made with, by name; shown on the page, not written into the summary.
+        moment: gives the worst moment of the interaction as a picture, None where there is none.
     """
     values = summarise(table, known, threshold)
-    edges = [row.final.start for row in known.windows if row.final.start > 0]
-    plot = iou_plot(
-        table.iou,
-        table.visible,
-        threshold,
-        edges,
-        known.cuts,
-        table.subjects,
-        table.baselines,
-        table.failing(threshold),
-    )
-    pictures = {"iou.png": ("IoU over time", plot)}
-    if known.sights:
-        pictures["interaction.png"] = ("Contact and angle over time", interaction_plot(*known.sights))
+    pictures = _plots(table, known, threshold)
     try:
-        rows, views = strip_rows(table, threshold, pictures_of), seen()
+        rows, views, worst = strip_rows(table, threshold, pictures_of), seen(), moment()
     except InputError as error:  # the clip was moved since: all but its pictures is still known
-        rows, views, about = [], [], {**about, "film strip": f"left out: {error}"}
+        rows, views, worst, about = [], [], None, {**about, "film strip": f"left out: {error}"}
     if rows:
         pictures["frames.png"] = ("Worst, median and best frame", png_bytes(film_strip(rows)))
+    if worst is not None:
+        pictures["moment.png"] = ("Worst moment of the interaction: source above, result below", png_bytes(worst))
+    else:
+        store.delete("moment.png")
     if views:
         pictures["views.png"] = ("What the generator saw", png_bytes(contact_sheet(views)))
     else:
@@ -74,6 +67,25 @@ def write_report(
     store.write("summary.json", [text.encode()])
     store.flush()
     return values
+
+
+def _plots(table: FrameTable, known: Facts, threshold: float) -> dict[str, tuple[str, bytes]]:
+    """Heading and PNG of what is drawn over the frames, by file."""
+    edges = [row.final.start for row in known.windows if row.final.start > 0]
+    plot = iou_plot(
+        table.iou,
+        table.visible,
+        threshold,
+        edges,
+        known.cuts,
+        table.subjects,
+        table.baselines,
+        table.failing(threshold),
+    )
+    found = {"iou.png": ("IoU over time", plot)}
+    if known.sights:
+        found["interaction.png"] = ("Contact and angle over time", interaction_plot(*known.sights))
+    return found
 
 
 def strip_rows(table: FrameTable, threshold: float, pictures_of: Callable[[int], StripRow]) -> list[StripRow]:

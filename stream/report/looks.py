@@ -1,0 +1,110 @@
+"""Source and result of a run, frame by frame, with all that was found in each. Streamed, in flat memory."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.base import Array
+from stages.fidelity.sight import COLUMNS, FEET
+from stages.measure import RESULT_KEYPOINTS, SIGHTS
+from stages.score import FOUND
+from stages.sink import read_segment
+from stages.subjects import OBJECTS
+from storage.records import segment_of
+from storage.rundir import RunReader
+from storage.spans import Span
+from stream.engine.source import FrameSource
+from stream.options.assembly import decode_config
+from stream.options.config import RunConfig
+from stream.report.strips import overlaid
+
+PIECE_FRAMES = 12  # read at a time
+ON, OFF = (0, 200, 120), (255, 60, 60)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One picture and what was found in it.
+
+    Attributes:
+        picture: [H, W, 3] uint8 RGB. object_mask, person_mask: [H, W] bool.
+        keypoints: [133, 3] float32 x px, y px, score; None where nobody looked.
+        feet: x px, y px of each foot that is seen, and whether it is on the object.
+    """
+
+    picture: Array
+    object_mask: Array
+    person_mask: Array
+    keypoints: Array | None
+    feet: tuple[tuple[float, float, bool], ...] = ()
+
+    def drawn(self) -> Array:
+        """[H, W, 3] uint8 RGB: masks, skeleton, and a ring around each foot: green on the object, red off it."""
+        picture = overlaid(self.picture, self.object_mask, self.person_mask, self.keypoints)
+        size = max(picture.shape[:2])
+        for x, y, on in self.feet:
+            place = (round(x * 16), round(y * 16))
+            cv2.circle(picture, place, size // 4, ON if on else OFF, max(2, size // 320), cv2.LINE_AA, shift=4)
+        return picture
+
+
+class Looks:
+    """Source and result of a run, as far as it is scored.
+
+    Attributes:
+        frames: how many there are.
+        measured: how many of these were measured beyond the IoU: sights, and the result's skeleton.
+    """
+
+    def __init__(self, run: RunReader, config: RunConfig) -> None:
+        self._run = run
+        self._source = FrameSource(run, decode_config(config))
+        arrays, nodes = run.arrays, run.manifest["nodes"]
+        scored = run.log.of("score") if "score" in nodes else []
+        self.frames = int(scored[-1]["span"][1]) if scored else 0
+        self.measured = min(self.frames, arrays.frames(SIGHTS[1])) if "measure" in nodes else 0
+
+    def each(self, span: Span) -> Iterator[tuple[Look, Look]]:
+        """Source and result of these frames.
+
+        Raises:
+            InputError: when dropped frames have to be decoded again and the input is not what it was.
+            RunDirectoryError: when a segment is missing or damaged.
+        """
+        made = self._made(span)
+        for start in range(span.start, span.stop, PIECE_FRAMES):
+            piece = Span(start, min(span.stop, start + PIECE_FRAMES))
+            pictures, keypoints = self._source.read(piece), self._run.arrays.read("keypoints/person", *piece)
+            masks, found = (
+                [self._run.arrays.read(f"{group}{name}", *piece) for name in OBJECTS] for group in ("masks/", FOUND)
+            )
+            known = Span(start, max(start, min(piece.stop, self.measured)))
+            sights = [self._run.arrays.read(name, *known) for name in SIGHTS] if known.frames else [(), ()]
+            theirs = self._run.arrays.read(RESULT_KEYPOINTS, *known) if known.frames else ()
+            for at in range(piece.frames):
+                feet = [feet_of(each[at]) if at < len(each) else () for each in sights]
+                yield (
+                    Look(pictures[at], masks[0][at], masks[1][at], keypoints[at], feet[0]),
+                    Look(next(made), found[0][at], found[1][at], theirs[at] if at < len(theirs) else None, feet[1]),
+                )
+
+    def _made(self, span: Span) -> Iterator[Array]:
+        """The encoded frames of a span, `[H, W, 3]` uint8 RGB."""
+        video = self._run.manifest["video"]
+        for record in self._run.log.of("sink"):
+            start, stop = record["span"]
+            if start < span.stop and stop > span.start:
+                path = self._run.store.path(f"segments/{segment_of(record)}")
+                for frame, picture in enumerate(read_segment(path, video["height"], video["width"]), start):
+                    if span.start <= frame < span.stop:
+                        yield picture
+
+
+def feet_of(sight: Array) -> tuple[tuple[float, float, bool], ...]:
+    """The feet of a sight `[K]` that are seen with the object."""
+    values = dict(zip(COLUMNS, np.asarray(sight, np.float64).tolist(), strict=True))
+    found = [(values[f"{foot}_x"], values[f"{foot}_y"], values[f"{foot}_contact"]) for foot in FEET]
+    return tuple((x, y, on > 0.5) for x, y, on in found if not math.isnan(x + y + on))
