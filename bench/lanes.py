@@ -114,11 +114,13 @@ def draw(boxes: Sequence[Box], path: Path, title: str) -> None:
 
     from bench.plots import COLOURS
 
+    colours = COLOURS[:-1]  # a label on black is not seen
+
     start = min(box.begun for box in boxes)
     rows = [lane for lane in ROWS if any(box.lane == lane for box in boxes)]
     figure, axes = plt.subplots(figsize=(12, 0.7 + 0.5 * len(rows)), layout="constrained")
     for box in boxes:
-        row, colour = rows.index(box.lane), COLOURS[box.window % len(COLOURS)]
+        row, colour = rows.index(box.lane), colours[box.window % len(colours)]
         axes.broken_barh([(box.begun - start, box.seconds)], (row - 0.4, 0.8), color=colour, edgecolor="white", lw=0.4)
         if box.seconds > 0.03 * span(boxes):
             middle = box.begun - start + box.seconds / 2

@@ -16,7 +16,7 @@ def command_line(program: str) -> str:
 
     def shown(argument: str) -> str:
         path = Path(argument)
-        outside = os.sep in argument and path.exists() and root not in path.resolve().parents
+        outside = os.sep in argument and root not in path.resolve().parents
         return path.name if outside else argument
 
     return " ".join([program, *map(shown, sys.argv[1:])])

@@ -12,11 +12,11 @@ from stages.likeness import Likeness
 from stages.metrics import flag_spans
 from stages.prompts import Box
 from stages.sam.footprint import sam_peak_bytes
+from stages.sam.frames import feed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked
 from stages.sam.tracker import Tracker
-from stages.sam.viewed import ViewedTracker, feed, new_tracker
 from stages.subjects import PERSON, Subject
 from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
@@ -131,7 +131,7 @@ class TrackStage(Stage):
         self.facts = ("decode", "pose") if config.chosen is not None else ("decode",)
         self._state = TrackState()
         self._known = {name: Likeness() for name in config.names}
-        self._tracker: Tracker | ViewedTracker | None = None
+        self._tracker: Tracker | None = None
         self.writes = first_ports(config.names) if config.look == "first" else track_ports(config.names)
         if config.look == "views":
             self.reads = (Read("frames", "new"), *(Read(view_name(name), "new") for name in config.names))
@@ -189,8 +189,8 @@ class TrackStage(Stage):
             },
         )
 
-    def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
-        return new_tracker(self._model, height, width, self.config.look == "views")
+    def _new_tracker(self, height: int, width: int) -> Tracker:
+        return Tracker(self._model, height, width, self.config.look == "views")
 
     def _check_prompts(self, window: Window, inputs: Inputs) -> None:
         height, width = inputs.arrays["frames"].shape[1:3]
@@ -210,7 +210,7 @@ class TrackStage(Stage):
     def _given(self) -> list[PromptSchedule]:
         return [schedule for schedule in self._schedules.values() if schedule is not None]
 
-    def _meet_cut(self, index: int, tracker: Tracker | ViewedTracker) -> None:
+    def _meet_cut(self, index: int, tracker: Tracker) -> None:
         """Act on a cut before this frame."""
         if self.config.on_cut == "stop" and self._state.stop is None:
             self._state.stop = index
@@ -218,9 +218,7 @@ class TrackStage(Stage):
             for name in self.config.names:
                 tracker.drop(name)
 
-    def _prompts(
-        self, index: int, frame: Array, tracker: Tracker | ViewedTracker, persons: Mapping[int, Box]
-    ) -> dict[str, SamPrompt]:
+    def _prompts(self, index: int, frame: Array, tracker: Tracker, persons: Mapping[int, Box]) -> dict[str, SamPrompt]:
         """What is prompted on this frame, by name."""
         if self._state.stop is not None:
             return {}

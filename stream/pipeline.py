@@ -81,8 +81,8 @@ class Pipeline:
     def _commit(self, done: Done) -> None:
         with self.interrupts.shield():
             record = self.executor.commit(done)
-        task = done.task
-        self.reporter.window(record["n"], task.node, task.window.index, done.span, done.seconds, record["info"])
+        made = done.commit
+        self.reporter.window(record["n"], made.stage, made.window, made.span, made.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
         """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""

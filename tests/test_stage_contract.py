@@ -161,7 +161,9 @@ def _pass(material: Material, labels: Sequence[str]) -> None:
                 done = executor.run(task)
                 executor.commit(done)
                 material.inputs.setdefault((label, window.index), inputs)
-                material.outputs.setdefault((label, window.index), done.output)
+                material.outputs.setdefault(
+                    (label, window.index), Output({**done.commit.arrays, **done.commit.blocks}, done.commit.info)
+                )
 
 
 def test_no_stage_is_missing(material: Material) -> None:

@@ -17,7 +17,7 @@ from stages.closer import REACH, CloserConfig, CloserStage
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
-from stages.sam.viewed import seen_through
+from stages.sam.tracker import seen_through
 from stages.subjects import OBJECTS
 from stages.track import TrackStage
 from stages.views.look import box_of, logits_back, through

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stages.base import Array
+from stages.sam.model import SamModel
 
 # ImageNet statistics, as `sam2.utils.misc.load_video_frames` has them.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -46,47 +47,38 @@ def normalisation_table() -> Array:
     return table
 
 
-class FrameFeed:
-    """Hands out frames with a way to their model input.
+def feed(model: SamModel, frames: Iterable[Array], unshown: bool = False) -> Iterator[Prepared]:
+    """Yield `(frame, image)` for each frame; `image()` is its `[3, S, S] float32` tensor on the device.
 
-    On the CPU the input is made when it is asked for: a thread that makes it ahead takes more from torch's threads than
-    it gives (measured on 2 cores). On CUDA one thread is a frame ahead of the model: it takes the next one (which may
-    have to be decoded), makes its input in pinned memory, and copies it on a stream of its own. At most two frames are
-    held.
+    On the CPU, and where whole frames are `unshown`, the input is made when it is asked for: a thread that makes it
+    ahead takes more from torch's threads than it gives (measured on 2 cores). On CUDA one thread is a frame ahead of
+    the model: it takes the next one (which may have to be decoded), makes its input in pinned memory, and copies it on
+    a stream of its own. At most two frames are held.
     """
+    image_size, device = model.image_size, model.config.device
+    if device == "cpu" or unshown:
+        yield from ((frame, partial(prepare_image, frame, image_size)) for frame in frames)
+        return
+    import torch
 
-    def __init__(self, image_size: int, device: str) -> None:
-        self._image_size = image_size
-        self._device = device
-        self._stream: Any = None
+    rows = iter(frames)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def iterate(self, frames: Iterable[Array]) -> Iterator[Prepared]:
-        """Yield `(frame, image)` for each frame; `image()` is its `[3, S, S] float32` tensor on the device."""
-        if self._device == "cpu":
-            for frame in frames:
-                yield frame, partial(prepare_image, frame, self._image_size)
-            return
-        import torch
-
-        rows = iter(frames)
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frame-feed") as pool:
-            upcoming = pool.submit(self._prepare, rows)
-            while (prepared := upcoming.result()) is not None:
-                upcoming = pool.submit(self._prepare, rows)
-                frame, image, copied = prepared
-                yield frame, partial(_receive, image, copied)
-
-    def _prepare(self, frames: Iterator[Array]) -> tuple[Array, Any, Any] | None:
+    def prepare() -> tuple[Array, Any, Any] | None:
         """The next frame, its input, and the event behind which the GPU has it; None at the end."""
-        frame = next(frames, None)
+        frame = next(rows, None)
         if frame is None:
             return None
-        import torch
+        image = prepare_image(frame, image_size)
+        with torch.cuda.stream(stream):
+            return frame, image.pin_memory().to(device, non_blocking=True), stream.record_event()
 
-        image = prepare_image(frame, self._image_size)
-        with torch.cuda.stream(self._stream):
-            return frame, image.pin_memory().to(self._device, non_blocking=True), self._stream.record_event()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frame-feed") as pool:
+        upcoming = pool.submit(prepare)
+        while (prepared := upcoming.result()) is not None:
+            upcoming = pool.submit(prepare)
+            frame, image, copied = prepared
+            yield frame, partial(_receive, image, copied)
 
 
 def _receive(image: Any, copied: Any) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from stages.base import Array, Inputs, Json, State
 from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change, seam_facts
 from stages.prompts import Box, ObjectPrompt
+from stages.sam.frames import feed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.tracker import Tracker
-from stages.sam.viewed import ViewedTracker, feed, new_tracker
 
 NAME, PERSON = "object", "person"
 
@@ -95,7 +95,7 @@ class ReverseTracker:
         self._schedule = schedule
         self._viewed = viewed
         self._state = ReverseState()
-        self._tracker: Tracker | ViewedTracker | None = None
+        self._tracker: Tracker | None = None
 
     def add_untracked(self, spans: Iterable[Iterable[int]]) -> None:
         """Note half-open spans, at or after the next frame, in which the source's object is untracked."""
@@ -156,7 +156,7 @@ class ReverseTracker:
         state.persons = [prompt for prompt in state.persons if prompt[0] >= state.next_frame]
         return scores
 
-    def _prompts(self, index: int, tracker: Tracker | ViewedTracker, height: int, width: int) -> dict[str, SamPrompt]:
+    def _prompts(self, index: int, tracker: Tracker, height: int, width: int) -> dict[str, SamPrompt]:
         """What is prompted on this frame; what was untracked in the source is dropped."""
         prompts = {}
         if self._is_untracked(index):
@@ -184,15 +184,15 @@ class ReverseTracker:
         scores.change.append(None if before is None else region_change(before, picture))
         self._state.picture = picture
 
-    def _begin(self, height: int, width: int) -> Tracker | ViewedTracker:
+    def _begin(self, height: int, width: int) -> Tracker:
         if self._tracker is None:
             self._schedule.check_inside(height, width)
             self._tracker = self._new_tracker(height, width)
             self._state.size = [height, width]
         return self._tracker
 
-    def _new_tracker(self, height: int, width: int) -> Tracker | ViewedTracker:
-        return new_tracker(self._model, height, width, self._viewed)
+    def _new_tracker(self, height: int, width: int) -> Tracker:
+        return Tracker(self._model, height, width, self._viewed)
 
     def _is_untracked(self, frame: int) -> bool:
         return frame < self._schedule.prompt.frame or any(a <= frame < b for a, b in self._state.untracked)

@@ -1,15 +1,21 @@
-"""Several objects followed independently through the same frames; every frame is encoded once, for all of them."""
+"""Several objects followed independently through the same frames: whole, each encoded once for all of them, or each
+object in pictures of a view of its own (stock SAM 2.1 on the view's pictures)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from stages.affine import apply
 from stages.base import Array, Json
 from stages.choices import DISTRACTOR_AWARE
+from stages.sam.frames import prepare_image
 from stages.sam.memory import DistractorMemory
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
+from stages.views.look import box_through, logits_back, mask_through, through
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,16 @@ class Tracker:
     """Named sessions over one model and one video size. An object exists from its first prompt until it is dropped.
 
     Each object is run on its own at batch 1, as stock does, so that one never changes another's bits.
+
+    Args:
+        height, width: of the frames.
+        viewed: whether the model is shown, for each object, the picture of its view, of the model's input size.
     """
 
-    def __init__(self, model: SamModel, height: int, width: int) -> None:
+    def __init__(self, model: SamModel, height: int, width: int, viewed: bool = False) -> None:
         self._model = model
-        self._size = (height, width)
+        self._shape = (height, width)
+        self._viewed = viewed
         self._sessions: dict[str, ObjectSession] = {}
         self._constants: dict[str, Any] = {}
 
@@ -44,15 +55,23 @@ class Tracker:
         """Forget an object; it is untracked until its next prompt. No-op when it is not tracked."""
         self._sessions.pop(name, None)
 
-    def step(
-        self, frame: int, image: Callable[[], Any], prompts: Mapping[str, SamPrompt], clip_frames_min16: int
-    ) -> dict[str, Tracked]:
+    def see(
+        self,
+        index: int,
+        frame: Array,
+        image: Callable[[], Any],
+        views: Mapping[str, Array],
+        prompts: Mapping[str, SamPrompt],
+        clip_frames_min16: int,
+    ) -> dict[str, Seen]:
         """Follow every object through one frame.
 
         Args:
-            frame: absolute index, one more than the step before unless nothing was tracked then.
-            image: makes the `[3, S, S] float32` model input; called only when an object is tracked on this frame.
-            prompts: by object, what is given on this frame before it is tracked.
+            index: of the frame, absolute; one more than the call before unless nothing was tracked then.
+            frame: `[H, W, 3] uint8 RGB`.
+            image: makes the whole frame's `[3, S, S] float32` model input; called only when that is shown to the model.
+            views: by object, `[2, 3]`: the frame's pixels to those of the picture shown; unused where not viewed.
+            prompts: by object, what is given on this frame before it is tracked, in the frame's pixels.
             clip_frames_min16: `min(T, 16)` of a clip of T frames.
 
         Returns:
@@ -66,32 +85,33 @@ class Tracker:
         if not self._sessions:
             return {}
         num_frames = clip_frames_min16 if clip_frames_min16 < 16 else LONG_CLIP_FRAMES
-        encoded: dict[int, Any] = {}
         with torch.inference_mode(), self._model.autocast():
-            images = {frame: image()}
-            return {
-                name: session.step(frame, images, encoded, prompts.get(name), num_frames)
+            if self._viewed:
+                return {name: self._see_through(name, index, frame, views[name], prompts.get(name), num_frames)
+                        for name in self._sessions}  # fmt: skip
+            encoded: dict[int, Any] = {}
+            images = {index: image()}
+            found = {
+                name: session.step(index, images, encoded, prompts.get(name), num_frames)
                 for name, session in self._sessions.items()
             }
+            return {name: Seen((each.logits > 0).cpu().numpy(), each) for name, each in found.items()}
 
-    def see(
-        self,
-        index: int,
-        frame: Array,
-        image: Callable[[], Any],
-        views: Mapping[str, Array],
-        prompts: Mapping[str, SamPrompt],
-        clip_frames_min16: int,
-    ) -> dict[str, Seen]:
-        """`step`, and the masks of what it gave; the frame is seen whole, through no view."""
-        results = self.step(index, image, prompts, clip_frames_min16)
-        return {name: Seen((found.logits > 0).cpu().numpy(), found) for name, found in results.items()}
+    def _see_through(
+        self, name: str, index: int, frame: Array, view: Array, prompt: SamPrompt | None, num_frames: int
+    ) -> Seen:
+        side = self._model.image_size
+        images = {index: prepare_image(through(frame, view, (side, side)), side)}
+        own = None if prompt is None else seen_through(prompt, view, side)
+        tracked = self._sessions[name].step(index, images, {}, own, num_frames)
+        return Seen(logits_back(tracked.logits.float().cpu().numpy(), view, self._shape) > 0, tracked)
 
     def _new_session(self) -> ObjectSession:
         config = self._model.config
         memory = DistractorMemory() if config.memory == DISTRACTOR_AWARE else None
+        size = (self._model.image_size,) * 2 if self._viewed else self._shape
         predictor = self._model.predictor
-        return ObjectSession(predictor, self._size, config.device, config.state_device, self._constants, memory)
+        return ObjectSession(predictor, size, config.device, config.state_device, self._constants, memory)
 
     def banks(self) -> tuple[dict[str, Json], dict[str, Array]]:
         """Carried memory: JSON by object, and arrays by `object.name`."""
@@ -117,3 +137,14 @@ class Tracker:
                 session = self._new_session()
                 session.restore(MemoryBank(**value, tensors=own))
                 self._sessions[name] = session
+
+
+def seen_through(prompt: SamPrompt, view: Array, side: int) -> SamPrompt:
+    """A prompt in the pixels of a view's square picture."""
+    if prompt.mask is not None:
+        return SamPrompt(mask=mask_through(prompt.mask, view, (side, side)))
+    if prompt.box is not None:
+        return SamPrompt(box=box_through(prompt.box, view))
+    places = apply(view, np.array([(x, y) for x, y, _ in prompt.points]) - 0.5) + 0.5
+    labels = [label for _, _, label in prompt.points]
+    return SamPrompt(points=tuple((float(x), float(y), label) for (x, y), label in zip(places, labels, strict=True)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Port, Read, Request, Stage, Window
+from stages.base import Array, GeneratorStage, Inputs, Json, Port, Read, Request, Stage, Window
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import Commit, RunDirectory, RunReader
@@ -104,7 +104,7 @@ class Executor:
         if into is not None:
             into.put(done)
         else:
-            self._facts[task.node, task.window.index] = done.output.info
+            self._facts[task.node, task.window.index] = done.commit.info
             self._hand_on(done)
         return done
 
@@ -116,40 +116,27 @@ class Executor:
         """
         node = self.chain[task.node]
         spans = {array: span_of(task.window, port) for array, port in node.writes.items() if port.span != "window"}
-        arrays = {node.bound(name): values for name, values in worked.output.arrays.items()}
-        kept = worked.state if carries_state(node.stage) else None
+        made = {node.bound(name): values for name, values in worked.output.arrays.items()}
+        check_declared(task, set(node.writes), made, spans)
         span = next(iter(spans.values()), task.window.final)
-        check_declared(task, set(node.writes), arrays, spans)
+        arrays = {name: values for name, values in made.items() if name in spans}
+        blocks = {name: values for name, values in made.items() if name not in spans}
         facts = worked.output.info
         if node is self.chain.source:  # which frames the window has: everybody who asks later reads it from here
             facts = {**facts, **window_facts(task.window)}
         check_told(task, facts, span.frames)
-        return Done(task, span, Output(arrays, facts), spans, kept, worked.seconds, into)
+        state = worked.state if carries_state(node.stage) else None
+        used = worked.seconds, rss_bytes(), peak_vram_bytes()
+        return Done(task, Commit(node.name, task.window.index, span, arrays, blocks, state, facts, *used), into)
 
     def commit(self, done: Done) -> Record:
         """Make it durable in the run."""
-        record = self.directory.commit(self.commit_of(done))
+        record = self.directory.commit(done.commit)
         self._facts.pop((done.task.node, done.task.window.index), None)
         if done.into is not None:  # it takes the place of what was made here
             self._hand_on(done)
             self._opened.standing[done.task.node] = (done.into, -1)
         return record
-
-    def commit_of(self, done: Done) -> Commit:
-        """The commit that records what was done."""
-        arrays = done.output.arrays
-        return Commit(
-            stage=done.task.node,
-            window=done.task.window.index,
-            span=done.span,
-            arrays={name: values for name, values in arrays.items() if name in done.spans},
-            blocks={name: values for name, values in arrays.items() if name not in done.spans},
-            state=done.state,
-            info=done.output.info,
-            seconds=done.seconds,
-            rss_bytes=rss_bytes(),
-            vram_bytes=peak_vram_bytes(),
-        )
 
     def make_ready(self, task: Task, into: Scratch | None = None) -> Stage:
         """Open the stage if need be, and give it the state that it carries into the window."""
@@ -288,12 +275,12 @@ class Executor:
     def _hand_on(self, done: Done) -> None:
         """Keep in memory what other nodes read; let go of what all of them have read."""
         node, window = self.chain[done.task.node], done.task.window
-        for array, port in node.writes.items():
-            if port.span == "new":
+        for array, values in {**done.commit.arrays, **done.commit.blocks}.items():
+            if self.chain.port(array).span == "new":
                 keep_from = window.read.start if self._oldest is None else min(self._oldest, window.read.start)
-                self._recent.add(array, window.new.start, done.output.arrays[array], keep_from)
+                self._recent.add(array, window.new.start, values, keep_from)
             else:
-                self._handed[array, window.index] = done.output.arrays[array]
+                self._handed[array, window.index] = values
         self._reached[node.name] = max(self._reached.get(node.name, 0), window.index + 1)
         for array, index in list(self._handed):
             if all(self._reached.get(name, 0) > index + on for name, on in self.chain.waiting(array)):

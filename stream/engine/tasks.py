@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, Window
 from storage.closing import Closing
+from storage.rundir import Commit
 from storage.spans import Span
 from stream.engine.chain import Node
 
@@ -63,18 +64,12 @@ class Done:
     """What a stage made of a window, not yet committed.
 
     Attributes:
-        task: what was done. span: the frames that it writes, for the record.
-        output: what the stage returned, by the chain's names. spans: the frames of each array that is kept by frame.
-        state: the stage's after the window, as it is stored; None where it carries nothing.
-        seconds: wall clock. into: where it was made, None: in the run.
+        task: what was done. commit: what would record it; its arrays by the chain's names.
+        into: where it was made, None: in the run.
     """
 
     task: Task
-    span: Span
-    output: Output
-    spans: Mapping[str, Span]
-    state: StateParts | None
-    seconds: float
+    commit: Commit
     into: "Scratch | None" = None
 
 
@@ -136,23 +131,21 @@ class Scratch:
     def state(self, stage: str, window: int) -> StateParts | None:
         """The stage's state after this window, None where it was not done here."""
         done = self._done.get((stage, window))
-        return None if done is None else done.state
+        return None if done is None else done.commit.state
 
     def array(self, name: str, window: int, span: Span) -> Array | None:
         """Frames of an array, or what was made of this window as a whole; None where they were not made here."""
         for done in self._done.values():
-            values, held = done.output.arrays.get(name), done.spans.get(name)
-            if values is None:
-                continue
-            if held is None and done.task.window.index == window:
-                return values
-            if held is not None and held.start <= span.start and span.stop <= held.stop:
-                return values[span.within(held)]
+            made, held = done.commit, done.commit.span
+            if name in made.blocks and made.window == window:
+                return made.blocks[name]
+            if name in made.arrays and held.start <= span.start and span.stop <= held.stop:
+                return made.arrays[name][span.within(held)]
         return None
 
     def infos(self, window: int) -> dict[str, Mapping[str, Json]]:
         """The facts about this window, by stage."""
-        return {stage: done.output.info for (stage, index), done in self._done.items() if index == window}
+        return {stage: done.commit.info for (stage, index), done in self._done.items() if index == window}
 
     def __enter__(self) -> "Scratch":
         return self

@@ -130,7 +130,7 @@ def evaluate_run(
     chain, source = Chain(stages, given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
-            found = {name: executor.run(Task(name, window), into=beside).output.arrays for name in chain.names}
+            found = {name: executor.run(Task(name, window), into=beside).commit.arrays for name in chain.names}
             beside.forget(window.index)
             yield from _judged(config, found, window)
 

@@ -87,7 +87,7 @@ class ClosedLoop:
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
                 last, trial = attempt, self._try(window, attempt)
-                tried[attempt] = self._worst({done.task.node: done.output.info for done in trial})
+                tried[attempt] = self._worst({done.task.node: done.commit.info for done in trial})
                 self._run.note_attempt(index, attempt, tried[attempt])
                 self._note(
                     f"window {index} (counted from 0): attempt {attempt}: worst frame's IoU {tried[attempt]:.4f}"
@@ -113,8 +113,8 @@ class ClosedLoop:
         """Commit the trial in place of what stands."""
         self._run.revoke(self._again, index)
         for done in trial:
-            if "segment" in done.output.info:
-                segment = str(done.output.info["segment"])
+            if "segment" in done.commit.info:
+                segment = str(done.commit.info["segment"])
                 self._run.store.move(f"{ATTEMPT}/{segment}", f"segments/{segment}")
                 self._run.store.flush()
             commit(done)

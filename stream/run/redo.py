@@ -149,7 +149,7 @@ def _make(
             elif window.index in wanted.windows:
                 done = executor.run(task, request if name in generators else None, into=scratch)
                 with session.interrupts.shield():
-                    run.commit_beside(executor.commit_of(done))
+                    run.commit_beside(done.commit)
         if window.index < windows[-1].index:
             for name in _read_later(chain):
                 executor.run(Task(name, window), into=scratch)

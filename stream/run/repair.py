@@ -146,7 +146,7 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     key = (task.node, task.window.index)
     record = run.log.commits[key]
     done = executor.run(task)
-    found = store(run.arrays_at(SCRATCH), executor.commit_of(done))
+    found = store(run.arrays_at(SCRATCH), done.commit)
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if wrong and _follows_redo(run.log, executor.chain, *key):
@@ -155,7 +155,7 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
             f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
             f"`skate generate {run.path} --out RUN2` generates all windows anew and keeps masks and poses"
         )
-    if wrong or done.output.info.get("sha256") != record["info"].get("sha256"):
+    if wrong or done.commit.info.get("sha256") != record["info"].get("sha256"):
         raise _mismatch(run.path, *key, wrong or [f"segments/{segment_of(record)}"])
     missing = [
         name for name in wanted if name in damage.keys or (run.log.is_forgotten(key, name) and not is_block(name))
