@@ -13,34 +13,15 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
-from stages.prompts import Box, Correction, ObjectPrompt
+from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
-from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import NAME, PERSON, ReverseTracker, note_tracking
+from stages.score import JudgingStage, ScoreConfig
 from stages.video.encode import EncoderSettings, write_segment
-from stages.video.segment import read_segment
-from stages.views.names import view_name
 
 CEILING, BLUR = "ceiling", "blur"
 BASELINES = {name: f"baselines/{name}" for name in (CEILING, BLUR)}
 BLUR_SHARE = 0.02  # of the picture's diagonal: the blur's standard deviation
-
-
-@dataclass(frozen=True)
-class BaselineConfig:
-    """As the result is scored, and how it is encoded.
-
-    Attributes:
-        prompt, corrections, person_box, through_views: as in `ScoreConfig`. encoder: as the sink's.
-    """
-
-    prompt: ObjectPrompt
-    corrections: tuple[Correction, ...]
-    encoder: EncoderSettings
-    person_box: Box | None = None
-    through_views: bool = False
 
 
 @dataclass
@@ -53,57 +34,40 @@ class BaselineState(State):
     blur_arrays: dict[str, Array] = field(default_factory=dict)
 
 
-class BaselineStage(Stage):
+class BaselineStage(JudgingStage):
     """Scores two results that anybody could make.
 
     Writes `baselines/ceiling`, the source itself, and `baselines/blur`, the source with the masks blurred: `[n]`
     float32, the object's IoU, encoded and tracked as the result is; NaN as in `iou`.
+
+    Args:
+        config: as the result is scored. encoder: the sink's.
     """
 
     name: ClassVar[str] = "baselines"
-    lane = "gpu"
     reads: tuple[Read, ...] = tuple(Read(name, "final") for name in ("frames", "times", "masks/object", "masks/person"))
     writes = tuple(Port(name, "final", (), "float32", fill=float("nan")) for name in BASELINES.values())
-    facts = ("decode", "pose", "track")
-    weights = "sam"
 
-    def __init__(self, config: BaselineConfig, model: SamModel) -> None:
-        self.config = config
-        self.model = model
-        schedule = PromptSchedule(config.prompt, config.corrections)
-        self._trackers = {name: ReverseTracker(model, schedule, config.through_views) for name in BASELINES}
-        if config.through_views:
-            self.reads = (*self.reads, *(Read(view_name(name), "final") for name in (NAME, PERSON)))
-
-    def open(self) -> None:
-        """Load the model, unless a stage that shares it has."""
-        self.model.load()
+    def __init__(self, config: ScoreConfig, encoder: EncoderSettings, model: SamModel) -> None:
+        super().__init__(config, model)
+        self._encoder = encoder
+        self._trackers = {name: self._tracker() for name in BASELINES}
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
-        frames, objects = inputs.arrays["frames"], inputs.arrays["masks/object"]
-        persons, times = inputs.arrays["masks/person"], inputs.arrays["times"]
-        known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
-        views = None
-        if self.config.through_views:
-            views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
-        pictures = {CEILING: frames, BLUR: blurred(frames, objects | persons)}
+        frames, times = inputs.arrays["frames"], inputs.arrays["times"]
+        pictures = {
+            CEILING: frames,
+            BLUR: blurred(frames, inputs.arrays["masks/object"] | inputs.arrays["masks/person"]),
+        }
         arrays = {}
         for name, tracker in self._trackers.items():
-            note_tracking(tracker, inputs, self.config.prompt, self.config.person_box)
             with TemporaryDirectory(prefix="skate-baseline-") as folder:
                 path = Path(folder) / f"{name}.mp4"
-                write_segment(path, pictures[name], times, self.config.encoder)
-                shown = read_segment(path, objects.shape[1], objects.shape[2])
-                scores = tracker.score(
-                    shown, objects, persons, min(known, window.final.stop if window.last else 16), views
-                )
+                write_segment(path, pictures[name], times, self._encoder)
+                scores = self._score(tracker, path, window, inputs)
             arrays[BASELINES[name]] = np.array(scores.iou, dtype=np.float32)
         return Output(arrays)
-
-    def leave_gpu(self) -> None:
-        """Move the shared model's weights off the GPU."""
-        self.model.to_cpu()
 
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""

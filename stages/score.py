@@ -14,7 +14,8 @@ from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import NAME, PERSON, ReverseState, ReverseTracker, note_tracking
+from stages.sam.reverse import NAME, PERSON, FrameScores, ReverseState, ReverseTracker, note_tracking
+from stages.track import clip_frames_min16
 from stages.video.segment import read_segment
 from stages.views.names import view_name
 from storage.errors import RunDirectoryError
@@ -44,7 +45,48 @@ class ScoreConfig:
         bounds.IOU.check("--iou-threshold", self.iou_threshold)
 
 
-class ScoreStage(Stage):
+class JudgingStage(Stage):
+    """What follows the source's subjects once more in something made of them. The SAM 2.1 is shared with tracking."""
+
+    lane = "gpu"
+    facts: tuple[str, ...] = ("decode", "pose", "track")
+    weights = "sam"
+
+    def __init__(self, config: ScoreConfig, model: SamModel) -> None:
+        self.config = config
+        self.model = model
+        if config.through_views:
+            self.reads = (*self.reads, *(Read(view_name(name), "final") for name in (NAME, PERSON)))
+
+    def open(self) -> None:
+        """Load the model, unless a stage that shares it has."""
+        self.model.load()
+
+    def leave_gpu(self) -> None:
+        """Move the shared model's weights off the GPU."""
+        self.model.to_cpu()
+
+    def _tracker(self) -> ReverseTracker:
+        schedule = PromptSchedule(self.config.prompt, self.config.corrections)
+        return ReverseTracker(self.model, schedule, self.config.through_views)
+
+    def _score(self, tracker: ReverseTracker, segment: Path, window: Window, inputs: Inputs) -> FrameScores:
+        """The window's final frames as the segment has them, scored.
+
+        Raises:
+            RunDirectoryError: a segment that is missing, damaged, or of another length or size.
+        """
+        masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
+        note_tracking(tracker, inputs, self.config.prompt, self.config.person_box)
+        length = min(clip_frames_min16(inputs), window.final.stop if window.last else 16)
+        views = None
+        if self.config.through_views:
+            views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
+        frames = exactly(read_segment(segment, masks.shape[1], masks.shape[2]), window.final.frames, segment)
+        return tracker.score(frames, masks, persons, length, views)
+
+
+class ScoreStage(JudgingStage):
     """Tracks the object in the encoded segment and compares its mask with the source's.
 
     Reads `masks/object`, `masks/person` `[n, H, W] bool`; `info["sink"]["segment"]`, a file's name in the folder;
@@ -63,38 +105,21 @@ class ScoreStage(Stage):
     """
 
     name: ClassVar[str] = "score"
-    lane = "gpu"
     reads: tuple[Read, ...] = (Read("masks/object", "final"), Read("masks/person", "final"))
     writes = (
         *(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")),
         *(Port(f"{FOUND}{name}", "final", MASK, "bool") for name in (NAME, PERSON)),
     )
-    facts = ("decode", "pose", "track", "blend", "sink")
-    weights = "sam"
+    facts = (*JudgingStage.facts, "blend", "sink")
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
-        self.config = config
-        self.model = model
-        self._reverse = ReverseTracker(model, PromptSchedule(config.prompt, config.corrections), config.through_views)
-        if config.through_views:
-            self.reads = (*self.reads, *(Read(view_name(name), "final") for name in (NAME, PERSON)))
-
-    def open(self) -> None:
-        """Load the model, unless the other stage that shares it has."""
-        self.model.load()
+        super().__init__(config, model)
+        self._reverse = self._tracker()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
-        masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        path = inputs.folder / str(inputs.info["sink"]["segment"])
-        note_tracking(self._reverse, inputs, self.config.prompt, self.config.person_box)
-        known = int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
-        known = min(known, window.final.stop if window.last else 16)
-        frames = exactly(read_segment(path, masks.shape[1], masks.shape[2]), window.final.frames, path)
-        views = None
-        if self.config.through_views:
-            views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
-        scores = self._reverse.score(frames, masks, persons, known, views)
+        segment = inputs.folder / str(inputs.info["sink"]["segment"])
+        scores = self._score(self._reverse, segment, window, inputs)
         values = np.array(scores.iou, dtype=np.float32)
         fade = inputs.info.get("blend", {}).get("crossfade", (window.final.start, window.final.start))
         return Output(
@@ -115,10 +140,6 @@ class ScoreStage(Stage):
                 "seam": scores.seam(fade, cut=window.begins_shot),
             },
         )
-
-    def leave_gpu(self) -> None:
-        """Move the shared model's weights off the GPU."""
-        self.model.to_cpu()
 
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""

@@ -22,7 +22,7 @@ from fake_comfy.scene import config as comfy_config
 from stages import base
 from stages.aim import AimConfig, AimStage
 from stages.base import Array, Inputs, Output, Stage, Window
-from stages.baselines import BaselineConfig, BaselineStage
+from stages.baselines import BaselineStage
 from stages.blend import BlendConfig, BlendStage
 from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
@@ -108,7 +108,7 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
         "measure": lambda: MeasureStage(MeasureConfig(), lambda: PoseStage(pose)),
         "baselines": lambda: BaselineStage(
-            BaselineConfig(prompt, (), encoder_settings(dataclasses.asdict(properties))), sam
+            ScoreConfig(prompt, ()), encoder_settings(dataclasses.asdict(properties)), sam
         ),
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),

@@ -313,10 +313,8 @@ def measure_stage(config: RunConfig, models: Models) -> Stage:
 
 def baseline_stages(config: RunConfig, manifest: Manifest, sam: Any) -> list[Stage]:
     """What judges the source itself and a blur, closed; none where that is not asked for."""
-    from stages.baselines import BaselineConfig, BaselineStage
+    from stages.baselines import BaselineStage
 
     if not (config.baselines and config.generates):
         return []
-    assert config.prompt is not None  # nothing is generated of a scene
-    encoder, follows = encoder_settings(manifest["video"], config.fps), config.track_view == "follow"
-    return [BaselineStage(BaselineConfig(config.prompt, config.correct, encoder, config.person_box, follows), sam)]
+    return [BaselineStage(score_config(config), encoder_settings(manifest["video"], config.fps), sam)]
