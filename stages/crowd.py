@@ -2,24 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from stages import bounds
-from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
+from stages.pose import SEEN, SEEN_BODY_JOINTS, PosingStage
 from stages.poses.assign import NOWHERE, affinities, assign, box_of_mask
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.models import PoseModels
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
 
-if TYPE_CHECKING:
-    from stages.poses.detector import PersonDetector
-    from stages.poses.estimator import PoseEstimator
-
-SEEN = 0.3
-SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
 HORIZON = 12  # frames for which a person who is hidden is still believed to be where the last detection was
 
 
@@ -95,7 +89,7 @@ class Sight:
     detected: bool
 
 
-class CrowdPoseStage(Stage):
+class CrowdPoseStage(PosingStage):
     """The poses of several persons: `keypoints/NAME` [n, 133, 3] float32 and `contacts/NAME` [n, 2] bool of each.
 
     Reads `frames`, `times` and the persons' masks, which tell who is who; where cuts count, `info["decode"]["cuts"]`.
@@ -105,10 +99,8 @@ class CrowdPoseStage(Stage):
     window on which anybody was; `seen`: the same by name.
     """
 
-    name: ClassVar[str] = "pose"
-    lane = "gpu"
-
     def __init__(self, config: CrowdConfig) -> None:
+        super().__init__(config.models)
         self.config = config
         self.reads = (
             Read("frames", "new"),
@@ -121,16 +113,6 @@ class CrowdPoseStage(Stage):
         )
         self.facts = ("decode",) if config.reset_on_cut else ()
         self._persons = [Person() for _ in config.persons]
-        self._detector: PersonDetector | None = None
-        self._estimator: PoseEstimator | None = None
-
-    def open(self) -> None:
-        """Open both models.
-
-        Raises:
-            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
-        """
-        self._detector, self._estimator = self.config.models.open()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Find everybody on every new frame, and the keypoints of all of them together."""
@@ -202,16 +184,6 @@ class CrowdPoseStage(Stage):
         if self.config.smooth == "one-euro":
             person.filter, keypoints[:] = one_euro(person.filter, keypoints, seconds, height)
         person.ground = foot_contacts(person.ground, keypoints, seconds, height)
-
-    def leave_gpu(self) -> None:
-        """Drop both models and their memory until they are asked again."""
-        for model in (self._detector, self._estimator):
-            if model is not None:
-                model.session.leave_gpu()
-
-    def close(self) -> None:
-        """Drop the sessions."""
-        self._detector = self._estimator = None
 
     def get_state(self) -> CrowdState:
         """A copy of what is carried."""

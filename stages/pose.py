@@ -125,7 +125,37 @@ class Sight:
 NOBODY = Sight(None, False, 0.0)
 
 
-class PoseStage(Stage):
+class PosingStage(Stage):
+    """What finds poses works with two models."""
+
+    name: ClassVar[str] = "pose"
+    lane = "gpu"
+
+    def __init__(self, models: PoseModels) -> None:
+        self._models = models
+        self._detector: PersonDetector | None = None
+        self._estimator: PoseEstimator | None = None
+
+    def open(self) -> None:
+        """Open both models.
+
+        Raises:
+            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
+        """
+        self._detector, self._estimator = self._models.open()
+
+    def leave_gpu(self) -> None:
+        """Drop both models and their memory until they are asked again."""
+        for model in (self._detector, self._estimator):
+            if model is not None:
+                model.session.leave_gpu()
+
+    def close(self) -> None:
+        """Drop the sessions."""
+        self._detector = self._estimator = None
+
+
+class PoseStage(PosingStage):
     """The pose of one person, window by window: `keypoints` [n, 133, 3] float32 and `contacts` [n, 2] bool.
 
     Keypoints are x, y in pixels and a score 0..1; score 0 (and x = y = 0) = not seen. Nobody is followed before the
@@ -136,17 +166,14 @@ class PoseStage(Stage):
     the person was seen.
     """
 
-    name: ClassVar[str] = "pose"
-    lane = "gpu"
     reads = (Read("frames", "new"), Read("times", "new"))
     facts = ("decode",)
     writes = (Port("keypoints/person", "new", (133, 3), "float32"), Port("contacts/person", "new", (2,), "bool"))
 
     def __init__(self, config: PoseConfig) -> None:
+        super().__init__(config.models)
         self.config = config
         self._object: Box | None = None
-        self._detector: PersonDetector | None = None
-        self._estimator: PoseEstimator | None = None
         self._tracks = no_tracks()
         self._filter = no_filter(JOINTS)
         self._ground = no_ground()
@@ -156,11 +183,10 @@ class PoseStage(Stage):
         """Open both models.
 
         Raises:
-            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
             InputError: the object's mask cannot be read.
         """
         self._object = prompt_box(self.config.prompt, self.config.max_pixels)
-        self._detector, self._estimator = self.config.models.open()
+        super().open()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Find the person on every new frame, and the keypoints in all of them together."""
@@ -189,16 +215,6 @@ class PoseStage(Stage):
         seen = int((keypoints[:, :, 2].max(axis=1, initial=0.0) > 0).sum())
         info = {"person": chosen[0] if chosen else None, "again": chosen[1:], "persons_seen": seen}
         return Output({"keypoints/person": keypoints, "contacts/person": contacts}, info)
-
-    def leave_gpu(self) -> None:
-        """Drop both models and their memory until they are asked again."""
-        for model in (self._detector, self._estimator):
-            if model is not None:
-                model.session.leave_gpu()
-
-    def close(self) -> None:
-        """Drop the sessions."""
-        self._detector = self._estimator = None
 
     def get_state(self) -> PoseState:
         """A copy of what is carried."""
