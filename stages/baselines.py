@@ -15,8 +15,8 @@ import numpy as np
 
 from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
 from stages.sam.footprint import sam_peak_bytes
+from stages.sam.judging import JudgingStage, ScoreConfig
 from stages.sam.model import SamModel
-from stages.score import JudgingStage, ScoreConfig
 from stages.video.encode import EncoderSettings, write_segment
 
 CEILING, BLUR = "ceiling", "blur"

@@ -7,10 +7,9 @@ import numpy as np
 
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
-from stages.pose import SEEN, SEEN_BODY_JOINTS, PosingStage
 from stages.poses.assign import NOWHERE, affinities, assign, box_of_mask
 from stages.poses.contact import Ground, foot_contacts, no_ground
-from stages.poses.models import PoseModels
+from stages.poses.models import SEEN, SEEN_BODY_JOINTS, PoseModels, PosingStage
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from stages import bounds
-from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
-from stages.poses.models import PoseModels
+from stages.poses.models import SEEN, SEEN_BODY_JOINTS, PoseModels, PosingStage
 from stages.poses.place import prompt_box
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
@@ -18,13 +18,7 @@ from stages.prompts import Box, ObjectPrompt, check_box, check_box_inside
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.errors import UsageError
 
-if TYPE_CHECKING:
-    from stages.poses.detector import PersonDetector
-    from stages.poses.estimator import PoseEstimator
-
 SMOOTH = ("none", "one-euro")
-SEEN = 0.3
-SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
 
 
 @dataclass(frozen=True)
@@ -123,36 +117,6 @@ class Sight:
 
 
 NOBODY = Sight(None, False, 0.0)
-
-
-class PosingStage(Stage):
-    """What finds poses works with two models."""
-
-    name: ClassVar[str] = "pose"
-    lane = "gpu"
-
-    def __init__(self, models: PoseModels) -> None:
-        self._models = models
-        self._detector: PersonDetector | None = None
-        self._estimator: PoseEstimator | None = None
-
-    def open(self) -> None:
-        """Open both models.
-
-        Raises:
-            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
-        """
-        self._detector, self._estimator = self._models.open()
-
-    def leave_gpu(self) -> None:
-        """Drop both models and their memory until they are asked again."""
-        for model in (self._detector, self._estimator):
-            if model is not None:
-                model.session.leave_gpu()
-
-    def close(self) -> None:
-        """Drop the sessions."""
-        self._detector = self._estimator = None
 
 
 class PoseStage(PosingStage):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from stages.sam.footprint import sam_peak_bytes
 from stages.sam.frames import feed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
-from stages.sam.session import Tracked
+from stages.sam.session import Tracked, clip_frames_min16
 from stages.sam.tracker import Tracker
 from stages.subjects import PERSON, Subject
 from stages.views.names import FIRST, first_ports, view_name
@@ -292,9 +292,3 @@ def _as_box(values: Sequence[float]) -> Box:
 def decoded_cuts(inputs: Inputs) -> frozenset[int]:
     """The window's new frames before which a cut lies, as decode committed them."""
     return frozenset(inputs.info.get("decode", {}).get("cuts", ()))
-
-
-def clip_frames_min16(inputs: Inputs) -> int:
-    """`min(clip's length, 16)` as decode committed it; 16 where it did not."""
-    decode: Mapping[str, Any] = inputs.info.get("decode", {})
-    return int(decode.get("clip_frames_min16", 16))

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from stages.base import Stage
 from stages.poses.onnx import SessionOptions, open_session
 from stages.poses.skeleton import JOINTS
 from storage.errors import UsageError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 BATCH = {"cpu": 3, "cuda": 12}
 """Crops a run: divides the default windows' 81 and 60 new frames (cpu), or nearly (cuda), so that little is padding."""
+
+SEEN = 0.3
+SEEN_BODY_JOINTS = 4  # of 17: fewer in a crop that no detection vouches for, and nobody was there
 
 RUNTIME_BYTES = 120 << 20  # ONNX Runtime and rtmlib themselves
 CUDA_BYTES = 600 << 20  # a CUDA context and cuDNN's workspaces (estimated, not measured)
@@ -84,3 +88,33 @@ class PoseModels:
         if self.device == "cuda":
             return frames + RUNTIME_BYTES + weights + 2 * inputs, models + CUDA_BYTES
         return frames + RUNTIME_BYTES + models, 0
+
+
+class PosingStage(Stage):
+    """A stage that finds poses, with both models."""
+
+    name: ClassVar[str] = "pose"
+    lane = "gpu"
+
+    def __init__(self, models: PoseModels) -> None:
+        self._models = models
+        self._detector: PersonDetector | None = None
+        self._estimator: PoseEstimator | None = None
+
+    def open(self) -> None:
+        """Open both models.
+
+        Raises:
+            EnvironmentFault: a model file is missing or unfit, or the device does not come up.
+        """
+        self._detector, self._estimator = self._models.open()
+
+    def leave_gpu(self) -> None:
+        """Drop both models and their memory until they are asked again."""
+        for model in (self._detector, self._estimator):
+            if model is not None:
+                model.session.leave_gpu()
+
+    def close(self) -> None:
+        """Drop the sessions."""
+        self._detector = self._estimator = None

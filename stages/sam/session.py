@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Array, Json
+from stages.base import Array, Inputs, Json
 from stages.sam.memory import DistractorMemory, kept_conditioning, needed
 from stages.sam.prompts import SamPrompt, point_arrays
 
@@ -316,3 +316,8 @@ def _to_torch(array: Array, dtype: str) -> Any:
 
     tensor = torch.from_numpy(np.array(array))
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+
+
+def clip_frames_min16(inputs: Inputs) -> int:
+    """`min(clip's length, 16)` as decode committed it; 16 where it did not."""
+    return int(inputs.info.get("decode", {}).get("clip_frames_min16", 16))
