@@ -263,6 +263,27 @@ def test_the_bytes_are_the_same_however_many_windows_are_under_way(
     assert len(board.threads["gpu"]) == 1, "all models work in one thread"
 
 
+def test_the_lane_of_our_models_has_as_many_threads_as_the_process(tmp_path: Path) -> None:
+    """Sums are split among threads, and last bits with them: their number must not depend on the lane."""
+    import torch
+
+    found, before = set(), torch.get_num_threads()
+
+    def count(board: Board, node: str, window: int) -> None:
+        if node in ("track", "score"):
+            found.add((threading.get_ident() == main, torch.get_num_threads()))
+
+    main = threading.get_ident()
+    try:
+        for threads in (before + 1, before + 2):
+            torch.set_num_threads(threads)
+            carry_out(tmp_path / str(threads), 1, Board([count]))
+            assert found == {(False, threads)}
+            found.clear()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_after_the_other_is_the_order_of_the_chain(tmp_path: Path) -> None:
     board = Board()
     carry_out(tmp_path / "run", 0, board)
