@@ -6,16 +6,19 @@ import cv2
 import numpy as np
 
 from stages.base import Array
-from stages.video.plain import plain_frames
-from storage.errors import EnvironmentFault, InputError, UsageError
+from stages.video.at import frame_at
+from storage.errors import EnvironmentFault, UsageError
 
 MARGIN = 40  # pixels of ruler at the left and the top
 GRID_STEPS = (5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
 INK = (30, 30, 30)
 
 
-def write_ruled_frame(video: Path, index: int, target: Path) -> str:
-    """Write frame `index` of the upright video as a PNG with rulers and a light grid; returns the line to print.
+def write_ruled_frame(video: Path, at: int | float, target: Path) -> str:
+    """Write a frame of the upright video as a PNG with rulers and a light grid; returns the line to print.
+
+    Args:
+        at: its number, counted from 0, or (float) a time in seconds at which it is shown.
 
     Raises:
         UsageError: when the target is not called .png.
@@ -24,20 +27,13 @@ def write_ruled_frame(video: Path, index: int, target: Path) -> str:
     """
     if target.suffix.lower() != ".png":
         raise UsageError(f"--to {target}: a PNG is written: choose a name that ends in .png")
-    frame, count = None, 0
-    for picture in plain_frames(video):
-        count += 1
-        if count == index + 1:
-            frame = picture
-            break
-    if frame is None:
-        raise InputError(f"--at {index}: {video} has {count} frames, counted from 0")
+    index, seconds, frame = frame_at(video, at) if isinstance(at, int) else frame_at(video, None, at)
     data = cv2.imencode(".png", np.ascontiguousarray(ruled(frame)[..., ::-1]))[1].tobytes()
     try:
         target.write_bytes(data)
     except OSError as error:
         raise EnvironmentFault(f"--to {target}: {error.strerror}: choose a place that can be written") from error
-    return f"{target}: frame {index}, {frame.shape[1]}x{frame.shape[0]} px"
+    return f"{target}: frame {index} at {seconds:.3f} s, {frame.shape[1]}x{frame.shape[0]} px"
 
 
 def grid_step(extent: int) -> int:

@@ -4,18 +4,25 @@ import click
 
 from stages.bounds import FRAME
 from stream.cli.options import GroupedCommand, option, stack
-from stream.options.values import INTEGER
+from stream.options.values import MOMENT
 
 
 @click.command("frame", cls=GroupedCommand)
 @click.argument("video", type=click.Path(dir_okay=False))
 @stack(
     [
-        option("options", "--at", type=INTEGER, bounds=FRAME, default=0, help="Frame, counted from 0."),
+        option(
+            "options",
+            "--at",
+            type=MOMENT,
+            bounds=FRAME,
+            default="0",
+            help="Frame, counted from 0, or a time (1:23.5).",
+        ),
         option("options", "--to", required=True, type=click.Path(dir_okay=False), help="The PNG to write."),
     ]
 )
-def frame_command(video: str, at: int, to: str) -> int:
+def frame_command(video: str, at: int | float, to: str) -> int:
     """Write one upright frame of VIDEO with rulers at its edges, to read a box or a point from."""
     from pathlib import Path
 

@@ -84,6 +84,23 @@ def _correction(text: str) -> tuple[int, tuple[float, ...]]:
     return frame, BOX.read(box)
 
 
+def _moment(text: str) -> int | float:
+    frame = whole_number(text)
+    if frame is not None:
+        return frame
+    parts = text.removesuffix("s").split(":")
+    if len(parts) > 3 or not all(part.isdecimal() for part in parts[:-1]) or len(text) > MOST_INTEGER_DIGITS:
+        raise ValueError
+    if len(parts) == 1 and not text.endswith("s"):  # 1.5 alone may be meant as either
+        raise ValueError
+    seconds = float(parts[-1])
+    if not (math.isfinite(seconds) and seconds >= 0 and (len(parts) == 1 or seconds < 60)):
+        raise ValueError
+    for place, part in enumerate(reversed(parts[:-1]), start=1):
+        seconds += int(part) * 60**place
+    return seconds
+
+
 def _size(text: str) -> tuple[int, int]:
     first, _, second = text.lower().partition("x")
     width, height = whole_number(first), whole_number(second)
@@ -182,6 +199,7 @@ GATE = Kind(
     _gate,
     lambda value: toml_text(",".join(map(str, value))),
 )
+MOMENT = Kind("N|[H:]M:S|Ns", "a frame's number or a time: write for example 90, 1:23.5 or 83.5s", _moment, str)
 INTEGER = Kind("N", "a whole number", _integer, str)
 NUMBER = Kind("X", "a finite number", _number, repr)
 TEXT = Kind("TEXT", "a text", str, toml_text)
