@@ -69,7 +69,7 @@ def test_times(text: str, value: float) -> None:
     assert found == value and type(found) is type(value)
 
 
-@pytest.mark.parametrize("text", ["", "1.5", "-1", "1:60", "1:-3", "a:3", "1:2:3:4", "nan", "1:nan", "infs", "٣"])
+@pytest.mark.parametrize("text", ["", "1.5", "-1", "1:60", "1:-3", "a:3", "1:2:3:4", "nan", "1:nan", "infs"])
 def test_no_times(text: str) -> None:
     with pytest.raises(ValueError, match=""):
         MOMENT.read(text)
