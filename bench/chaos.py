@@ -3,8 +3,9 @@
     python bench/chaos.py                   every point, 50 random times, 60 damaged files: about 10 minutes of one core
     python bench/chaos.py --damage 0 --random 5
     python bench/chaos.py --scenario comfyui --frames 15 --trials 54    the server is killed too: about 5 minutes
+    python bench/chaos.py --scenario ahead --frames 15 --trials 60      windows side by side: about 8 minutes
 
-Prints a line a trial and writes bench/records/chaos.json (chaos_comfyui.json): runs, kills, mismatches. Exits 1 at any
+Prints a line a trial and writes bench/records/chaos.json (chaos_SCENARIO.json): runs, kills, mismatches. Exits 1 at any
 mismatch. What must be the same: all arrays decoded, every file of run.zarr with the carried states, all segments,
 output.mp4, iou.csv.
 
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, differing, make_case, results  # noqa: E402
-from _server_chaos import comfy_case, disturbances, disturbed, start  # noqa: E402
+from _server_chaos import Disturbance, comfy_case, disturbances, disturbed, start  # noqa: E402
 from _zygote import Zygote  # noqa: E402
 from fake_comfy.process import ServerProcess  # noqa: E402
 
@@ -182,9 +183,37 @@ def comfyui(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip)
     return trials
 
 
+def ahead(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip) -> list[Trial]:
+    """Two windows tracked while one is generated; killed at random times until so many were, against `--ahead 0`."""
+    rng, trials = random.Random(given.seed), list[Trial]()
+    plain = comfy_case(make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap))
+    case = Case(plain.video, (*plain.options, "--ahead", "2"))
+    run = folder / "run"
+    with ServerProcess(step_seconds=0.02) as server:
+        ended = start(
+            zygote, Case(plain.video, (*plain.options, "--ahead", "0")), folder / "reference", [server.address]
+        )
+        if ended.code not in (0, 1):
+            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
+        wanted, seconds = results(folder / "reference"), ended.seconds
+        while sum(trial.killed for trial in trials) < given.trials:
+            at = rng.random()
+            outcome = disturbed(zygote, case, server, run, Disturbance((), 0.0, False, at, None, 4.0), seconds)
+            if not outcome.killed:  # the machine is less busy than it was
+                seconds = min(seconds, outcome.last.seconds)
+            found = differing(results(run), wanted) if outcome.codes[-1] in (0, 1) else ["not finished"]
+            found += [] if outcome.good else [f"exit codes {outcome.codes}"]
+            trials.append(Trial("time", f"{at:.3f}", outcome.killed, outcome.codes[-1], found, codes=outcome.codes))
+            verdict = "same" if trials[-1].good else f"DIFFERS {found[:4]} {outcome.last.output[-400:]}"
+            print(f"{len(trials):4} {at:.3f} {'killed' if outcome.killed else 'ran on':<7} {verdict}", flush=True)
+            shutil.rmtree(run)
+    return trials
+
+
 SCENARIOS: dict[str, Callable[[argparse.Namespace, Zygote, Path, Clip], list[Trial]]] = {
     "preview": preview,
     "comfyui": comfyui,
+    "ahead": ahead,
 }
 
 
@@ -194,7 +223,9 @@ def main() -> int:
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="preview")
     parser.add_argument("--random", type=int, default=50, help="kills at random times")
     parser.add_argument("--damage", type=int, default=60, help="damaged files (negative: all)")
-    parser.add_argument("--trials", type=int, default=54, help="runs with a server that dies (comfyui)")
+    parser.add_argument(
+        "--trials", type=int, default=54, help="runs with a server that dies (comfyui), or that are killed (ahead)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--frames", type=int, default=21)
     parser.add_argument("--size", default="96x64")
@@ -202,7 +233,9 @@ def main() -> int:
     parser.add_argument("--overlap", type=int, default=2)
     parser.add_argument("--record", type=Path, help="where the record goes")
     given = parser.parse_args()
-    given.record = given.record or RECORDS / ("chaos.json" if given.scenario == "preview" else "chaos_comfyui.json")
+    given.record = given.record or RECORDS / (
+        "chaos.json" if given.scenario == "preview" else f"chaos_{given.scenario}.json"
+    )
     width, height = (int(side) for side in given.size.split("x"))
     clip = Clip(given.frames, width, height, given.window, given.overlap)
     started = time.monotonic()
