@@ -1,0 +1,43 @@
+"""`skate bench fidelity`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
+from stream.options.table import GENERATION, TRACKING
+
+_MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
+_ITS_OWN = ("--out", "--overwrite", "--box", "--point", "--object-mask", "--prompt-frame", "--scene", "--gate")
+
+
+@click.command("fidelity", cls=GroupedCommand)
+@stack(
+    [
+        option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
+        option("bench", "--quick", is_flag=True, help="One clip and half the faults: minutes. Else all: an hour."),
+        option(
+            "bench",
+            "--results",
+            type=click.Path(file_okay=False),
+            help="Also judge these: a video CLIP.mp4 a clip, in a folder a method.",
+        ),
+        option("bench", "--record", type=click.Path(dir_okay=False), help="Also write fidelity.json there."),
+        options_of(TRACKING, GENERATION, without=_ITS_OWN),
+    ]
+)
+def fidelity_command(out: str, quick: bool, results: str | None, record: str | None, **options: Any) -> int:
+    """How well an interaction survives a method, and how well faults are found: rendered clips, planted faults.
+
+    Leaves fidelity.json, pictures, every clip's run (clips/) and what was found (values/) in --out; what is there is
+    not judged again. The generator given is one of the methods; models are the mini ones unless others are given.
+    """
+    from bench.fidelity.report import run_fidelity
+
+    for name, value in _MINI.items():
+        if not was_given(name):
+            options[name] = value
+    as_json = options.pop("as_json")
+    place = Path(results) if results is not None else None
+    return run_fidelity(Path(out), quick, place, options, as_json, Path(record) if record else None)

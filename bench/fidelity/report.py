@@ -1,0 +1,69 @@
+"""What `skate bench fidelity` writes and prints."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench._common import new_record, write_record
+from bench.fidelity.clips import QUICK, WHOLE, clips
+from bench.fidelity.elsewhere import read_results
+from bench.fidelity.faults import FAULTS
+from bench.fidelity.measure import QUICK_FAULTS, Set, measure, put_together
+from bench.machine import command_line
+from stages.fidelity.registry import metrics
+from stream.report.tables import text_table
+
+
+def run_fidelity(
+    out: Path, quick: bool, results: Path | None, options: dict[str, Any], as_json: bool, record: Path | None
+) -> int:
+    """Measure, write, print; 0 where every check holds, else 1."""
+    which = QUICK if quick else WHOLE
+    chosen = clips(which)
+    checks = [clip.name for clip in chosen if clip.use == "check"]
+    elsewhere = {} if results is None else read_results(results, checks)
+    faults = [fault for fault in FAULTS if not quick or fault.name in QUICK_FAULTS]
+    wanted = Set(str(options["generator"] or "preview"), chosen, faults, elsewhere)
+    taken = measure(wanted, out, options, lambda line: click.echo(line, err=True))
+    found = new_record("fidelity", {"set": which}) | {"command": command_line("skate")} | put_together(wanted, taken)
+    found["ratios"] = _ratios(found)
+    for path in (out / "fidelity.json", record):
+        write_record(found, path)
+    click.echo(json.dumps({"event": "done", **found}) if as_json else text(found))
+    return 0 if holds(found) else 1
+
+
+def holds(found: Mapping[str, Any]) -> bool:
+    """Whether all that is promised holds."""
+    return bool(found["blame"]["holds"]) and all(each["holds"] for each in found["checked"].values())
+
+
+def _ratios(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What two records are compared by."""
+    blame = found["blame"]
+    shares = {
+        "faults that fire what they must": sum(e["holds"] for e in found["checked"].values()) / len(found["checked"]),
+        "wrong frames told": blame["generator"] / max(1, blame["wrong_frames"]),
+        "ceiling, mean IoU": min(each["iou_mean"] for each in found["ceiling"].values()),
+    }
+    return {name: {"value": round(value, 4), "noise": 0.01, "better": "higher"} for name, value in shares.items()}
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """The table a method: the share of frames on which each metric fires, %, and what is promised."""
+    names = list(metrics())
+    lines = [["bound", *(f"{found['bounds'][name]['value']:.3g}" for name in names)]]
+    for method, shares in found["fired"].items():
+        lines.append([method, *("-" if shares[name] is None else f"{100 * shares[name]:.0f}" for name in names)])
+    short = [name.replace("_", " ").replace("relative", "rel.").replace("person", "pers.") for name in names]
+    table = text_table(("fires on % of frames", *short), lines)
+    checks = [f"{name}: {'holds' if each['holds'] else 'MISSED'}" for name, each in found["checked"].items()]
+    blame = found["blame"]
+    checks.append(
+        f"blame: {blame['generator']} of {blame['wrong_frames']} wrong frames are the generator's, "
+        f"{blame['sound_generator']} of {blame['sound_frames']} sound ones: {'holds' if blame['holds'] else 'MISSED'}"
+    )
+    return "\n".join([table, "", *checks])
