@@ -6,6 +6,7 @@ FPS = Bounds(0.1, 1000)  # frames/s
 BAD_FRAMES = Bounds(0, 10**9)
 PIXELS = Bounds(1, 2**31 - 1)  # of a frame: what libav can hold
 STEADY = Bounds(0, 600)  # frames over which a path is averaged; 0: off
+WORK_HEIGHT = Bounds(16, 8192)  # pixels
 FRAME = Bounds(0, 10**9)  # a frame's number
 DETECT_EVERY = Bounds(1, 10**6)  # frames
 DILATE = Bounds(0, 4096)  # pixels

@@ -12,6 +12,7 @@ import numpy as np
 from stages import bounds
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Stage, State, Window
 from stages.cuts import CutFinder, Cuts
+from stages.resize import reduced, resize_frames
 from stages.video.ahead import FramesAhead
 from stages.video.buffers import FrameBuffers
 from stages.video.convert import FrameWriter
@@ -25,7 +26,7 @@ from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
 
 __all__ = ["DecodeConfig", "DecodeStage", "DecodeState", "Decoded", "FetchLimits", "VideoProperties"]
-__all__ += ["fetch_video", "read_span"]
+__all__ += ["fetch_video", "read_source", "read_span"]
 
 LOOK_AHEAD_FRAMES = 16  # below this a clip's length changes how SAM 2 encodes its pointers
 HELD_PICTURES = 32  # in the decoder and before conversion, at most
@@ -47,7 +48,9 @@ class DecodeConfig:
         hdr: "tonemap" or "refuse", for HLG and PQ.
         split: whether a window ends where a shot does.
         cuts: frames before which a cut lies, ascending; None: they are found.
-        picture_bytes: of a decoded picture, a pixel; for the projection alone. 4 is 4:2:2 in more than 8 bits.
+        height: of the frames that are given, pixels, where that is less than the file's; None: as they are.
+        picture_bytes: of a decoded picture, a pixel of a frame; for the projection alone. 4 is 4:2:2 in more than 8
+            bits.
     """
 
     path: Path
@@ -60,10 +63,12 @@ class DecodeConfig:
     hdr: str = "tonemap"
     split: bool = False
     cuts: tuple[int, ...] | None = None
+    height: int | None = None
     picture_bytes: float = 4.0
 
     def __post_init__(self) -> None:
         bounds.FPS.check("--fps", self.fps)
+        bounds.WORK_HEIGHT.check("--work-height", self.height)
         self.limits  # noqa: B018  (validates)
 
     @property
@@ -102,8 +107,11 @@ class DecodeStage(Stage):
 
     @property
     def properties(self) -> VideoProperties:
-        """What the video is; needs `open`."""
-        return self._opened().properties
+        """What the video is, and the size of the frames that are given; needs `open`."""
+        found = self._opened().properties
+        own = (found.width, found.height)
+        width, height = reduced(own, self.config.height)
+        return found if (width, height) == own else replace(found, width=width, height=height, source=own)
 
     def close(self) -> None:
         """Release the file; may be called twice."""
@@ -289,7 +297,8 @@ class DecodeStage(Stage):
 def read_span(
     config: DecodeConfig, span: Span, digests: Sequence[str], times: Sequence[float] | None = None
 ) -> Iterator[Array]:
-    """Frames `span` of the clip once more, `[H, W, 3]` uint8 RGB each, verified by the digests they had.
+    """Frames `span` of the clip once more, as they were given, `[H, W, 3]` uint8 RGB each, verified by the digests they
+    had.
 
     Args:
         config: as in the run.
@@ -307,6 +316,32 @@ def read_span(
         return
     source = VideoSource(Path(config.path), config.limits)
     try:
-        yield from read_again(source, config.fps, span, digests, times)
+        for picture in read_again(source, config.fps, span, lambda k, it: frame_digest(it) == digests[k], times):
+            yield at_height(picture, config.height)
     finally:
         source.close()
+
+
+def read_source(config: DecodeConfig, span: Span, frames: Array, times: Sequence[float]) -> Iterator[Array]:
+    """Pictures `span` of the clip in the file's size, `[H, W, 3]` uint8 RGB each, verified by their reduced frames.
+
+    Args:
+        config: as in the run, whose frames are reduced to its `height`.
+        span: which frames of the clip.
+        frames: `[n, h, w, 3]` uint8 RGB, those frames. times: theirs, seconds.
+
+    Raises:
+        InputError: when the video no longer gives them.
+    """
+    source = VideoSource(Path(config.path), config.limits)
+    try:
+        yield from read_again(
+            source, config.fps, span, lambda k, it: np.array_equal(at_height(it, config.height), frames[k]), times
+        )
+    finally:
+        source.close()
+
+
+def at_height(picture: Array, height: int | None) -> Array:
+    """`[h, w, 3]` uint8: a picture `[H, W, 3]` reduced to a height, as it is where that is None or no less."""
+    return np.asarray(resize_frames(picture[None], reduced((picture.shape[1], picture.shape[0]), height))[0])

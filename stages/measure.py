@@ -99,7 +99,8 @@ class MeasureStage(Stage):
         given, span = inputs.arrays, window.final
         frames, masks = given["frames"], given["masks/object"]
         path = inputs.folder / str(inputs.info["sink"]["segment"])
-        made = np.stack(list(read_segment(path, masks.shape[1], masks.shape[2])))
+        size = inputs.info["sink"].get("size")
+        made = np.stack(list(read_segment(path, masks.shape[1], masks.shape[2], size)))
         if len(made) != span.frames:
             raise RunDirectoryError(f"segment {path} holds {len(made)} of {span.frames} frames: redo its window")
         self._cuts = [frame for frame in self._cuts if frame >= span.start]

@@ -8,6 +8,13 @@ from stages.base import Array
 Size = tuple[int, int]  # width, height
 
 
+def reduced(size: Size, height: int | None) -> Size:
+    """A size with this height and the same shape; as it is where that is None or no less."""
+    if height is None or height >= size[1]:
+        return size
+    return max(1, round(size[0] * height / size[1])), height
+
+
 def resize_frames(frames: Array, size: Size) -> Array:
     """`[n, h, w, 3]` uint8 to `(width, height)`: area averaging down, Lanczos up, as it is at its size."""
     width, height = size

@@ -49,8 +49,9 @@ class ScoreStage(JudgingStage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
-        segment = inputs.folder / str(inputs.info["sink"]["segment"])
-        scores = self._score(self._reverse, segment, window, inputs)
+        encoded = inputs.info["sink"]
+        segment = inputs.folder / str(encoded["segment"])
+        scores = self._score(self._reverse, segment, window, inputs, encoded.get("size"))
         values = np.array(scores.iou, dtype=np.float32)
         fade = inputs.info.get("blend", {}).get("crossfade", (window.final.start, window.final.start))
         return Output(

@@ -1,6 +1,6 @@
 """Following the source's subjects once more, in something that was made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,18 @@ class JudgingStage(Stage):
         schedule = PromptSchedule(self.config.prompt, self.config.corrections)
         return ReverseTracker(self.model, schedule, self.config.through_views)
 
-    def _score(self, tracker: ReverseTracker, segment: Path, window: Window, inputs: Inputs) -> FrameScores:
+    def _score(
+        self,
+        tracker: ReverseTracker,
+        segment: Path,
+        window: Window,
+        inputs: Inputs,
+        size: Sequence[int] | None = None,
+    ) -> FrameScores:
         """The window's final frames as the segment has them, scored.
+
+        Args:
+            size: (width, height) of what was encoded, where that is not the frames'.
 
         Raises:
             RunDirectoryError: a segment that is missing, damaged, or of another length or size.
@@ -75,7 +85,8 @@ class JudgingStage(Stage):
         views = None
         if self.config.through_views:
             views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
-        frames = exactly(read_segment(segment, masks.shape[1], masks.shape[2]), window.final.frames, segment)
+        shown = read_segment(segment, masks.shape[1], masks.shape[2], size)
+        frames = exactly(shown, window.final.frames, segment)
         return tracker.score(frames, masks, persons, length, views)
 
 

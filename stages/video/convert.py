@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 from stages.base import Array
+from stages.resize import resize_frames
 from stages.video.digest import frame_digest
 from stages.video.source import SourceFrame
 
@@ -20,7 +21,7 @@ class FrameWriter:
 
     Args:
         worker: an executor with exactly one thread: rows are written one after the other.
-        frames: `[n, H, W, 3]` uint8, filled from row 0.
+        frames: `[n, H, W, 3]` uint8, filled from row 0; the file's pictures are brought to that size.
     """
 
     def __init__(self, worker: ThreadPoolExecutor, frames: Array) -> None:
@@ -36,7 +37,7 @@ class FrameWriter:
         self.settle()  # what went wrong in an earlier frame is said first
 
     def convert(self, row: int, source: SourceFrame) -> None:
-        """Write a frame of the file, and its digest.
+        """Write a frame of the file, and note the digest of its picture in the file's size.
 
         Raises:
             InputError: when this or an earlier picture cannot be converted.
@@ -70,8 +71,9 @@ class FrameWriter:
             raise
 
     def _convert(self, row: int, source: SourceFrame) -> None:
-        self.frames[row] = source.to_rgb()
-        self.digests.append(frame_digest(self.frames[row]))
+        picture = source.to_rgb()
+        self.frames[row] = resize_frames(picture[None], (self.frames.shape[2], self.frames.shape[1]))[0]
+        self.digests.append(frame_digest(picture))
 
     def _repeat(self, row: int) -> None:
         self.frames[row] = self.frames[row - 1]

@@ -1,13 +1,12 @@
 """Resampling to a constant rate, and reading spans of the clip once more."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from stages.base import Array
 from stages.video.clock import MIN_STEP_SECONDS
-from stages.video.digest import frame_digest
 from stages.video.reader import SuspectedDamage
 from stages.video.source import SourceFrame, VideoSource
 from storage.errors import InputError
@@ -69,7 +68,11 @@ def _outputs_before(seconds: float, fps: float) -> int:
 
 
 def read_again(
-    source: VideoSource, fps: float | None, span: Span, digests: Sequence[str], times: Sequence[float] | None
+    source: VideoSource,
+    fps: float | None,
+    span: Span,
+    same: Callable[[int, Array], bool],
+    times: Sequence[float] | None,
 ) -> Iterator[Array]:
     """Frames `span` of the clip, `[H, W, 3]` uint8 RGB each, decoded once more and verified.
 
@@ -77,7 +80,7 @@ def read_again(
         source: the open video.
         fps: as when they were decoded first.
         span: which frames.
-        digests: of these frames, in order.
+        same: whether a picture is what the span's frame of this number, from 0 on, was.
         times: of these frames in seconds; lets the file be sought instead of decoded from its start.
 
     Raises:
@@ -90,7 +93,7 @@ def read_again(
             clip = clip_frames(wanted, fps, 1 / source.properties.claimed_fps, span.start)
             for frame in islice(clip, span.frames):
                 image = frame.source.to_rgb()
-                if frame_digest(image) != digests[given]:
+                if not same(given, image):
                     break
                 yield image
                 given += 1
@@ -102,7 +105,7 @@ def read_again(
     clip = clip_frames(source.frames(), fps, 1 / source.properties.claimed_fps)
     for frame in islice(clip, span.start + given, span.stop):
         image = frame.source.to_rgb()
-        if frame_digest(image) != digests[given]:
+        if not same(given, image):
             break
         yield image
         given += 1

@@ -1,17 +1,21 @@
 """Reading a segment back, as the score does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
 from av.error import FFmpegError
 
 from stages.base import Array
+from stages.resize import resize_frames
 from storage.errors import RunDirectoryError
 
 
-def read_segment(path: Path, height: int, width: int) -> Iterator[Array]:
+def read_segment(path: Path, height: int, width: int, size: Sequence[int] | None = None) -> Iterator[Array]:
     """Frames of a segment, `[height, width, 3]` uint8 RGB each, what odd sizes were padded by cut off.
+
+    Args:
+        size: (width, height) of what was encoded, where it is another: it is brought to that of the frames.
 
     Raises:
         RunDirectoryError: when the file is missing, damaged, or of another size.
@@ -22,12 +26,13 @@ def read_segment(path: Path, height: int, width: int) -> Iterator[Array]:
             stream.thread_type = "AUTO"
             for picture in container.decode(stream):
                 image = picture.to_ndarray(format="rgb24")
-                if not (0 <= image.shape[0] - height <= 1 and 0 <= image.shape[1] - width <= 1):
+                columns, rows = size or (width, height)
+                if not (0 <= image.shape[0] - rows <= 1 and 0 <= image.shape[1] - columns <= 1):
                     raise RunDirectoryError(
-                        f"{path}: frames of {image.shape[1]}x{image.shape[0]}, {width}x{height} are wanted: "
+                        f"{path}: frames of {image.shape[1]}x{image.shape[0]}, {columns}x{rows} are wanted: "
                         "`skate status RUN --verify`, then `skate resume RUN`"
                     )
-                yield image[:height, :width]
+                yield resize_frames(image[None, :rows, :columns], (width, height))[0]
     except (FFmpegError, IndexError) as error:
         raise RunDirectoryError(
             f"{path}: is missing or damaged ({error}): `skate status RUN --verify`, then `skate resume RUN`"

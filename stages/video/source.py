@@ -28,6 +28,7 @@ class VideoProperties:
     Attributes:
         width: upright width in pixels, found on the first frame.
         height: upright height in pixels, found on the first frame.
+        source: where frames are reduced to that as they are decoded, (width, height) of the file's own; else None.
         coded_width: width in pixels as coded.
         coded_height: height in pixels as coded.
         rotation_degrees: counter-clockwise turn that brings a coded frame upright: 0, 90, 180 or 270.
@@ -59,6 +60,7 @@ class VideoProperties:
     claimed_seconds: float | None
     tone_map: str = ""
     deinterlaced: bool = False
+    source: tuple[int, int] | None = None
 
     @property
     def colour(self) -> ColourTags:

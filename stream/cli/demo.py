@@ -11,7 +11,7 @@ from stream.cli.options import GroupedCommand, option, options_of, stack
 from stream.options.table import GENERATION, TRACKING
 from stream.options.values import INTEGER, SIZE
 
-_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame")
+_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--work-height")
 CAMERAS = ("steady", "handheld", "far", "cuts", "pan")
 CLIP_SIZES = {"far": (1280, 720)}
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}

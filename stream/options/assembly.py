@@ -1,7 +1,9 @@
 """From a config to the stages that carry it out."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from storage.errors import UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
+from stream.options.working import at_work, source_size
 from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
@@ -71,14 +74,16 @@ def decode_config(config: RunConfig) -> DecodeConfig:
         hdr=config.hdr,
         split=config.on_cut == "split",
         cuts=config.cuts,
+        height=config.work_height,
     )
 
 
 def picture_bytes(video: Mapping[str, Any]) -> float:
-    """Bytes a pixel of a decoded picture of this video (`run.json`)."""
+    """Bytes of a decoded picture of this video (`run.json`), a pixel of its frames."""
     from av import VideoFormat
 
-    return VideoFormat(video["pixel_format"]).padded_bits_per_pixel / 8
+    each = math.prod(source_size(video)) / (int(video["width"]) * int(video["height"]))
+    return float(VideoFormat(video["pixel_format"]).padded_bits_per_pixel / 8 * each)
 
 
 def sam_config(config: RunConfig, models: Models) -> Any:
@@ -126,6 +131,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     from stages.sam.model import SamModel
 
     use_device(config.device)
+    config = at_work(config, manifest["video"])
     if config.sam_compile and config.shares_gpu:
         raise UsageError(
             f"--sam-compile: what it compiles stays at fixed addresses of the GPU (CUDA graphs) and cannot leave it "
@@ -283,14 +289,25 @@ def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam:
     """
     from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreStage
-    from stages.sink import SinkStage
 
     return [
         BlendStage(BlendConfig(config.window, config.overlap, config.reskin)),
-        SinkStage(encoder_settings(manifest["video"], config.fps)),
+        sink_stage(config, manifest),
         ScoreStage(score_config(config), sam),
         *([measure_stage(config, models)] if config.measures else []),
     ]
+
+
+def sink_stage(config: RunConfig, manifest: Manifest) -> Stage:
+    """What encodes, closed: at the size of the video's pictures."""
+    from stages.decode import read_source
+    from stages.sink import EnlargingSinkStage, SinkStage
+
+    encoder, (width, height) = encoder_settings(manifest["video"], config.fps), source_size(manifest["video"])
+    if (width, height) == (encoder.width, encoder.height):
+        return SinkStage(encoder)
+    again = partial(read_source, decode_config(config))
+    return EnlargingSinkStage(replace(encoder, width=width, height=height), again)
 
 
 def measure_stage(config: RunConfig, models: Models) -> Stage:

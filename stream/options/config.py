@@ -58,6 +58,7 @@ class RunConfig:
 
     fps: float | None = since("decode", default=None)
     hdr: str = since("decode", default="tonemap")
+    work_height: int | None = since("decode", default=None)  # pixels; None: the clip's
     max_bad_frames: int = free(default=100)  # bounds: what is within both of two is decoded alike
     max_pixels: int = free(default=8192 * 4320)
     window: int = since("decode", default=81)

@@ -17,6 +17,7 @@ from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.engine.chain import Chain
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
+from stream.options.working import source_size
 from stream.plan.calibration import Calibration, expected_seconds, read_calibration
 from stream.plan.hints import (
     distilled_hints,
@@ -107,7 +108,8 @@ def make_plan(
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
-    working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated)
+    source = source_size(video)
+    working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, source)
     need = ram_need(chain, height, width, held, config.windows_ahead)
     spare = ram if server is None else min(ram, available - server.total)
     fps, vram = float(config.fps or video["claimed_fps"]), vram_limit(config)
@@ -115,7 +117,8 @@ def make_plan(
         frames=frames,
         windows=None if frames is None else config.count_windows(frames),
         shots=_shots(config, frames),
-        size=(width, height),
+        size=source,
+        work_size=(width, height),
         generated_size=generated,
         fps=fps,
         window=config.window,
@@ -231,12 +234,14 @@ def disk_bytes(
     frames: int | None,
     behind: int = 0,
     generated: tuple[int, int] | None = None,
+    encoded: tuple[int, int] | None = None,
 ) -> tuple[int, int | None]:
     """`(working, kept)`: what is dropped by the end, and what stays, bytes. Frames are taken as incompressible.
 
     While working the store holds at most three windows of source frames (one decoded ahead, one not yet dropped as a
     whole), one as the generator made it, one raw and one blended; and for each window that nodes
-    work `behind` others (by what they read, and by `--ahead`), one of each more.
+    work `behind` others (by what they read, and by `--ahead`), one of each more. `encoded` is (width, height) of the
+    output where that is not the frames'.
     """
     picture = width * height * 3
     generating = config.generates
@@ -249,7 +254,7 @@ def disk_bytes(
     each = len(config.subjects) * MASK_BYTES_PER_PIXEL * width * height
     each += max(1, len(config.persons)) * SMALL_ARRAYS_BYTES + OBJECTS * FILE_BYTES / config.plan.stride
     if generating:
-        each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * width * height
+        each += (3 if config.comparison else 2) * OUTPUT_BYTES_PER_PIXEL * math.prod(encoded or (width, height))
     each += {"none": 0, "frames": 1, "all": 2 if generating else 1}[config.keep] * picture
     memories = _memory_bytes(config, models) * (2 + config.plan.count(frames) / STATE_KEEP_EVERY)
     held = 3 * config.overlap * picture if generating else 0  # the overlaps that later windows may read

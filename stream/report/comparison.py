@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.base import Array
-from stages.sink import read_segment, write_segment
+from stages.sink import write_segment
 from storage.errors import RunDirectoryError
-from storage.records import segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config, encoder_settings
 from stream.options.config import RunConfig
+from stream.report.segments import segment_frames
 from stream.report.strips import COLUMNS, StripRow, fitted, overlay
 
 CELL_WIDTH = 960  # pixels; three of them stay within what every player decodes
@@ -80,9 +80,8 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
 
 def _results(run: RunReader) -> Iterator[Array]:
     """The encoded frames in order, `[H, W, 3]` uint8 RGB."""
-    video = run.manifest["video"]
     for record in run.log.of("sink"):
-        yield from read_segment(run.store.path(f"segments/{segment_of(record)}"), video["height"], video["width"])
+        yield from segment_frames(run, record)
 
 
 def caption(frame: int, seconds: float, iou: float) -> str:

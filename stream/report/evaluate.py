@@ -48,6 +48,7 @@ from stream.options.assembly import (
 )
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
+from stream.options.working import at_work
 from stream.report.reference import Reference, count_masks, cut
 
 MOST_STRETCH = 1.1  # of width against height: generators round sides to multiples of 16 and more
@@ -107,7 +108,7 @@ def evaluate_run(
     for record in log.of("sink"):
         _check_segment(run, record)
     config = replace(
-        config,
+        at_work(config, manifest["video"]),
         iou_threshold=config.iou_threshold if threshold is None else threshold,
         gate=gate or config.gate,
         baselines=baselines,

@@ -27,6 +27,7 @@ from storage.spans import Span
 from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
+from stream.options.working import at_work
 from stream.report.seen import SeenPictures
 
 FORMAT = 1
@@ -258,7 +259,7 @@ def tracking_metadata(
     return {
         "format": FORMAT,
         "video": {**manifest["video"], "frames": frames},
-        "config": portable_config(json.loads(json.dumps(manifest["config"]))),
+        "config": portable_config(at_work(config, manifest["video"]).to_json()),
         "config_digest": manifest["config_digest"],
         "models": {name: value for name, (_, value) in manifest["decisive"].items() if name.endswith(_IDENTITIES)},
         "versions": manifest["versions"],

@@ -11,14 +11,13 @@ from stages.base import Array
 from stages.fidelity.sight import COLUMNS, FEET
 from stages.measure import RESULT_KEYPOINTS, SIGHTS
 from stages.score import FOUND
-from stages.sink import read_segment
 from stages.subjects import OBJECTS
-from storage.records import segment_of
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
+from stream.report.segments import segment_frames
 from stream.report.strips import overlaid
 
 PIECE_FRAMES = 12  # read at a time
@@ -93,12 +92,10 @@ class Looks:
 
     def _made(self, span: Span) -> Iterator[Array]:
         """The encoded frames of a span, `[H, W, 3]` uint8 RGB."""
-        video = self._run.manifest["video"]
         for record in self._run.log.of("sink"):
             start, stop = record["span"]
             if start < span.stop and stop > span.start:
-                path = self._run.store.path(f"segments/{segment_of(record)}")
-                for frame, picture in enumerate(read_segment(path, video["height"], video["width"]), start):
+                for frame, picture in enumerate(segment_frames(self._run, record), start):
                     if span.start <= frame < span.stop:
                         yield picture
 

@@ -12,7 +12,6 @@ from stages.fidelity.registry import SUBJECTS, array_of, metrics, names_of
 from stages.fidelity.totals import interaction
 from stages.gate import IOU, Bound
 from stages.measure import METRICS, SIGHTS
-from stages.sink import read_segment
 from storage.errors import RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
@@ -26,6 +25,7 @@ from stream.report.collect import GateColumn, facts, frame_table, shortfall
 from stream.report.looks import Looks
 from stream.report.moment import moment_strip, worst_moment
 from stream.report.seen import SeenPictures
+from stream.report.segments import segment_frames
 from stream.report.strips import StripRow
 from stream.report.summary import Summary
 from stream.report.write import write_report
@@ -186,12 +186,10 @@ class _Pictures:
 
     def _result(self, frame: int) -> Array:
         """The frame as it stands in its encoded segment."""
-        video = self._run.manifest["video"]
         for record in self._run.log.of("sink"):
             start, stop = record["span"]
             if start <= frame < stop:
-                segment = self._run.store.path(f"segments/{record['info']['segment']}")
-                for index, picture in enumerate(read_segment(segment, video["height"], video["width"])):
+                for index, picture in enumerate(segment_frames(self._run, record)):
                     if start + index == frame:
                         return np.asarray(picture)
         raise RunDirectoryError(f"{self._run.path}: no segment holds frame {frame}: `skate resume {self._run.path}`")

@@ -18,6 +18,7 @@ from stream.engine.source import InputGuard
 from stream.options.assembly import Models, decode_config, view_size
 from stream.options.config import RunConfig, config_digest
 from stream.options.versions import versions
+from stream.options.working import source_size
 
 
 def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manifest:
@@ -54,7 +55,7 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
 
 def check_prompts(config: RunConfig, manifest: Manifest) -> None:
     """Refuse prompts that do not fit the frame before anything is written or loaded."""
-    height, width = manifest["video"]["height"], manifest["video"]["width"]
+    width, height = source_size(manifest["video"])
     given = config.given
     if given is not None:  # first: the prompt comes from them
         check_first(*given[:2], (width, height), config.max_pixels)

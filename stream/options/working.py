@@ -1,0 +1,57 @@
+"""What is pointed at in the video's own pixels, in those of the frames that are worked on (`--work-height`)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from stages.prompts import Box, Correction, ObjectPrompt
+from stages.subjects import Subject
+from storage.errors import UsageError
+from stream.options.config import RunConfig
+
+
+def source_size(video: Mapping[str, Any]) -> tuple[int, int]:
+    """(width, height) of a video's upright pictures, which its frames may be reduced from."""
+    width, height = video.get("source") or (video["width"], video["height"])
+    return int(width), int(height)
+
+
+def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
+    """The config with its boxes and points in pixels of the frames.
+
+    Args:
+        video: its properties (`run.json`).
+
+    Raises:
+        UsageError: when a mask points at something: it is of the video's size.
+    """
+    source = video.get("source")
+    if source is None:
+        return config
+    across, down = video["width"] / source[0], video["height"] / source[1]
+
+    def box(given: Box) -> Box:
+        x1, y1, x2, y2 = given
+        return x1 * across, y1 * down, x2 * across, y2 * down
+
+    def prompt(given: ObjectPrompt) -> ObjectPrompt:
+        if given.mask_png is not None:
+            raise UsageError(f"--work-height: {given.mask_png} is of the video's size: give a box or points instead")
+        points = tuple((x * across, y * down, label) for x, y, label in given.points)
+        return replace(given, box=None if given.box is None else box(given.box), points=points)
+
+    def corrections(given: tuple[Correction, ...]) -> tuple[Correction, ...]:
+        return tuple(replace(each, box=box(each.box)) for each in given)
+
+    def subject(given: Subject) -> Subject:
+        pointed = None if given.prompt is None else prompt(given.prompt)
+        return replace(given, prompt=pointed, corrections=corrections(given.corrections))
+
+    return replace(
+        config,
+        prompt=None if config.prompt is None else prompt(config.prompt),
+        correct=corrections(config.correct),
+        person_box=None if config.person_box is None else box(config.person_box),
+        scene=None if config.scene is None else tuple(map(subject, config.scene)),
+        view=config.view if isinstance(config.view, str) else box(config.view),
+    )
