@@ -10,6 +10,7 @@ import json
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
 from stages.crowd import CrowdConfig, CrowdPoseStage
-from stages.decode import DecodeConfig, DecodeStage
+from stages.decode import DecodeConfig, DecodeStage, read_source
 from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
 from stages.measure import MeasureConfig, MeasureStage
 from stages.models.registry import resolve
@@ -40,7 +41,7 @@ from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
-from stages.sink import SinkStage
+from stages.sink import EnlargingSinkStage, SinkStage
 from stages.subjects import OBJECT, OBJECTS, PERSON, Subject
 from stages.through import ThroughStage
 from stages.track import TrackConfig, TrackStage
@@ -61,8 +62,11 @@ CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
 OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines")
 SCENE = ("decode", "track-scene", "crowd")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
-SEEN = ("decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend")
-NAMES = (*OWN, *SEEN[2:-1], *OTHER[1:-1], *SCENE[1:])
+SEEN = (
+    "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
+    "enlarging-sink",
+)  # fmt: skip
+NAMES = (*OWN, *SEEN[2:-2], SEEN[-1], *OTHER[1:-1], *SCENE[1:])
 NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", "read", "final", "padded", "shot"}  # a server's, the executor's
 
 
@@ -105,6 +109,9 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "composite": lambda: CompositeStage(CompositeConfig()),
         "blend": lambda: BlendStage(BlendConfig(PLAN.window, PLAN.overlap)),
         "sink": lambda: SinkStage(encoder_settings(dataclasses.asdict(properties))),
+        "enlarging-sink": lambda: EnlargingSinkStage(
+            encoder_settings(dataclasses.asdict(properties)), partial(read_source, DecodeConfig(video))
+        ),
         "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
         "measure": lambda: MeasureStage(MeasureConfig(), lambda: PoseStage(pose)),
         "baselines": lambda: BaselineStage(

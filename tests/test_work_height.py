@@ -46,7 +46,8 @@ def finished(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
     ended = skate(case.run(run, *ALL, "--keep", "all"))
     assert ended.code in (0, 1), ended.output
-    assert "192x128 at 24 frames/s, worked on at 96x64" in ended.output
+    assert "; 96x64 at 24 frames/s" in ended.output
+    assert "footage  192x128, reduced by --work-height; the output has its own size again" in ended.output
     return run
 
 

@@ -26,8 +26,7 @@ class Plan:
     Attributes:
         frames: that the header claims (it is not trusted), after `--fps`.
         windows: of a clip of that length, as far as its cuts are known. shots: what to know about those, or None.
-        size, work_size: (width, height) of the source, and of its frames as they are worked on.
-        generated_size: of what is generated; None when nothing is.
+        size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
         fps: nominal rate of the output. window, overlap: frames. rate: what to know about the rate, or None.
         footage: what is done to the clip's pictures, e.g. tone-mapped.
         models: by kind, as named. device: of all models. generator: its name, None when nothing is generated.
@@ -46,7 +45,6 @@ class Plan:
     windows: int | None
     shots: str | None
     size: tuple[int, int]
-    work_size: tuple[int, int]
     generated_size: tuple[int, int] | None
     fps: float
     window: int
@@ -100,7 +98,7 @@ class Plan:
         return "\n".join(
             [
                 f"plan     {length} of {self.window}, overlap {self.overlap}; "
-                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{self._worked_at()}{made}{ahead}",
+                f"{self.size[0]}x{self.size[1]} at {self.fps:.4g} frames/s{made}{ahead}",
                 *(line for line in (self.shots, self.rate) if line is not None),
                 *(f"footage  {change}" for change in self.footage),
                 f"models   {named}, on {self.device}",
@@ -111,9 +109,6 @@ class Plan:
                 f"time     {time}",
             ]
         )
-
-    def _worked_at(self) -> str:
-        return "" if self.work_size == self.size else f", worked on at {self.work_size[0]}x{self.work_size[1]}"
 
     def check(self) -> None:
         """Refuse what cannot fit.

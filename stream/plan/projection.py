@@ -108,8 +108,7 @@ def make_plan(
     ram = config.ram or available  # --ram bounds this program alone
     generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
-    source = source_size(video)
-    working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, source)
+    taken = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, source_size(video))
     need = ram_need(chain, height, width, held, config.windows_ahead)
     spare = ram if server is None else min(ram, available - server.total)
     fps, vram = float(config.fps or video["claimed_fps"]), vram_limit(config)
@@ -117,8 +116,7 @@ def make_plan(
         frames=frames,
         windows=None if frames is None else config.count_windows(frames),
         shots=_shots(config, frames),
-        size=source,
-        work_size=(width, height),
+        size=(width, height),
         generated_size=generated,
         fps=fps,
         window=config.window,
@@ -130,9 +128,9 @@ def make_plan(
         generator=config.generator if config.generates else None,
         ram=need,
         vram=vram_need(chain, height, width, held),
-        disk_working=working,
-        disk_kept=kept,
-        disk_present=_present_bytes(read_log(out) if log is None else log, chain, kept, frames),
+        disk_working=taken[0],
+        disk_kept=taken[1],
+        disk_present=_present_bytes(read_log(out) if log is None else log, chain, taken[1], frames),
         ram_limit=ram,
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
@@ -286,8 +284,12 @@ def _rate(config: RunConfig, fps: float, frames: int | None) -> str | None:
 
 
 def _footage(video: Mapping[str, Any]) -> tuple[str, ...]:
-    """What becomes of HDR and of interlaced pictures."""
+    """What becomes of HDR, of interlaced pictures, and of those that are reduced."""
     found = []
+    if video.get("source"):
+        found.append(
+            f"{'x'.join(map(str, source_size(video)))}, reduced by --work-height; the output has its own size again"
+        )
     if video.get("tone_map"):
         found.append(f"HDR ({video['tone_map']}) is mapped to BT.709; --hdr refuse refuses it")
     if video.get("deinterlaced"):
