@@ -126,6 +126,29 @@ def shade_ring(picture: Array, mask: Array, painted: Array, dilate: float, palet
     picture[ring] = _to_uint8(around + (target - around) * np.float32(_RING_SHADE))
 
 
+def strip_between(thing: Array, person: Array, width: float) -> Array:
+    """The narrow strip between two masks: what closing both together by a disc fills near both, and is in neither.
+
+    A tracker leaves a pixel or two of shoe and board to nobody. Where both are painted anew they would stay as filmed.
+
+    Args:
+        thing, person: `[H, W]` bool.
+        width: diameter of the disc, pixels; a wider strip stays open.
+
+    Returns:
+        `[H, W]` bool.
+    """
+    near = dilate_mask(thing, width) & dilate_mask(person, width)
+    box = bounding_box(near, margin=math.ceil(width))
+    if box is None:
+        return near
+    both, radius = (thing | person)[box], width / 2 + 1e-3
+    grown = distance_to(both) <= radius
+    closed = distance_to(~grown) > radius
+    near[box] &= closed & ~both
+    return near
+
+
 def paint_person(picture: Array, source: Array, mask: Array, keypoints: Array) -> None:
     """Posterise the person's own brightness into steel-blue levels with inked edges; light joints and limbs.
 

@@ -1,9 +1,9 @@
 """The preview generator: no model, no weights, deterministic, milliseconds a frame.
 
 It is an effect, not a generation: the object gets a glowing chevron texture that moves and turns with its mask, the
-person is posterised into steel-blue armour with lit joints, and everything else stays the source. It shows in seconds
-whether tracking, windows, blending and scoring work, before a GPU is spent; it says nothing about how a diffusion model
-will do.
+person is posterised into steel-blue armour with lit joints, as is the narrow strip between the two that the masks leave
+open, and everything else stays the source. It shows in seconds whether tracking, windows, blending and scoring work,
+before a GPU is spent; it says nothing about how a diffusion model will do.
 
 The picture of a frame depends on that frame, the masks up to it, and the seed, never on the window: two windows that
 generate the same frame make the same picture, so a crossfade between them is invisible.
@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.anchor import ROW_VALUES, Anchor, anchor_of
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, StepProgress, Window
-from stages.paint import Palette, choose_palette, paint_object, paint_person, shade_ring
+from stages.paint import Palette, choose_palette, paint_object, paint_person, shade_ring, strip_between
 from stages.region import DILATE, check_region
 
 _PALETTE_PIXELS = 16  # smaller first sightings are too little to choose a colour by
@@ -30,7 +30,7 @@ class PreviewConfig:
     Attributes:
         reskin: "both", "object" or "person".
         dilate: widths in pixels of the rings around object and person (what is generated has the source's size); the
-            preview only shades the object's faintly.
+            preview shades the object's faintly, and fills a strip between the two that is narrower than both rings.
         seed: another seed is another pattern and another colour of equal contrast.
     """
 
@@ -135,6 +135,8 @@ class PreviewStage(GeneratorStage):
         """One frame, `[H, W, 3]` uint8 RGB."""
         painted = frame.copy()
         person = person_mask if self.config.reskin != "object" else np.zeros_like(person_mask)
+        if self.config.reskin == "both":  # who stands on it hides it: the strip at the sole is the person's
+            person = person | strip_between(object_mask, person, min(self.config.dilate))
         if person.any():
             paint_person(painted, frame, person, keypoints)
         if self.config.reskin != "person" and anchor is not None and palette is not None:

@@ -12,7 +12,7 @@ from stages.anchor import Anchor, anchor_of
 from stages.base import Array, Inputs, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.composite import CompositeConfig, CompositeStage
-from stages.paint import Palette, choose_palette
+from stages.paint import Palette, choose_palette, strip_between
 from stages.preview import PreviewConfig, PreviewStage
 from stages.region import dilate_mask
 from storage.errors import UsageError
@@ -101,11 +101,33 @@ def test_it_changes_the_masks_and_hardly_anything_else(reskin: str) -> None:
     inner = {"both": thing | person, "object": thing, "person": person}[reskin]
     allowed = np.stack([dilate_mask(mask, 5) for mask in inner])
     ring = allowed & ~inner
+    if reskin == "both":
+        ring &= ~np.stack([strip_between(one, other, 5) for one, other in zip(thing, person, strict=True)])
     assert (change[~allowed] == 0).all()
     assert change[ring].max(initial=0) <= 0.15 * 255 + 1
     assert np.percentile(change[inner], 20) > 15
     if reskin != "both":
         assert (change[(person if reskin == "object" else thing)] == 0).all()
+
+
+@pytest.mark.parametrize(("apart", "dilate", "filled"), [(3, 8, True), (3, 4, True), (12, 8, False), (3, 2, False)])
+def test_a_narrow_strip_between_the_two_is_not_left_as_filmed(apart: int, dilate: int, filled: bool) -> None:
+    thing, person = np.zeros((2, HEIGHT, WIDTH), np.bool_)
+    thing[50:60, 20:70], person[20 : 50 - apart, 40:52] = True, True
+    between = np.zeros_like(thing)
+    between[50 - apart : 50, 41:51] = True
+    found = strip_between(thing, person, dilate)
+    assert found[between].all() if filled else not found.any()
+    assert not (found & (thing | person)).any() and not found[:, :36].any() and not found[: 45 - apart].any()
+    clip = make_clip(1) | {"masks/object": thing[None], "masks/person": person[None]}
+    config = PreviewConfig(dilate=(dilate, dilate))
+    (window,) = WindowPlan(5, 0).windows(1)
+    made, source = PreviewStage(config).process(window, cut(clip, window)).arrays["made"][0], clip["frames"][0]
+    steel = (made[between] >= made[between][:, :1]).all(axis=1)  # the armour is bluer than red everywhere
+    assert steel.mean() > 0.95 if filled else not steel.all()
+    for reskin in ("object", "person"):
+        stage = PreviewStage(PreviewConfig(reskin, (0, 0)))
+        assert np.array_equal(stage.process(window, cut(clip, window)).arrays["made"][0][between], source[between])
 
 
 def test_the_object_is_one_colour_along_its_edge() -> None:
