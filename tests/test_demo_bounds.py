@@ -1,4 +1,4 @@
-"""`skate demo` holds every bound that it prints, on five seeds, and reads its result as its source; the small SAM 2.1 follows large boards."""
+"""`skate demo` holds what it prints on five seeds, and the result reads as the source; large boards are followed."""
 
 import json
 from pathlib import Path
