@@ -69,7 +69,7 @@ def run_bench(clip: BenchClip, out: Path, options: dict[str, Any], listener: Lis
     _cap_vram(config)
     servers = [parse_server(server).http for server in config.server]
     clock, sampler = Clock(), Sampler(servers)
-    last = "score" if config.generates else "track"
+    last = "score" if config.judges else "sink" if config.generates else "track"
     begun = time.perf_counter()
     with sampler.running(), clock.watching(), watching_lanes(clock) as boxes:
         probe = Probe(listener, sampler, clock, boxes, last, lambda: working_bytes(run))

@@ -188,13 +188,13 @@ class Read:
             none, but for a last window that was shifted back); "window": an array of a window's own. Such an array is
             given whole, also where it is read as frames: it stands for the frames that the window reads.
         window: 0: of this window; -1: of the one before in its shot, no frames where there is none (a "context" is
-            always of windows before); +1: of the one after in its shot, no frames behind the last.
+            always of windows before); +n: of the n-th one after in its shot, no frames behind the last.
         name: under which it is given; "": the port's. For a stage that reads one array twice.
     """
 
     port: str
     span: Literal["new", "read", "final", "context", "window"]
-    window: Literal[-1, 0, 1] = 0
+    window: int = 0
     name: str = ""
 
     @property

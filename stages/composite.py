@@ -44,6 +44,7 @@ class CompositeConfig:
         match_grain: whether noise and sharpness are made those of the source (`stages.grain`).
         viewed: whether the generator looks through views: what it made is a picture of them (on its side where that is
             turned, `Aim.stored`), and `kept`, the overlap as they show it, is handed to the next window.
+        removes: whether subjects vanish: then nothing of their edges may stay, and the ring fades in its outer half.
     """
 
     reskin: str = "both"
@@ -53,6 +54,7 @@ class CompositeConfig:
     counted: Size | None = None
     viewed: bool = False
     match_grain: bool = False
+    removes: bool = False
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate, self.shape)
@@ -115,6 +117,8 @@ class CompositeStage(Stage):
         through = lens(*sizes, inputs.arrays.get(VIEWS), counted)
         allowed = allowed_region(objects, persons, self.config, dilate, through)
         inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape) & allowed
+        if self.config.removes:
+            inner = allowed_region(objects, persons, self.config, (dilate[0] // 2, dilate[1] // 2), through)
         correction, facts = Look(), dict[str, Json]()
         if allowed.any():
             correction, facts = self._correct(inputs, made, allowed, inner, through)

@@ -36,6 +36,7 @@ class GeneratorKind:
         on_servers: whether it works on servers (`--server`).
         reseeds: whether another seed makes another picture, so that a window can be tried again.
         drifts: whether colours move on the way through it, so that they are matched when its picture is composited.
+        removes: whether it can do nothing but remove the subjects (`--reskin remove`), and looks at the clip itself.
     """
 
     target: str
@@ -43,6 +44,7 @@ class GeneratorKind:
     on_servers: bool = False
     reseeds: bool = False
     drifts: bool = False
+    removes: bool = False
 
     def load(self) -> "type[GeneratorStage]":
         """The class of its stage; imported now."""
@@ -62,9 +64,12 @@ GENERATORS = {
     ),
     # Any window would do; it takes those of the real one, whose windows it is there to show.
     "preview": GeneratorKind("stages.preview:PreviewStage", Geometry(4)),
+    "plate": GeneratorKind("stages.remove:RemoveStage", Geometry(4), removes=True),
 }
 
 
-def default_generator(servers: bool) -> str:
-    """Taken where none is named: the first that works on servers where there are any, else the first that does not."""
-    return next(name for name, kind in GENERATORS.items() if kind.on_servers == servers)
+def default_generator(servers: bool, removing: bool = False) -> str:
+    """Taken where none is named: the first that works on servers where there are any, else the first that does not;
+    where subjects are removed without a server, the first that does nothing else."""
+    alone = removing and not servers
+    return next(name for name, kind in GENERATORS.items() if (kind.on_servers, kind.removes) == (servers, alone))

@@ -30,8 +30,8 @@ class MotionStage(Stage):
 
     `motion` [T, 2, 3] float64 maps frame t - 1 to frame t, source pixels. `motion_inliers` [T] float32 is the share of
     the followed corners that obey it: 0 where no motion was found, and the identity stands; NaN on a frame before
-    which there is none. Info: `unfollowed`: how many of the window's frames have 0. Where the view is not steadied
-    (`stages.aim`) nothing is followed: the identity stands, and NaN.
+    which there is none. Info: `unfollowed`: how many of the window's frames have 0. Where neither the view is steadied
+    (`stages.aim`) nor plates are kept, nothing is followed: the identity stands, and NaN.
     """
 
     name: ClassVar[str] = "motion"
@@ -40,18 +40,25 @@ class MotionStage(Stage):
         Port("motion", "new", (2, 3), "float64", fill=float("nan")),
         Port("motion_inliers", "new", (), "float32", fill=float("nan")),
     )
-    facts = ("aim",)
+    facts: tuple[str, ...] = ("aim",)
     scales = "pixels"
     of_variation = True
 
-    def __init__(self) -> None:
+    def __init__(self, always: bool = False) -> None:
+        """
+        Args:
+            always: whether the background is followed whatever becomes of the view.
+        """
+        self.always = always
+        if always:
+            self.facts = ()
         self._last = MotionState()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Follow the background through the new frames."""
         frames = inputs.arrays["frames"]
         subjects = inputs.arrays["masks/object"] | inputs.arrays["masks/person"]
-        steadied = Aim.of(inputs).steady > 0
+        steadied = self.always or Aim.of(inputs).steady > 0
         if window.begins_shot or not steadied:
             self._last = MotionState()
         motion = np.repeat(IDENTITY[None], len(frames), 0)

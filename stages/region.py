@@ -20,6 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Box = tuple[slice, slice]
 
 RESKIN_CHOICES = ("both", "object", "person")
+REMOVE = "remove"  # of `--reskin`: both, and nothing stands in their place
 DILATE = (8, 8)  # pixels at the generator's size, around the object and around the person
 
 

@@ -126,9 +126,13 @@ class Scenery(Stage):
         Port("keypoints/person", "new", (133, 3), "float32"),
     )
 
+    def __init__(self, cuts: tuple[int, ...] = ()) -> None:
+        self.cuts = cuts
+
     def process(self, window: Window, inputs: Inputs) -> Output:
         scene = Scene(CLIP)
-        span = range(window.new.start, min(window.new.stop, CLIP.frames))
+        end = next((cut for cut in self.cuts if cut > window.shot_start), CLIP.frames)
+        span = range(window.new.start, min(window.new.stop, end))
         seen = [scene.frame(t) for t in span]
         arrays: dict[str, Array] = {
             "times": np.array(span) / 24.0,
@@ -137,7 +141,7 @@ class Scenery(Stage):
             "masks/person": np.stack([frame.person_mask for frame in seen]),
             "keypoints/person": np.zeros((len(seen), 133, 3), np.float32),
         }
-        return Output(arrays, {"frames": len(seen), "last": span.stop == CLIP.frames})
+        return Output(arrays, {"frames": len(seen), "last": span.stop == CLIP.frames, "cut": span.stop in self.cuts})
 
 
 def carried_out(path: Path, chain: Chain) -> RunReader:
@@ -250,3 +254,30 @@ def test_a_node_that_reads_the_window_after_works_one_behind(tmp_path: Path) -> 
         (record["stage"], record["window"]) for record in sorted(reader.log.commits.values(), key=lambda r: r["n"])
     ]
     assert order.index(("decode", 1)) < order.index(("ahead", 0)) < order.index(("generate", 0))
+
+
+class FarAhead(Stage):
+    """Of each window, how many frames it is shown of each of the next three."""
+
+    name = "far"
+    reads = tuple(Read("frames", "new", later, name=f"frames/{later}") for later in (1, 2, 3))
+    writes = (Port("shown", "new", (3,), "uint8"),)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        shown = [len(inputs.arrays[f"frames/{later}"]) for later in (1, 2, 3)]
+        return Output({"shown": np.repeat(np.array([shown], np.uint8), window.new.frames, 0)})
+
+
+@pytest.mark.parametrize("cuts", [(), (9,)])
+def test_a_node_that_reads_several_windows_ahead_sees_its_shot_to_its_end(
+    tmp_path: Path, cuts: tuple[int, ...]
+) -> None:
+    blend = BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
+    chain = Chain([Scenery(cuts), FarAhead(), preview("both"), composite("both"), blend])
+    assert chain.lag("far") == 3
+    found = carried_out(tmp_path / "run", chain).arrays.read("shown", 0, CLIP.frames)
+    windows = list(PLAN.windows(CLIP.frames, cuts))
+    for window in windows:
+        later = [windows[window.index + n : window.index + n + 1] for n in (1, 2, 3)]
+        wanted = [w[0].new.frames if w and w[0].shot == window.shot else 0 for w in later]
+        assert (found[slice(*window.new)] == wanted).all(), (window.index, found[window.new.start], wanted)

@@ -7,7 +7,8 @@ import pytest
 
 from stages.prompts import Correction, ObjectPrompt
 from storage.errors import UsageError
-from stream.options.config import RunConfig, config_digest, differences
+from stream.options.config import RunConfig
+from stream.options.differences import config_digest, differences
 
 PROMPT = ObjectPrompt(frame=3, box=(1.0, 2.0, 30.0, 40.0))
 FULL = RunConfig(

@@ -305,7 +305,7 @@ def test_choices_are_those_that_the_stages_know() -> None:
         "object_guide": GUIDES,
         "continuity": CONTINUITIES,
         "pose_style": STYLES,
-        "reskin": RESKIN_CHOICES,
+        "reskin": (*RESKIN_CHOICES, REMOVE),
         "smooth": SMOOTH,
         "on_cut": ON_CUT,
     }

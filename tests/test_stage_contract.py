@@ -1,7 +1,7 @@
 """What every stage owes to the pipeline, checked on each of them over the same three windows of a small clip.
 
-Three chains are carried out by the executor: one with our own models and the preview, one where both look through
-views, and one with poses and masks from files and a ComfyUI.
+Chains are carried out by the executor: one with our own models and the preview, one where both look through views, one
+with poses and masks from files and a ComfyUI, and one that removes the subjects.
 """
 
 import dataclasses
@@ -35,10 +35,12 @@ from stages.measure import MeasureConfig, MeasureStage
 from stages.models.registry import resolve
 from stages.motion import MotionStage
 from stages.picture import mask_box
+from stages.plate import PlateStage
 from stages.pose import PoseConfig, PoseStage
 from stages.poses.openpose_json import pose_keypoint
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
+from stages.remove import RemoveConfig, RemoveStage
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import EnlargingSinkStage, SinkStage
@@ -66,7 +68,8 @@ SEEN = (
     "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
     "enlarging-sink",
 )  # fmt: skip
-NAMES = (*OWN, *SEEN[2:-2], SEEN[-1], *OTHER[1:-1], *SCENE[1:])
+REMOVED = ("decode", "pose", "track", "follow", "plate", "remove", "composite", "blend")
+NAMES = (*OWN, *SEEN[2:-2], SEEN[-1], *OTHER[1:-1], *SCENE[1:], *REMOVED[3:-2])
 NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", "read", "final", "padded", "shot"}  # a server's, the executor's
 
 
@@ -87,7 +90,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     write_clip(CLIP, video)
     with FakeComfy() as server:
         found = Material(folder, {**own(folder, video), **other(folder, server)}, {}, {})
-        for labels in (OWN, SEEN, OTHER, SCENE):
+        for labels in (OWN, SEEN, OTHER, SCENE, REMOVED):
             _pass(found, labels)
         yield found
 
@@ -123,6 +126,9 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
         "motion": lambda: MotionStage(),
+        "follow": lambda: MotionStage(always=True),
+        "plate": lambda: PlateStage(),
+        "remove": lambda: RemoveStage(RemoveConfig()),
         "aim": lambda: AimStage(AimConfig("follow", 4, (CLIP.width, CLIP.height), turns=True)),
         "view": lambda: ViewStage(ViewConfig(None, True, (CLIP.width, CLIP.height))),
         "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),
@@ -157,20 +163,21 @@ def _pass(material: Material, labels: Sequence[str]) -> None:
     manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
     decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)
     with (
-        RunDirectory(material.folder / "-".join(labels[1:3]), chain.layout(CLIP.height, CLIP.width), manifest) as run,
+        RunDirectory(material.folder / "-".join(labels[1:4]), chain.layout(CLIP.height, CLIP.width), manifest) as run,
         Executor(run, chain, FrameSource(run, decode)) as executor,
     ):
-        for window in PLAN.windows(CLIP.frames):
-            for label in stages:
-                task = Task(nodes[label], window)
-                executor.make_ready(task)
-                inputs = executor.inputs(task)
-                done = executor.run(task)
-                executor.commit(done)
-                material.inputs.setdefault((label, window.index), inputs)
-                material.outputs.setdefault(
-                    (label, window.index), Output({**done.commit.arrays, **done.commit.blocks}, done.commit.info)
-                )
+        behind = {label: chain.lag(node) for label, node in nodes.items()}
+        tasks = [(window, label) for label in stages for window in PLAN.windows(CLIP.frames)]
+        for window, label in sorted(tasks, key=lambda item: item[0].index + behind[item[1]]):  # stages in order
+            task = Task(nodes[label], window)
+            executor.make_ready(task)
+            inputs = executor.inputs(task)
+            done = executor.run(task)
+            executor.commit(done)
+            material.inputs.setdefault((label, window.index), inputs)
+            material.outputs.setdefault(
+                (label, window.index), Output({**done.commit.arrays, **done.commit.blocks}, done.commit.info)
+            )
 
 
 def test_no_stage_is_missing(material: Material) -> None:

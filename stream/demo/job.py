@@ -8,6 +8,8 @@ import numpy as np
 
 from stages.base import Array
 from stages.picture import mask_box
+from stages.region import REMOVE, region
+from stages.video.segment import read_segment
 from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader, is_run
 from stream.demo import DemoConfig, Scene
@@ -40,6 +42,8 @@ class Accuracy:
         keypoint_recall: share of visible joints that are reported.
         score_iou_mean: the reverse-tracking IoU of the result, None when nothing was generated.
         group: of all subjects by name, where there are more than one skater and one board.
+        plate_psnr_db: of the background put in the place of the subjects, over the region that changed; None where they
+            were not removed.
     """
 
     object_iou_mean: float
@@ -53,6 +57,7 @@ class Accuracy:
     keypoint_recall: float
     score_iou_mean: float | None
     group: GroupAccuracy | None = None
+    plate_psnr_db: float | None = None
 
     def bounds(self) -> list[tuple[str, float, str, float]]:
         """`(what, value, ">=" or "<=", bound)` of everything that must hold."""
@@ -68,6 +73,8 @@ class Accuracy:
         ]
         if self.score_iou_mean is not None:
             rows.append(("reverse-tracking IoU, mean", self.score_iou_mean, ">=", 0.85))
+        if self.plate_psnr_db is not None:
+            rows.append(("removed region, PSNR, dB", self.plate_psnr_db, ">=", 28.0))
         return rows
 
     def holds(self) -> bool:
@@ -78,6 +85,7 @@ class Accuracy:
         """The `truth` object of the JSON contract."""
         names = ["object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean"]
         found = {name: getattr(self, name) for name in [*names, "keypoint_error_px", "keypoint_recall"]}
+        found |= {} if self.plate_psnr_db is None else {"plate_psnr_db": self.plate_psnr_db}
         return found | (self.group.to_json() if self.group is not None else {})
 
 
@@ -115,6 +123,8 @@ def run_demo(
     scene, config = Scene(clip), demo_config(clip, out, options)
     result = start(config, out, overwrite=True, listener=listener)
     found = compare(scene, RunReader(out), result.iou_mean)
+    if config.reskin == REMOVE:
+        found = replace(found, plate_psnr_db=removed_psnr(scene, RunReader(out), config.dilate))
     if max(clip.skaters, clip.boards) > 1:
         group = follow_group(scene, Path(config.video), out, options, overwrite, listener)
         found = replace(found, group=group)
@@ -190,6 +200,22 @@ def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Accur
         keypoint_recall=seen / max(1, visible),
         score_iou_mean=score_iou_mean,
     )
+
+
+def removed_psnr(scene: Scene, run: RunReader, dilate: tuple[int, int]) -> float:
+    """Of the encoded result against the park without anybody, dB, over what was to vanish: the masks with their rings,
+    and what of the subjects these leave out."""
+    error, pixels, t = 0.0, 0, 0
+    config = scene.config
+    for record in run.log.of("sink"):
+        segment = run.store.path(f"segments/{record['info']['segment']}")
+        for picture in read_segment(segment, config.height, config.width):
+            truth, plate = scene.frame(t), scene.truth(t).plate
+            masks = [run.arrays.read(f"masks/{name}", t, t + 1) for name in ("object", "person")]
+            there = region(masks[0], masks[1], "both", dilate)[0] | truth.object_mask | truth.person_mask
+            error += float(np.square(picture[there].astype(np.float64) - plate[there]).sum())
+            pixels, t = pixels + 3 * int(there.sum()), t + 1
+    return float(10 * np.log10(255**2 * max(1, pixels) / max(error, 1e-9)))
 
 
 def _iou(found: Array, truth: Array) -> float:

@@ -25,7 +25,7 @@ from stream.engine.declared import check_declared, check_told
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Ready, Scratch, StateParts, Task, Worked
-from stream.engine.windows import window_facts, window_of
+from stream.engine.windows import beyond_shot, window_facts, window_of
 from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
@@ -211,17 +211,20 @@ class Executor:
     def _whole(self, array: str, port: Port, window: Window, offset: int, into: Scratch | None) -> Array | None:
         """What is kept of a window as a whole, where it is in memory or there is none."""
         index = window.index + offset
-        if beyond_shot(window, offset):
+        if beyond_shot(window, offset, self._decoded):
             return self._none(port)
         beside = None if into is None else into.array(array, index, Span(0, 0))
         handed = self._handed.get((array, index)) if into is None else None
         return handed if beside is None else beside
 
     def _neighbour(self, window: Window, offset: int) -> Window | None:
-        """The window before or after in its shot, None where there is none."""
-        if offset == 0 or beyond_shot(window, offset):
+        """The window so far before or after in its shot, None where there is none."""
+        if offset == 0 or beyond_shot(window, offset, self._decoded):
             return None if offset else window
-        record = self._run.log.get(self.chain.source.name, window.index + offset)
+        return self._decoded(window.index + offset)
+
+    def _decoded(self, index: int) -> Window | None:
+        record = self._run.log.get(self.chain.source.name, index)
         return None if record is None else window_of(record)
 
     def _none(self, port: Port) -> Array:
@@ -319,11 +322,6 @@ def has_work(log: CommitLog, node: str, source: str) -> bool:
     """Whether a node has windows to do: it has not committed every window to the end of the clip."""
     decoded = log.of(source)
     return not (decoded and decoded[-1]["info"]["last"] and log.done(node) == len(decoded))
-
-
-def beyond_shot(window: Window, offset: int) -> bool:
-    """Whether the window before (-1) or after (+1) is of another shot, or none: nothing is read across a cut."""
-    return (offset < 0 and window.begins_shot) or (offset > 0 and window.ends_shot)
 
 
 def span_of(window: Window, kind: Port | Read) -> Span:

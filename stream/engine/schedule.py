@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from stages.base import Read, Window
 from stream.engine.ahead import DecodedWindows
 from stream.engine.chain import Node
-from stream.engine.executor import Executor, beyond_shot, most_at_once
+from stream.engine.executor import Executor, most_at_once
 from stream.engine.lanes import Ended, Lanes
 from stream.engine.tasks import Done, Task
+from stream.engine.windows import beyond_shot
 
 Retry = Callable[[Window, Callable[[Done], None]], None]
 
@@ -137,7 +138,7 @@ class Schedule:
     def _is_made(self, node: Node, array: str, read: Read, window: Window) -> bool:
         """Whether what a task reads of an array is there: durable, or all of it in memory."""
         writer, of = self._chain.writer(array), window.index + read.window
-        if writer is None or beyond_shot(window, read.window):
+        if writer is None or beyond_shot(window, read.window, self._windows.get):
             return True
         if self._taken(writer) <= of:
             return False

@@ -18,7 +18,7 @@ one before it, which frames it has stands in decode's commit of it, and everybod
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -156,6 +156,23 @@ def window_of(record: Mapping[str, Any]) -> Window:
         shot_start=int(shot_start),
         cut=bool(info.get("cut", False)),
     )
+
+
+def beyond_shot(window: Window, offset: int, at: Callable[[int], Window | None]) -> bool:
+    """Whether the window `offset` behind this one (below 0: before it) is of another shot, or none: nothing is read
+    across a cut.
+
+    Args:
+        at: the decoded windows by index. As long as it is not known where the shot ends, the answer is no.
+    """
+    if offset < 0:
+        return window.begins_shot
+    found: Window | None = window
+    for _ in range(offset):
+        if found is None or found.ends_shot:
+            return found is not None
+        found = at(found.index + 1)
+    return False
 
 
 def committed_windows(log: CommitLog, source: str = "decode") -> list[Window]:

@@ -230,13 +230,14 @@ def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) 
     )
     source = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
     composite = MatchingCompositeStage if kind.drifts else CompositeStage
-    viewing: list[Stage] = []
+    seen = generator.works_at(*source)
     if config.has_view:
         generator = ThroughStage(generator)
-        viewing = viewing_stages(config, source, generator.works_at(*source))
     sizes = generator.size_for(*source), generator.works_at(*source)
-    settings = CompositeConfig(config.reskin, config.dilate, config.region, *sizes, config.has_view, config.match_grain)
-    return [*viewing, generator, composite(settings)]
+    settings = CompositeConfig(
+        config.changes, config.dilate, config.region, *sizes, config.has_view, config.match_grain, not config.judges
+    )
+    return [*viewing_stages(config, source, seen), generator, composite(settings)]
 
 
 def view_size(config: RunConfig, source: tuple[int, int]) -> tuple[int, int]:
@@ -246,22 +247,27 @@ def view_size(config: RunConfig, source: tuple[int, int]) -> tuple[int, int]:
 
 
 def viewing_stages(config: RunConfig, source: tuple[int, int], size: tuple[int, int]) -> list[Stage]:
-    """What fixes the generator's views, closed.
+    """What fixes the generator's views and keeps plates, closed; none where neither is asked for.
 
     Args:
         source: (width, height) of the frames. size: of the view's picture, where it is not turned.
     """
     from stages.aim import AimConfig, AimStage
     from stages.motion import MotionStage
+    from stages.plate import PlateStage
     from stages.view import ViewConfig, ViewStage
 
     box = None if isinstance(config.view, str) else config.view
     if box is not None:
         check_box_inside("--view", box, *source)
-    turns = config.size is None
-    aim = AimStage(AimConfig(config.view, config.stabilise, size, turns, config.reskin))
-    view = ViewStage(ViewConfig(box, config.follows_motion, size, config.reskin))
-    return [aim, MotionStage(), view] if config.follows_motion else [aim, view]
+    aim = AimStage(AimConfig(config.view, config.stabilise, size, config.size is None, config.changes))
+    view = ViewStage(ViewConfig(box, config.follows_motion, size, config.changes))
+    return [
+        *([aim] if config.has_view else []),
+        *([MotionStage(config.keeps_plates)] if config.follows_motion or config.keeps_plates else []),
+        *([PlateStage()] if config.keeps_plates else []),
+        *([view] if config.has_view else []),
+    ]
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
@@ -269,7 +275,7 @@ def generator_options(config: RunConfig) -> dict[str, Any]:
     from stages.poses.pictures import picture_files
 
     pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
-    return {**vars(config), "sharing": config.sharing, "pose_pictures": pictures}
+    return {**vars(config), "reskin": config.changes, "sharing": config.sharing, "pose_pictures": pictures}
 
 
 def score_config(config: RunConfig) -> "ScoreConfig":
@@ -291,9 +297,9 @@ def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam:
     from stages.score import ScoreStage
 
     return [
-        BlendStage(BlendConfig(config.window, config.overlap, config.reskin)),
+        BlendStage(BlendConfig(config.window, config.overlap, config.changes)),
         sink_stage(config, manifest),
-        ScoreStage(score_config(config), sam),
+        *([ScoreStage(score_config(config), sam)] if config.judges else []),
         *([measure_stage(config, models)] if config.measures else []),
     ]
 

@@ -5,18 +5,18 @@ on an existing run, and what `--overwrite` has to do again.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.choices import PLATE
 from stages.cuts import shot_starts
 from stages.gate import IOU, ONLY_IOU, Bound, Gate, bounds_of, check_gate, measured_apart
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
-from stages.region import DILATE, check_region
+from stages.region import DILATE, REMOVE, check_region
 from stages.server.address import on_this_machine, parse_server
 from stages.server.lora import Lora
 from stages.subjects import PERSON, Subject, plain_subjects
@@ -132,7 +132,8 @@ class RunConfig:
             check_box(f"--correct {correction.frame}:", correction.box)
         check_bounds(self)
         check_gate(self.gate)
-        check_region(self.reskin, self.dilate, self.region)
+        check_region(self.changes, self.dilate, self.region)
+        self._check_removal()
         if self.size is not None:
             check_size(self.size)
         if self.continuity == "latent" and (self.window - self.overlap) % 4:
@@ -142,6 +143,20 @@ class RunConfig:
                 "number of latents (4 frames) after one another: "
                 f"give --overlap {fitting if 2 * fitting < self.window else fitting - 4}"
             )
+
+    def _check_removal(self) -> None:
+        kind = GENERATORS[self.generator]
+        if kind.removes and self.generates and self.reskin != REMOVE:
+            raise UsageError(f"--generator {self.generator} makes nothing new: it is for --reskin {REMOVE}")
+        if self.reskin != REMOVE or not self.generates:
+            return
+        judging = "--baselines" if self.baselines else "--gate" if self.gate != ONLY_IOU else ""
+        if judging:
+            raise UsageError(f"{judging}: a removed subject is never gated, and with --reskin {REMOVE} nothing else is")
+        if not (kind.removes or kind.on_servers):
+            raise UsageError(f"--reskin {REMOVE}: --generator {self.generator} cannot remove: leave it out")
+        if kind.removes and (self.view not in ("auto", "full") or self.stabilise):
+            raise UsageError(f"--reskin {REMOVE}: plates are of the whole frame: leave --view and --stabilise out")
 
     def _check_scene(self) -> None:
         if self.prompt is None and self.scene is None:
@@ -170,9 +185,25 @@ class RunConfig:
         return tuple(subject.name for subject in self.subjects if subject.kind == PERSON)
 
     @property
+    def changes(self) -> str:
+        """Whose pixels change: "both", "object" or "person"."""
+        return "both" if self.reskin == REMOVE else self.reskin
+
+    @property
+    def judges(self) -> bool:
+        """Whether anything is scored: a removed subject is not."""
+        return self.generates and self.reskin != REMOVE
+
+    @property
+    def keeps_plates(self) -> bool:
+        """Whether what is behind the subjects is asked for."""
+        return self.generates and (GENERATORS[self.generator].removes or self.fill == PLATE)
+
+    @property
     def has_view(self) -> bool:
         """Whether the generator may look through a view."""
-        return self.generates and (self.view != "full" or bool(self.stabilise))
+        looks = self.generates and not GENERATORS[self.generator].removes
+        return looks and (self.view != "full" or bool(self.stabilise))
 
     @property
     def follows_motion(self) -> bool:
@@ -192,7 +223,7 @@ class RunConfig:
     @property
     def measures(self) -> bool:
         """Whether the gate asks for more than the score stage gives."""
-        return self.generates and measured_apart(self.gate)
+        return self.judges and measured_apart(self.gate)
 
     @property
     def plan(self) -> WindowPlan:
@@ -277,64 +308,5 @@ class RunConfig:
         return found
 
 
-SINCE = {item.metadata["since"] for item in dataclasses.fields(RunConfig)} - {None}
-"""The stages from which on an option can change a result."""
-
-
-_DEFAULTS: dict[str, Any] = json.loads(
-    json.dumps({item.name: item.default for item in dataclasses.fields(RunConfig)}, default=dataclasses.asdict)
-)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One option whose value differs between an existing run and what is asked for now."""
-
-    name: str
-    since: str
-    old: Any
-    new: Any
-
-    def __str__(self) -> str:
-        if isinstance(self.old, dict) and isinstance(self.new, dict):
-            inner = [key for key in self.new if self.old.get(key) != self.new[key]]
-            return ", ".join(f"{self.name} {key}: was {self.old.get(key)}, now {self.new[key]}" for key in inner)
-        return f"{self.name}: was {json.dumps(self.old)}, now {json.dumps(self.new)}"
-
-
-def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> list[Difference]:
-    """What differs between two `decisive` mappings (options, and the identities of models and input beside them)."""
-    found = []
-    for name in sorted(old.keys() | new.keys()):
-        # What was no option yet when a run was begun is as it is by default.
-        missing = ("decode", _DEFAULTS.get(name))
-        before, after = old.get(name, missing), new.get(name, missing)
-        if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
-            found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
-    return found
-
-
-def _content(value: Any) -> Any:
-    """The value without the paths of prompts' masks, whose digests stand beside them."""
-    if isinstance(value, list):
-        return [_content(inner) for inner in value]
-    if isinstance(value, dict):
-        known = value.get("mask_digest") is not None
-        return {key: _content(inner) for key, inner in value.items() if not (known and key == "mask_png")}
-    return value
-
-
-def _counts(name: str, old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> bool:
-    """Whether another value of this option can change a result: not where the files that it names are the same."""
-    found = {item.name: item.metadata for item in dataclasses.fields(RunConfig)}.get(name)
-    if found is None:
-        return True  # an identity itself
-    known = [key for key in found.get("identities", ()) if key in old or key in new]
-    # list(): read back from run.json an entry is a list, just made it is a tuple.
-    same = bool(known) and all(list(old.get(key, ())) == list(new.get(key, ())) for key in known)
-    return found["since"] is not None and not same
-
-
-def config_digest(decisive: dict[str, tuple[str, Any]]) -> str:
-    """sha256 over all that can change a result, in canonical JSON."""
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+SINCE = {item.metadata["since"] for item in dataclasses.fields(RunConfig)} - {None} | {"motion"}
+"""The stages from which on an option can change a result; whether the background is followed hangs on several."""

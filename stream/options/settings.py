@@ -9,6 +9,7 @@ from stages.device import use_device
 from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
+from stages.region import REMOVE
 from stages.subjects import Subject, plain_subjects
 from storage.boundary import MB, printable, read_input
 from storage.durable import file_sha256
@@ -113,14 +114,14 @@ def read_cuts(path: Path) -> tuple[int, ...]:
 
 
 def resolve_generator(given: dict[str, Any]) -> None:
-    """Settle which generator it is: comfyui where a server is given, else preview; in place.
+    """Settle which generator it is: comfyui where a server is given, else preview, or plate to remove; in place.
 
     Raises:
         UsageError: when the options of generator and server contradict each other, or do not say what to make.
         InputError: when the workflow is none: told before anything is written, so that no run is left with it.
     """
     server, retries = given.get("server"), given.get("retries", 0)
-    given["generator"] = given.get("generator") or default_generator(bool(server))
+    given["generator"] = given.get("generator") or default_generator(bool(server), given.get("reskin") == REMOVE)
     name = given["generator"]
     kind = GENERATORS[name]
     if kind.on_servers and not server:

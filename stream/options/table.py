@@ -11,6 +11,7 @@ from typing import Any
 from stages import bounds
 from stages.choices import FILL_CHOICES, GUIDES, MEMORIES, PROFILES, SHAPES
 from stages.generators import GENERATORS
+from stages.region import REMOVE, RESKIN_CHOICES
 from storage.bounds import Bounds
 from stream.options.values import (
     BOX,
@@ -142,7 +143,7 @@ OPTIONS: tuple[Option, ...] = (
     _look("--negative", TEXT, "What to avoid.", ""),
     _look("--reference", FILE, "Picture of how it should look."),
     _look("--seed", INTEGER, "The generator's seed.", "0", bounds=bounds.SEED),
-    _look("--reskin", choice("both", "object", "person"), "What is regenerated.", "both"),
+    _look("--reskin", choice(*RESKIN_CHOICES, REMOVE), "What is regenerated, or that both vanish.", "both"),
     _look("--dilate", WIDTHS, "Region beyond the masks, generator's pixels.", "8", bounds=bounds.DILATE),
     _look("--region", choice(*SHAPES), "Shape of the region.", otherwise="the recipe's, tight"),
     _look("--fill", choice(*FILL_CHOICES), "What the emptied region is filled with.", otherwise="the recipe's"),

@@ -39,7 +39,7 @@ def mini_hint(config: RunConfig) -> str | None:
 def no_person_hint(config: RunConfig) -> str | None:
     """That of masks and poses made elsewhere the object alone will be regenerated; None where that is not so."""
     given = config.given
-    if given is None or config.reskin != "both":
+    if given is None or config.changes != "both":
         return None
     from stages.given import has_person
 

@@ -26,8 +26,10 @@ def closing_text(result: Result) -> str:
     lines = [
         f"{result.frames} frames in {result.windows} windows, {result.seconds:.1f} s ({speed:.2f} frames/s), {memory}"
     ]
+    config = read_run(result.run)[1]
     if result.gate is None:
-        lines.append(f"gate     none: nothing {'is tracked' if result.output else 'was generated'}")
+        why = "is gated, the subjects are removed" if config.generates and not config.judges else "was generated"
+        lines.append(f"gate     none: nothing {'is tracked' if config.judges else why}")
     else:
         lines.append(
             f"gate     {result.gate}: IoU mean {result.iou_mean:.4f}, 5th percentile {result.iou_p5:.4f}, "
@@ -39,7 +41,6 @@ def closing_text(result: Result) -> str:
             count = sum(b - a for a, b in result.failed_frames)
             lines.append(f"failed   {count} frames: {spans_text(result.failed_frames)}")
             lines += blame_lines(result.failed_by)
-    config = read_run(result.run)[1]
     if config.scene is not None:
         lines += scene_lines(result)
     else:

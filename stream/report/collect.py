@@ -122,7 +122,8 @@ class Facts:
         seams: the score stage's `info["seam"]` by window. source_seams: the composite's `info["source_seam"]`.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
         sights: of source and result, `[T, K]` each, where they were measured; interaction: what they come to.
-        complete: whether every stage has done every window. generates: whether there is more than poses and masks.
+        complete: whether every stage has done every window. generates: whether there is more than poses and masks;
+            judges: whether that is scored.
     """
 
     windows: Sequence[WindowRow] = ()
@@ -142,6 +143,7 @@ class Facts:
     interaction: Interaction | None = None
     complete: bool = True
     generates: bool = True
+    judges: bool = True
 
 
 def frame_table(

@@ -27,7 +27,7 @@ PAPER, INK, RED = (16, 16, 16), (235, 235, 235), (255, 110, 80)
 
 
 def write_comparison(run: RunReader, config: RunConfig, target: Path) -> int:
-    """Write every frame that is scored so far; returns how many.
+    """Write every frame that is scored so far (encoded, where nothing is gated); returns how many.
 
     Left to right: source, masks and skeleton on it, result; above them the frame's number, time and IoU (red where it
     fails the gate). Pictures wider than 960 px are reduced to that.
@@ -37,7 +37,7 @@ def write_comparison(run: RunReader, config: RunConfig, target: Path) -> int:
         InputError: when dropped frames have to be decoded again and the input is not what it was.
         OSError: when the file cannot be written.
     """
-    scored = run.log.of("score")
+    scored = run.log.of("score" if config.judges else "sink")
     if not scored:
         raise RunDirectoryError(
             f"{run.path}: nothing is scored yet, there is nothing to compare: `skate resume {run.path}`"
@@ -61,13 +61,14 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
     source = FrameSource(run, decode_config(config))
     for start in range(0, frames, PIECE_FRAMES):
         span = Span(start, min(frames, start + PIECE_FRAMES))
-        names = ("masks/object", "masks/person", "keypoints/person", "times", "iou")
-        objects, persons, keypoints, times, scores = (run.arrays.read(name, *span) for name in names)
+        names = ("masks/object", "masks/person", "keypoints/person", "times")
+        objects, persons, keypoints, times = (run.arrays.read(name, *span) for name in names)
+        scores = run.arrays.read("iou", *span) if config.judges else np.full(span.frames, np.nan)
         pictures = source.read(span)
         for offset in range(span.frames):
             iou = float(scores[offset])
             row = StripRow(
-                caption=caption(start + offset, float(times[offset]), iou),
+                caption=caption(start + offset, float(times[offset]), iou, config.judges),
                 source=pictures[offset],
                 object_mask=objects[offset],
                 person_mask=persons[offset],
@@ -84,9 +85,10 @@ def _results(run: RunReader) -> Iterator[Array]:
         yield from segment_frames(run, record)
 
 
-def caption(frame: int, seconds: float, iou: float) -> str:
+def caption(frame: int, seconds: float, iou: float, judged: bool = True) -> str:
     """What stands above the result."""
-    return f"frame {frame}, {seconds:.2f} s, " + ("untracked" if math.isnan(iou) else f"IoU {iou:.3f}")
+    score = ("untracked" if math.isnan(iou) else f"IoU {iou:.3f}") if judged else "not gated"
+    return f"frame {frame}, {seconds:.2f} s, {score}"
 
 
 def sheet(row: StripRow) -> Array:

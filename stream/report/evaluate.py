@@ -29,7 +29,7 @@ from stages.subjects import OBJECTS
 from stages.track import track_ports
 from stages.video.plain import plain_frames
 from stages.views.names import view_ports
-from storage.errors import InputError, RunDirectoryError
+from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
@@ -96,11 +96,14 @@ def evaluate_run(
 
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
+        UsageError: when its subjects are removed.
     """
     manifest, config = read_run(path)
     run = RunReader(path)
     log = run.log
     windows = log.done("sink")
+    if config.generates and not config.judges:
+        raise UsageError(f"{path}: its subjects are removed, and a removed subject is never gated")
     if windows == 0 and not config.generates:
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if windows == 0:

@@ -57,6 +57,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
         generates=config.generates,
+        judges=config.judges,
         claimed_frames=run.manifest["video"].get("claimed_frames"),
         cut_short=_shortfall(run, config, decoded[-1]),
     )

@@ -181,7 +181,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         interaction=known.interaction,
         baselines=baselines_of(table.baselines, threshold),
         failed_by=failed_by(table.failing(threshold), table.baselines[CEILING], threshold) if table.baselines else None,
-        gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold)},
+        gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold) if known.judges},
         frames_scored=found.frames,
         failed_frames=join_spans([failed]),
         failed_frames_count=sum(stop - start for start, stop in failed),

@@ -16,7 +16,8 @@ from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Manifest
 from stream.engine.source import InputGuard
 from stream.options.assembly import Models, decode_config, view_size
-from stream.options.config import RunConfig, config_digest
+from stream.options.config import RunConfig
+from stream.options.differences import config_digest
 from stream.options.versions import versions
 from stream.options.working import source_size
 
@@ -42,6 +43,8 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
     if config.has_view:
         size = view_size(config, (properties["width"], properties["height"]))
         decisive["view's picture"] = ("aim", {"size": size, "reskin": config.reskin})
+    if config.keeps_plates:
+        decisive["plates"] = ("motion", True)
     decisive = json.loads(json.dumps(decisive))
     return {
         "format": FORMAT_VERSION,

@@ -18,7 +18,8 @@ from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_chain, decode_config, resolve_models
-from stream.options.config import RunConfig, differences
+from stream.options.config import RunConfig
+from stream.options.differences import differences
 from stream.options.recorded import read_run
 from stream.pipeline import Pipeline
 from stream.plan.calibration import record_calibration

@@ -9,7 +9,8 @@ from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
 from stream.engine.chain import Chain
-from stream.options.config import FINISH, Difference, differences
+from stream.options.config import FINISH
+from stream.options.differences import Difference, differences
 from stream.options.recorded import read_run
 
 

@@ -25,9 +25,9 @@ from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import Executor, beyond_shot, carries_state, span_of
+from stream.engine.executor import Executor, carries_state, span_of
 from stream.engine.tasks import Task
-from stream.engine.windows import committed_windows
+from stream.engine.windows import beyond_shot, committed_windows
 
 
 def repair_run(
@@ -112,7 +112,7 @@ class Needed:
             if writer is None or self._chain.is_source(array):
                 continue  # intact, damaged (then decode is among the tasks), or decoded again by the source
             offset = 0 if read.span == "context" else read.window
-            if beyond_shot(self._windows[index], offset) or index + offset >= len(self._windows):
+            if beyond_shot(self._windows[index], offset, self._at) or index + offset >= len(self._windows):
                 continue
             of = index + offset
             if self._chain.port(array).span == "window":
@@ -120,6 +120,9 @@ class Needed:
             else:
                 missing |= self._chunks(array, span_of(self._windows[of], read))
         return missing
+
+    def _at(self, index: int) -> Window | None:
+        return self._windows[index] if index < len(self._windows) else None
 
     def _state(self, node: Node, index: int) -> set[Key]:
         """The window whose carried state is needed, unless it is there or nothing is carried."""

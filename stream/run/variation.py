@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.generators import GENERATORS, default_generator
+from stages.region import REMOVE
 from storage.backend import copy_object
 from storage.durable import fsync_folder
 from storage.errors import RunDirectoryError, UsageError
@@ -15,7 +16,8 @@ from storage.rundir import Manifest, RunDirectory, RunReader
 from storage.verify import damaged_keys
 from stream.engine.chain import Chain
 from stream.engine.signals import Cancel
-from stream.options.config import RunConfig, differences
+from stream.options.config import RunConfig
+from stream.options.differences import differences
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
@@ -140,9 +142,10 @@ def _check_reskin(reader: RunReader, reskin: str) -> None:
         UsageError: when nothing is left to regenerate.
     """
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    names = ("object", "person") if reskin == "both" else (reskin,)
+    both = reskin in ("both", REMOVE)
+    names = ("object", "person") if both else (reskin,)
     if not any(reader.arrays.read(f"visible/{name}", 0, frames).any() for name in names):
-        what = "neither object nor person was" if reskin == "both" else f"the {reskin} was not"
+        what = "neither object nor person was" if both else f"the {reskin} was not"
         raise UsageError(
             f"--reskin {reskin}: {what} found on any frame of {reader.path}, so nothing is left to regenerate: choose "
             "another --reskin, or track it anew"

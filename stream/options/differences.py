@@ -1,0 +1,67 @@
+"""What differs between the config of a run and another one, and which of it can change a result."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stream.options.config import RunConfig
+
+_DEFAULTS: dict[str, Any] = json.loads(
+    json.dumps({item.name: item.default for item in dataclasses.fields(RunConfig)}, default=dataclasses.asdict)
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One option whose value differs between an existing run and what is asked for now."""
+
+    name: str
+    since: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if isinstance(self.old, dict) and isinstance(self.new, dict):
+            inner = [key for key in self.new if self.old.get(key) != self.new[key]]
+            return ", ".join(f"{self.name} {key}: was {self.old.get(key)}, now {self.new[key]}" for key in inner)
+        return f"{self.name}: was {json.dumps(self.old)}, now {json.dumps(self.new)}"
+
+
+def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> list[Difference]:
+    """What differs between two `decisive` mappings (options, and the identities of models and input beside them)."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        # What was no option yet when a run was begun is as it is by default.
+        missing = ("decode", _DEFAULTS.get(name))
+        before, after = old.get(name, missing), new.get(name, missing)
+        if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
+            found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
+    return found
+
+
+def _content(value: Any) -> Any:
+    """The value without the paths of prompts' masks, whose digests stand beside them."""
+    if isinstance(value, list):
+        return [_content(inner) for inner in value]
+    if isinstance(value, dict):
+        known = value.get("mask_digest") is not None
+        return {key: _content(inner) for key, inner in value.items() if not (known and key == "mask_png")}
+    return value
+
+
+def _counts(name: str, old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]) -> bool:
+    """Whether another value of this option can change a result: not where the files that it names are the same."""
+    found = {item.name: item.metadata for item in dataclasses.fields(RunConfig)}.get(name)
+    if found is None:
+        return True  # an identity itself
+    known = [key for key in found.get("identities", ()) if key in old or key in new]
+    # list(): read back from run.json an entry is a list, just made it is a tuple.
+    same = bool(known) and all(list(old.get(key, ())) == list(new.get(key, ())) for key in known)
+    return found["since"] is not None and not same
+
+
+def config_digest(decisive: dict[str, tuple[str, Any]]) -> str:
+    """sha256 over all that can change a result, in canonical JSON."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
