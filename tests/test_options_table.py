@@ -295,7 +295,7 @@ def test_choices_are_those_that_the_stages_know() -> None:
     from stages.choices import FILL_CHOICES, GUIDES, SHAPES
     from stages.pose import SMOOTH
     from stages.poses.draw import STYLES
-    from stages.region import RESKIN_CHOICES
+    from stages.region import REMOVE, RESKIN_CHOICES
     from stages.track import ON_CUT
     from stages.vace.config import CONTINUITIES
 
