@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from stages.base import Array
@@ -212,7 +213,8 @@ def removed_psnr(scene: Scene, run: RunReader, dilate: tuple[int, int]) -> float
         for picture in read_segment(segment, config.height, config.width):
             truth, plate = scene.frame(t), scene.truth(t).plate
             masks = [run.arrays.read(f"masks/{name}", t, t + 1) for name in ("object", "person")]
-            there = region(masks[0], masks[1], "both", dilate)[0] | truth.object_mask | truth.person_mask
+            there = cv2.resize(region(masks[0], masks[1], "both", dilate)[0].astype(np.uint8), picture.shape[1::-1]) > 0
+            there |= truth.object_mask | truth.person_mask
             error += float(np.square(picture[there].astype(np.float64) - plate[there]).sum())
             pixels, t = pixels + 3 * int(there.sum()), t + 1
     return float(10 * np.log10(255**2 * max(1, pixels) / max(error, 1e-9)))
