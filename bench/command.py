@@ -21,7 +21,20 @@ def _run_options() -> list[Any]:
     return list(reversed(probe.__click_params__))  # type: ignore[attr-defined]
 
 
-@click.command("bench", cls=GroupedCommand)
+class _Bench(GroupedCommand):
+    """`skate bench VIDEO`; `skate bench fidelity` is a command of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] != ["fidelity"]:
+            return super().make_context(info_name, args, parent, **extra)
+        from bench.fidelity.command import fidelity_command
+
+        return fidelity_command.make_context(f"{info_name} fidelity", args[1:], parent, **extra)
+
+
+@click.command("bench", cls=_Bench)
 @click.argument("video")
 @stack(
     [

@@ -1,12 +1,15 @@
 """How much each metric trembles, from which strength on each fault is found, and whether each fires what it must. Pure.
 
 To fire: beyond the 99.5th percentile of fault-free results (the untouched source, encoded and tracked alike) of other
-clips. The smallest fault found: the least strength from which on at least 95 % of the frames fire. Frames count on
-which the fault's subject is seen and the fault-free result of the same clip has a value; no value fires nothing.
+clips. The smallest fault found: the least strength from which on at least 95 % of the frames fire.
+
+Frames count whose ceiling passes, the fault-free result of the same clip: where the tracker itself fails, no metric
+says anything of the result. Of a fault those on which its subject is seen and the fault-free result has a value; no
+value fires nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +24,27 @@ CERTAIN, SELDOM = 0.95, 0.02  # shares of frames
 LEAST_FRAMES = 10  # of a strength: fewer say nothing
 CHANGED = 0.85  # true IoU below which a frame is plainly wrong
 
-Pair = tuple[Judged, Judged]
-"""A faulty result and the fault-free one of the same clip."""
+Bounds = Mapping[str, float]
+"""By metric, the value beyond which it fires."""
+
+
+class Pair(NamedTuple):
+    """A faulty result and the fault-free one of the same clip; the bounds that other clips give."""
+
+    faulty: Judged
+    clean: Judged
+    bounds: Bounds
+
+
+def sound(clean: Judged) -> Array:
+    """[T] bool: where the ceiling passes."""
+    passes: Array = clean.of("iou") > metrics()["iou"].bound
+    return passes
 
 
 def bound_of(metric: Metric, clean: Iterable[Judged]) -> float:
     """The value beyond which a metric fires; NaN where it was measured nowhere."""
-    values = np.concatenate([each.of(metric.name) for each in clean] or [np.zeros(0)]).astype(np.float64)
+    values = np.concatenate([each.of(metric.name)[sound(each)] for each in clean] or [np.zeros(0)]).astype(np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan")
@@ -42,19 +59,19 @@ def fires(metric: Metric, bound: float, values: Array) -> Array:
     return beyond
 
 
-def counted(metric: Metric, pairs: Sequence[Pair], bound: float) -> tuple[Array, Array]:
+def counted(metric: Metric, pairs: Sequence[Pair]) -> tuple[Array, Array]:
     """Size of the fault and whether it fires, `[n]` each, of all frames that count."""
     sizes, fired = [], []
-    for faulty, clean in pairs:
-        frames = (faulty.size > 0) & ~np.isnan(clean.of(metric.name))
+    for faulty, clean, bounds in pairs:
+        frames = (faulty.size > 0) & sound(clean) & ~np.isnan(clean.of(metric.name))
         sizes.append(faulty.size[frames])
-        fired.append(fires(metric, bound, faulty.of(metric.name))[frames])
+        fired.append(fires(metric, bounds[metric.name], faulty.of(metric.name))[frames])
     return np.concatenate(sizes or [np.zeros(0)]), np.concatenate(fired or [np.zeros(0, bool)])
 
 
-def curve(metric: Metric, fault: Planted, pairs: Sequence[Pair], bound: float) -> list[float | None]:
+def curve(metric: Metric, fault: Planted, pairs: Sequence[Pair]) -> list[float | None]:
     """The share of frames that fire at each strength; what grows belongs to the strength it has last reached."""
-    sizes, fired = counted(metric, pairs, bound)
+    sizes, fired = counted(metric, pairs)
     steps = np.abs(fault.strengths)
     place = np.searchsorted(steps, sizes * (1 + 1e-9), side="right") - 1
     shares = [fired[place == index] for index in range(len(steps))]
@@ -71,11 +88,11 @@ def smallest(fault: Planted, shares: Sequence[float | None]) -> float | None:
     return found
 
 
-def checked(fault: Planted, pairs: Sequence[Pair], bounds: Mapping[str, float]) -> dict[str, Any]:
+def checked(fault: Planted, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Whether a fault at or above its stated size fires what it must, and hardly ever what it must not."""
 
     def share(name: str) -> float | None:
-        sizes, fired = counted(metrics()[name], pairs, bounds[name])
+        sizes, fired = counted(metrics()[name], pairs)
         strong = fired[sizes >= abs(fault.stated) * (1 - 1e-9)]
         return round(float(strong.mean()), 4) if len(strong) else None
 
@@ -89,16 +106,16 @@ def checked(fault: Planted, pairs: Sequence[Pair], bounds: Mapping[str, float]) 
 def blamed(pairs: Iterable[Pair], threshold: float) -> dict[str, Any]:
     """Of frames whose ceiling passes: those that a fault takes below a true IoU of 0.85 and how many of these fail the
     gate (they are the generator's); those without a fault, and how many fail all the same."""
-    wrong = told = sound = false = 0
-    for faulty, clean in pairs:
+    wrong = told = right = false = 0
+    for faulty, clean, _ in pairs:
         passes = clean.of("iou") > threshold
         failing = faulty.of("iou") <= threshold
         changed = passes & (faulty.true_iou < CHANGED)
         whole = passes & (faulty.size == 0)
         wrong, told = wrong + int(changed.sum()), told + int((changed & failing).sum())
-        sound, false = sound + int(whole.sum()), false + int((whole & failing).sum())
+        right, false = right + int(whole.sum()), false + int((whole & failing).sum())
     holds = bool(wrong) and told >= CERTAIN * wrong and not false
-    return {"wrong_frames": wrong, "generator": told, "sound_frames": sound, "sound_generator": false, "holds": holds}
+    return {"wrong_frames": wrong, "generator": told, "sound_frames": right, "sound_generator": false, "holds": holds}
 
 
 def contact_against(truth: Array, judged: Judged) -> dict[str, float | None]:
@@ -117,13 +134,14 @@ def _f1(true: Array, found: Array) -> float | None:
     return round(float(2 * (true & found).sum() / total), 4) if total else None
 
 
-def summed(judged: Sequence[Judged], bounds: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
+def summed(judged: Sequence[tuple[Judged, Bounds]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """By metric, the mean over all frames and the share that fires; None where nothing is measured."""
     means: dict[str, Any] = {}
     shares: dict[str, Any] = {}
     for name, metric in metrics().items():
-        values = np.concatenate([each.of(name) for each in judged])
-        values = values[~np.isnan(values)]
-        means[name] = round(float(values.mean()), 4) if len(values) else None
-        shares[name] = round(float(fires(metric, bounds[name], values).mean()), 4) if len(values) else None
+        values = np.concatenate([each.of(name) for each, _ in judged])
+        fired = np.concatenate([fires(metric, bounds[name], each.of(name)) for each, bounds in judged])
+        known = ~np.isnan(values)
+        means[name] = round(float(values[known].mean()), 4) if known.any() else None
+        shares[name] = round(float(fired[known].mean()), 4) if known.any() else None
     return means, shares

@@ -53,11 +53,9 @@ def clips(which: str) -> tuple[Clip, ...]:
         Clip("demo", "noise", DemoConfig()),
         _clip("curve", 21, 49, "steady", "ollie push ride"),
         _clip("curve", 22, 49, "handheld", "push kickflip manual"),
-        _clip("curve", 23, 49, "pan", "ride shove-it push"),
         _clip("check", 31, 33, "steady", "ollie push"),
         _clip("check", 32, 33, "handheld", "manual kickflip"),
-        _clip("noise", 11, 61, "pan", "kickflip push ride"),
-        _clip("noise", 12, 61, "handheld", "shove-it manual ollie", 2),
+        _clip("noise", 12, 61, "pan", "shove-it manual ollie", 2),
     )
 
 

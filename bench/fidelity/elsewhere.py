@@ -1,5 +1,6 @@
 """Results made elsewhere: a video a clip, in a folder a method."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,14 @@ class Elsewhere:
         return np.stack(made)
 
 
-def read_results(folder: Path, wanted: list[str]) -> dict[str, Elsewhere]:
+def read_results(folder: Path, wanted: list[str], taken: Collection[str]) -> dict[str, Elsewhere]:
     """The methods in a folder: itself where the clips' videos lie in it, else each folder in it.
 
+    Args:
+        wanted: names of the clips. taken: names of the benchmark's own methods.
+
     Raises:
-        InputError: when there is none, or one lacks a clip.
+        InputError: when there is none, or one lacks a clip or is called as one of the benchmark's own.
     """
     if not folder.is_dir():
         raise InputError(f"--results {folder}: is no folder: give one with a video a clip, named as the clips")
@@ -56,6 +60,8 @@ def read_results(folder: Path, wanted: list[str]) -> dict[str, Elsewhere]:
     if not found:
         raise InputError(f"--results {folder}: holds no video of a clip: name them {', '.join(wanted)} (.mp4)")
     for name, videos in found.items():
+        if name in taken:
+            raise InputError(f"--results {folder}: {name} is a method of the benchmark: call the folder otherwise")
         missing = [clip for clip in wanted if clip not in videos]
         if missing:
             raise InputError(f"--results {folder}: {name} lacks {', '.join(missing)}: give every clip of the set")

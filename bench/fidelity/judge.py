@@ -108,12 +108,19 @@ class Judge:
     def of(self, frames: Array) -> Judged:
         """A result `[T, H, W, 3]` uint8 RGB of the clip's size."""
 
-        def encoded(window: Window, folder: Path) -> Path:
-            path, span = folder / f"{window.index}.mp4", window.final
-            write_segment(path, frames[span.start : span.stop], self._times[span.start : span.stop], self._encoder)
-            return path
+        return self._judged(lambda window, folder: self._encode(frames, window, folder))
 
-        return self._judged(encoded)
+    def _encode(self, frames: Array, window: Window, folder: Path) -> Path:
+        path, span = folder / f"{window.index}.mp4", window.final
+        write_segment(path, frames[span.start : span.stop], self._times[span.start : span.stop], self._encoder)
+        return path
+
+    def encoded(self, frames: Array) -> Array:
+        """The frames `[T, H, W, 3]` uint8 RGB as they come out of the run's encoder, window by window."""
+        height, width = frames.shape[1:3]
+        with TemporaryDirectory(prefix="skate-fidelity-") as folder:
+            paths = [self._encode(frames, window, Path(folder)) for window in self.windows]
+            return np.stack([frame for path in paths for frame in read_segment(path, height, width)])
 
     def made(self) -> Array:
         """The run's own result, `[T, H, W, 3]` uint8 RGB."""

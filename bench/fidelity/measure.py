@@ -5,6 +5,7 @@ OUT/values/NAME/METHOD.npz    what was found in a result; what is there already 
 OUT/fidelity.json, OUT/*.png
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +20,15 @@ from bench.fidelity.faults import Planted
 from bench.fidelity.judge import Judge, Judged
 from stages.base import Array
 from stages.baselines import blurred
-from stages.fidelity.registry import metrics
 from stages.sam.model import SamModel
+from storage.durable import write_atomic
+from storage.errors import RunDirectoryError
 from stream.demo.faults import Result, true_iou
 from stream.demo.job import VISIBLE_PIXELS, demo_config
 from stream.run.lifecycle import start
 
 IDENTITY, BLUR = "identity", "blur"
-QUICK_FAULTS = ("shift", "rotation", "late", "early-skater", "vanish", "double", "blur")
+QUICK_FAULTS = ("shift", "rotation", "late", "early-skater", "vanish", "double", "blur-board")
 
 Tell = Callable[[str], None]
 
@@ -57,8 +59,27 @@ class Taken:
 
 def measure(wanted: Set, out: Path, options: dict[str, Any], tell: Tell) -> list[Taken]:
     """Track and judge what is not there yet; a line to `tell` for each result."""
+    _claim(out, options)
     with Sharing() as sharing:
         return [_clip(wanted, clip, out, options, sharing, tell) for clip in wanted.clips]
+
+
+def _claim(out: Path, options: Mapping[str, Any]) -> None:
+    """A folder is of one version and one set of options: what is kept in it was found by these.
+
+    Raises:
+        RunDirectoryError: when it was begun with others.
+    """
+    path = out / "settings.json"
+    asked = json.loads(json.dumps({"version": VERSION, "options": dict(sorted(options.items()))}, default=str))
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, (json.dumps(asked, indent=1) + "\n").encode())
+    elif (held := json.loads(path.read_text(encoding="utf-8"))) != asked:
+        names = {**held.get("options", {}), **asked["options"]}
+        other = [name for name in names if held.get("options", {}).get(name) != asked["options"].get(name)]
+        what = f"other options ({', '.join(other)})" if other else "another version of the benchmark"
+        raise RunDirectoryError(f"{out}: was begun with {what}: choose another --out")
 
 
 class Sharing:
@@ -95,7 +116,7 @@ def _clip(wanted: Set, clip: Clip, out: Path, options: dict[str, Any], sharing: 
     found = {}
     for method in methods_of(wanted, clip):
         path = values / f"{method}.npz"
-        if not path.is_file():
+        if not _is_there(path, wanted.elsewhere.get(method), clip):
             if judge is None:
                 tell(f"{clip.name}: tracked")
                 start(demo_config(clip.scene, run, dict(options)), run)
@@ -106,22 +127,41 @@ def _clip(wanted: Set, clip: Clip, out: Path, options: dict[str, Any], sharing: 
     return Taken(clip, found, truth.on_board)
 
 
+def _is_there(path: Path, elsewhere: Elsewhere | None, clip: Clip) -> bool:
+    """Whether a result is judged already; a video that is newer than what was found in it is judged again."""
+    if not path.is_file():
+        return False
+    return elsewhere is None or path.stat().st_mtime >= elsewhere.videos[clip.name].stat().st_mtime
+
+
 def _judged(wanted: Set, clip: Clip, method: str, judge: Judge, truth: Known) -> Judged:
     """One result of one clip."""
-    whole = np.ones(len(judge.frames))
-    plain = {"size": np.zeros(len(judge.frames)), "true_iou": whole}
+    frames = len(judge.frames)
     if method == wanted.name:
-        return replace(judge.of_run(), **plain)
-    if method in wanted.elsewhere:
-        return replace(judge.of(wanted.elsewhere[method].frames(clip)), **plain)
-    if method == IDENTITY:
-        return replace(judge.of(judge.frames), **plain)
-    if method == BLUR:
-        masks = judge.masks()
-        return replace(judge.of(blurred(judge.frames, masks["object"] | masks["person"])), **plain)
-    fault = next(fault for fault in wanted.faults if fault.name == method)
+        return replace(judge.of_run(), size=np.zeros(frames), true_iou=np.ones(frames))
+    fault = _fault(wanted, method)
+    if fault is None:
+        made = frames_of(wanted, clip, method, judge, truth)
+        return replace(judge.of(made), size=np.zeros(frames), true_iou=np.ones(frames))
     faulty, size, before = planted(fault, clip, judge.frames, truth)
     return replace(judge.of(faulty.frames), size=size, true_iou=true_iou(before, faulty, BOARD))
+
+
+def frames_of(wanted: Set, clip: Clip, method: str, judge: Judge, truth: Known) -> Array:
+    """A method's result of a clip, `[T, H, W, 3]` uint8 RGB."""
+    if method == wanted.name:
+        return judge.made()
+    if method in wanted.elsewhere:
+        return wanted.elsewhere[method].frames(clip)
+    if method == BLUR:
+        masks = judge.masks()
+        return blurred(judge.frames, masks["object"] | masks["person"])
+    fault = _fault(wanted, method)
+    return judge.frames if fault is None else planted(fault, clip, judge.frames, truth)[0].frames
+
+
+def _fault(wanted: Set, method: str) -> Planted | None:
+    return next((fault for fault in wanted.faults if fault.name == method), None)
 
 
 def planted(fault: Planted, clip: Clip, frames: Array, truth: Known) -> tuple[Result, Array, Result]:
@@ -129,68 +169,8 @@ def planted(fault: Planted, clip: Clip, frames: Array, truth: Known) -> tuple[Re
     before = Result(frames, truth.masks, truth.plates, truth.joints)
     faulty, size = fault.graded(before) if clip.use == "curve" else fault.full(before)
     seen = truth.masks[fault.subject].sum((1, 2)) >= VISIBLE_PIXELS
+    if fault.kind == "late":  # what stands still is never late
+        seen &= true_iou(before, faulty, fault.subject) < calibrate.CHANGED
     if fault.subject == SKATER or fault.kind == "swap":
         seen &= truth.masks[BOARD].sum((1, 2)) >= VISIBLE_PIXELS
     return faulty, np.where(seen | (size == 0), size, np.nan), before
-
-
-def put_together(wanted: Set, taken: Sequence[Taken]) -> dict[str, Any]:
-    """The numbers of `fidelity.json`."""
-    threshold = metrics()["iou"].bound
-    noise = [each.judged[IDENTITY] for each in taken if each.clip.use == "noise"]
-    bounds = {name: calibrate.bound_of(metric, noise) if noise else metric.bound for name, metric in metrics().items()}
-    checks = [each for each in taken if each.clip.use == "check"]
-    methods, fired = {}, {}
-    for method in methods_of(wanted, checks[0].clip):
-        methods[method], fired[method] = calibrate.summed([each.judged[method] for each in checks], bounds)
-    pairs = {
-        use: {
-            fault.name: [(each.judged[fault.name], each.judged[IDENTITY]) for each in taken if each.clip.use == use]
-            for fault in wanted.faults
-        }
-        for use in ("curve", "check")
-    }
-    found: dict[str, Any] = {
-        "version": VERSION,
-        "clips": [each.clip.to_json() for each in taken],
-        "bounds": {
-            name: {"value": _number(bounds[name]), "high": m.high, "unit": m.unit} for name, m in metrics().items()
-        },
-        "methods": methods,
-        "fired": fired,
-        "ceiling": {each.clip.name: _ceiling(each.judged[IDENTITY], threshold) for each in taken},
-        "contact": {each.clip.name: calibrate.contact_against(each.on_board, each.judged[IDENTITY]) for each in taken},
-        "checked": {f.name: calibrate.checked(f, pairs["check"][f.name], bounds) for f in wanted.faults},
-        "blame": calibrate.blamed(
-            [pair for use in pairs.values() for each in use.values() for pair in each], threshold
-        ),
-    }
-    if noise:
-        curves = {f.name: _curves(f, pairs["curve"][f.name], bounds) for f in wanted.faults}
-        found["curves"] = curves
-        found["faults"] = {f.name: _smallest(f, curves[f.name]) for f in wanted.faults}
-    return found
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 6)
-
-
-def _ceiling(judged: Judged, threshold: float) -> dict[str, Any]:
-    values = judged.of("iou")
-    values = values[~np.isnan(values)]
-    return {
-        "frames": len(values), "iou_mean": _number(float(values.mean())), "iou_min": _number(float(values.min())),
-        "failing": int((values <= threshold).sum()),
-    }  # fmt: skip
-
-
-def _curves(fault: Planted, pairs: Sequence[calibrate.Pair], bounds: Mapping[str, float]) -> dict[str, Any]:
-    shares = {name: calibrate.curve(metric, fault, pairs, bounds[name]) for name, metric in metrics().items()}
-    return {"strengths": list(fault.strengths), "unit": fault.unit, "subject": fault.subject, "shares": shares}
-
-
-def _smallest(fault: Planted, curves: Mapping[str, Any]) -> dict[str, Any]:
-    """By metric that finds the fault at all, the smallest that it finds."""
-    least = {name: calibrate.smallest(fault, shares) for name, shares in curves["shares"].items()}
-    return {name: {"smallest": value, "unit": fault.unit} for name, value in least.items() if value is not None}

@@ -30,7 +30,7 @@ def _gap(source: View, result: View) -> float:
 
 METRICS = (
     Metric(
-        "contact", "object", "", "share of the feet whose contact with it is the source's", 0.75, True, _contact, True
+        "contact", "object", "", "share of the feet whose contact with it is the source's", 0.25, True, _contact, True
     ),
     Metric("gap", "object", "object lengths", "between foot and object, beyond the source's", 0.15, False, _gap, True),
 )
