@@ -78,6 +78,14 @@ class Backend(ABC):
         """Give an object a second name; objects never change, so a store may keep it once. Durable after `flush`."""
 
     @abstractmethod
+    def share(self, source: "Backend", key: str) -> bool:
+        """Give an object of another store a second name here, under the same key; durable after `flush`.
+
+        Returns:
+            False where that cannot be: on other disks, in stores of other kinds.
+        """
+
+    @abstractmethod
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens where there is none."""
 
@@ -131,6 +139,9 @@ def open_store(address: Path) -> Backend:
 
 
 def copy_object(source: Backend, target: Backend, key: str) -> None:
-    """Copy an object under the same key, piece by piece; durable after the target's `flush`."""
+    """Have an object in another store under the same key: shared where it can be, else copied piece by piece; durable
+    after the target's `flush`."""
+    if target.share(source, key):
+        return
     size = source.size(key) or 0
     target.write(key, (source.read_range(key, at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES)))

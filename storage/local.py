@@ -157,6 +157,18 @@ class LocalBackend(Backend):
             shutil.copyfile(old, new)
         self._unflushed.add(new)
 
+    def share(self, source: Backend, key: str) -> bool:
+        if not isinstance(source, LocalBackend):
+            return False
+        new = self.path(key)
+        make_folder(new.parent)
+        try:
+            os.link(source.path(key), new)
+        except OSError:  # another disk, or a file system without links
+            return False
+        self._unflushed.add(new)
+        return True
+
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 

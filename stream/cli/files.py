@@ -6,10 +6,11 @@ A key of another command of this program is passed over: one file serves `run`, 
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -19,6 +20,11 @@ from storage.durable import write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.table import OPTIONS
 from stream.options.values import SIZE
+
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OF_ALL = ("out", "server", "overwrite", "variations", "masks", "person-masks", "pose")  # of all variations alike
+if TYPE_CHECKING:
+    from stream.run.variations import Variation
 
 _NEVER = ("config", "write-config", "help", "help-all", "json")  # json: faults in the file itself are told by it too
 _GROUPS = {item.group for item in OPTIONS}
@@ -49,11 +55,50 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
     return found
 
 
-def _read(path: str) -> dict[str, Any]:
+def read_variations(path: str, command: click.Command) -> "list[Variation]":
+    """What `--variations FILE.toml` asks for: tables `[[variation]]`, each a name and options of this command.
+
+    Raises:
+        InputError: when the file cannot be read, or is no TOML.
+        UsageError: for a name that is no folder's or stands there twice, and for a key or a value that is none.
+    """
+    from stream.run.variations import Variation  # what it imports the other commands need not
+
+    read = _read(path, "--variations")
+    tables = read.pop("variation", None)
+    if read or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
+        raise UsageError(f"--variations {path}: give tables [[variation]], each with a name, and nothing else")
+    parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
+    found: dict[str, Variation] = {}
+    for number, table in enumerate(tables, start=1):
+        name = table.pop("name", None)
+        at = f"{path}, variation {number}"
+        if not (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
+            raise UsageError(f"--variations {at}: name = {str(name)[:60]!r}: give letters, digits, - and _, at most 64")
+        if name in found:
+            raise UsageError(f"--variations {at}: the name '{name}' is given twice")
+        words: list[str] = []
+        for key, value in table.items():
+            if key in (*_NEVER, *_OF_ALL) or key not in parameters:
+                raise UsageError(f"--variations {at}: '{key[:60]}' is nothing that variations can have otherwise")
+            words += _words(at, key, parameters[key], value)
+        found[name] = Variation(name, tuple(words))
+    return list(found.values())
+
+
+def _words(path: str, key: str, parameter: click.Option, value: Any) -> list[str]:
+    """The option as on the command line."""
+    given = _value(path, key, parameter, value, "--variations")
+    if parameter.is_flag:
+        return [f"--{key}" if given else f"--no-{key}"] if given or parameter.secondary_opts else []
+    return [word for each in (given if parameter.multiple else [given]) for word in (f"--{key}", each)]
+
+
+def _read(path: str, option: str = "--config") -> dict[str, Any]:
     try:
-        return tomllib.loads(read_input(path, f"--config {path}", most_bytes=MB).decode("utf-8"))
+        return tomllib.loads(read_input(path, f"{option} {path}", most_bytes=MB).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"--config {path}: is no TOML ({' '.join(str(error).split())[:200]})") from error
+        raise InputError(f"{option} {path}: is no TOML ({' '.join(str(error).split())[:200]})") from error
 
 
 def _flat(path: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -74,31 +119,31 @@ def _flat(path: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def _value(path: str, key: str, parameter: click.Option, value: Any) -> Any:
+def _value(path: str, key: str, parameter: click.Option, value: Any, option: str = "--config") -> Any:
     """As click takes it from a file: a text, texts, or a switch."""
     if parameter.is_flag:
         if not isinstance(value, bool):
-            raise UsageError(f"--config {path}: {key} = {str(value)[:60]}: give true or false")
+            raise UsageError(f"{option} {path}: {key} = {str(value)[:60]}: give true or false")
         return value
     separator = "x" if isinstance(value, list) and getattr(parameter.type, "name", "") == SIZE.form else ","
     if not parameter.multiple:
-        return _text(path, key, value, separator)
+        return _text(path, key, value, separator, option)
     several = value if isinstance(value, list) and not _are_numbers(value) else [value]
-    return tuple(_text(path, key, item, separator) for item in several)
+    return tuple(_text(path, key, item, separator, option) for item in several)
 
 
 def _are_numbers(values: list[Any]) -> bool:
     return bool(values) and all(isinstance(item, (int, float)) for item in values)
 
 
-def _text(path: str, key: str, value: Any, separator: str) -> str:
+def _text(path: str, key: str, value: Any, separator: str, option: str = "--config") -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and _are_numbers(value):
-        return separator.join(_text(path, key, item, separator) for item in value)
+        return separator.join(_text(path, key, item, separator, option) for item in value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
-    raise UsageError(f"--config {path}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
+    raise UsageError(f"{option} {path}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
 
 
 def write_options(path: str, ctx: click.Context) -> None:

@@ -1,28 +1,43 @@
 """`skate generate`: another variation from tracking that is done."""
 
+import json
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from storage.errors import UsageError
-from stream.cli.options import GroupedCommand, options_of, was_given
+from stream.cli.options import GroupedCommand, option, options_of, was_given
 from stream.cli.run import carry_out
 from stream.options.table import GENERATION, GIVEN
+from stream.options.values import FILE
 
 
 @click.command("generate", cls=GroupedCommand)
 @click.argument("source", metavar="RUN|VIDEO")
 @options_of(GENERATION, GIVEN)
-def generate_command(source: str, **options: Any) -> int:
+@option(
+    "output",
+    "--variations",
+    type=FILE,
+    metavar="FILE.toml",
+    help="Several looks of a RUN (see above).",
+)
+def generate_command(source: str, variations: str | None, **options: Any) -> int:
     """Generate from tracking that is done.
 
     \b
     skate generate RUN --out RUN2 --prompt ...        masks and poses of an extracted or finished run
     skate generate VIDEO --masks ... --pose ... --out RUN2 ...    masks and poses made elsewhere
+    skate generate RUN --variations FILE.toml --out DIR           several at once: a run each in DIR, and a page
 
-    With RUN, options that are not given are those of RUN; its models and windows stay.
+    With RUN, options that are not given are those of RUN; its models and windows stay. FILE.toml has a table
+    [[variation]] for each look: its name, and what it has otherwise (prompt, seed, workflow ...).
     """
+    if variations is not None:
+        return _variations(source, variations, Path(options["out"]), options["as_json"])
     out, as_json, overwrite = Path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
     masks, person_masks, pose_file = (options.pop(name) for name in ("masks", "person_masks", "pose_file"))
     if (masks is None) != (pose_file is None):
@@ -47,6 +62,51 @@ def generate_command(source: str, **options: Any) -> int:
         if note is not None:
             click.echo(f"note: {note}", err=True)
     return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
+
+
+def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
+    """Make all variations; returns the exit code: of the first that failed, else 1 where a gate did."""
+    from stream.cli.files import read_variations, write_options
+    from stream.options.recorded import read_run
+    from stream.report.gallery import write_gallery
+    from stream.run.variations import Workers, generating
+
+    context = click.get_current_context()
+    wanted = read_variations(file, context.command)
+    read_run(Path(source))  # a RUN, or told so
+    servers = context.params["server"] or ()
+    with TemporaryDirectory(prefix="skate-variations-") as folder:
+        common = str(Path(folder) / "common.toml")
+        write_options(common, context)
+        command = generating(Path(source), Path(common))
+        made = Workers(command, servers, partial(_tell, as_json)).make(wanted, out)
+    failed = {each.name: each.message for each in made if each.done is None}
+    page = write_gallery(out, [each.name for each in made], failed)
+    if as_json:
+        ends = {each.name: each.done for each in made if each.done is not None}
+        click.echo(json.dumps({"event": "done", "variations": ends, "failed": failed, "page": str(page)}))
+    else:
+        for each in made:
+            told = each.message if each.done is None else f"gate {each.done['gate']}, {each.done['seconds']:.0f} s"
+            click.echo(f"{each.name:<16} {told}")
+        click.echo(f"page     {page}")
+    codes = [each.code for each in made]
+    return next((code for code in codes if code not in (0, 1)), max(codes))
+
+
+def _tell(as_json: bool, name: str, line: str) -> None:
+    """A line of a variation's process: JSON of a window, or a note."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        click.echo(f"{name}: {line}", err=True)
+    elif as_json:
+        click.echo(json.dumps({"variation": name, **event}))
+    elif event.get("event") == "window":
+        first, stop = event["frames"]
+        click.echo(f"{name}: {event['stage']} window {event['index'] + 1}: frames {first}..{stop}", err=True)
 
 
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:

@@ -1,0 +1,120 @@
+"""One page with the results of several runs side by side, in step. No network; the videos are those of the runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from storage.backend import open_store
+from storage.boundary import MB
+from storage.errors import RunDirectoryError
+from stream.options.recorded import read_run
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --page: #fff; --box: #f5f6f8; --good: #00795a;
+  --bad: #b84300; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --page: #16191d; --box: #1f2329;
+  --good: #37c79b; --bad: #ff8a4c; } }
+body { margin: 0; padding: 1rem; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
+main { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+figure { margin: 0; padding: .6rem; background: var(--box); border-radius: .5rem; }
+video { width: 100%; background: #000; } .good { color: var(--good); } .bad { color: var(--bad); }
+.soft { color: var(--soft); } p { margin: .2rem 0; overflow-wrap: anywhere; } nav { margin: 0 0 1rem; }
+input[type=range] { width: min(40rem, 100%); vertical-align: middle; }
+"""
+
+_SCRIPT = """
+const videos = [...document.querySelectorAll('video')], bar = document.querySelector('#time');
+const play = document.querySelector('#play');
+const first = videos[0];
+const all = (what) => videos.forEach(what);
+const toggle = () => { const go = first.paused; all(v => go ? v.play() : v.pause()); };
+play.onclick = toggle;
+first.onplay = () => { play.textContent = 'Pause'; }; first.onpause = () => { play.textContent = 'Play'; };
+bar.oninput = () => all(v => { v.currentTime = bar.value * (v.duration || 0); });
+first.ontimeupdate = () => {
+  if (first.duration) bar.value = first.currentTime / first.duration;
+  const at = first.currentTime;
+  all(v => { if (v !== first && Math.abs(v.currentTime - at) > .08) v.currentTime = at; });
+};
+document.onkeydown = (event) => {
+  if (event.target.tagName === 'INPUT' && event.key !== ' ') return;
+  if (event.key === ' ') { event.preventDefault(); toggle(); }
+  const step = { ',': -1, '.': 1 }[event.key];
+  if (step) { all(v => v.pause()); const at = first.currentTime + step / FPS; all(v => { v.currentTime = at; }); }
+};
+"""
+
+
+def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str]) -> Path:
+    """Write `index.html` into the folder of the runs; returns its path.
+
+    Args:
+        names: of the runs' folders in it, in the order of the page.
+        failed: those that did not end well, and why.
+    """
+    figures, rates = [], [25.0]
+    for name in names:
+        caption = f"<p><b>{escape(name)}</b></p>"
+        if name in failed:
+            figures.append(f'<figure>{caption}<p class="bad">{escape(failed[name])}</p></figure>')
+            continue
+        manifest, config = read_run(folder / name)
+        rates.append(config.fps or float(manifest["video"]["claimed_fps"]))
+        lines = [caption, *_verdict(_summary(folder / name))]
+        lines.append(f'<p class="soft">{escape(_made_with(config))}</p>')
+        address = quote(name)
+        lines.append(f'<p><a href="{address}/report/index.html">report</a></p>')
+        shown = f'<video src="{address}/output.mp4" muted loop playsinline preload="auto"></video>'
+        figures.append(f"<figure>{shown}{''.join(lines)}</figure>")
+    script = f"const FPS = {rates[-1]:g};\n{_SCRIPT}" if len(failed) < len(names) else ""
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{escape(folder.name)}: variations</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        '<nav><button id="play">Play</button> <input id="time" type="range" min="0" max="1" step="0.001" value="0" '
+        'aria-label="time"> <span class="soft">space plays, , and . step by a frame</span></nav>\n'
+        f"<main>\n{chr(10).join(figures)}\n</main>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
+    )
+    store = open_store(folder)
+    store.write("index.html", [page.encode(errors="backslashreplace")])
+    store.flush()
+    return folder / "index.html"
+
+
+def _summary(run: Path) -> Mapping[str, Any]:
+    """`report/summary.json` of a run.
+
+    Raises:
+        RunDirectoryError: when it is not there.
+    """
+    store = open_store(run)
+    try:
+        found: Mapping[str, Any] = json.loads(store.read("report/summary.json", 64 * MB))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{store.where('report/summary.json')}: cannot be read: `skate report {run}`"
+        ) from error
+    return found
+
+
+def _verdict(summary: Mapping[str, Any]) -> list[str]:
+    """Gate and cost."""
+    gate, iou, cost = summary["gate"], summary["iou"], summary["cost"]
+    seconds = sum(cost["seconds"].values())
+    lines = []
+    if gate is not None:
+        count = summary["failed_frames_count"]
+        told = f"gate {gate}: IoU mean {iou['mean']:.4f}, min {iou['min']:.4f}" + (f", {count} fail" if count else "")
+        lines.append(f'<p class="{"good" if gate == "passed" else "bad"}">{escape(told)}</p>')
+    generated = cost["seconds"].get("generate", 0.0)
+    lines.append(f"<p>{summary['frames']} frames, {seconds:.0f} s of work, {generated:.0f} s of it generating</p>")
+    return lines
+
+
+def _made_with(config: Any) -> str:
+    told = {"": config.text, "seed": config.seed, "workflow": config.workflow, "reskin": config.reskin}
+    return ", ".join(f"{name} {value}".strip() for name, value in told.items() if value not in ("", None))
