@@ -75,7 +75,7 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         f"<title>{escape(folder.name)}: variations</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         '<nav><button id="play">Play</button> <input id="time" type="range" min="0" max="1" step="0.001" value="0" '
-        'aria-label="time"> <span class="soft">space plays, , and . step by a frame</span></nav>\n'
+        'aria-label="time"> <span class="soft">space: play or pause; , and . : one frame</span></nav>\n'
         f"<main>\n{chr(10).join(figures)}\n</main>\n"
         f"<script>\n{script}</script>\n</body>\n</html>\n"
     )

@@ -9,7 +9,7 @@ from typing import Any
 from stages.generators import GENERATORS, default_generator
 from stages.region import REMOVE
 from storage.backend import copy_object
-from storage.durable import fsync_folder
+from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
 from storage.rundir import Manifest, RunDirectory, RunReader
@@ -159,6 +159,7 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain
         RunDirectoryError: when `out` is there and is not empty.
     """
     _check_empty(out)
+    make_folder(out.absolute().parent)
     # A name of our own beside it: a folder of the user's is never taken for a leftover.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
     try:
