@@ -244,6 +244,10 @@ class Stage(Closing, ABC):
     def leave_gpu(self) -> None:
         """Move weights off the GPU until they are needed again, so that another stage has the room."""
 
+    def committed(self, window: Window) -> None:
+        """What `process` returned for the window is durable. Called from another thread than that, and not after a kill
+        in between."""
+
     def finish(self) -> None:
         """Called once after the last window, when nothing went wrong."""
 

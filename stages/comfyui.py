@@ -22,12 +22,15 @@ from stages.region import region, source_pixels
 from stages.resize import Size, resize_frames
 from stages.server.address import parse_server
 from stages.server.client import ComfyClient
+from stages.server.frames import Enlarged, crop_around
 from stages.server.inject import Values
 from stages.server.job import JobResult, WindowJob, run_job
 from stages.server.latent import Latents, places, with_all_nodes
+from stages.server.leftovers import Leftovers
 from stages.server.pool import ServerPool
 from stages.server.share import make_room, naming_the_switch
 from stages.server.validate import check_workflow
+from stages.server.wiring import SENDS_PICTURES
 from stages.vace.carry import LatentState
 from stages.vace.condition import Guides
 from stages.vace.config import Attempt, ComfyConfig
@@ -74,6 +77,7 @@ class ComfyStage(GeneratorStage):
         self._checked: set[str] = set()
         self._conditioning = threading.Lock()  # what it reads from files is read by one thread at a time
         self._latents = LatentState()
+        self._leftovers = Leftovers(config.comfy_output)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
@@ -109,6 +113,7 @@ class ComfyStage(GeneratorStage):
         """
         if not self.config.servers:
             raise UsageError("the ComfyUI generator needs --server HOST:PORT")
+        self._leftovers.check()
         addresses = list(dict.fromkeys(parse_server(text) for text in self.config.servers))
         reference = self.config.reference
         self._chosen = choose(wanted(self.config))
@@ -130,7 +135,9 @@ class ComfyStage(GeneratorStage):
         if client.address.host not in self._checked:
             workflow, handed_on = self._chosen.workflow, self.config.continuity == "latent"
             sent = with_all_nodes(workflow) if handed_on else workflow
-            check_workflow(sent, client.object_info(), client.address.host)
+            known = client.object_info()
+            check_workflow(sent, known, client.address.host)
+            client.sends_pictures = SENDS_PICTURES in known
             self._checked.add(client.address.host)
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
@@ -162,13 +169,18 @@ class ComfyStage(GeneratorStage):
         with self._conditioning:
             given = self._condition(window, inputs, allowed, size)
         latents = self._handed_on(window, given, before)
-        result = self._run(key, given, size, self._enlarged(inputs), latents)
+        result = self._run(key, given, size, self._part(inputs, allowed, size), latents)
+        self._leftovers.keep(window.index, result.saved)
         facts["kept_frames"] = given.kept
         if latents is not None:
             facts["carried_slots"] = 0 if latents.carried is None else latents.carried.count
             file, server = str(result.info["latent"]), str(result.info["server"])
             self._latents = LatentState(server, file, window.read.start, latents.slots)
         return Output({"made": result.frames[: len(frames)]}, facts | result.info)
+
+    def committed(self, window: Window) -> None:
+        """What the server saved of the window is deleted, where its folder was named."""
+        self._leftovers.delete(window.index)
 
     def _handed_on(self, window: Window, given: Conditioning, before: LatentState) -> Latents | None:
         """What the window takes over as latents, and hands on; None where latents are not handed on."""
@@ -247,8 +259,18 @@ class ComfyStage(GeneratorStage):
         turned = (size[0] < size[1]) != (shown[0] < shown[1])
         return (size[1], size[0]) if turned else size
 
+    def _part(self, inputs: Inputs, allowed: Array, size: Size) -> Enlarged | None:
+        """What the server enlarges: the box around all that may change in the window, and what its model is to see
+        around that."""
+        wanted = self._enlarged(inputs)
+        if wanted is None or self._chosen is None or self._chosen.workflow.points.enlarged is None:
+            return None
+        return Enlarged(
+            self._chosen.workflow.points.enlarged, crop_around(np.asarray(allowed.any(axis=0)), size), wanted
+        )
+
     def _run(
-        self, key: Attempt, given: Conditioning, size: Size, enlarged: Size | None, latents: Latents | None = None
+        self, key: Attempt, given: Conditioning, size: Size, enlarged: Enlarged | None, latents: Latents | None = None
     ) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""
         assert self._pool is not None and self._chosen is not None, "open() comes first"
@@ -264,6 +286,7 @@ class ComfyStage(GeneratorStage):
             steps=config.steps,
             cfg=config.cfg,
             strength=key.strength,
+            crop=None if enlarged is None else enlarged.crop,
         )
 
         def work(client: ComfyClient) -> JobResult:

@@ -81,6 +81,10 @@ class ThroughStage(GeneratorStage):
         """Have the generator leave it."""
         self.inner.leave_gpu()
 
+    def committed(self, window: Window) -> None:
+        """Tell the generator."""
+        self.inner.committed(window)
+
     def finish(self) -> None:
         """Tell the generator."""
         self.inner.finish()

@@ -199,6 +199,21 @@ def test_facts_that_could_not_be_read_again_are_refused(tmp_path: Path, info: di
     assert read_log(tmp_path / "run").done("bent") == 0
 
 
+def test_a_stage_is_told_of_a_window_when_it_is_durable(tmp_path: Path) -> None:
+    told: list[tuple[int, bool]] = []
+
+    class Told(Bent):
+        def process(self, window: Window, inputs: Inputs) -> Output:
+            return Output({"bent/means": np.zeros(window.new.frames, np.float32)})
+
+        def committed(self, window: Window) -> None:
+            log = read_log(tmp_path / "run")
+            told.append((window.index, log.done("bent") > window.index))
+
+    carried_out(tmp_path / "run", Chain([Scenery(), Told({})]))
+    assert told == [(window.index, True) for window in PLAN.windows(CLIP.frames)]
+
+
 def test_a_commit_has_one_span_of_frames() -> None:
     both = Named("both")
     both.writes = (Port("a", "new"), Port("b", "final"))

@@ -55,9 +55,13 @@ def test_progress_and_record() -> None:
     json.dumps(info)
 
 
+SAVES = frozenset(["SaveImageWebsocket"])
+"""What a server lacks that saves its pictures, and does not send them."""
+
+
 @pytest.mark.parametrize("fault", ["drop_websocket", "late_history", "restart", "stale_cache", "out_of_memory"])
 def test_survived_run_faults(fault: str, clean: Array) -> None:
-    with FakeComfy(faults=Faults().on_runs(fault)) as server:
+    with FakeComfy(faults=Faults().on_runs(fault), without=SAVES) as server:
         assert np.array_equal(generate(server), clean)
         again = fault in ("restart", "stale_cache", "out_of_memory")
         assert len(server.prompts) == 1 + again
@@ -79,7 +83,11 @@ def test_survived_run_faults(fault: str, clean: Array) -> None:
     ],
 )
 def test_run_faults_explained(faults: list[str], told: str) -> None:
-    with FakeComfy(faults=Faults().on_runs(*faults)) as server, pytest.raises(GeneratorError, match=told) as caught:
+    given: dict[str, Any] = {
+        "faults": Faults().on_runs(*faults),
+        "without": SAVES if "disk_full" in faults else frozenset[str](),
+    }
+    with FakeComfy(**given) as server, pytest.raises(GeneratorError, match=told) as caught:
         generate(server)
     assert caught.value.exit_code == 5
 
@@ -104,7 +112,7 @@ def wait_idle(server: FakeComfy) -> None:
 @pytest.mark.parametrize("path", ["/object_info", "/system_stats", "/upload/image", "/prompt", "/queue", "/view"])
 @pytest.mark.parametrize("actions", [[503, 502], ["drop"], [0.2]])
 def test_survived_request_faults(path: str, actions: list[Any], clean: Array) -> None:
-    with FakeComfy(faults=Faults().on_requests(path, actions)) as server:
+    with FakeComfy(faults=Faults().on_requests(path, actions), without=SAVES) as server:
         assert np.array_equal(generate(server), clean)
         assert len(server.prompts) == 1
 

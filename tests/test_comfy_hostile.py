@@ -21,7 +21,7 @@ from stages.comfyui import ComfyStage
 from stages.server.address import parse_server
 from stages.server.answers import Message
 from stages.server.client import ComfyClient, Timeouts
-from stages.server.progress import BoundedSocket, ProgressSocket
+from stages.server.progress import BoundedSocket, Listener, ProgressSocket
 from stages.server.wire import Wire
 from storage.errors import GeneratorError, InputError, SkateError
 
@@ -111,7 +111,7 @@ def test_the_line_names_the_field(path: str, body: str, field: str) -> None:
 )
 def test_an_entry_of_the_history_of_another_shape(entry: Any, field: str) -> None:
     good = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
-    with FakeComfy() as server:
+    with FakeComfy(without=frozenset(["SaveImageWebsocket"])) as server:
         bent = entry if isinstance(entry, list) or "status" in entry else {"status": good, **entry}
         server.entry = bent
         with pytest.raises(GeneratorError, match=field) as caught:
@@ -175,12 +175,11 @@ def test_messages_that_cannot_be_read_are_passed_over_and_counted(
 def test_each_message_that_cannot_be_read_counts_once() -> None:
     progress = ProgressSocket(parse_server("127.0.0.1:9"), "client", 1.0)
     steps: list[tuple[int, int]] = []
+    listener = Listener(progress, "job", frozenset(["21"]), lambda *step: steps.append(step), lambda *_: None)
 
     def hear(text: str) -> bool:
         message = progress.read(text.encode(), Message)
-        return message is not None and progress.step(
-            message, "job", frozenset(["21"]), lambda *step: steps.append(step)
-        )
+        return message is not None and listener.take(message)
 
     for text in [*MESSAGES, '{"type": "custom.thing", "data": [1, 2]}', '{"type": "status", "data": null}']:
         assert not hear(text)
@@ -241,9 +240,8 @@ def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch, framing: bytes)
 
 
 def test_a_picture_is_bounded_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.server.job.BESIDE_PICTURE_BYTES", 0)
-    monkeypatch.setattr("stages.server.job.DEFAULT_MAX_PIXELS", 64 * 48)
-    with FakeComfy() as server:
+    monkeypatch.setattr("stages.server.pictures.BESIDE_PICTURE_BYTES", 0)
+    with FakeComfy(without=frozenset(["SaveImageWebsocket"])) as server:
         server.instead["/view"] = b"x" * (8 * 64 * 48 + 1)
         with pytest.raises(GeneratorError, match="answers /view with more than"):
             generate(server)

@@ -135,7 +135,8 @@ def test_bombs_as_options(bomb: Path, tmp_path: Path) -> None:
 
 def test_a_servers_bomb() -> None:
     scene, (window, *_) = make_scene(17), windows(17)
-    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+    saves = FakeComfy(without=frozenset(["SaveImageWebsocket"]))
+    with saves as server, ComfyStage(config(server.address)) as stage:
 
         class Bombs(dict[str, bytes]):
             def get(self, key: str, default: bytes | None = None) -> bytes | None:  # type: ignore[override]
@@ -145,6 +146,14 @@ def test_a_servers_bomb() -> None:
         with pytest.raises(GeneratorError, match=rf"is {HUGE}x{HUGE}, .*remove what scales") as caught:
             stage.process(window, scene.inputs(window))
     assert caught.value.exit_code == 5
+
+
+def test_a_bomb_that_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, (window, *_) = make_scene(17), windows(17)
+    monkeypatch.setattr("fake_comfy.interpreter.png_of", lambda frame: png(HUGE, HUGE))
+    told = pytest.raises(GeneratorError, match=rf"is {HUGE}x{HUGE}, .*remove what scales")
+    with FakeComfy() as server, ComfyStage(config(server.address)) as stage, told:
+        stage.process(window, scene.inputs(window))
 
 
 def test_the_limit_is_an_option(tmp_path: Path) -> None:

@@ -176,6 +176,16 @@ def test_text_names_everything(tmp_path: Path) -> None:
     assert "length unknown" in unknown.text() and "unknown kept" in unknown.text()
 
 
+def test_what_stays_on_a_server_is_counted(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"generator": "comfyui", "server": ("203.0.113.5:1",), "size": (832, 480)}
+    text = made(tmp_path, **given).text()
+    assert "on ComfyUI up to 97.0 MB of uploads; no pictures, but where it lacks SaveImageWebsocket up to" in text
+    assert "97.0 MB a window, 291.1 MB" in text and "latents" not in text and "--comfy-output" not in text
+    more = made(tmp_path, **given, continuity="latent", comfy_output="/x").text()
+    assert "latents, 8.4 MB a window" in more and "--comfy-output deletes them once they are committed" in more
+    assert "on ComfyUI" not in made(tmp_path).text()
+
+
 def test_fits(tmp_path: Path) -> None:
     made(tmp_path, ram=8 * 10**9).check()
 

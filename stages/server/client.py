@@ -101,6 +101,7 @@ class ComfyClient:
         self.patience = timeouts.patience
         self.stop = stop
         self.slot = f"skate_{uuid.uuid4().hex[:12]}"  # of this client's upload names, used again window by window
+        self.sends_pictures = False  # whether it can send pictures over the websocket, as whoever asked it found
         self._wire = Wire(address, timeouts.connect, timeouts.request)
         self._upload_limit: int | None = None
         self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known

@@ -8,7 +8,7 @@ from stages.server.graph import Graph, above, by_class, free_id, users
 from stages.server.inject import set_steps
 from stages.server.lora import Lora
 from stages.server.wiring import LORA_NODES, MODEL_LOADERS, SHIFTS, TITLES, LoraNode
-from stages.server.workflow import Workflow, find_points
+from stages.server.workflow import CROP, ENLARGED, Workflow, find_points
 from storage.errors import InputError, UsageError
 
 GGUF = ".gguf"
@@ -212,13 +212,19 @@ def with_depth(workflow: Workflow) -> Workflow:
 
 
 def with_upscale(workflow: Workflow, model: str) -> Workflow:
-    """The workflow with its pictures enlarged by a model of the server's `models/upscale_models`, last of all."""
+    """The workflow with a part of its pictures enlarged by a model of the server's `models/upscale_models` and saved
+    beside them; `inject` tells which part."""
     graph, output = workflow.copy_graph(), workflow.points.output
-    loader, larger = free_id(graph, "upscale_model"), free_id(graph, "upscaled")
-    graph[loader] = {"class_type": "UpscaleModelLoader", "_meta": {"title": loader}, "inputs": {"model_name": model}}
-    inputs = {"upscale_model": [loader, 0], "image": graph[output]["inputs"]["images"]}
-    graph[larger] = {"class_type": "ImageUpscaleWithModel", "_meta": {"title": larger}, "inputs": inputs}
-    graph[output]["inputs"]["images"] = [larger, 0]
+    loader, cut, larger, saver = (free_id(graph, name) for name in ("upscale_model", "crop", "upscaled", "enlarged"))
+    pictures = graph[output]["inputs"]["images"]
+    new: dict[str, tuple[str, str, dict[str, Any]]] = {
+        loader: ("UpscaleModelLoader", loader, {"model_name": model}),
+        cut: ("ImageCrop", CROP, {"image": pictures, "width": 16, "height": 16, "x": 0, "y": 0}),
+        larger: ("ImageUpscaleWithModel", larger, {"upscale_model": [loader, 0], "image": [cut, 0]}),
+        saver: ("SaveImage", ENLARGED, {"images": [larger, 0], "filename_prefix": "skate/enlarged"}),
+    }
+    for node, (kind, title, inputs) in new.items():
+        graph[node] = {"class_type": kind, "_meta": {"title": title}, "inputs": inputs}
     return _edited(workflow, graph)
 
 

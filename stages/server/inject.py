@@ -10,6 +10,21 @@ from storage.errors import GeneratorError, InputError
 
 
 @dataclass(frozen=True)
+class Crop:
+    """A part of a picture, pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
+@dataclass(frozen=True)
 class Values:
     """What goes into a workflow for one window; None leaves the workflow's own value.
 
@@ -18,6 +33,7 @@ class Values:
         length: frames.
         seed: of the sampler.
         prefix: of the output files; a fresh one for each try, or a cached run answers with the names of old files.
+        crop: of what is enlarged.
     """
 
     width: int
@@ -30,6 +46,7 @@ class Values:
     steps: int | None = None
     cfg: float | None = None
     strength: float | None = None
+    crop: Crop | None = None
 
 
 Files = Mapping[str, tuple[str, ...]]
@@ -66,6 +83,10 @@ def inject(workflow: Workflow, values: Values, files: Files) -> Graph:
     _set_text(workflow, graph, points.prompt, "--prompt", values.prompt)
     _set_text(workflow, graph, points.negative, "--negative", values.negative)
     _set_prefix(graph, values.prefix)
+    if values.crop is not None and points.crop is not None:
+        crop = values.crop
+        part = {"x": crop.left, "y": crop.top, "width": crop.width, "height": crop.height}
+        graph[points.crop]["inputs"].update(part)
     for channel, loader in points.loaders.items():
         names = files.get(channel, ())
         if names:

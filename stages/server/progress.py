@@ -1,11 +1,18 @@
-"""Listening for progress. The websocket is a convenience: a job is judged from the history alone."""
+"""Listening to a server: sampler steps, and pictures that it sends rather than saves. A job is judged from the history.
+
+executing {node}                            a node begins
+progress {node, value, max}                 a sampler's step; SaveImageWebsocket tells one before each picture
+binary: event 1, format 2 (both big-endian u32), PNG      that picture; other formats are previews
+"""
 
 import math
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -19,19 +26,30 @@ from storage.errors import GeneratorError
 
 T = TypeVar("T")
 Step = Callable[[int, int], None]
+Shown = Callable[[str, bytes], None]
 DONE = ("execution_success", "execution_error", "execution_interrupted")
 READ = ("progress", "executing", *DONE)
-MOST_BYTES = 16 * MB  # of one message: the largest are previews of some 100 kB
+MOST_BYTES = 16 * MB  # of one message, where no pictures are awaited: the largest are previews of some 100 kB
+PNG_PICTURE = struct.pack(">II", 1, 2)  # BinaryEventTypes.PREVIEW_IMAGE, and PNG: its previews are JPEG
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was sent: the bytes of its PNG."""
+
+    data: bytes
 
 
 class BoundedSocket(websocket.WebSocket):
     """A websocket whose messages end: by their size, whatever their header says, and by the clock.
 
     Attributes:
-        received: bytes since the last whole message. until: when to stop waiting for more (monotonic seconds).
+        received: bytes since the last whole message. most: that are taken.
+        until: when to stop waiting for more (monotonic seconds).
     """
 
     received = 0
+    most = MOST_BYTES
     until = math.inf
 
     def connect(self, url: str, **options: Any) -> None:
@@ -54,7 +72,7 @@ class BoundedSocket(websocket.WebSocket):
             raise websocket.WebSocketTimeoutException("the message did not end")
         data: bytes = super()._recv(bufsize)  # type: ignore[no-untyped-call]
         self.received += len(data)
-        if self.received > MOST_BYTES:
+        if self.received > self.most:
             raise websocket.WebSocketProtocolException("the message is too long")
         return data
 
@@ -62,8 +80,13 @@ class BoundedSocket(websocket.WebSocket):
 class ProgressSocket:
     """One websocket under a client id used once: a second socket under the same id would silence the first."""
 
-    def __init__(self, address: Address, client_id: str, timeout: float) -> None:
+    def __init__(self, address: Address, client_id: str, timeout: float, most_bytes: int = 0) -> None:
+        """
+        Args:
+            timeout: for a connection, seconds. most_bytes: of the largest picture that is awaited.
+        """
         self.client_id = client_id
+        self._most = max(MOST_BYTES, most_bytes)
         self._url = f"{address.websocket}/ws?{urlencode({'clientId': client_id})}"
         self._timeout = timeout
         self._socket: BoundedSocket | None = None
@@ -77,7 +100,7 @@ class ProgressSocket:
     def connect(self) -> None:
         """Connect; on failure the job is followed by polling alone."""
         try:
-            self._socket = websocket.create_connection(  # type: ignore[assignment]  # it is of class_
+            found: Any = websocket.create_connection(
                 self._url,
                 timeout=self._timeout,
                 class_=BoundedSocket,
@@ -85,11 +108,13 @@ class ProgressSocket:
                 http_no_proxy=["*"],
                 suppress_origin=True,
             )
+            found.most = self._most
+            self._socket = found
         except (websocket.WebSocketException, OSError):
             self._socket = None
 
-    def receive(self, wait: float) -> Message | None:
-        """The next message within `wait` seconds; None when none came, it is no message, or the connection is gone."""
+    def receive(self, wait: float) -> Message | Picture | None:
+        """The next message within `wait` seconds; None when none came, it is neither, or the connection is gone."""
         if self._socket is None:
             return None
         try:
@@ -104,8 +129,10 @@ class ProgressSocket:
             return None
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             self.close()
+        if opcode == websocket.ABNF.OPCODE_BINARY and data.startswith(PNG_PICTURE):
+            return Picture(bytes(data[len(PNG_PICTURE) :]))
         if opcode != websocket.ABNF.OPCODE_TEXT:
-            return None  # a preview picture: big-endian event number, then an image
+            return None
         return self.read(bytes(data), Message)
 
     def read(self, data: bytes, kind: type[T]) -> T | None:
@@ -116,19 +143,48 @@ class ProgressSocket:
             self.unread += 1
             return None
 
-    def step(self, message: Message, prompt_id: str, samplers: frozenset[str], told: Step) -> bool:
-        """Pass a sampler's step on; True when the message says that the job ended (the history may lag behind)."""
-        if message.type not in READ:
-            return False
-        data = self.read(bytes(message.data), Progress)
-        if data is None or data.prompt_id != prompt_id:
-            return False
-        if message.type == "progress" and str(data.node) in samplers:
-            told(int(data.value), int(data.max))
-        return message.type in DONE or (message.type == "executing" and data.node is None)
-
     def close(self) -> None:
         """Close; may be called twice."""
         if self._socket is not None:
             self._socket.shutdown()  # type: ignore[no-untyped-call]  # close() swallows Ctrl-C
             self._socket = None
+
+
+class Listener:
+    """What a job's messages say, passed on.
+
+    Args:
+        socket: connected before the job was submitted.
+        prompt_id: the job's.
+        samplers: nodes whose steps `told` is told.
+        shown: told of every picture that came, and by which node.
+    """
+
+    def __init__(
+        self, socket: ProgressSocket, prompt_id: str, samplers: frozenset[str], told: Step, shown: Shown
+    ) -> None:
+        self.socket = socket
+        self.ended = False  # the job, as its messages say: all its pictures were sent before
+        self._prompt_id, self._samplers, self._told, self._shown = prompt_id, samplers, told, shown
+        self._node = ""  # that spoke last
+
+    def hear(self, wait: float) -> bool:
+        """Wait so many seconds for a message; True when it says that the job ended (the history may lag behind)."""
+        heard = self.socket.receive(wait)
+        if isinstance(heard, Picture):
+            self._shown(self._node, heard.data)
+            return False
+        return heard is not None and self.take(heard)
+
+    def take(self, message: Message) -> bool:
+        """Pass a message on; as `hear`."""
+        if message.type not in READ:
+            return False
+        data = self.socket.read(bytes(message.data), Progress)
+        if data is None or data.prompt_id != self._prompt_id:
+            return False
+        self._node = "" if data.node is None else str(data.node)
+        if message.type == "progress" and self._node in self._samplers:
+            self._told(int(data.value), int(data.max))
+        self.ended = message.type in DONE or (message.type == "executing" and data.node is None)
+        return self.ended

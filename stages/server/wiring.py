@@ -137,6 +137,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
 }
 """Classes that encode text, and their inputs for what to make and what to avoid."""
 
+SENDS_PICTURES = "SaveImageWebsocket"  # it comes with ComfyUI, in custom_nodes/websocket_image_save.py
 PICTURE_OUTPUTS = ("SaveImage", "PreviewImage")
 VIDEO_OUTPUTS = {"VHS_VideoCombine": "images", "SaveWEBM": "images", "SaveAnimatedWEBP": "images",
                  "SaveAnimatedPNG": "images", "CreateVideo": "images"}  # fmt: skip

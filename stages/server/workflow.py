@@ -16,6 +16,7 @@ from stages.server.wiring import (
     LOADERS,
     PICTURE_OUTPUTS,
     SAMPLERS,
+    SENDS_PICTURES,
     TEXTS,
     TITLES,
     VIDEO_OUTPUTS,
@@ -30,6 +31,7 @@ Json = Any
 
 PROMPT, NEGATIVE, SAMPLER = "skate prompt", "skate negative", "skate sampler"
 VACE, VACE_POSE, OUTPUT = "skate vace", "skate vace pose", "skate output"
+CROP, ENLARGED = "skate crop", "skate enlarged"
 MAX_DEPTH = 100
 """Levels of a workflow file; real ones have about 8."""
 
@@ -46,6 +48,8 @@ class Points:
         seed, steps, cfg: a place for each sampler that has one.
         output: the node whose pictures are fetched.
         prompt, negative: where the texts go; None where a graph has no such place.
+        crop, enlarged: the node that cuts out what is enlarged, and the one whose enlarged pictures are fetched; None
+            where nothing is enlarged.
     """
 
     wiring: Wiring
@@ -58,6 +62,8 @@ class Points:
     cfg: tuple[Place, ...] = ()
     prompt: Place | None = None
     negative: Place | None = None
+    crop: str | None = None
+    enlarged: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,11 @@ def _check_links(graph: Graph, name: str) -> None:
 
 
 def _save_pictures(graph: Graph) -> tuple[str, ...]:
-    """Have the pictures that a video is made of saved as they are, in place of the video; what is lost by that."""
+    """Have the pictures that a video is made of saved as they are, in place of the video; what is lost by that. Those
+    that are sent are saved too: which of the two is done is decided by the server."""
+    for node_id in by_class(graph, SENDS_PICTURES):
+        inputs = {**graph[node_id]["inputs"], "filename_prefix": "skate/window"}
+        graph[node_id] = {**graph[node_id], "class_type": "SaveImage", "inputs": inputs}
     if by_title(graph, OUTPUT) is not None or by_class(graph, *PICTURE_OUTPUTS):
         return ()
     for node_id in by_class(graph, *VIDEO_OUTPUTS):
@@ -206,6 +216,8 @@ def find_points(graph: Graph, name: str) -> Points:
         cfg=_places(graph, samplers, "cfg"),
         prompt=_text(graph, contexts[0], samplers, PROMPT, "positive", 0),
         negative=_text(graph, contexts[0], samplers, NEGATIVE, "negative", 1),
+        crop=by_title(graph, CROP),
+        enlarged=by_title(graph, ENLARGED),
     )
 
 

@@ -32,6 +32,8 @@ class ComfyConfig:
         reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
         region: its shape; fill, object_guide, pose_style: what stands in it; "" what the recipe's model is made for.
         upscale: a model of the server that enlarges what was made; None: it stays at `size`.
+        comfy_output: output folder of a server on this machine, from which pictures that it saved for us are deleted
+            once they are committed; None: they stay.
         pose_pictures: folder of skeleton pictures, one a frame of the clip, in place of drawn skeletons.
         continuity: "tail" gives each window the end of the one before; "blend" makes all windows alone; "latent" hands
             on the end of the one before as latents too, which lie on the one server.
@@ -63,6 +65,7 @@ class ComfyConfig:
     continuity: str = "tail"
     pose_style: str = ""
     upscale: str | None = None
+    comfy_output: str | None = None
     pose_pictures: str | None = None
     timeout_s: float = 3600.0
     patience_s: float = 120.0

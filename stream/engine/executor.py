@@ -132,6 +132,7 @@ class Executor:
     def commit(self, done: Done) -> Record:
         """Make it durable in the run."""
         record = self.directory.commit(done.commit)
+        self.chain[done.task.node].stage.committed(done.task.window)
         self._facts.pop((done.task.node, done.task.window.index), None)
         if done.into is not None:  # it takes the place of what was made here
             self._hand_on(done)

@@ -82,6 +82,7 @@ class RunConfig:
     lora: tuple[Lora, ...] = since("generate", default=())
     profile: str | None = since("generate", default=None)
     upscale: str | None = since("generate", default=None)
+    comfy_output: str | None = free(default=None)
     seed: int = since("generate", default=0)
     steps: int | None = since("generate", default=None)
     cfg: float | None = since("generate", default=None)

@@ -17,7 +17,7 @@ WITHOUT: dict[str, Any] = {
     "region": "tight",
 }
 """By option, for runs whose generator is no recipe."""
-ALONE = ("workflow", "profile", "model", "lora", "upscale")
+ALONE = ("workflow", "profile", "model", "lora", "upscale", "comfy-output")
 """Options that only a generator on a server has."""
 
 

@@ -136,7 +136,7 @@ def resolve_generator(given: dict[str, Any]) -> None:
         _check_comfy(given)
         return
     for alone in ALONE:
-        if given.get(alone):
+        if given.get(alone.replace("-", "_")):
             raise UsageError(f"--{alone} is for ComfyUI: give --server HOST:PORT too, or leave it out")
     settle(given)
 
@@ -153,6 +153,8 @@ def _check_comfy(given: dict[str, Any]) -> None:
 
     for server in given["server"]:
         parse_server(server)
+    if given.get("comfy_output") is not None:
+        given["comfy_output"] = str(Path(given["comfy_output"]).resolve())  # resume may be called from elsewhere
     chosen = choose(wanted(given))
     settle(given, chosen.family)
     check_family(chosen.recipe.name, chosen.family, given)

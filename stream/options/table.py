@@ -155,6 +155,7 @@ OPTIONS: tuple[Option, ...] = (
     _generator("--model", FILES, "Model in place of the workflow's; two experts: two."),
     _generator("--lora", LORA, "LoRA beside the workflow's; repeatable.", many=True),
     _generator("--upscale", PATH, "Upscale model that enlarges what was made.", metavar="NAME"),
+    _generator("--comfy-output", FOLDER, "ComfyUI's output folder here: delete ours there.", metavar="DIR"),
     _generator("--size", SIZE, "Generator's size, multiples of 16.", otherwise="near 832x480"),
     _generator("--steps", INTEGER, "Sampler steps.", otherwise="the workflow's", bounds=bounds.STEPS),
     _generator("--cfg", NUMBER, "Guidance.", otherwise="the workflow's", bounds=bounds.CFG),

@@ -35,6 +35,7 @@ class Plan:
         by_turns: whether the VRAM is ours and a server's by turns; then neither is counted beside the other.
         ahead: windows that are tracked while one is generated; counted in RAM and disk.
         server: what ComfyUI on this machine takes of its RAM beside that; None where it is elsewhere or not used.
+        on_server: what stays in its folders, in words; None where no server is used.
         both_fit: whether this program and that fit into what is available.
         fits: what would fit into the RAM where this does not; empty where it does.
         seconds: that earlier runs on this machine suggest, None where a stage was never timed here.
@@ -65,6 +66,7 @@ class Plan:
     by_turns: bool
     ahead: int
     server: ServerNeed | None
+    on_server: str | None
     both_fit: bool
     fits: str
     limits: frozenset[str]
@@ -106,6 +108,7 @@ class Plan:
                 *together,
                 f"disk     {format_size(self.disk_working)} while working, {kept} kept; "
                 f"{format_size(self.disk_free)} free",
+                *([] if self.on_server is None else [f"         {self.on_server}"]),
                 f"time     {time}",
             ]
         )

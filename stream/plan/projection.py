@@ -29,7 +29,7 @@ from stream.plan.hints import (
 )
 from stream.plan.plan import Need, Plan
 from stream.plan.rate import rate_line
-from stream.plan.server import server_need
+from stream.plan.server import kept_by_server, server_need
 from stream.plan.smaller import what_fits
 from stream.progress.memory import rss_bytes
 
@@ -105,8 +105,7 @@ def make_plan(
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
     available = available_ram_bytes()
-    ram = config.ram or available  # --ram bounds this program alone
-    generated = _generated_size(chain, width, height)
+    ram, generated = config.ram or available, _generated_size(chain, width, height)  # --ram bounds this program alone
     server = server_need(config, generated)
     taken = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, source_size(video))
     need = ram_need(chain, height, width, held, config.windows_ahead)
@@ -137,6 +136,7 @@ def make_plan(
         by_turns=config.shares_gpu,
         ahead=config.windows_ahead,
         server=server,
+        on_server=kept_by_server(config, generated, frames),
         both_fit=server is None or need.total + server.total <= available,
         fits="" if need.total <= spare else _what_fits(chain, config, (width, height), held, spare),
         limits=_given_limits(config, ram, vram),

@@ -1,4 +1,4 @@
-"""What ComfyUI will take of this machine's RAM, where it runs here."""
+"""What ComfyUI will take of this machine's RAM, where it runs here, and of its disk, wherever it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +54,32 @@ def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed |
     held = {port: resident_bytes(port) for port in {address.port for address in addresses.values()}}
     total = sum(max(0, footprint.total - held[address.port]) for address in addresses.values())
     return ServerNeed(total, footprint.models, sum(held.values()))
+
+
+def kept_by_server(config: RunConfig, size: tuple[int, int] | None, frames: int | None) -> str | None:
+    """What stays in a server's folders, in words; None where no server is used. Pictures count as incompressible.
+
+    Args:
+        size: (width, height) of what is generated. frames: of the clip; None: not known.
+    """
+    if not GENERATORS[config.generator].on_servers or not config.generates or size is None:
+        return None
+    from stages.vace.continuity import latent_slots
+
+    windows = None if frames is None else config.count_windows(frames)
+    pixels = size[0] * size[1]
+    window = 3 * pixels * config.window
+
+    def counted(a_window: int) -> str:
+        return f"{format_size(a_window)} a window" + (f", {format_size(a_window * windows)}" if windows else "")
+
+    deleted = "; --comfy-output deletes them once they are committed" if config.comfy_output else ""
+    latent = 4 * 16 * latent_slots(config.window) * (pixels // 64)  # float32, 16 channels, an eighth of the sides
+    kept = f"; latents, {counted(latent)}" if config.continuity == "latent" else ""
+    return (
+        f"on ComfyUI up to {format_size(window)} of uploads{kept}; no pictures, but where it lacks SaveImageWebsocket "
+        f"up to {counted(window)}{deleted}"
+    )
 
 
 def resident_bytes(port: int) -> int:

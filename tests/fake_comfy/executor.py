@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Json = Any
 NODE_FAULTS = (RuntimeError, ValueError, OSError, KeyError, AssertionError)  # what a node may raise
+SAVES = ("SaveImage", "PreviewImage", "SaveLatent")  # what stands in the history
+PNG_PREVIEW = b"\x00\x00\x00\x01\x00\x00\x00\x02"
 AWAY_SECONDS = 0.3  # how long a restart takes
 
 
@@ -180,13 +182,36 @@ class Executor:
                     error.at = (node_id, name)  # type: ignore[union-attr]
                     raise
             results[node_id] = interpreter.cache[signature]
-            if node_id in item.outputs:
+            if name == "SaveImageWebsocket":
+                self._send_pictures(item, node_id, interpreter.cache.pop(signature), fault)
+            elif node_id in item.outputs:
                 ui = interpreter.ui[node_id]
                 if fault == "one_missing":
                     ui["images"] = ui["images"][:-1]
                 self._say(item, "executed", node=node_id, output=ui)
         self._say(item, "execution_success")
-        return {node_id: interpreter.ui[node_id] for node_id in item.outputs}
+        return {node_id: interpreter.ui[node_id] for node_id in item.outputs if graph[node_id]["class_type"] in SAVES}
+
+    def _send_pictures(self, item: Item, node_id: str, pictures: tuple[bytes, ...], fault: str | None) -> None:
+        """Each told as progress of its node, then sent: a big-endian event number (1: a preview), a format (2: PNG)."""
+        pictures = pictures[:-1] if fault == "one_missing" else () if fault == "sends_nothing" else pictures
+        for index, png in enumerate(pictures):
+            if fault == "drop_in_pictures" and index == 3:
+                self.server.cut_sockets()
+            if self._interrupted:
+                raise InterruptedOnServer
+            if fault == "other_previews":
+                self._tell(item, "other", 0, 1)
+                self.server.send_bytes(item.client_id, PNG_PREVIEW + pictures[0])
+                self.server.send_preview(item.client_id)
+            self._tell(item, node_id, index, len(pictures))
+            self.server.send_bytes(item.client_id, PNG_PREVIEW + png)
+
+    def _tell(self, item: Item, node_id: str, value: int, most: int) -> None:
+        nodes = {node_id: {"value": value, "max": most, "state": "running", "node_id": node_id}}
+        self.server.send(item.client_id, "progress_state", {"prompt_id": item.prompt_id, "nodes": nodes})
+        data = {"value": value, "max": most, "node": node_id, "prompt_id": item.prompt_id}
+        self.server.send(item.client_id, "progress", data)
 
     def _before(self, name: str, fault: str | None) -> None:
         self.executed.append(name)
@@ -212,10 +237,7 @@ class Executor:
             time.sleep(0.01)
         if self._interrupted:
             raise InterruptedOnServer
-        data = {"value": value, "max": most, "node": node_id, "prompt_id": item.prompt_id}
-        nodes = {node_id: {"value": value, "max": most, "state": "running", "node_id": node_id}}
-        self.server.send(item.client_id, "progress_state", {"prompt_id": item.prompt_id, "nodes": nodes})
-        self.server.send(item.client_id, "progress", data)
+        self._tell(item, node_id, value, most)
         self.server.send_preview(item.client_id)
         for text in self.server.says:
             self.server.send_text(item.client_id, text)

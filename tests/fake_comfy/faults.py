@@ -15,7 +15,10 @@ RUN_FAULTS = (
     "die",  # never answers again
     "hang",  # runs until it is interrupted
     "stale_cache",  # everything is cached: old file names, and the files are gone
-    "one_missing",  # an output file fewer
+    "one_missing",  # a picture fewer
+    "drop_in_pictures",  # all sockets are closed abruptly after the third picture that is sent
+    "sends_nothing",  # SaveImageWebsocket tells nobody
+    "other_previews",  # another node sends PNG previews between the pictures
 )
 
 

@@ -154,8 +154,8 @@ def figure(mask: Array) -> Array:
 
 
 def window_number(graph: Json) -> int:
-    """Of the window that a graph makes: it stands in the output's prefix."""
-    prefixes = [node["inputs"]["filename_prefix"] for node in graph.values() if node["class_type"] == "SaveImage"]
-    found = re.search(r"_w(\d{5})_", prefixes[0])
-    assert found is not None, f"no window number in {prefixes[0]}"
-    return int(found.group(1))
+    """Of the window that a graph makes: it stands in the prefix of what is saved, in the title of what is sent."""
+    names = [str(node["inputs"].get("filename_prefix", node.get("_meta", {}).get("title"))) for node in graph.values()]
+    found = [match for match in (re.search(r"_w(\d{5})_", name) for name in names) if match is not None]
+    assert found, f"no window number in {names}"
+    return int(found[0].group(1))

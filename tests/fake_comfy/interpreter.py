@@ -1,6 +1,7 @@
 """Runs a graph node by node, with a cache by what goes in, and tells about it as the server's executor does."""
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,12 @@ MODEL_NODES = (
     "KSamplerSelect",
 )  # fmt: skip
 RIGHT_ROWS_FROM = (0, 38, 1)  # of WanAnimateToVideo
+
+
+def png_of(frame: Array) -> bytes:
+    """A picture `[h, w, 3]` float32 of 0 to 1, as SaveImage and SaveImageWebsocket make it."""
+    picture = np.clip(np.float32(255.0) * frame, 0, 255).astype(np.uint8)
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
 
 
 class Files:
@@ -44,6 +51,7 @@ class Interpreter:
         self.generator = generator
         self.cache: dict[str, tuple[Any, ...]] = {}
         self.ui: dict[str, Json] = {}
+        self._never_twice = itertools.count()
 
     def reset(self) -> None:
         """Drop the cache."""
@@ -54,6 +62,8 @@ class Interpreter:
         """What a node's result depends on: class, values, files and everything above it."""
         node = graph[node_id]
         parts: list[Json] = [node["class_type"]]
+        if node["class_type"] == "SaveImageWebsocket":
+            parts.append(next(self._never_twice))  # as its IS_CHANGED says: it is never taken from the cache
         for key, value in sorted(node["inputs"].items()):
             if isinstance(value, list):
                 parts.append([key, self.signature(graph, value[0]), value[1]])
@@ -102,6 +112,8 @@ class Interpreter:
             return self._sample_cog(values, graph, step)
         if name == "SaveImage":
             return self._save(node_id, values)
+        if name == "SaveImageWebsocket":
+            return tuple(png_of(frame) for frame in values["images"])
         if name == "SaveLatent":
             return self._save_latent(node_id, values)
         result = getattr(self, f"_{name}")(values)
@@ -142,8 +154,7 @@ class Interpreter:
         images = []
         for index, frame in enumerate(values["images"]):
             name = f"{stem}_{index + 1:05}_.png"
-            picture = np.clip(np.float32(255.0) * frame, 0, 255).astype(np.uint8)
-            self.files.output[f"{subfolder}/{name}"] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+            self.files.output[f"{subfolder}/{name}"] = png_of(frame)
             images.append({"filename": name, "subfolder": subfolder, "type": "output"})
         self.ui[node_id] = {"images": images}
         return ()
@@ -232,6 +243,10 @@ class Interpreter:
 
     def _DepthAnythingV2Preprocessor(self, values: Json) -> Any:
         return np.repeat(values["image"].mean(axis=-1, keepdims=True), 3, axis=-1)
+
+    def _ImageCrop(self, values: Json) -> Any:
+        left, top = values["x"], values["y"]
+        return values["image"][:, top : top + values["height"], left : left + values["width"]]
 
     def _UpscaleModelLoader(self, values: Json) -> Any:
         return "model"

@@ -126,12 +126,19 @@ class FakeComfy:
         asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
 
     def send_preview(self, client_id: str | None) -> None:
-        """A binary message: big-endian event number, then picture data."""
+        """A binary message: big-endian event number and format (1: JPEG), then picture data."""
+        self.send_bytes(client_id, b"\x00\x00\x00\x01\x00\x00\x00\x01not a picture")
+
+    def send_bytes(self, client_id: str | None, data: bytes) -> None:
+        """A binary message."""
 
         async def deliver() -> None:
             socket = self.sockets.get(client_id or "")
             if socket is not None and not socket.closed:
-                await socket.send_bytes(b"\x00\x00\x00\x01\x00\x00\x00\x01not a picture")
+                try:
+                    await socket.send_bytes(data)
+                except ConnectionError:
+                    self.sockets.pop(client_id or "", None)
 
         asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
 
