@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from fake_comfy import ERAS, FakeComfy, Faults
+from fake_comfy.interpreter import OnDisk
 from fake_comfy.scene import Array, config, make_scene, windows
 
 from stages.base import Request
@@ -18,6 +19,7 @@ from stages.region import region
 from stages.resize import resize_frames
 from stages.server.answers import Image
 from stages.server.leftovers import delete_saved
+from stages.through import ThroughStage
 from storage.errors import GeneratorError, Interrupted, UsageError
 
 SCENE = make_scene(17)
@@ -176,19 +178,6 @@ def test_the_box_around_the_region_is_enlarged_alone(source: tuple[int, int]) ->
 # --- what was saved is deleted ---
 
 
-class OnDisk(dict[str, bytes]):
-    """A server's output folder, on this machine's disk."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        (folder / "skate").mkdir(parents=True)
-
-    def __setitem__(self, name: str, data: bytes) -> None:
-        super().__setitem__(name, data)
-        (self.folder / name).write_bytes(data)
-
-
 def test_what_was_saved_is_deleted_once_it_is_committed(tmp_path: Path) -> None:
     output = tmp_path / "output"
     with FakeComfy(without=SAVES) as server:
@@ -200,7 +189,7 @@ def test_what_was_saved_is_deleted_once_it_is_committed(tmp_path: Path) -> None:
             assert len(list((output / "skate").iterdir())) == 35 and len(files) == 34
             stage.committed(windows(45)[1])
             assert len(list((output / "skate").iterdir())) == 35, "another window's"
-            stage.committed(WINDOW)
+            ThroughStage(stage).committed(WINDOW)  # as a run through a view tells it
             assert [path.name for path in (output / "skate").iterdir()] == ["mine.png"]
         with ComfyStage(config(server.address)) as stage:
             stage.process(WINDOW, SCENE.inputs(WINDOW))

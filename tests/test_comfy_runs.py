@@ -10,6 +10,7 @@ import pytest
 from _runs import invoke, small_models
 from fake_comfy import FakeComfy, Faults, Identity
 from fake_comfy.generators import window_number
+from fake_comfy.interpreter import OnDisk
 from fake_comfy.vace import Conditioning
 
 from stages.base import Array
@@ -65,12 +66,17 @@ def hosts(run: Path) -> list[str]:
 
 @pytest.mark.parametrize("continuity", ["tail", "blend"])
 def test_the_identity_generator_gives_the_source_back(given: Given, tmp_path: Path, continuity: str) -> None:
+    """From a server that saves its pictures, of which none is left, and from one that sends them."""
     source = np.stack(list(plain_frames(given.clip)))
-    starts = [window.read.start for window in PLAN.windows(CLIP.frames)]
-    with FakeComfy(Identity(source, starts)) as server:
-        result = given.run(tmp_path / "run", server, more=("--continuity", continuity))
+    starts, saves = [window.read.start for window in PLAN.windows(CLIP.frames)], continuity == "tail"
+    without = frozenset(["SaveImageWebsocket"] if saves else [])
+    with FakeComfy(Identity(source, starts), without=without) as server:
+        files = server.executor.files.output = OnDisk(tmp_path / "output")
+        more = ("--continuity", continuity, "--comfy-output", str(tmp_path / "output"))
+        result = given.run(tmp_path / "run", server, more=more)
         assert result.code in (0, 1), result.err
     assert np.array_equal(generated(tmp_path / "run"), source)
+    assert len(files) == (17 * len(starts) if saves else 0) and not list((tmp_path / "output/skate").iterdir())
 
 
 class Watching(Identity):

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import av
@@ -40,6 +41,19 @@ class Files:
     def known(self) -> set[str]:
         """Names that nodes may load: of the input folder, and of the output folder with that behind them."""
         return set(self.input) | {f"{name} [output]" for name in self.output}
+
+
+class OnDisk(dict[str, bytes]):
+    """A server's output folder, on this machine's disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        (folder / "skate").mkdir(parents=True)
+
+    def __setitem__(self, name: str, data: bytes) -> None:
+        super().__setitem__(name, data)
+        (self.folder / name).write_bytes(data)
 
 
 class Interpreter:
