@@ -17,6 +17,7 @@ from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.judging import JudgingStage, ScoreConfig
 from stages.sam.model import SamModel
+from stages.subjects import most_prompts
 from stages.video.encode import EncoderSettings, write_segment
 
 CEILING, BLUR = "ceiling", "blur"
@@ -38,14 +39,14 @@ class BaselineStage(JudgingStage):
     """Scores two results that anybody could make.
 
     Writes `baselines/ceiling`, the source itself, and `baselines/blur`, the source with the masks blurred: `[n]`
-    float32, the object's IoU, encoded and tracked as the result is; NaN as in `iou`.
+    float32, encoded, tracked and judged as the result is; NaN as in `iou`.
 
     Args:
         config: as the result is scored. encoder: the sink's.
     """
 
     name: ClassVar[str] = "baselines"
-    reads: tuple[Read, ...] = tuple(Read(name, "final") for name in ("frames", "times", "masks/object", "masks/person"))
+    reads: tuple[Read, ...] = (Read("frames", "final"), Read("times", "final"))
     writes = tuple(Port(name, "final", (), "float32", fill=float("nan")) for name in BASELINES.values())
 
     def __init__(self, config: ScoreConfig, encoder: EncoderSettings, model: SamModel) -> None:
@@ -56,10 +57,8 @@ class BaselineStage(JudgingStage):
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""
         frames, times = inputs.arrays["frames"], inputs.arrays["times"]
-        pictures = {
-            CEILING: frames,
-            BLUR: blurred(frames, inputs.arrays["masks/object"] | inputs.arrays["masks/person"]),
-        }
+        masks, _ = self.config.sources(inputs)
+        pictures = {CEILING: frames, BLUR: blurred(frames, np.logical_or.reduce(list(masks.values())))}
         arrays = {}
         for name, tracker in self._trackers.items():
             with TemporaryDirectory(prefix="skate-baseline-") as folder:
@@ -87,7 +86,8 @@ class BaselineStage(JudgingStage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: two trackers, the window twice with its masks, and the encoder."""
-        ram, vram = sam_peak_bytes(self.model.config, 4, 1 + len(self.config.corrections))
+        subjects = self.config.subjects
+        ram, vram = sam_peak_bytes(self.model.config, 2 * len(subjects), most_prompts(subjects))
         frame = height * width * 40 if window_frames else 0
         return ram + height * width * (10 * window_frames + 3 * min(60, window_frames)) + frame, vram
 

@@ -13,3 +13,5 @@ PROFILES = ("quality", "balanced", "fast")
 STOCK, DISTRACTOR_AWARE = "stock", "distractor-aware"
 MEMORIES = (STOCK, DISTRACTOR_AWARE)
 """What tracking remembers of an object."""
+TOGETHER, EACH = "together", "each"
+PASSES = (TOGETHER, EACH)

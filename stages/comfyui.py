@@ -67,8 +67,10 @@ class ComfyStage(GeneratorStage):
         super().__init__()
         self.config = config
         self._chosen: Chosen | None = None
+        if config.keeps:
+            self.reads = (*self.reads, Read("masks/all", "read"))
         if config.continuity != "blend" and self._family.geometry.carried != 0:
-            self.reads = (*ComfyStage.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
+            self.reads = (*self.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self._progress = progress
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
@@ -208,7 +210,8 @@ class ComfyStage(GeneratorStage):
         """`[n, H, W]` bool: the pixels of the source that this try may change."""
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
         radii = source_pixels(key.dilate, (objects.shape[2], objects.shape[1]), size)
-        return region(objects, persons, self.config.reskin, radii, self.config.region)
+        every = inputs.arrays.get("masks/all")
+        return region(objects, persons, self.config.reskin, radii, self.config.region, every)
 
     def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
         assert self._chosen is not None, "open() comes first"

@@ -45,6 +45,7 @@ class CompositeConfig:
         viewed: whether the generator looks through views: what it made is a picture of them (on its side where that is
             turned, `Aim.stored`), and `kept`, the overlap as they show it, is handed to the next window.
         removes: whether subjects vanish: then nothing of their edges may stay, and the ring fades in its outer half.
+        keeps: whether there are others, `masks/all`, who stay as they are.
     """
 
     reskin: str = "both"
@@ -55,6 +56,7 @@ class CompositeConfig:
     viewed: bool = False
     match_grain: bool = False
     removes: bool = False
+    keeps: bool = False
 
     def __post_init__(self) -> None:
         check_region(self.reskin, self.dilate, self.shape)
@@ -76,6 +78,8 @@ class CompositeStage(Stage):
 
     def __init__(self, config: CompositeConfig) -> None:
         self.config = config
+        if config.keeps:
+            self.reads = (*self.reads, Read("masks/all", "read"))
         if config.viewed:
             self.reads = (*self.reads, Read(VIEWS, "read"))
             self.writes = (*self.writes, Port(KEPT, "window", self._kept_shape, "uint8", "window"))
@@ -115,7 +119,7 @@ class CompositeStage(Stage):
         sizes = (frames.shape[2], frames.shape[1]), (made.shape[2], made.shape[1])
         counted = None if self.config.counted is None else aim.sized(self.config.counted)
         through = lens(*sizes, inputs.arrays.get(VIEWS), counted)
-        allowed = allowed_region(objects, persons, self.config, dilate, through)
+        allowed = allowed_region(objects, persons, self.config, dilate, through, inputs.arrays.get("masks/all"))
         inner = chosen_mask(objects, persons, self.config.reskin, self.config.shape) & allowed
         if self.config.removes:
             inner = allowed_region(objects, persons, self.config, (dilate[0] // 2, dilate[1] // 2), through)
@@ -211,17 +215,24 @@ def already_seen(inputs: Inputs, through: Lens) -> Array:
 
 
 def allowed_region(
-    objects: Array, persons: Array, config: CompositeConfig, dilate: tuple[int, int], through: Lens
+    objects: Array,
+    persons: Array,
+    config: CompositeConfig,
+    dilate: tuple[int, int],
+    through: Lens,
+    every: Array | None = None,
 ) -> Array:
     """`[n, H, W]` bool: what may change (`stages.region.region`), of what the generator saw.
 
     Args:
         dilate: widths of the rings, pixels of the generator's picture.
+        every: `[n, H, W]` bool: as for `region`.
     """
     found = np.empty_like(objects)
     for index in range(len(objects)):
         one = slice(index, index + 1)
-        found[one] = region(objects[one], persons[one], config.reskin, through.widths(dilate, index), config.shape)
+        widths, others = through.widths(dilate, index), None if every is None else every[one]
+        found[one] = region(objects[one], persons[one], config.reskin, widths, config.shape, others)
         seen = through.seen(index)
         if seen is not None:
             found[index] &= seen

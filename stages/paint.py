@@ -156,7 +156,7 @@ def paint_person(picture: Array, source: Array, mask: Array, keypoints: Array) -
         picture: changed inside `mask`.
         source: `[H, W, 3]` uint8 RGB.
         mask: `[H, W]` bool.
-        keypoints: `[133, 3]` float32, x px, y px, score (COCO-WholeBody).
+        keypoints: `[133, 3]` float32, x px, y px, score (COCO-WholeBody); or `[P, 133, 3]` of several, nearest last.
     """
     box = bounding_box(mask, margin=3)
     if box is None:
@@ -166,7 +166,8 @@ def paint_person(picture: Array, source: Array, mask: Array, keypoints: Array) -
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) // 2
     toned = cv2.subtract(toned, cv2.merge([edges, edges, edges]))
     offset = (box[1].start, box[0].start)
-    _draw_lights(toned, keypoints, offset)
+    for person in keypoints.reshape(-1, *keypoints.shape[-2:]):
+        _draw_lights(toned, person, offset)
     inside = mask[box]
     picture[box][inside] = toned[inside]
 

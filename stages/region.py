@@ -77,7 +77,12 @@ def shaped(mask: Array, shape: str) -> Array:
 
 
 def region(
-    object_mask: Array, person_mask: Array, reskin: str, dilate: tuple[float, float], shape: str = "tight"
+    object_mask: Array,
+    person_mask: Array,
+    reskin: str,
+    dilate: tuple[float, float],
+    shape: str = "tight",
+    every: Array | None = None,
 ) -> Array:
     """Pixels that a generator may change: each chosen mask dilated by a disc of its own radius.
 
@@ -89,12 +94,13 @@ def region(
         reskin: "both", "object" or "person".
         dilate: radii around the object and around the person, pixels of the masks, >= 0.
         shape: of each grown mask: "tight", "hull" or "box".
+        every: `[n, H, W]` bool, all that there is, where that is more than the two: it stays whole too.
 
     Returns:
         `[n, H, W]` bool.
     """
     found: Array = np.zeros(object_mask.shape, dtype=np.bool_)
-    for frame, thing, person in zip(found, object_mask, person_mask, strict=True):
+    for index, (frame, thing, person) in enumerate(zip(found, object_mask, person_mask, strict=True)):
         if reskin != "person":
             frame |= shaped(dilate_mask(thing, dilate[0]), shape)
         if reskin != "object":
@@ -102,6 +108,8 @@ def region(
         if reskin != "both":
             chosen, kept = (thing, person) if reskin == "object" else (person, thing)
             frame &= chosen | ~kept
+        if every is not None:
+            frame &= thing | person | ~every[index]
     return found
 
 

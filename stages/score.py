@@ -1,50 +1,52 @@
-"""The object's boundary in the finished picture against its boundary in the source, frame by frame."""
+"""The boundaries of subjects in the finished picture against those in the source, frame by frame."""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Window
+from stages.base import MASK, Array, Inputs, Json, Output, Port, Window
 from stages.metrics import failed_spans, rounded
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.judging import JudgingStage, ScoreConfig
 from stages.sam.model import SamModel
-from stages.sam.reverse import NAME, PERSON, ReverseState
+from stages.sam.reverse import ReverseState
+from stages.subjects import most_prompts
 
 __all__ = ["ScoreConfig", "ScoreStage"]
 
 FOUND = "found/"  # before a subject's name: its masks in the result
+SCORES = "scores/"  # and its IoU of source and result
 
 
 class ScoreStage(JudgingStage):
-    """Tracks the object in the encoded segment and compares its mask with the source's.
+    """Tracks the subjects in the encoded segment and compares their masks with the source's.
 
-    Reads `masks/object`, `masks/person` `[n, H, W] bool`; `info["sink"]["segment"]`, a file's name in the folder;
-    `info["track"]["untracked"]["object"]` of every window, whose new frames run ahead of its final ones;
+    Reads `masks/NAME` `[n, H, W] bool` of each; `info["sink"]["segment"]`, a file's name in the folder;
+    `info["track"]["untracked"]` of every window, whose new frames run ahead of its final ones;
     `info["decode"]["clip_frames_min16"]`.
 
-    Writes `found/object` and `found/person` `[n, H, W] bool`, where it found them in the result, empty where the
-    source's is untracked; `scores/object` and `scores/person` `[n] float32`, each its IoU of source and result, NaN on
-    frames where the source's is untracked (the person's wherever no detector chose one), and `iou`, the worst of the
-    subjects that are gated: the object is the only one. The committed info holds, a value a frame (None where
-    untracked): `iou`, `boundary_f`, `containment`, `clipping`; `visible` (the object's presence in the generated
-    frames), `failed` (absolute half-open spans at or below the threshold) and `seam` for `seam_ratio`.
+    Writes `found/NAME` `[n, H, W] bool`, where it found each in the result, empty where the source's is untracked;
+    `scores/NAME` `[n] float32`, its IoU of source and result, NaN on frames where the source's is untracked (a chosen
+    person's wherever no detector chose one), and `iou`, the worst of those that are gated. The committed info holds, a
+    value a frame (None where untracked), the worst of the gated ones': `iou`, `boundary_f`, `containment`, `clipping`;
+    `visible` (whether all of them are present in the generated frames), `failed` (absolute half-open spans at or below
+    the threshold) and `seam` for `seam_ratio`.
 
     Raises:
         RunDirectoryError: a segment that is missing, damaged, or of another length or size.
     """
 
     name: ClassVar[str] = "score"
-    reads: tuple[Read, ...] = (Read("masks/object", "final"), Read("masks/person", "final"))
-    writes = (
-        *(Port(name, "final", (), "float32", fill=float("nan")) for name in ("iou", "scores/object", "scores/person")),
-        *(Port(f"{FOUND}{name}", "final", MASK, "bool") for name in (NAME, PERSON)),
-    )
     facts = (*JudgingStage.facts, "blend", "sink")
 
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         super().__init__(config, model)
+        values = ("iou", *(f"{SCORES}{name}" for name in config.names))
+        self.writes = (
+            *(Port(name, "final", (), "float32", fill=float("nan")) for name in values),
+            *(Port(f"{FOUND}{name}", "final", MASK, "bool") for name in config.names),
+        )
         self._reverse = self._tracker()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -54,19 +56,16 @@ class ScoreStage(JudgingStage):
         scores = self._score(self._reverse, segment, window, inputs, encoded.get("size"))
         values = np.array(scores.iou, dtype=np.float32)
         fade = inputs.info.get("blend", {}).get("crossfade", (window.final.start, window.final.start))
+        arrays = {"iou": values}
+        arrays |= {f"{SCORES}{name}": np.array(own.iou, dtype=np.float32) for name, own in scores.subjects.items()}
+        arrays |= {f"{FOUND}{name}": np.stack(own.found) for name, own in scores.subjects.items()}
         return Output(
-            {
-                "iou": values,
-                "scores/object": values,
-                "scores/person": np.array(scores.person_iou, dtype=np.float32),
-                f"{FOUND}{NAME}": np.stack(scores.found),
-                f"{FOUND}{PERSON}": np.stack(scores.found_person),
-            },
+            arrays,
             {
                 "iou": rounded(scores.iou),
-                "boundary_f": rounded(scores.boundary_f),
-                "containment": rounded(scores.containment),
-                "clipping": rounded(scores.clipping),
+                "boundary_f": rounded(scores.worst("boundary_f")),
+                "containment": rounded(scores.worst("containment")),
+                "clipping": rounded(scores.worst("clipping", high=True)),
                 "visible": scores.visible,
                 "failed": failed_spans(values, self.config.iou_threshold, window.final.start),
                 "seam": scores.seam(fade, cut=window.begins_shot),
@@ -87,6 +86,7 @@ class ScoreStage(JudgingStage):
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, the window's masks, a few frames."""
-        ram, vram = sam_peak_bytes(self.model.config, 2, 1 + len(self.config.corrections))
-        frame = height * width * 40 if window_frames else 0
-        return ram + window_frames * height * width * 4 + frame, vram
+        subjects = self.config.subjects
+        ram, vram = sam_peak_bytes(self.model.config, len(subjects), most_prompts(subjects))
+        frame = height * width * 20 * len(subjects) if window_frames else 0
+        return ram + window_frames * height * width * 2 * len(subjects) + frame, vram

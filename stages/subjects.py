@@ -1,6 +1,7 @@
 """Who is followed: objects and persons, each with a name of its own, and how each is pointed at."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
@@ -20,6 +21,7 @@ class Subject:
         kind: "object" or "person".
         prompt: where it is on a frame; frames before that are untracked. None: a person whom the pose stage chooses.
         corrections: boxes on later frames, one a frame: tracked to F-1, the box added on F, continued.
+        held_by: the person who rides or carries it, by name.
 
     Raises:
         UsageError: for a name or a kind that is none.
@@ -29,6 +31,7 @@ class Subject:
     kind: str
     prompt: ObjectPrompt | None = None
     corrections: tuple[Correction, ...] = ()
+    held_by: str | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -39,6 +42,28 @@ class Subject:
             raise UsageError(f"subject '{self.name}': kind {self.kind[:40]!r} is none of {', '.join(OBJECTS)}")
         if self.prompt is None and (self.kind != PERSON or self.corrections):
             raise UsageError(f"subject '{self.name}': needs a box, points or a mask")
+
+
+@dataclass(frozen=True)
+class Reskin:
+    """What becomes of a subject.
+
+    Attributes:
+        name: of the subject.
+        on: whether it is regenerated.
+        prompt, negative: what it becomes, and what to avoid.
+        reference: path of a picture of how it should look; None: there is none.
+        reference_digest: sha256 of that file's bytes.
+        dilate: width of the region beyond its mask, pixels at the generator's size; None: as `--dilate` says.
+    """
+
+    name: str
+    on: bool = True
+    prompt: str = ""
+    negative: str = ""
+    reference: str | None = None
+    reference_digest: str | None = None
+    dilate: int | None = None
 
 
 def plain_subjects(
@@ -57,3 +82,8 @@ def given_boxes(subject: Subject) -> dict[int, Box]:
     """The boxes that a subject is given by, by frame."""
     first = {} if subject.prompt is None or subject.prompt.box is None else {subject.prompt.frame: subject.prompt.box}
     return first | {item.frame: item.box for item in subject.corrections}
+
+
+def most_prompts(subjects: Sequence[Subject]) -> int:
+    """Conditioning frames of the subject that has most."""
+    return 1 + max((len(subject.corrections) for subject in subjects), default=0)

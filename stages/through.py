@@ -66,7 +66,7 @@ class ThroughStage(GeneratorStage):
         for name in ("frames", "generated"):
             if name in arrays:
                 arrays[name] = through.pictures(arrays[name])
-        for name in ("masks/object", "masks/person"):
+        for name in ("masks/object", "masks/person", "masks/all"):
             if name in arrays:
                 arrays[name] = through.regions(arrays[name])
         if "keypoints/person" in arrays:
@@ -109,8 +109,9 @@ class ThroughStage(GeneratorStage):
 
 
 def keypoints_through(keypoints: Array, views: Array) -> Array:
-    """`[n, K, 3]` float32: x, y in the view's pixels; what has no score stays where it is."""
-    moved = np.einsum("tij,tkj->tki", views[:, :, :2], keypoints[..., :2].astype(np.float64)) + views[:, None, :, 2]
-    found = keypoints.copy()
-    found[..., :2] = np.where(keypoints[..., 2:] > 0, moved, keypoints[..., :2])
-    return found
+    """`[n, ..., K, 3]` float32: x, y in the view's pixels; what has no score stays where it is."""
+    points = keypoints.reshape(len(keypoints), -1, 3)
+    moved = np.einsum("tij,tkj->tki", views[:, :, :2], points[..., :2].astype(np.float64)) + views[:, None, :, 2]
+    found = points.copy()
+    found[..., :2] = np.where(points[..., 2:] > 0, moved, points[..., :2])
+    return found.reshape(keypoints.shape)

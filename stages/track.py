@@ -17,7 +17,7 @@ from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked, clip_frames_min16
 from stages.sam.tracker import Tracker
-from stages.subjects import PERSON, Subject
+from stages.subjects import PERSON, Subject, most_prompts
 from stages.views.names import FIRST, first_ports, view_name
 from storage.errors import UsageError
 
@@ -277,11 +277,6 @@ class TrackStage(Stage):
         ram, vram = sam_peak_bytes(self._model.config, len(subjects), most_prompts(subjects))
         frame = height * width * 16 if window_frames else 0
         return ram + window_frames * height * width * (3 + len(subjects)) + frame, vram
-
-
-def most_prompts(subjects: Sequence[Subject]) -> int:
-    """Conditioning frames of the subject that has most."""
-    return 1 + max(len(subject.corrections) for subject in subjects)
 
 
 def _as_box(values: Sequence[float]) -> Box:

@@ -13,9 +13,9 @@ from msgspec.structs import force_setattr
 
 from storage.errors import RunDirectoryError
 
-_PART = "[A-Za-z0-9_-]{1,32}"
+_PART = "[A-Za-z0-9_-]{1,64}"
 ARRAY_NAME = re.compile(rf"(?!state/|state$){_PART}(/{_PART}){{0,2}}")
-STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_FRAME_BYTES = 1 << 30  # of one array's frame: what a foreign run can make a reader allocate
 MAX_ARRAYS = 1000
 

@@ -70,7 +70,19 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     lines = invoke(["run", "--help-all"]).out.splitlines()
     groups = [line.split()[0] for line in lines if line[:1].isalpha() and "  " in line]
-    assert groups == ["object", "view", "look", "generator", "windows", "models", "machine", "clip", "output", "other"]
+    assert groups == [
+        "object",
+        "subjects",
+        "view",
+        "look",
+        "generator",
+        "windows",
+        "models",
+        "machine",
+        "clip",
+        "output",
+        "other",
+    ]
     for fragment in (
         "--window N",
         "[default: the recipe's: 81]",

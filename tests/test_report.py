@@ -21,6 +21,8 @@ from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
 from stream.report.summary import iou_csv, pick_frames, summarise
+
+UNFOLLOWED = {"iou": None, "failed_frames": None}
 from stream.report.write import write_report
 
 FINALS = [Span(0, 6), Span(6, 10)]
@@ -107,7 +109,7 @@ def test_summary() -> None:
     assert values["iou"] == {"mean": 0.898889, "p5": 0.5, "p5_frame": 4, "min": 0.5, "min_frame": 4}
     assert values["clipping"] == {"mean": 0.101111, "p95": 0.5, "p95_frame": 4, "max": 0.5, "max_frame": 4}
     assert values["seam_ratio"] == 1.5
-    assert values["object"] == {"visible_frames": 7, "lost": [[4, 7]], "untracked": [[0, 1]], "unlike": []}
+    assert values["object"] == {"visible_frames": 7, "lost": [[4, 7]], "untracked": [[0, 1]], "unlike": []} | UNFOLLOWED
     assert values["person_found"]["frame"] == 7 and values["bad_frames"] == 4 and values["cuts"] == [5]
     assert values["by_window"][1] == {
         "frames": [6, 10],

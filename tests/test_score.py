@@ -13,9 +13,10 @@ from stages.base import Inputs, Output, Window
 from stages.metrics import iou
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.model import SamModel
-from stages.sam.prompts import PromptSchedule, SamPrompt
+from stages.sam.prompts import SamPrompt
 from stages.sam.reverse import ReverseTracker
 from stages.score import ScoreConfig, ScoreStage
+from stages.subjects import OBJECT, Subject, plain_subjects
 from stages.video.segment import read_segment
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
@@ -72,7 +73,7 @@ def run(
     track_info: tuple[dict[str, Any], ...] = ({}, {}, {}),
     pose: dict[str, Any] | None = None,
 ) -> list[Output]:
-    config = ScoreConfig(prompt, corrections)
+    config = ScoreConfig(plain_subjects(prompt, corrections))
     outputs = []
     stage = ScoreStage(config, model)
     stage.open()
@@ -164,21 +165,23 @@ def test_the_person_has_a_score_of_its_own(
 def test_reverse_tracker_scores_any_frames(model: SamModel) -> None:
     clip = moving_clip(12)
     source = [np.zeros(clip.shape[1:3], dtype=bool)] * 12
-    tracker = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX)))
-    scores = tracker.score(iter(clip), iter(source), clip_frames_min16=12)
+    tracker = ReverseTracker(model, (Subject(OBJECT, OBJECT, ObjectPrompt(box=BOX)),), (OBJECT,))
+    scores = tracker.score(iter(clip), {OBJECT: iter(source)}, clip_frames_min16=12)
     assert len(scores.iou) == 12
-    assert all(math.isnan(value) for value in scores.clipping)
+    assert all(math.isnan(value) for value in scores.subjects[OBJECT].clipping)
     with pytest.raises(ValueError, match="shorter"):
-        tracker.score(iter(clip), source[:3], clip_frames_min16=12)
+        tracker.score(iter(clip), {OBJECT: source[:3]}, clip_frames_min16=12)
 
 
 def test_pieces_score_as_the_whole_does(model: SamModel) -> None:
     clip = moving_clip(20)
     source = np.zeros(clip.shape[:3], dtype=bool)
     source[:, 20:50, 10:60] = True
-    whole = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX))).score(clip, source)
-    tracker = ReverseTracker(model, PromptSchedule(ObjectPrompt(box=BOX)))
-    pieces = [tracker.score(clip[a:b], source[a:b], clip_frames_min16=min(16, b - a)) for a, b in [(0, 16), (16, 20)]]
+    whole = ReverseTracker(model, (Subject(OBJECT, OBJECT, ObjectPrompt(box=BOX)),), (OBJECT,)).score(
+        clip, {OBJECT: source}
+    )
+    tracker = ReverseTracker(model, (Subject(OBJECT, OBJECT, ObjectPrompt(box=BOX)),), (OBJECT,))
+    pieces = [tracker.score(clip[a:b], {OBJECT: source[a:b]}, min(16, b - a)) for a, b in [(0, 16), (16, 20)]]
     assert [value for piece in pieces for value in piece.iou] == whole.iou
 
 
@@ -186,7 +189,7 @@ def test_segments_that_do_not_fit(
     model: SamModel, segments: Path, masks: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path
 ) -> None:
     objects, persons = masks
-    stage = ScoreStage(ScoreConfig(ObjectPrompt(box=BOX), ()), model)
+    stage = ScoreStage(ScoreConfig(plain_subjects(ObjectPrompt(box=BOX))), model)
     (tmp_path / "short.mp4").write_bytes((segments / "2.mp4").read_bytes())
     (tmp_path / "long.mp4").write_bytes((segments / "0.mp4").read_bytes())
     (tmp_path / "cut.mp4").write_bytes((segments / "0.mp4").read_bytes()[:400])
@@ -209,4 +212,4 @@ def test_segments_that_do_not_fit(
 
 def test_threshold_outside_its_range() -> None:
     with pytest.raises(UsageError, match="outside 0"):
-        ScoreConfig(ObjectPrompt(box=BOX), (), iou_threshold=90.0)
+        ScoreConfig(plain_subjects(ObjectPrompt(box=BOX)), iou_threshold=90.0)

@@ -40,11 +40,12 @@ from stages.pose import PoseConfig, PoseStage
 from stages.poses.openpose_json import pose_keypoint
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
+from stages.regions import RegionsConfig, RegionsStage
 from stages.remove import RemoveConfig, RemoveStage
 from stages.sam.model import SamModel
 from stages.score import ScoreConfig, ScoreStage
 from stages.sink import EnlargingSinkStage, SinkStage
-from stages.subjects import OBJECT, OBJECTS, PERSON, Subject
+from stages.subjects import OBJECT, OBJECTS, PERSON, Subject, plain_subjects
 from stages.through import ThroughStage
 from stages.track import TrackConfig, TrackStage
 from stages.view import ViewConfig, ViewStage
@@ -62,7 +63,7 @@ PLAN = WindowPlan(9, 3)
 SIDE = 64  # of the small SAM's input
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
 OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines")
-SCENE = ("decode", "track-scene", "crowd")
+SCENE = ("decode", "track-scene", "crowd", "regions")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = (
     "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
@@ -115,16 +116,17 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "enlarging-sink": lambda: EnlargingSinkStage(
             encoder_settings(dataclasses.asdict(properties)), partial(read_source, DecodeConfig(video))
         ),
-        "score": lambda: ScoreStage(ScoreConfig(prompt, ()), sam),
+        "score": lambda: ScoreStage(ScoreConfig(plain_subjects(prompt)), sam),
         "measure": lambda: MeasureStage(MeasureConfig(), lambda: PoseStage(pose)),
         "baselines": lambda: BaselineStage(
-            ScoreConfig(prompt, ()), encoder_settings(dataclasses.asdict(properties)), sam
+            ScoreConfig(plain_subjects(prompt)), encoder_settings(dataclasses.asdict(properties)), sam
         ),
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
         "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
+        "regions": lambda: RegionsStage(RegionsConfig(("board", "skater"), ("board",), ("skater",))),
         "motion": lambda: MotionStage(),
         "follow": lambda: MotionStage(always=True),
         "plate": lambda: PlateStage(),

@@ -13,7 +13,7 @@ from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_ma
 
 from stages.poses.assign import affinities, assign, best_pairs, box_of_mask
 from stages.prompts import Correction, ObjectPrompt
-from stages.subjects import OBJECT, PERSON, Subject
+from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.durable import file_sha256
 from storage.errors import InputError, Interrupted, RunDirectoryError, UsageError
 from storage.rundir import RunReader
@@ -22,13 +22,12 @@ from stream.demo import DemoConfig, Scene
 from stream.demo.truth import PersonTruth
 from stream.engine.signals import Cancel
 from stream.options.config import RunConfig
-from stream.options.scene import read_scene, write_scene
+from stream.options.scene import Cast, read_scene, write_scene
 from stream.progress.events import Event, WindowDone
 from stream.report.closing import closing_text
 from stream.report.export import export_run
 from stream.report.reference import read_reference
 from stream.run.lifecycle import start
-from stream.run.variation import generate_from_run
 
 BOX, SKATER_BOX = (60.0, 70.0, 100.0, 82.0), (60.0, 20.0, 100.0, 75.0)
 SUBJECTS = (
@@ -50,10 +49,13 @@ def scene_run() -> Path:
 @pytest.mark.parametrize("form", [".toml", ".json"])
 def test_what_is_written_is_read_as_the_same(tmp_path: Path, form: str) -> None:
     mask = ObjectPrompt(2, mask_png=str(small_mask()), mask_digest=file_sha256(small_mask()))
-    subjects = (*SUBJECTS, Subject("masked", OBJECT, mask))
+    subjects = (*SUBJECTS, Subject("masked", OBJECT, mask, held_by="skater"))
+    look = Reskin("masked", False, 'a "red" board\n', "blur", str(small_mask()), file_sha256(small_mask()), 5)
+    reskins = (Reskin("board", prompt="a neon board"), *(Reskin(s.name) for s in SUBJECTS[1:]), look)
+    cast = Cast(subjects, reskins, ("board", "skater"), (5, 12))
     first, second = tmp_path / f"one{form}", tmp_path / f"two{form}"
-    write_scene(first, subjects)
-    assert read_scene(first) == subjects
+    write_scene(first, cast)
+    assert read_scene(first) == cast
     write_scene(second, read_scene(first))
     assert second.read_bytes() == first.read_bytes()
 
@@ -61,7 +63,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path, form: str) -> None:
 def test_a_mask_is_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "board.png").write_bytes(small_mask().read_bytes())
     (tmp_path / "scene.toml").write_text('[[subject]]\nname = "a"\nkind = "object"\nmask = "board.png"\n')
-    (found,) = read_scene(tmp_path / "scene.toml")
+    (found,) = read_scene(tmp_path / "scene.toml").subjects
     assert found.prompt is not None
     assert (found.prompt.mask_png, found.prompt.mask_digest) == (
         str(tmp_path / "board.png"), file_sha256(small_mask()),
@@ -90,6 +92,12 @@ BAD_SCENES = {
         {"subject": [{**GOOD, "frame": 5, "corrections": [{"frame": 4, "box": [1, 2, 3, 4]}]}]},
         "subject 'a': correction on frame 4: before the prompt frame 5",
     ),
+    "held": ({"subject": [{**GOOD, "held_by": "b"}]}, r"subject\[0\]\.held_by: 'b' is no other person: there is none"),
+    "removed": ({"subject": [{**GOOD, "reskin": "remove"}]}, r"\('a'\): reskin = .*nothing can be removed yet"),
+    "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: "),
+    "wide": ({"subject": [{**GOOD, "dilate": -1}]}, r"subject\[0\]\.dilate: "),
+    "no reference": ({"subject": [{**GOOD, "reference": "b.png"}]}, "reference .*b.png: no such file"),
+    "cuts": ({"subject": [GOOD], "clip": {"cuts": [9, 9]}}, r"clip\.cuts\[1\]: 9 is not above 9"),
 }
 
 
@@ -134,8 +142,9 @@ def test_a_scene_stands_alone() -> None:
         dataclasses.replace(config, scene=SUBJECTS)
     with pytest.raises(UsageError, match="two subjects of the scene have one name"):
         dataclasses.replace(config, prompt=None, scene=(SUBJECTS[0], SUBJECTS[0]))
-    with pytest.raises(UsageError, match="skate extract"):
-        dataclasses.replace(small_config("run"), prompt=None, scene=SUBJECTS)
+    nobody = tuple(Reskin(subject.name, False) for subject in SUBJECTS)
+    with pytest.raises(UsageError, match="nobody of the scene is to be regenerated"):
+        dataclasses.replace(small_config("run"), prompt=None, scene=SUBJECTS, reskins=nobody)
     with pytest.raises(UsageError, match="--scene"):
         dataclasses.replace(config, prompt=None)
 
@@ -199,8 +208,6 @@ def test_what_is_of_a_scene_is_judged_by_nobody(tmp_path: Path) -> None:
     export_run(scene_run(), tmp_path)
     with pytest.raises(InputError, match="is of a scene"):
         read_reference(tmp_path / "tracking_metadata.json")
-    with pytest.raises(UsageError, match="skate extract"):
-        generate_from_run(scene_run(), tmp_path / "out", {})
 
 
 def test_another_scene_is_another_run() -> None:
@@ -231,9 +238,11 @@ def test_the_plain_options_as_a_scene(tmp_path: Path) -> None:
     arguments = [str(small_clip()), "--out", str(tmp_path / "out"), "--box", "60,70,100,82", "--prompt-frame", "2"]
     arguments += ["--correct", "12:61.5,70,100,82", "--person-box", "60,20,100,75", "--write-scene", str(target)]
     assert extract_command.main(arguments, standalone_mode=False) == 0
-    assert read_scene(target) == (
-        Subject(OBJECT, OBJECT, ObjectPrompt(2, BOX), (Correction(12, (61.5, 70.0, 100.0, 82.0)),)),
-        Subject(PERSON, PERSON, ObjectPrompt(2, SKATER_BOX)),
+    assert read_scene(target) == Cast(
+        (
+            Subject(OBJECT, OBJECT, ObjectPrompt(2, BOX), (Correction(12, (61.5, 70.0, 100.0, 82.0)),)),
+            Subject(PERSON, PERSON, ObjectPrompt(2, SKATER_BOX)),
+        )
     )
     assert not (tmp_path / "out").exists()
 

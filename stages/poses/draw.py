@@ -55,10 +55,11 @@ WAN_SECOND = (0, 5, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 18, 2
 
 
 def draw(keypoints: Array, height: int, width: int, style: str) -> Array:
-    """Draw one person on black.
+    """Draw persons on black.
 
     Args:
-        keypoints: [133, 3] COCO-WholeBody: x, y in pixels of the picture, score 0..1 (0 = not seen).
+        keypoints: [133, 3] COCO-WholeBody: x, y in pixels of the picture, score 0..1 (0 = not seen); or [P, 133, 3] of
+            several, each drawn over the ones before: nearest last.
         height, width: of the picture. Line widths of `controlnet` and `vace` are fixed in pixels.
         style: "controlnet", "vace" or "wan-animate".
 
@@ -71,7 +72,8 @@ def draw(keypoints: Array, height: int, width: int, style: str) -> Array:
     if style not in STYLES:
         raise UsageError(f"--pose-style {style}: choose one of {', '.join(STYLES)}")
     canvas = np.zeros((height, width, 3), np.uint8)
-    STYLES[style](canvas, np.asarray(keypoints, np.float64))
+    for person in np.asarray(keypoints, np.float64).reshape(-1, *keypoints.shape[-2:]):
+        STYLES[style](canvas, person)
     return canvas
 
 
@@ -91,7 +93,7 @@ def draw_as_vace(keypoints: Array, height: int, width: int, short_side: int = 10
     scale = short_side / min(height, width)
     tall, wide = (round(side * scale / 64) * 64 for side in (height, width))
     moved = np.array(keypoints, np.float64)
-    moved[:, :2] *= (wide / width, tall / height)
+    moved[..., :2] *= (wide / width, tall / height)
     large = draw(moved, tall, wide, "vace")
     enlarging = height * width > tall * wide
     picture: Array = cv2.resize(

@@ -66,8 +66,9 @@ def face_video(frames: Array, keypoints: Array) -> Array:
 
     Args:
         frames: `[n, H, W, 3]` uint8 RGB.
-        keypoints: `[n, 133, 3]` COCO-WholeBody, pixels.
+        keypoints: `[n, 133, 3]` COCO-WholeBody, pixels; of several persons `[n, P, 133, 3]` the last, who is nearest.
     """
+    keypoints = keypoints.reshape(len(keypoints), -1, *keypoints.shape[-2:])[:, -1]
     faces = np.zeros((len(frames), FACE_SIDE, FACE_SIDE, 3), np.uint8)
     for target, frame, points in zip(faces, frames, keypoints[:, FACE], strict=True):
         seen = points[points[:, 2] >= SEEN][:, :2]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from stages import bounds
 from stages.base import Array, Inputs, Read, Stage, Window
-from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import NAME, PERSON, FrameScores, ReverseTracker, note_tracking
+from stages.sam.reverse import FrameScores, ReverseTracker, note_tracking
 from stages.sam.session import clip_frames_min16
+from stages.subjects import OBJECT, PERSON, Subject
 from stages.video.segment import read_segment
 from stages.views.names import view_name
 from storage.errors import RunDirectoryError
@@ -21,21 +21,43 @@ class ScoreConfig:
     """What is scored.
 
     Attributes:
-        prompt, corrections: the object's, as tracking had them; given again on the same frames.
-        iou_threshold: a frame passes when its IoU is above it (0..1).
-        person_box: the person's, where one was given: on the prompt's frame.
+        subjects: with their prompts as tracking had them, given again on the same frames.
+        gated: the names of those whose IoU a frame passes by.
+        iou_threshold: a frame passes when it is above it (0..1).
+        chosen: the person whom the pose stage chooses; None: there is none.
         through_views: whether it looks through the views (`views/track-NAME`), as tracking did.
     """
 
-    prompt: ObjectPrompt
-    corrections: tuple[Correction, ...]
+    subjects: tuple[Subject, ...]
+    gated: tuple[str, ...] = (OBJECT,)
     iou_threshold: float = 0.90
-    person_box: Box | None = None
+    chosen: str | None = PERSON
     through_views: bool = False
 
     def __post_init__(self) -> None:
-        PromptSchedule(self.prompt, self.corrections)
+        for subject in self.subjects:
+            PromptSchedule.of(subject)
         bounds.IOU.check("--iou-threshold", self.iou_threshold)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the subjects."""
+        return tuple(subject.name for subject in self.subjects)
+
+    @property
+    def masks(self) -> tuple[Read, ...]:
+        """What is read of tracking: masks, and views where it looks through them."""
+        views = [view_name(name) for name in self.names] if self.through_views else []
+        return tuple(Read(name, "final") for name in (*(f"masks/{name}" for name in self.names), *views))
+
+    def reverse(self, model: SamModel) -> ReverseTracker:
+        """What follows them in the result."""
+        return ReverseTracker(model, self.subjects, self.gated, self.through_views, self.chosen)
+
+    def sources(self, inputs: Inputs) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """By subject its masks, and its views where it looks through them."""
+        views = {name: inputs.arrays[view_name(name)] for name in self.names} if self.through_views else None
+        return {name: inputs.arrays[f"masks/{name}"] for name in self.names}, views
 
 
 class JudgingStage(Stage):
@@ -48,8 +70,7 @@ class JudgingStage(Stage):
     def __init__(self, config: ScoreConfig, model: SamModel) -> None:
         self.config = config
         self.model = model
-        if config.through_views:
-            self.reads = (*self.reads, *(Read(view_name(name), "final") for name in (NAME, PERSON)))
+        self.reads = (*self.reads, *config.masks)
 
     def open(self) -> None:
         """Load the model, unless a stage that shares it has."""
@@ -60,8 +81,7 @@ class JudgingStage(Stage):
         self.model.to_cpu()
 
     def _tracker(self) -> ReverseTracker:
-        schedule = PromptSchedule(self.config.prompt, self.config.corrections)
-        return ReverseTracker(self.model, schedule, self.config.through_views)
+        return self.config.reverse(self.model)
 
     def _score(
         self,
@@ -79,15 +99,13 @@ class JudgingStage(Stage):
         Raises:
             RunDirectoryError: a segment that is missing, damaged, or of another length or size.
         """
-        masks, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        note_tracking(tracker, inputs, self.config.prompt, self.config.person_box)
+        masks, views = self.config.sources(inputs)
+        height, width = next(iter(masks.values())).shape[1:]
+        note_tracking(tracker, inputs)
         length = min(clip_frames_min16(inputs), window.final.stop if window.last else 16)
-        views = None
-        if self.config.through_views:
-            views = {name: inputs.arrays[view_name(name)] for name in (NAME, PERSON)}
-        shown = read_segment(segment, masks.shape[1], masks.shape[2], size)
+        shown = read_segment(segment, height, width, size)
         frames = exactly(shown, window.final.frames, segment)
-        return tracker.score(frames, masks, persons, length, views)
+        return tracker.score(frames, masks, length, views)
 
 
 def exactly(frames: Iterator[Array], count: int, path: Path) -> Iterator[Array]:

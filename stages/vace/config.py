@@ -30,6 +30,7 @@ class ComfyConfig:
         steps, cfg, strength: None leaves the workflow's own.
         size: (width, height) it is generated at, multiples of 16; None: fitted to the source's shape near 832x480.
         reskin: "both", "object" or "person"; dilate: around object and person, pixels at the generator's size.
+        keeps: whether there are others, `masks/all`, who stay as they are.
         region: its shape; fill, object_guide, pose_style: what stands in it; "" what the recipe's model is made for.
         upscale: a model of the server that enlarges what was made; None: it stays at `size`.
         comfy_output: output folder of a server on this machine, from which pictures that it saved for us are deleted
@@ -59,6 +60,7 @@ class ComfyConfig:
     size: tuple[int, int] | None = None
     reskin: str = "both"
     dilate: tuple[int, int] = DILATE
+    keeps: bool = False
     region: str = "tight"
     fill: str = ""
     object_guide: str = ""

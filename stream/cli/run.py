@@ -48,12 +48,13 @@ def report_end(result: "Result", as_json: bool) -> int:
 
 @click.command("run", cls=GroupedCommand)
 @click.argument("video")
-@options_of(TRACKING, GENERATION)
-def run_command(video: str, **options: Any) -> int:
+@options_of(TRACKING, GENERATION, SCENE)
+def run_command(video: str, write_scene: str | None, **options: Any) -> int:
     """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was. The object is given
-    by one of --box, --point or --object-mask. An unfinished run of the same options in --out is continued.
+    by one of --box, --point or --object-mask, or all subjects by a --scene. An unfinished run of the same options in
+    --out is continued.
     """
-    return _begin(video, options, "run")
+    return _begin(video, options, "run") if write_scene is None else _write_scene(write_scene, options)
 
 
 @click.command("extract", cls=GroupedCommand)
@@ -63,13 +64,15 @@ def extract_command(video: str, write_scene: str | None, **options: Any) -> int:
     """Pose and masks of VIDEO only: nothing is generated, so there is no gate. Of the object and the person, or of all
     subjects of a --scene.
     """
-    if write_scene is not None:
-        from stream.options.scene import write_scene as write
-        from stream.options.settings import subjects_from_options
+    return _begin(video, options, "extract") if write_scene is None else _write_scene(write_scene, options)
 
-        write(Path(write_scene), subjects_from_options(options))
-        return 0
-    return _begin(video, options, "extract")
+
+def _write_scene(path: str, options: dict[str, Any]) -> int:
+    from stream.options.scene import write_scene
+    from stream.options.settings import cast_from_options
+
+    write_scene(Path(path), cast_from_options(options))
+    return 0
 
 
 @click.command("resume", cls=GroupedCommand)

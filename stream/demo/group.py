@@ -16,7 +16,7 @@ from storage.rundir import RunReader, is_run
 from stream.demo.identities import Identities, IdentityScores
 from stream.demo.scene import DemoConfig, Scene
 from stream.options.recorded import read_run
-from stream.options.scene import write_scene
+from stream.options.scene import Cast, write_scene
 from stream.options.settings import config_from_options
 from stream.options.table import TRACKING, options_for
 from stream.progress.events import Listener
@@ -84,7 +84,7 @@ def follow_group(
     if not overwrite and is_run(place) and Path(read_run(place)[1].video).parent != video.resolve().parent:
         raise RunDirectoryError(f"{place} holds a run that is none of {out}: choose another --out, or --overwrite")
     file, subjects = video.with_suffix(".scene.toml"), truth_subjects(scene)
-    write_scene(file, subjects)
+    write_scene(file, Cast(subjects))
     names = {item.parameter for item in options_for(TRACKING)}
     given = {name: value for name, value in options.items() if name in names}
     given |= {"box": None, "point": (), "object_mask": None, "prompt_frame": 0, "correct": (), "person_box": None}

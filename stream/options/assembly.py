@@ -11,15 +11,15 @@ from stages.base import Stage
 from stages.decode import DecodeConfig
 from stages.device import use_device
 from stages.gate import asks_for_poses
-from stages.generators import GENERATORS
 from stages.models.registry import Kind, Resolved, check_content, content_sha256, resolve
-from stages.prompts import check_box_inside
 from stages.sink import ColourTags, EncoderSettings
 from stages.subjects import PERSON, given_boxes
 from storage.errors import UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
+from stream.options.passes import nodes_of
+from stream.options.picturing import blend_stage, picturing_stages, region_stages
 from stream.options.working import at_work, source_size
 from stream.progress.events import Reporter
 
@@ -147,9 +147,10 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
         tracking = [person_stage(config, models), *following_stages(config, models, sam)]
     if not config.generates:
         return Chain([decode, *tracking])
-    making = picturing_stages(config, manifest, reporter)
+    making = nodes_of(config, lambda one: picturing_stages(one, manifest, reporter), lambda: blend_stage(config))
     finishing = finishing_stages(config, models, manifest, sam)
-    return Chain([decode, *tracking, *making, *finishing, *baseline_stages(config, manifest, sam)])
+    baselines = baseline_stages(config, manifest, sam)
+    return Chain([decode, *tracking, *region_stages(config), *making, *finishing, *baselines])
 
 
 def given_stages(config: RunConfig, manifest: Manifest) -> list[Stage | Node]:
@@ -219,85 +220,25 @@ def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list
     ]
 
 
-def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:
-    """The generator, and what puts its picture back into the source; closed."""
-    from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
-    from stages.through import ThroughStage
-
-    kind = GENERATORS[config.generator]
-    generator = kind.load().from_options(
-        generator_options(config), lambda step: reporter.step(step.window, step.step, step.steps)
-    )
-    source = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
-    composite = MatchingCompositeStage if kind.drifts else CompositeStage
-    seen = generator.works_at(*source)
-    if config.has_view:
-        generator = ThroughStage(generator)
-    sizes = generator.size_for(*source), generator.works_at(*source)
-    settings = CompositeConfig(
-        config.changes, config.dilate, config.region, *sizes, config.has_view, config.match_grain, not config.judges
-    )
-    return [*viewing_stages(config, source, seen), generator, composite(settings)]
-
-
-def view_size(config: RunConfig, source: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of what the generator of a run is shown of frames of this size, where it is not turned."""
-    stage = GENERATORS[config.generator].load().from_options(generator_options(config), lambda step: None)
-    return stage.works_at(*source)
-
-
-def viewing_stages(config: RunConfig, source: tuple[int, int], size: tuple[int, int]) -> list[Stage]:
-    """What fixes the generator's views and keeps plates, closed; none where neither is asked for.
-
-    Args:
-        source: (width, height) of the frames. size: of the view's picture, where it is not turned.
-    """
-    from stages.aim import AimConfig, AimStage
-    from stages.motion import MotionStage
-    from stages.plate import PlateStage
-    from stages.view import ViewConfig, ViewStage
-
-    box = None if isinstance(config.view, str) else config.view
-    if box is not None:
-        check_box_inside("--view", box, *source)
-    aim = AimStage(AimConfig(config.view, config.stabilise, size, config.size is None, config.changes))
-    view = ViewStage(ViewConfig(box, config.follows_motion, size, config.changes))
-    return [
-        *([aim] if config.has_view else []),
-        *([MotionStage(config.keeps_plates)] if config.follows_motion or config.keeps_plates else []),
-        *([PlateStage()] if config.keeps_plates else []),
-        *([view] if config.has_view else []),
-    ]
-
-
-def generator_options(config: RunConfig) -> dict[str, Any]:
-    """The run's options by name, for whichever generator it has."""
-    from stages.poses.pictures import picture_files
-
-    pictures = str(config.given[2]) if config.given and picture_files(config.given[2]) else None
-    return {**vars(config), "reskin": config.changes, "sharing": config.sharing, "pose_pictures": pictures}
-
-
 def score_config(config: RunConfig) -> "ScoreConfig":
     """How a run's segments are scored."""
     from stages.score import ScoreConfig
 
-    follows = config.track_view == "follow"
-    assert config.prompt is not None  # nothing is generated of a scene
-    return ScoreConfig(config.prompt, config.correct, config.iou_bound, config.person_box, through_views=follows)
+    follows, chosen = config.track_view == "follow", PERSON if config.scene is None else None
+    judged, reskins = config.proved, {subject.name for subject, _ in reskinned(config)}
+    subjects = tuple(s for s in config.subjects if config.scene is None or s.name in reskins or s.name in judged)
+    return ScoreConfig(subjects, judged, config.iou_bound, chosen, through_views=follows)
 
 
 def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage]:
-    """Blend, sink, score, and what else the gate asks for, closed.
+    """Sink, score, and what else the gate asks for, closed.
 
     Raises:
         UsageError: when the gate asks for what cannot be known.
     """
-    from stages.blend import BlendConfig, BlendStage
     from stages.score import ScoreStage
 
     return [
-        BlendStage(BlendConfig(config.window, config.overlap, config.changes)),
         sink_stage(config, manifest),
         *([ScoreStage(score_config(config), sam)] if config.judges else []),
         *([measure_stage(config, models)] if config.measures else []),

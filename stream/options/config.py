@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.choices import PLATE
+from stages.choices import PLATE, TOGETHER
 from stages.cuts import shot_starts
 from stages.gate import IOU, ONLY_IOU, Bound, Gate, bounds_of, check_gate, measured_apart
 from stages.generators import GENERATORS, default_generator
@@ -19,11 +19,12 @@ from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, REMOVE, check_region
 from stages.server.address import on_this_machine, parse_server
 from stages.server.lora import Lora
-from stages.subjects import PERSON, Subject, plain_subjects
+from stages.subjects import OBJECT, PERSON, Reskin, Subject, plain_subjects
 from stages.vace.sizes import check_size
 from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
 from stream.engine.windows import WindowPlan
+from stream.options.passes import check_scene, reskinned
 from stream.options.table import check_bounds
 
 FINISH = "finish"  # after the chain: what only the verdict and the report depend on
@@ -66,6 +67,8 @@ class RunConfig:
     correct: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
     scene: tuple[Subject, ...] | None = since("track", default=None)  # in place of the three
+    reskins: tuple[Reskin, ...] = since("regions", default=())  # of the scene's subjects; empty: all alike
+    gated: tuple[str, ...] | None = since("score", default=None)  # of them; None: the objects
     on_cut: str = since("decode", default="split")
     cuts: tuple[int, ...] | None = since("decode", default=None)  # None: found
     track_view: str = since("track", default="full")  # or "follow"
@@ -74,6 +77,8 @@ class RunConfig:
 
     text: str = since("generate", default="")
     negative: str = since("generate", default="")
+    swap: tuple[tuple[str, str], ...] = since("generate", default=())  # names, and what they become
+    passes: str = since("generate", default=TOGETHER)
     reference: str | None = named("generate", "reference", default=None)
     generator: str = since("generate", default=default_generator(False))
     server: tuple[str, ...] = free(default=())
@@ -89,7 +94,7 @@ class RunConfig:
     strength: float | None = since("generate", default=None)
     object_guide: str = since("generate", default="scribble")
     size: tuple[int, int] | None = since("generate", default=None)
-    reskin: str = since("generate", default="both")
+    reskin: str = since("regions", default="both")
     dilate: tuple[int, int] = since("generate", default=DILATE)  # object, person; pixels at the generator's size
     region: str = since("generate", default="tight")
     fill: str = since("generate", default="")  # "": what the control picture has behind it
@@ -124,7 +129,7 @@ class RunConfig:
         if self.generator not in GENERATORS:
             raise UsageError(f"--generator {self.generator} is none of {', '.join(GENERATORS)}")
         self.plan  # noqa: B018 (validates)
-        self._check_scene()
+        check_scene(self)
         if self.person_box is not None:
             check_box("--person-box", self.person_box)
         if not isinstance(self.view, str):
@@ -159,19 +164,6 @@ class RunConfig:
         if kind.removes and (self.view not in ("auto", "full") or self.stabilise):
             raise UsageError(f"--reskin {REMOVE}: plates are of the whole frame: leave --view and --stabilise out")
 
-    def _check_scene(self) -> None:
-        if self.prompt is None and self.scene is None:
-            raise UsageError("the object needs one of --box, --point (repeatable) or --object-mask; or give --scene")
-        if self.scene is None:
-            return
-        if self.prompt is not None or self.correct or self.person_box is not None:
-            raise UsageError("--scene says what is followed: leave --box, --point, --correct and the like out")
-        names = [subject.name for subject in self.scene]
-        if len(set(names)) != len(names):
-            raise UsageError(f"two subjects of the scene have one name: {', '.join(names)}")
-        if self.generates:
-            raise UsageError("a scene is tracked by `skate extract`: nothing is generated of its subjects yet")
-
     @property
     def subjects(self) -> tuple[Subject, ...]:
         """Who is followed: the scene's, or the two that the plain options make."""
@@ -199,6 +191,18 @@ class RunConfig:
     def keeps_plates(self) -> bool:
         """Whether what is behind the subjects is asked for."""
         return self.generates and (GENERATORS[self.generator].removes or self.fill == PLATE)
+
+    @property
+    def proved(self) -> tuple[str, ...]:
+        """The names of those whose place is proved: the gate goes by them."""
+        if self.scene is None:
+            return (OBJECT,)
+        return tuple(s.name for s in self.scene if (s.kind == OBJECT if self.gated is None else s.name in self.gated))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether one generation has to leave subjects of the scene as they are."""
+        return self.scene is not None and self.passes == TOGETHER and len(reskinned(self)) < len(self.scene)
 
     @property
     def has_view(self) -> bool:

@@ -41,13 +41,17 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
     return found
 
 
+_FILES = {"mask_png": "mask_digest", "reference": "reference_digest"}
+
+
 def _content(value: Any) -> Any:
-    """The value without the paths of prompts' masks, whose digests stand beside them."""
+    """The value without the paths of files whose digests stand beside them, and without what is not given."""
     if isinstance(value, list):
         return [_content(inner) for inner in value]
     if isinstance(value, dict):
-        known = value.get("mask_digest") is not None
-        return {key: _content(inner) for key, inner in value.items() if not (known and key == "mask_png")}
+        files = [key for key, digest in _FILES.items() if value.get(digest) is not None]
+        held = {key: _content(inner) for key, inner in value.items() if key not in files}
+        return {key: inner for key, inner in held.items() if inner not in (None, [])}  # as where it was no key yet
     return value
 
 

@@ -1,18 +1,21 @@
-"""Scene files, TOML or JSON: who is followed, each with a name of its own (`--scene FILE`, `--write-scene FILE`)."""
+"""Scene files, TOML or JSON: who is followed, each with a name of its own, and what becomes of each (`--scene FILE`,
+`--write-scene FILE`)."""
 
 import json
 import math
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from stages import bounds
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import NAME, Subject
+from stages.subjects import NAME, OBJECT, PERSON, Reskin, Subject
 from storage.boundary import convert, printable, read_input
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
@@ -25,6 +28,7 @@ FORMS = (".toml", ".json")
 Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Corners = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 Frame = Annotated[int, Meta(ge=0, le=10**9)]
+Name = Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
 
 
 class Fix(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,23 +41,64 @@ class Fix(Struct, frozen=True, forbid_unknown_fields=True):
 class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A subject as it stands in a file: with exactly one of box, points and mask."""
 
-    name: Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
+    name: Name
     kind: Literal["object", "person"]
     box: Corners | None = None
     points: Annotated[list[tuple[Coordinate, Coordinate, Literal[0, 1]]], Meta(min_length=1)] | None = None
     mask: str | None = None
     frame: Frame = 0
     corrections: list[Fix] = []
+    held_by: Name | None = None
+    reskin: bool | Literal["remove"] = True
+    prompt: str = ""
+    negative: str = ""
+    reference: str | None = None
+    dilate: Annotated[int, Meta(ge=bounds.DILATE.low, le=bounds.DILATE.high)] | None = None
+    gate: bool | None = None
+
+
+class Clip(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What holds for the clip."""
+
+    cuts: list[Annotated[int, Meta(ge=1, le=10**9)]] | None = None
 
 
 class SceneFile(Struct, frozen=True, forbid_unknown_fields=True):
     """A whole file."""
 
     subject: Annotated[list[Entry], Meta(min_length=1, max_length=MOST_SUBJECTS)]
+    clip: Clip = field(default_factory=Clip)
 
 
-def read_scene(path: Path) -> tuple[Subject, ...]:
-    """The subjects of a scene file, in its order; paths of masks are relative to the file.
+@dataclass(frozen=True)
+class Cast:
+    """Everybody in a clip.
+
+    Attributes:
+        subjects: in order. reskins: what becomes of each, in the same order.
+        gated: the names of those whose place is proved.
+        cuts: first frames of the shots behind the first one; None: they are found.
+    """
+
+    subjects: tuple[Subject, ...]
+    reskins: tuple[Reskin, ...] = ()
+    gated: tuple[str, ...] | None = None
+    cuts: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.reskins:
+            object.__setattr__(self, "reskins", tuple(Reskin(subject.name) for subject in self.subjects))
+        if self.gated is None:
+            object.__setattr__(self, "gated", gated_by_kind(self.subjects))
+
+
+def gated_by_kind(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """The names of those that are gated where nothing else is said: the objects."""
+    return tuple(subject.name for subject in subjects if subject.kind == OBJECT)
+
+
+def read_scene(path: Path) -> Cast:
+    """What a scene file says; paths of masks and references are relative to the file.
 
     Raises:
         InputError: when it cannot be read or is no scene: with the line, or the key, and what to give.
@@ -61,16 +106,40 @@ def read_scene(path: Path) -> tuple[Subject, ...]:
     what = f"--scene {path}"
     found = convert(_parsed(path, what), SceneFile, what, InputError, "docs/subjects.md has every key")
     subjects: list[Subject] = []
+    reskins: list[Reskin] = []
     for index, entry in enumerate(found.subject):
         place = f"{what}: subject[{index}]"
         if entry.name in [subject.name for subject in subjects]:
             raise InputError(f"{place}.name: '{entry.name}' is the name of another already: give each its own")
         try:
             subjects.append(_subject(entry, path.parent))
+            reskins.append(_reskin(entry, path.parent))
             PromptSchedule.of(subjects[-1])
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
-    return tuple(subjects)
+    _check_holders(subjects, what)
+    gated = (
+        subject.name
+        for subject, entry in zip(subjects, found.subject, strict=True)
+        if (subject.kind == OBJECT if entry.gate is None else entry.gate)
+    )
+    return Cast(tuple(subjects), tuple(reskins), tuple(gated), _cuts(found.clip, what))
+
+
+def _check_holders(subjects: Sequence[Subject], what: str) -> None:
+    persons = {subject.name for subject in subjects if subject.kind == PERSON}
+    for index, subject in enumerate(subjects):
+        if subject.held_by is not None and (subject.held_by not in persons or subject.held_by == subject.name):
+            known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
+            raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
+
+
+def _cuts(clip: Clip, what: str) -> tuple[int, ...] | None:
+    cuts = clip.cuts or []
+    for index, (before, cut) in enumerate(zip([0, *cuts], cuts, strict=False)):
+        if cut <= before:
+            raise InputError(f"{what}: clip.cuts[{index}]: {cut} is not above {before}: give each cut once, ascending")
+    return None if clip.cuts is None else tuple(cuts)
 
 
 def _parsed(path: Path, what: str) -> Any:
@@ -100,18 +169,37 @@ def _subject(entry: Entry, folder: Path) -> Subject:
     numbers = [*(entry.box or ()), *(value for point in entry.points or () for value in point)]
     if not all(math.isfinite(value) for value in numbers):
         raise UsageError("a coordinate is no finite number")
-    mask, digest = None, None
-    if entry.mask is not None:
-        file = folder / entry.mask
-        if not file.is_file():
-            raise InputError(f"mask {file}: no such file")
-        mask, digest = str(file.resolve()), file_sha256(file)
+    mask, digest = _file(entry.mask, folder, "mask")
     prompt = ObjectPrompt(entry.frame, entry.box, tuple(entry.points or ()), mask, digest)
-    return Subject(entry.name, entry.kind, prompt, tuple(Correction(fix.frame, fix.box) for fix in entry.corrections))
+    corrections = tuple(Correction(fix.frame, fix.box) for fix in entry.corrections)
+    return Subject(entry.name, entry.kind, prompt, corrections, entry.held_by)
 
 
-def write_scene(path: Path, subjects: Sequence[Subject]) -> None:
-    """Write the subjects as a scene file, which `read_scene` reads as the same ones; who is not pointed at is left out.
+def _reskin(entry: Entry, folder: Path) -> Reskin:
+    if entry.reskin == "remove":
+        raise UsageError('reskin = "remove": nothing can be removed yet: give true or false')
+    return Reskin(
+        entry.name,
+        bool(entry.reskin),
+        entry.prompt,
+        entry.negative,
+        *_file(entry.reference, folder, "reference"),
+        entry.dilate,
+    )
+
+
+def _file(name: str | None, folder: Path, key: str) -> tuple[str | None, str | None]:
+    """Path and sha256 of a file that an entry names."""
+    if name is None:
+        return None, None
+    file = folder / name
+    if not file.is_file():
+        raise InputError(f"{key} {file}: no such file")
+    return str(file.resolve()), file_sha256(file)
+
+
+def write_scene(path: Path, cast: Cast) -> None:
+    """Write a scene file, which `read_scene` reads as the same; who is not pointed at is left out.
 
     Raises:
         InputError: when it cannot be written, or its name ends in neither form.
@@ -119,19 +207,26 @@ def write_scene(path: Path, subjects: Sequence[Subject]) -> None:
     what = f"--write-scene {path}"
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
-    entries = [_entry(subject, subject.prompt) for subject in subjects if subject.prompt is not None]
+    entries = [
+        _entry(subject, subject.prompt, reskin, subject.name in (cast.gated or ()))
+        for subject, reskin in zip(cast.subjects, cast.reskins, strict=True)
+        if subject.prompt is not None
+    ]
+    clip = {} if cast.cuts is None else {"clip": {"cuts": list(cast.cuts)}}
     if path.suffix.lower() == ".json":
-        text = json.dumps({"subject": entries}, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps({**clip, "subject": entries}, indent=2, ensure_ascii=False) + "\n"
     else:
-        text = "\n".join("[[subject]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in entry.items())
-                         for entry in entries)  # fmt: skip
+        tables = [("[clip]", table) for table in clip.values()] + [("[[subject]]", entry) for entry in entries]
+        text = "\n".join(
+            f"{head}\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) for head, table in tables
+        )
     try:
         write_atomic(path, text.encode())
     except OSError as error:
         raise InputError(f"{what}: cannot be written ({error.strerror})") from error
 
 
-def _entry(subject: Subject, prompt: ObjectPrompt) -> dict[str, Any]:
+def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -> dict[str, Any]:
     """A subject's keys and values, without those that are as when left out."""
     found: dict[str, Any] = {"name": subject.name, "kind": subject.kind}
     if prompt.box is not None:
@@ -140,11 +235,19 @@ def _entry(subject: Subject, prompt: ObjectPrompt) -> dict[str, Any]:
         found["mask"] = prompt.mask_png
     else:
         found["points"] = [list(point) for point in prompt.points]
-    if prompt.frame:
-        found["frame"] = prompt.frame
     if subject.corrections:
         found["corrections"] = [{"frame": item.frame, "box": list(item.box)} for item in subject.corrections]
-    return found
+    wanted = {
+        "frame": prompt.frame or None,
+        "held_by": subject.held_by,
+        "reskin": None if reskin.on else False,
+        "prompt": reskin.prompt or None,
+        "negative": reskin.negative or None,
+        "reference": reskin.reference,
+        "dilate": reskin.dilate,
+        "gate": None if gate == (subject.kind == OBJECT) else gate,
+    }
+    return found | {key: value for key, value in wanted.items() if value is not None}
 
 
 def _toml(value: Any) -> str:
@@ -152,4 +255,6 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return toml_text(value) if isinstance(value, str) else repr(value)

@@ -9,14 +9,14 @@ from stages.device import use_device
 from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
-from stages.region import REMOVE
-from stages.subjects import Subject, plain_subjects
+from stages.region import DILATE, REMOVE
+from stages.subjects import OBJECT, Reskin, plain_subjects
 from storage.boundary import MB, printable, read_input
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.recipes import ALONE, check_family, settle, wanted
-from stream.options.scene import read_scene
+from stream.options.scene import Cast, read_scene
 from stream.options.values import whole_number
 
 logger = logging.getLogger("skate.device")
@@ -63,20 +63,32 @@ def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
     )
 
 
-def subjects_from_options(options: dict[str, Any]) -> tuple[Subject, ...]:
-    """Take all that says who is followed out of the options.
+POINTING = ("box", "point", "object_mask", "prompt_frame", "correct", "person_box")
+
+
+def cast_from_options(options: dict[str, Any]) -> Cast:
+    """Take all that says who is followed out of the options: what a scene file says, or would.
 
     Raises:
         UsageError: when nobody is, or a scene and the plain options are given.
         InputError: when the scene is none.
     """
-    scene = options.pop("scene", None)
-    if scene is None:
-        return plain_subjects(prompt_from_options(options), corrections_from_options(options), options["person_box"])
-    given = [name for name in ("box", "point", "object_mask", "prompt_frame", "correct", "person_box") if options[name]]
-    if given:
-        raise UsageError(f"--scene says what is followed: leave --{given[0].replace('_', '-')} out")
-    return read_scene(Path(scene))
+    scene, cuts = options.pop("scene", None), cuts_from_options(options)
+    if scene is not None:
+        given = [name for name in POINTING if options.pop(name)]
+        if given:
+            raise UsageError(f"--scene says what is followed: leave --{given[0].replace('_', '-')} out")
+        cast = read_scene(Path(scene))
+        return cast if cuts is None else dataclasses.replace(cast, cuts=cuts)
+    subjects = plain_subjects(
+        prompt_from_options(options), corrections_from_options(options), options.pop("person_box")
+    )
+    reskin, widths = options.get("reskin") or "both", options.get("dilate") or DILATE
+    reskins = (
+        Reskin(who.name, reskin in ("both", who.name), dilate=None if width == usual else width)
+        for who, width, usual in zip(subjects, widths, DILATE, strict=True)
+    )
+    return Cast(subjects, tuple(reskins), (OBJECT,), cuts)
 
 
 def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
@@ -159,6 +171,7 @@ def _check_comfy(given: dict[str, Any]) -> None:
     settle(given, chosen.family)
     check_family(chosen.recipe.name, chosen.family, given)
     told = bool((given.get("text") or "").strip()) or given.get("reference") is not None
+    told = told or bool(given.get("swap")) or any(how.prompt or how.reference for how in given.get("reskins", ()))
     if not told and not own_text(chosen.workflow):
         raise UsageError(
             "--server without a word of what to make: give --prompt TEXT (person and object, as they shall look), "
@@ -204,13 +217,12 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
     if given.get("scene") is not None:
-        given["scene"] = subjects_from_options(given)
-        for name in ("box", "point", "object_mask", "prompt_frame", "correct", "person_box"):
-            given.pop(name)
+        cast = cast_from_options(given)
+        given |= {"scene": cast.subjects, "reskins": cast.reskins, "gated": cast.gated, "cuts": cast.cuts}
     else:
         given["prompt"] = prompt_from_options(given)
         given["correct"] = corrections_from_options(given)
-    given["cuts"] = cuts_from_options(given)
+        given["cuts"] = cuts_from_options(given)
     given["device"] = resolve_device(given["device"])
     if given["detect_every"] is None:
         given["detect_every"] = 1 if given["device"] == "cuda" else 3

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from stages import bounds
-from stages.choices import FILL_CHOICES, GUIDES, MEMORIES, PROFILES, SHAPES
+from stages.choices import FILL_CHOICES, GUIDES, MEMORIES, PASSES, PROFILES, SHAPES
 from stages.generators import GENERATORS
 from stages.region import REMOVE, RESKIN_CHOICES
 from storage.bounds import Bounds
@@ -30,6 +30,7 @@ from stream.options.values import (
     POINT,
     SIZE,
     STEADY,
+    SWAP,
     TEXT,
     WIDTHS,
     Kind,
@@ -106,7 +107,7 @@ _SHORT = frozenset(
 )
 _view = partial(Option, "view")
 _object = partial(Option, "object", TRACKING)
-_subjects = partial(Option, "subjects", SCENE)
+_subjects = partial(Option, "subjects")
 _given = partial(Option, "elsewhere", GIVEN)
 _look = partial(Option, "look", GENERATION)
 _generator = partial(Option, "generator", GENERATION)
@@ -123,8 +124,12 @@ OPTIONS: tuple[Option, ...] = (
     _object("--prompt-frame", INTEGER, "Counted from 0; frames before it are untracked.", "0", bounds=bounds.FRAME),
     _object("--correct", CORRECTION, "Its box on a later frame; repeatable.", many=True),
     _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),
-    _subjects("--scene", FILE, "In place of these: all who are followed, by name.", metavar="FILE.toml|.json"),
-    _subjects("--write-scene", FILE, "Write them as such a file; do nothing else.", metavar="FILE.toml|.json"),
+    _subjects(SCENE, "--scene", FILE, "In place of these: all who are followed, by name.", metavar="FILE.toml|.json"),
+    _subjects(SCENE, "--write-scene", FILE, "Write them as such a file; do nothing else.", metavar="FILE.toml|.json"),
+    _subjects(
+        GENERATION, "--swap", SWAP, "What a subject becomes, also for {NAME} in --prompt; repeatable.", many=True
+    ),
+    _subjects(GENERATION, "--passes", choice(*PASSES), "One generation for all, or one each.", "together"),
     _given("--masks", PATH, "The object: a folder of PNGs, or a video."),
     _given("--person-masks", PATH, "The person, likewise.", otherwise="drawn around the skeleton"),
     _given("--pose", PATH, "POSE_KEYPOINT, or folder of CMU files or PNGs.", parameter="pose_file"),

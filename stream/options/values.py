@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.gate import Gate, Gated
 from stages.server.lora import Lora
+from stages.subjects import NAME
 from storage.errors import UsageError
 from storage.sizes import parse_size
 from storage.spans import Span
@@ -162,6 +163,13 @@ def _lora(text: str) -> Lora:
     return lora
 
 
+def _swap(text: str) -> tuple[str, str]:
+    name, equals, becomes = text.partition("=")
+    if not equals or not NAME.fullmatch(name) or not becomes.strip():
+        raise ValueError
+    return name, becomes.strip()
+
+
 def _gate(text: str) -> Gate:
     found = []
     for part in text.split(","):
@@ -200,6 +208,7 @@ GATE = Kind(
     lambda value: toml_text(",".join(map(str, value))),
 )
 MOMENT = Kind("N|[H:]M:S|Ns", "a frame's number or a time: write for example 90, 1:23.5 or 83.5s", _moment, str)
+SWAP = Kind("NAME=TEXT", "of the form NAME=TEXT", _swap, lambda value: toml_text("=".join(value)))
 INTEGER = Kind("N", "a whole number", _integer, str)
 NUMBER = Kind("X", "a finite number", _number, repr)
 TEXT = Kind("TEXT", "a text", str, toml_text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.subjects import OBJECT, PERSON
 from storage.backend import open_store
@@ -94,8 +95,17 @@ def scene_lines(result: Result) -> list[str]:
         f"{name:<{width}} seen in {found['frames']} of {result.frames} frames"
         + (f"; lost for {found['lost_frames']}: a correction in the scene gives its place" * bool(found["lost_frames"]))
         + _unlike(result, name)
+        + _own_iou(found)
         for name, found in result.subjects.items()
     ]
+
+
+def _own_iou(found: Mapping[str, Any]) -> str:
+    """The IoU of a subject in source and result; nothing where it was not followed there."""
+    if found.get("iou_mean") is None:
+        return ""
+    failed = sum(stop - start for start, stop in found["failed_frames"])
+    return f"; IoU mean {found['iou_mean']:.4f}, min {found['iou_min']:.4f}" + f", {failed} too low" * bool(failed)
 
 
 def source_lines(result: Result) -> list[str]:

@@ -162,7 +162,8 @@ def frame_table(
             values = [np.nan if value is None else float(value) for value in record["info"][name]]
             scores[name][start:stop] = values
     flags = np.asarray(visible, dtype=bool)
-    return FrameTable(np.asarray(times, dtype=np.float64), flags, scores, subjects, gate, baselines or {})
+    seconds = np.asarray(times, dtype=np.float64)
+    return FrameTable(seconds, flags, scores, subjects, gate, baselines or {})
 
 
 def facts(

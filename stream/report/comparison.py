@@ -17,7 +17,7 @@ from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config, encoder_settings
 from stream.options.config import RunConfig
 from stream.report.segments import segment_frames
-from stream.report.strips import COLUMNS, StripRow, fitted, overlay
+from stream.report.strips import COLUMNS, StripRow, fitted, overlay, shown_arrays
 
 CELL_WIDTH = 960  # pixels; three of them stay within what every player decodes
 BAND = 28  # pixels of caption above the pictures
@@ -61,8 +61,8 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
     source = FrameSource(run, decode_config(config))
     for start in range(0, frames, PIECE_FRAMES):
         span = Span(start, min(frames, start + PIECE_FRAMES))
-        names = ("masks/object", "masks/person", "keypoints/person", "times")
-        objects, persons, keypoints, times = (run.arrays.read(name, *span) for name in names)
+        shown = {name: run.arrays.read(array, *span) for name, array in shown_arrays(config).items()}
+        times = run.arrays.read("times", *span)
         scores = run.arrays.read("iou", *span) if config.judges else np.full(span.frames, np.nan)
         pictures = source.read(span)
         for offset in range(span.frames):
@@ -70,9 +70,7 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
             row = StripRow(
                 caption=caption(start + offset, float(times[offset]), iou, config.judges),
                 source=pictures[offset],
-                object_mask=objects[offset],
-                person_mask=persons[offset],
-                keypoints=keypoints[offset],
+                **{name: values[offset] for name, values in shown.items()},
                 result=next(results),
                 failed=not math.isnan(iou) and not iou > config.iou_bound,
             )

@@ -23,9 +23,9 @@ from stages.models.registry import Kind
 from stages.pose import PoseStage
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule
-from stages.sam.reverse import NAME, ReverseTracker
+from stages.sam.reverse import ReverseTracker
 from stages.score import ScoreStage
-from stages.subjects import OBJECTS
+from stages.subjects import OBJECT, Subject
 from stages.track import track_ports
 from stages.video.plain import plain_frames
 from stages.views.names import view_ports
@@ -47,6 +47,7 @@ from stream.options.assembly import (
     score_config,
 )
 from stream.options.config import RunConfig
+from stream.options.passes import subject_names
 from stream.options.recorded import read_run
 from stream.options.working import at_work
 from stream.report.reference import Reference, count_masks, cut
@@ -130,7 +131,8 @@ def evaluate_run(
     if config.measures:
         stages.append(measure_stage(config, models))
     stages += baseline_stages(config, manifest, model)
-    given = [*DecodeStage.writes, *PoseStage.writes, *track_ports(OBJECTS), *view_ports(OBJECTS)]
+    names = subject_names(config)
+    given = [*DecodeStage.writes, *PoseStage.writes, *track_ports(names), *view_ports(names)]
     chain, source = Chain(stages, given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
@@ -210,20 +212,21 @@ def evaluate_video(
             raise InputError(f"--frames {frames.start}:{frames.stop} is past the end: there are {count} masks")
         reference = cut(reference, frames, tell)
         count = frames.frames
+    subject = Subject(OBJECT, OBJECT, reference.prompt, reference.corrections)
     schedule = PromptSchedule(reference.prompt, reference.corrections)
     if count is not None:
         schedule.check_length(count)
     start = frames.start if frames is not None else 0
-    tracker = ReverseTracker(model, schedule, reference.views is not None)
-    tracker.add_untracked(reference.untracked)
+    tracker = ReverseTracker(model, (subject,), (OBJECT,), reference.views is not None)
+    tracker.add_untracked({OBJECT: reference.untracked})
     masks = islice(read_masks(reference.masks), start, frames.stop if frames is not None else None)
     pairs = _Pairs(plain_frames(generated), masks, generated, tell)
     model.load()
     index = 0
     for pieces in pairs:
-        views = None if reference.views is None else {NAME: reference.views[index : index + len(pieces)]}
+        views = None if reference.views is None else {OBJECT: reference.views[index : index + len(pieces)]}
         found = tracker.score(
-            [frame for frame, _ in pieces], [mask for _, mask in pieces], None, min(16, len(pieces)), views
+            [frame for frame, _ in pieces], {OBJECT: [mask for _, mask in pieces]}, min(16, len(pieces)), views
         )
         for value in found.iou:
             yield FrameIou(start + index, value, passes(value, threshold))

@@ -236,6 +236,8 @@ def portable_config(config: dict[str, Any]) -> dict[str, Any]:
     names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow")
     files = {name: Path(config[name]).name for name in names if config.get(name)}
     found = {**config, **files, "prompt": _portable_prompt(config["prompt"], PROMPT_MASK), "server": []}
+    for reskin in found.get("reskins") or ():
+        reskin["reference"] = reskin["reference"] and Path(reskin["reference"]).name
     for subject in found.get("scene") or ():
         subject["prompt"] = _portable_prompt(subject["prompt"], f"prompt_mask_{subject['name']}.png")
     return found

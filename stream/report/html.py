@@ -174,6 +174,8 @@ def _tracking(values: Summary) -> str:
     lines = []
     for name, found in values.subjects.items():
         line = f"The {name} was seen in {found.visible_frames} of {values.frames} frames."
+        if found.iou is not None and found.iou.mean is not None:
+            line += f" Its IoU in source and result: mean {found.iou.mean:.3f}, min {found.iou.min:.3f}."
         if found.lost:
             line += f" Lost in {_span_text(found.lost)}."
         if found.untracked:

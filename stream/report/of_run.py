@@ -26,7 +26,7 @@ from stream.report.looks import Looks
 from stream.report.moment import moment_strip, worst_moment
 from stream.report.seen import SeenPictures
 from stream.report.segments import segment_frames
-from stream.report.strips import StripRow
+from stream.report.strips import StripRow, shown_arrays
 from stream.report.summary import Summary
 from stream.report.write import write_report
 
@@ -88,26 +88,27 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     )
 
 
+def _scored(run: RunReader, array: str, frames: int) -> Array:
+    """`[frames]` float64 of an array that may not be there to the end; NaN where it is not."""
+    known = min(frames, run.arrays.frames(array))
+    found = np.full(frames, np.nan)
+    if known:
+        found[:known] = run.arrays.read(array, 0, known)
+    return found
+
+
 def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
     """The baselines of a run, `[frames]` by name, NaN where they are not scored yet; none where it has none."""
-    found = {}
-    for name, array in BASELINES.items():
-        if array in run.arrays.layout.arrays and "baselines" in run.manifest["nodes"]:
-            known = min(frames, run.arrays.frames(array))
-            found[name] = np.full(frames, np.nan)
-            found[name][:known] = run.arrays.read(array, 0, known)
-    return found
+    if "baselines" not in run.manifest["nodes"]:
+        return {}
+    known = {name: array for name, array in BASELINES.items() if array in run.arrays.layout.arrays}
+    return {name: _scored(run, array, frames) for name, array in known.items()}
 
 
 def subject_scores_in(run: RunReader, subjects: tuple[str, ...], frames: int) -> dict[str, Array]:
     """Each subject's own IoU `[frames]`, NaN where it is not scored; none where nothing is generated."""
-    found = {}
-    for name in subjects:
-        if (array := f"scores/{name}") in run.arrays.layout.arrays:
-            known = min(frames, run.arrays.frames(array))
-            found[name] = np.full(frames, np.nan)
-            found[name][:known] = run.arrays.read(array, 0, known)
-    return found
+    arrays = {name: f"scores/{name}" for name in subjects if f"scores/{name}" in run.arrays.layout.arrays}
+    return {name: _scored(run, array, frames) for name, array in arrays.items()}
 
 
 def interaction_in(run: RunReader) -> dict[str, Any]:
@@ -179,9 +180,7 @@ class _Pictures:
         arrays = self._run.arrays
         return StripRow(
             source=self._source.read(Span(frame, frame + 1))[0],
-            object_mask=arrays.read("masks/object", frame, frame + 1)[0],
-            person_mask=arrays.read("masks/person", frame, frame + 1)[0],
-            keypoints=arrays.read("keypoints/person", frame, frame + 1)[0],
+            **{name: arrays.read(array, frame, frame + 1)[0] for name, array in shown_arrays(self._config).items()},
             result=self._result(frame),
         )
 

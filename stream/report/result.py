@@ -17,14 +17,16 @@ class Result:
     Attributes:
         run: its directory. frames, windows: of the clip.
         gate: None where nothing was judged.
-        iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result, None where nothing was judged.
+        iou_mean, iou_p5, iou_min, iou_min_frame: of the object in source and result (of a scene, on each frame, of the
+            worst subject that is gated), None where nothing was judged.
         failed_frames, shots: half-open spans.
         baselines: "ceiling" and "blur", each with `iou_mean` and `failed_frames`. failed_by: how many failing frames
             are the "generator"'s, how many the "tracker"'s. Both None without `--baselines`.
         object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
         object_lost_frames: it was looked for in vain.
         subjects: by name, `frames` in which it was seen, `lost_frames`, and `unlike_frames`, in which what was found
-            behind a cut was not it.
+            behind a cut was not it; where it is followed in the result `iou_mean`, `iou_p5`, `iou_min` and
+            `failed_frames`, the half-open spans at or below the threshold.
         bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
         seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
         output: the video; None where there is none.
@@ -46,7 +48,7 @@ class Result:
     object_frames: int | None
     object_lost_frames: int | None
     person_frames: int | None
-    subjects: dict[str, dict[str, int]]
+    subjects: dict[str, dict[str, Any]]
     bad_frames: int
     claimed_frames: int | None
     cut_short: str | None

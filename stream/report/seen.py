@@ -11,8 +11,9 @@ from stages.views.names import VIEWS
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
-from stream.options.assembly import decode_config, view_size
+from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
+from stream.options.picturing import view_size
 
 PIECE_FRAMES = 12  # read at a time
 MOST_SHOWN = 8  # in the report

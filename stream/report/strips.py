@@ -9,6 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.base import Array
+from stages.subjects import OBJECT, PERSON
+from stream.options.config import RunConfig
+from stream.options.passes import UNION
 
 COLUMNS = ("source", "mask and skeleton", "result")
 OBJECT_COLOUR, PERSON_COLOUR, BONE_COLOUR, JOINT_COLOUR = (255, 140, 0), (40, 140, 255), (255, 255, 255), (255, 60, 90)
@@ -28,7 +31,7 @@ class StripRow:
     Attributes:
         source, result: `[H, W, 3]` uint8 RGB.
         object_mask, person_mask: `[H, W]` bool, of the source.
-        keypoints: `[133, 3]` float32: x px, y px, score.
+        keypoints: `[133, 3]` float32: x px, y px, score; or `[P, 133, 3]` of several persons.
         caption: one line above the pictures. failed: whether the frame fails the gate; its caption is red then.
     """
 
@@ -39,6 +42,12 @@ class StripRow:
     result: Array
     caption: str = ""
     failed: bool = False
+
+
+def shown_arrays(config: RunConfig) -> dict[str, str]:
+    """The arrays that a row's masks and keypoints are taken from: of a scene what is regenerated."""
+    names = {"object_mask": f"masks/{OBJECT}", "person_mask": f"masks/{PERSON}", "keypoints": f"keypoints/{PERSON}"}
+    return names if config.scene is None else {field: UNION[array] for field, array in names.items()}
 
 
 def film_strip(rows: Sequence[StripRow], cell_width: int = 480) -> Array:
@@ -105,7 +114,8 @@ def overlaid(shown: Array, object_mask: Array, person_mask: Array, keypoints: Ar
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, colour, thick)
     if keypoints is not None:
-        _draw_skeleton(picture, keypoints, thick)
+        for person in keypoints.reshape(-1, *keypoints.shape[-2:]):
+            _draw_skeleton(picture, person, thick)
     return picture
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from stages.base import Array
 from stages.baselines import CEILING, failed_by
 from stages.fidelity.totals import Interaction
-from stages.metrics import flag_spans, seam_ratio, summarise_iou
+from stages.metrics import failed_spans, flag_spans, seam_ratio, summarise_iou
 from stages.subjects import OBJECT, PERSON
 from storage.spans import Span
 from stream.report.by_shot import ShotScore, scores_by_shot
@@ -53,12 +53,15 @@ class Excess:
 @dataclass(frozen=True)
 class Presence:
     """In how many frames a subject was seen, and where it was not: looked for in vain, not looked for, and not
-    recognised in what was found behind a cut."""
+    recognised in what was found behind a cut; and its IoU of source and result, None where it is not followed there,
+    with the frames at or below the threshold."""
 
     visible_frames: int
     lost: Spans
     untracked: Spans
     unlike: Spans
+    iou: Statistics | None = None
+    failed_frames: Spans | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         threshold: a frame passes when its IoU is above it.
     """
     found = summarise_iou(table.iou, threshold)
-    subjects = {name: _presence(table, known, name) for name in table.subjects}
+    subjects = {name: _presence(table, known, name, threshold) for name in table.subjects}
     failed = flag_spans(table.failing(threshold))
     seam = seam_ratio(known.seams, known.source_seams)
     return Summary(
@@ -251,17 +254,24 @@ def _statistics(
 def iou_csv(table: FrameTable) -> str:
     """The table as CSV, a line a frame, each ending in a newline alone.
 
-    Columns: `frame,time_s,iou,boundary_f,containment,clipping`, then `NAME_visible` of each subject. Six decimals; an
-    empty field where a frame was not scored or is untracked; visible as 0 or 1.
+    Columns: `frame,time_s,iou,boundary_f,containment,clipping`, then `NAME_visible` of each subject, then `NAME_iou` of
+    those that are followed in the result. Six decimals; an empty field where a frame was not scored or is untracked;
+    visible as 0 or 1.
     """
-    lines = [",".join(["frame", "time_s", *SCORE_COLUMNS, *(f"{name}_visible" for name in table.subjects)])]
+    own = [f"{name}_iou" for name in table.subject_scores]
+    lines = [",".join(["frame", "time_s", *SCORE_COLUMNS, *(f"{name}_visible" for name in table.subjects), *own])]
     for frame in range(table.frames):
         scores = (float(table.scores[name][frame]) for name in SCORE_COLUMNS)
         fields = [str(frame), f"{float(table.times[frame]):.6f}"]
-        fields += ["" if math.isnan(value) else f"{value:.6f}" for value in scores]
+        fields += [_field(value) for value in scores]
         fields += [str(int(flag)) for flag in table.visible[frame]]
+        fields += [_field(float(values[frame])) for values in table.subject_scores.values()]
         lines.append(",".join(fields))
     return "\n".join(lines) + "\n"
+
+
+def _field(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
@@ -285,9 +295,14 @@ def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
     return {"worst": int(order[0]), "median": int(order[(len(order) - 1) // 2]), "best": int(best)}
 
 
-def _presence(table: FrameTable, known: Facts, name: str) -> Presence:
+def _presence(table: FrameTable, known: Facts, name: str, threshold: float) -> Presence:
     seen = int(np.count_nonzero(table.visible[:, table.subjects.index(name)]))
-    return Presence(seen, *(list(spans.get(name, [])) for spans in (known.lost, known.untracked, known.unlike)))
+    lost, untracked, unlike = (list(spans.get(name, [])) for spans in (known.lost, known.untracked, known.unlike))
+    found = Presence(seen, lost, untracked, unlike)
+    if name not in table.subject_scores:
+        return found
+    failed = join_spans([failed_spans(table.subject_scores[name], threshold)])
+    return replace(found, iou=Statistics(*_statistics(table.subject_scores[name])), failed_frames=failed)
 
 
 def _window(table: FrameTable, final: Span, threshold: float) -> WindowScore:

@@ -19,6 +19,7 @@ from storage.rundir import SCRATCH
 from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
+from stream.options.passes import named, passes_of
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 JUDGE, MEASURE = "score", "measure"
@@ -123,13 +124,14 @@ class ClosedLoop:
         """Make an attempt and judge it, beside the run."""
         self._run.store.delete_all(ATTEMPT)
         folder = self._run.store.folder(ATTEMPT)
-        request = request_of(attempt, self._config.dilate, self._config.strength)
+        asked = {node.name: self._request(node.name, attempt) for node in self._executor.chain.generators}
         with Scratch(folder) as beside:
-            generators = {node.name for node in self._executor.chain.generators}
-            return [
-                self._executor.run(Task(name, window), request if name in generators else None, into=beside)
-                for name in self._again
-            ]
+            return [self._executor.run(Task(name, window), asked.get(name), into=beside) for name in self._again]
+
+    def _request(self, generator: str, attempt: int) -> Request:
+        """What a generator of the chain is asked for: each of several has a width of its own."""
+        own = {named("generate", one.name): one.config for one in passes_of(self._config)}
+        return request_of(attempt, own.get(generator, self._config).dilate, self._config.strength)
 
 
 def lost_before(log: CommitLog, judge: str, index: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.sink import join_segments
 from stages.subjects import OBJECT, PERSON
@@ -13,6 +14,7 @@ from stream.progress.memory import peak_rss_bytes, peak_vram_bytes
 from stream.report.comparison import write_comparison
 from stream.report.of_run import report_run
 from stream.report.result import Result
+from stream.report.summary import Presence
 
 OUTPUT, COMPARISON, SCORES = "output.mp4", "comparison.mp4", "report/iou.csv"
 
@@ -41,14 +43,7 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         _check_results(run, found, recorded)
     if found != recorded:
         run.finish(found)
-    subjects = {
-        name: {
-            "frames": found.visible_frames,
-            "lost_frames": sum(stop - start for start, stop in found.lost),
-            "unlike_frames": sum(stop - start for start, stop in found.unlike),
-        }
-        for name, found in report.subjects.items()
-    }
+    subjects = {name: _told(found) for name, found in report.subjects.items()}
     return Result(
         run=home,
         frames=frames,
@@ -75,6 +70,19 @@ def finish_run(run: RunDirectory, config: RunConfig, frames: int, seconds: float
         output=home / OUTPUT if config.generates else None,
         unmeasured=report.unmeasured,
     )
+
+
+def _told(subject: Presence) -> dict[str, Any]:
+    """What the last line says of a subject."""
+    found: dict[str, Any] = {
+        "frames": subject.visible_frames,
+        "lost_frames": sum(stop - start for start, stop in subject.lost),
+        "unlike_frames": sum(stop - start for start, stop in subject.unlike),
+    }
+    if subject.iou is not None:
+        found |= {f"iou_{name}": getattr(subject.iou, name) for name in ("mean", "p5", "min")}
+        found["failed_frames"] = subject.failed_frames
+    return found
 
 
 def _videos(config: RunConfig, recorded: Mapping[str, str] | None) -> list[str]:

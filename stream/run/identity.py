@@ -15,9 +15,10 @@ from storage.durable import file_sha256
 from storage.errors import InputError
 from storage.rundir import FORMAT_VERSION, Manifest
 from stream.engine.source import InputGuard
-from stream.options.assembly import Models, decode_config, view_size
+from stream.options.assembly import Models, decode_config
 from stream.options.config import RunConfig
 from stream.options.differences import config_digest
+from stream.options.picturing import view_size
 from stream.options.versions import versions
 from stream.options.working import source_size
 

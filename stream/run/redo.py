@@ -23,6 +23,7 @@ from stream.engine.executor import Executor, carries_state
 from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task, Worked
 from stream.engine.windows import committed_windows
+from stream.options.passes import request_text
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
 from stream.report.result import Result
@@ -139,7 +140,7 @@ def _make(
     if run.log.redo is None:
         with session.interrupts.shield():
             run.note_redo(chain.picturing, wanted.windows, wanted.seed, wanted.text)
-    request = Request(seed=wanted.seed, text=wanted.text)
+    request = Request(seed=wanted.seed, text=request_text(session.config, wanted.text))
     for window in windows:
         scratch.forget(window.index - 1)
         for name in chain.picturing:

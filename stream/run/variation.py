@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from stages.generators import GENERATORS, default_generator
-from stages.region import REMOVE
 from storage.backend import copy_object
 from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
@@ -18,6 +17,7 @@ from stream.engine.chain import Chain
 from stream.engine.signals import Cancel
 from stream.options.config import RunConfig
 from stream.options.differences import differences
+from stream.options.passes import reskinned
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
@@ -49,14 +49,15 @@ def generate_from_run(
     reader = RunReader(source)
     chain = "run" if tracked.chain == "extract" else tracked.chain
     config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
-    return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out), extend)
+    return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out, config), extend)
 
 
 class _Tracked:
     """The tracking of a run, as the beginning of another."""
 
-    def __init__(self, source: Path, reader: RunReader, out: Path) -> None:
+    def __init__(self, source: Path, reader: RunReader, out: Path, config: RunConfig) -> None:
         self._source = source
+        self._config = config
         self._reader = reader
         self._out = out
 
@@ -70,7 +71,7 @@ class _Tracked:
                 f"({'; '.join(map(str, earlier))}): run anew"
             )
         _check_tracked(self._reader, chain)
-        _check_reskin(self._reader, manifest["config"]["reskin"])
+        _check_reskin(self._reader, self._config)
         _check_empty(self._out)
 
     def copy(self, manifest: Manifest, chain: Chain) -> None:
@@ -103,7 +104,9 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
         same = tracked.generator == given["generator"] and given.get("workflow", tracked.workflow) == tracked.workflow
-        kept = {name: getattr(tracked, name) for name in ("text", "reference", "workflow", "window", "overlap")}
+        kept = {
+            name: getattr(tracked, name) for name in ("text", "reference", "workflow", "window", "overlap", "reskins")
+        }
         plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
         given = kept | plain | given
     else:
@@ -135,20 +138,19 @@ def _check_empty(out: Path) -> None:
         raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
 
 
-def _check_reskin(reader: RunReader, reskin: str) -> None:
+def _check_reskin(reader: RunReader, config: RunConfig) -> None:
     """Refuse to regenerate what is to be seen on no frame.
 
     Raises:
         UsageError: when nothing is left to regenerate.
     """
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    both = reskin in ("both", REMOVE)
-    names = ("object", "person") if both else (reskin,)
+    names = [subject.name for subject, _ in reskinned(config)]
     if not any(reader.arrays.read(f"visible/{name}", 0, frames).any() for name in names):
-        what = "neither object nor person was" if both else f"the {reskin} was not"
+        what = f"neither {' nor '.join(names)} was" if len(names) > 1 else f"the {names[0]} was not"
         raise UsageError(
-            f"--reskin {reskin}: {what} found on any frame of {reader.path}, so nothing is left to regenerate: choose "
-            "another --reskin, or track it anew"
+            f"--reskin {config.reskin}: {what} found on any frame of {reader.path}, so nothing is left to regenerate: "
+            "choose another --reskin, or track it anew"
         )
 
 

@@ -1,0 +1,246 @@
+"""Runs of a scene: what is regenerated, in one generation or in one a subject, and what is said of each by name."""
+
+import dataclasses
+import itertools
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from _runs import invoke
+from _small_run import folder, small_clip, small_config, small_sam
+from test_subjects import BOX, SKATER_BOX, array_files
+
+from stages.base import Array
+from stages.poses.draw import draw, draw_as_vace, painted
+from stages.prompts import ObjectPrompt
+from stages.region import dilate_mask
+from stages.regions import nearness
+from stages.subjects import OBJECT, PERSON, Reskin, Subject
+from storage.errors import Interrupted, UsageError
+from storage.rundir import RunReader
+from stream.engine.signals import Cancel
+from stream.options.assembly import build_chain, resolve_models
+from stream.options.config import RunConfig
+from stream.options.passes import passes_of, request_text
+from stream.options.scene import Cast, write_scene
+from stream.progress.events import Event, Reporter, WindowDone
+from stream.report.closing import closing_text
+from stream.report.evaluate import evaluate_run
+from stream.run.lifecycle import start
+from stream.run.redo import redo
+from stream.run.variation import generate_from_run
+
+SUBJECTS = (
+    Subject("board", OBJECT, ObjectPrompt(box=BOX), held_by="skater"),
+    Subject("skater", PERSON, ObjectPrompt(box=SKATER_BOX)),
+    Subject("cone", OBJECT, ObjectPrompt(2, box=(5.0, 20.0, 50.0, 75.0))),
+    Subject("rival", PERSON, ObjectPrompt(box=(90.0, 10.0, 120.0, 60.0))),
+)
+RESKINS = (
+    Reskin("board", prompt="a neon board", dilate=3),
+    Reskin("skater", prompt="a samurai", negative="blur"),
+    Reskin("cone", False),
+    Reskin("rival", prompt="a knight", negative="blur"),
+)
+
+
+def scene_config(passes: str = "together", **more: Any) -> RunConfig:
+    """Two skaters, a board, and a cone that stays as it is; whoever is proved has a name."""
+    asked = {"prompt": None, "scene": SUBJECTS, "reskins": RESKINS, "gated": ("board", "skater"), "keep": "all", **more}
+    return dataclasses.replace(small_config("run"), passes=passes, **asked)
+
+
+@cache
+def scene_run(passes: str) -> Path:
+    """A finished run."""
+    out = folder() / f"scene-{passes}"
+    start(scene_config(passes), out)
+    return out
+
+
+def read(run: Path, name: str) -> Array:
+    return np.asarray(RunReader(run).arrays.read(name, 0, 21))
+
+
+@pytest.mark.parametrize("passes", ["together", "each"])
+def test_only_what_is_regenerated_changes(passes: str) -> None:
+    run = scene_run(passes)
+    before, after = read(run, "frames"), read(run, "generated")
+    masks = {subject.name: read(run, f"masks/{subject.name}") for subject in SUBJECTS}
+    changed = (before != after).any(-1)
+    widths = {"board": 3, "skater": 8, "rival": 8}
+    grown = {name: np.stack([dilate_mask(mask, width) for mask in masks[name]]) for name, width in widths.items()}
+    chosen = masks["board"] | masks["skater"] | masks["rival"]
+    allowed = np.logical_or.reduce(list(grown.values())) & (chosen | ~masks["cone"])
+    assert not (changed & ~allowed).any()
+    for name in widths:
+        assert (changed & masks[name]).any(), f"{name} is as it was"
+
+
+def test_each_has_a_generation_and_sees_the_one_before() -> None:
+    run = RunReader(scene_run("each"))
+    nodes = run.manifest["nodes"]
+    made = [name for name in nodes if name.startswith("generate-")]
+    assert made == ["generate-rival", "generate-skater", "generate-board"], "persons first, who is nearer last"
+    before = run.arrays.read("frames", 0, 9)
+    for name, own in itertools.pairwise(["", "rival", "skater", "board"]):
+        seen = before if not name else run.arrays.read_block(f"raw-{name}", 0)
+        raw, mask = run.arrays.read_block(f"raw-{own}", 0), run.arrays.read(f"masks/{own}", 0, 9)
+        others = run.arrays.read("regions/all", 0, 9) & ~mask
+        grown = np.stack([dilate_mask(each, 8) for each in mask])
+        changed = (raw != seen).any(-1)
+        assert changed.any() and not (changed & (~grown | others)).any()
+    assert np.array_equal(run.arrays.read("views/generate-board", 0, 9).shape, (9, 2, 3))
+
+
+def test_what_is_said_goes_by_name(tmp_path: Path) -> None:
+    run = scene_run("together")
+    found = start(scene_config(), run)
+    scores = {name: read(run, f"scores/{name}") for name in ("board", "skater", "rival")}
+    own = found.subjects
+    assert set(own) == {subject.name for subject in SUBJECTS} and "iou_mean" not in own["cone"]
+    for name, values in scores.items():
+        assert own[name]["iou_mean"] == pytest.approx(np.nanmean(values.astype(float)), abs=1e-6)
+        assert own[name]["failed_frames"]
+    assert np.array_equal(read(run, "iou"), np.fmin(scores["board"], scores["skater"]))
+    worst = np.nanmin(read(run, "iou"))
+    assert found.gate == "failed" and found.iou_min == pytest.approx(worst, abs=1e-6)
+    header, first = (run / "report" / "iou.csv").read_text().splitlines()[:2]
+    assert header.endswith(",rival_visible,board_iou,skater_iou,rival_iou")
+    assert first.split(",")[-1] == f"{scores['rival'][0]:.6f}"
+    said = closing_text(found)
+    assert f"board    seen in {own['board']['frames']} of 21 frames" in said and "IoU mean" in said
+    lines = list(evaluate_run(run))
+    assert [line.iou for line in lines] == pytest.approx(read(run, "iou").tolist(), nan_ok=True)
+    assert not any(line.passed for line in lines if line.iou == 0)
+
+
+def test_another_variation_of_a_scene_with_nobody_proved_has_no_gate(tmp_path: Path) -> None:
+    changes = {"reskin": "person", "swap": (("rival", "x"),), "gated": ()}
+    found = generate_from_run(scene_run("together"), tmp_path / "out", changes)
+    assert found.gate is None and found.subjects["rival"]["iou_mean"] is not None
+    assert np.array_equal(read(tmp_path / "out", "masks/cone"), read(scene_run("together"), "masks/cone"))
+    config = scene_config(gated=())
+    assert config.proved == () and scene_config(gated=None).proved == ("board", "cone")
+    chain = build_chain(config, resolve_models(config), RunReader(scene_run("together")).manifest, Reporter())
+    assert [name for name in chain["score"].writes if name.startswith("scores/")] == [
+        "scores/board", "scores/skater", "scores/rival",
+    ]  # fmt: skip
+
+
+def test_a_run_of_a_scene_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
+    cancel, committed = Cancel(), itertools.count(1)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, WindowDone) and next(committed) == 29:  # between two generations of a window
+            cancel.cancel()
+
+    with pytest.raises(Interrupted):
+        start(scene_config("each"), tmp_path / "run", listener=listen, cancel=cancel)
+    start(scene_config("each"), tmp_path / "run")
+    assert array_files(tmp_path / "run") == array_files(scene_run("each"))
+    assert (tmp_path / "run" / "output.mp4").read_bytes() == (scene_run("each") / "output.mp4").read_bytes()
+
+
+def test_a_window_of_a_scene_is_made_again(tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(scene_run("each"), tmp_path / "run")
+    before = RunReader(tmp_path / "run").arrays.read_block("raw-board", 1)
+    found = redo(tmp_path / "run", [1], 7, None)
+    after = RunReader(tmp_path / "run").arrays.read_block("raw-board", 1)
+    assert found.frames == 21 and not np.array_equal(before, after)
+    assert np.array_equal(read(tmp_path / "run", "masks/board"), read(scene_run("each"), "masks/board"))
+
+
+def test_words_of_one_generation() -> None:
+    def text(**given: Any) -> str:
+        (one,) = passes_of(scene_config(**given))
+        return one.config.text
+
+    assert text() == "a neon board, a samurai, a knight"
+    assert text(text="{skater} riding {board}, {rival} behind") == "a samurai riding a neon board, a knight behind"
+    assert text(swap=(("board", "a log"),)) == "a log, a samurai, a knight"
+    assert text(text="{cone} and {board}", swap=(("cone", "a tree"),)) == "a tree and a neon board"
+    (one,) = passes_of(scene_config(negative="rain"))
+    assert (one.config.negative, one.config.dilate, one.config.keeps) == ("rain, blur", (3, 8), True)
+    with pytest.raises(UsageError, match=r"nothing says what {cone} becomes"):
+        text(text="{cone}")
+    with pytest.raises(UsageError, match=r"--swap tree=\.\.\.: is the name of none of board, skater"):
+        scene_config(swap=(("tree", "x"),))
+    plain = dataclasses.replace(small_config(), text="{person} on {object}", swap=(("person", "x"), ("object", "y")))
+    assert passes_of(plain)[0].config.text == "x on y"
+    assert passes_of(dataclasses.replace(small_config(), text="a {b}"))[0].config.text == "a {b}"
+    assert request_text(scene_config(text="a"), "a") is None
+    assert request_text(scene_config(), "{board}!") == "a neon board!"
+
+
+def test_words_of_each_generation() -> None:
+    reskins = (dataclasses.replace(RESKINS[0], reference="board.png"), RESKINS[1], RESKINS[2], Reskin("rival"))
+    every = passes_of(scene_config("each", text="all of them: {board}", reskins=reskins, swap=(("skater", "a monk"),)))
+    told = {one.name: (one.config.text, one.config.reference, one.config.dilate, one.config.reskin) for one in every}
+    assert told == {
+        "rival": ("all of them: a neon board", None, (8, 8), "person"),
+        "skater": ("a monk", None, (8, 8), "person"),
+        "board": ("a neon board", "board.png", (3, 3), "object"),
+    }
+
+
+def test_what_one_generation_cannot_give_is_refused() -> None:
+    two = (dataclasses.replace(RESKINS[0], reference="a.png"), dataclasses.replace(RESKINS[1], reference="b.png"))
+    with pytest.raises(UsageError, match="subjects board and skater have references of their own"):
+        passes_of(scene_config(reskins=(*two, *RESKINS[2:])))
+    with pytest.raises(UsageError, match="subjects skater and rival ask for dilate 2 and 8"):
+        passes_of(scene_config(reskins=(RESKINS[0], dataclasses.replace(RESKINS[1], dilate=2), *RESKINS[2:])))
+    with pytest.raises(UsageError, match="--passes each: is for the subjects of a --scene"):
+        dataclasses.replace(small_config(), passes="each")
+    with pytest.raises(UsageError, match="--passes each: latents"):
+        scene_config("each", continuity="latent")
+
+
+def test_the_nearest_is_drawn_last() -> None:
+    points = np.zeros((2, 133, 3), np.float32)
+    points[0, 5:17] = [[30 + 3 * k, 20 + 5 * k, 1] for k in range(12)]
+    points[1, 5:17] = [[60 - 2 * k, 20 + 4 * k, 1] for k in range(12)]
+    for style in ("controlnet", "vace", "wan-animate"):
+        both, last = draw(points, 100, 120, style), draw(points[1], 100, 120, style)
+        assert np.array_equal(both[painted(last)], last[painted(last)])
+        assert (painted(both) & ~painted(last)).any()
+    assert painted(draw_as_vace(points, 100, 120)).sum() > painted(draw_as_vace(points[1], 100, 120)).sum()
+    near, far = np.zeros((2, 20, 20), bool)
+    near[10:18, 3:6], far[2:12, 3:6] = True, True
+    assert nearness(near) > nearness(far) > nearness(far & False)
+
+
+def test_a_scene_on_the_command_line(tmp_path: Path) -> None:
+    sam, config = small_sam()
+    scene, again = tmp_path / "scene.toml", tmp_path / "again.toml"
+    write_scene(scene, Cast(SUBJECTS, RESKINS, ("board", "skater")))
+    out = ["--out", str(tmp_path / "out"), "--scene", str(scene)]
+    assert invoke(["run", str(small_clip()), *out, "--write-scene", str(again)]).code == 0
+    assert again.read_bytes() == scene.read_bytes() and not (tmp_path / "out").exists()
+    models = ["--sam", sam, "--sam-config", config, "--pose", "mini", "--detector", "mini", "--keep", "all"]
+    windows = ["--window", "9", "--overlap", "3", "--device", "cpu", "--json"]
+    finished = ["--scene", str(scene), "--out", str(scene_run("together"))]
+    found = invoke(["run", str(small_clip()), *finished, *models, *windows])
+    assert found.code == 1, found.err
+    last = json.loads(found.out.splitlines()[-1])
+    assert list(last["subjects"]) == ["board", "skater", "cone", "rival"] and last["gate"] == "failed"
+    exported = invoke(["export", str(scene_run("together")), "--to", str(tmp_path / "to")])
+    assert exported.code == 0 and (tmp_path / "to" / "mask_cone").is_dir()
+    cuts = invoke(["run", str(small_clip()), *finished, *models, *windows, "--cuts", str(cut_file(tmp_path))])
+    assert cuts.code == 6 and "cuts: was null, now [9]" in cuts.out
+    write_scene(scene, Cast(SUBJECTS, RESKINS, ("board", "skater"), (9,)))
+    assert "cuts: was null, now [9]" in invoke(["run", str(small_clip()), *finished, *models, *windows]).out
+    told = invoke(["run", str(small_clip()), *out, "--box", "1,2,3,4"])
+    assert told.code == 2 and "--scene says what is followed: leave --box out" in told.err
+
+
+def cut_file(folder: Path) -> Path:
+    """As `--cuts` takes it."""
+    path = folder / "cuts.txt"
+    path.write_text("9\n")
+    return path
