@@ -51,8 +51,8 @@ def report_end(result: "Result", as_json: bool) -> int:
 @options_of(TRACKING, GENERATION, SCENE)
 def run_command(video: str, write_scene: str | None, **options: Any) -> int:
     """Reskin VIDEO (a file, or an http(s) address) and prove that the object stayed where it was. The object is given
-    by one of --box, --point or --object-mask, or all subjects by a --scene. An unfinished run of the same options in
-    --out is continued.
+    by one of --box, --point or --object-mask, or all subjects by a --scene. An unfinished run of the same options is
+    continued.
     """
     return _begin(video, options, "run") if write_scene is None else _write_scene(write_scene, options)
 

@@ -84,7 +84,7 @@ class Option:
     @property
     def short(self) -> bool:
         """Whether `--help` shows it; `--help-all` shows every one."""
-        return self.only in (GIVEN, SCENE) or self.name in _SHORT
+        return self.only == GIVEN or self.name in _SHORT
 
     def check(self, value: Any) -> None:
         """Refuse a value outside the bounds; None, not given, is within.
@@ -99,9 +99,9 @@ class Option:
 _SHORT = frozenset(
     f"--{key}"
     for keys in (
-        ("box", "point", "object-mask", "prompt-frame", "correct"),
+        ("box", "point", "object-mask", "prompt-frame", "correct", "scene"),
         ("prompt", "reference", "seed", "reskin", "server", "workflow", "window", "retries", "sam", "device", "fps"),
-        ("out", "keep", "comparison", "json", "overwrite"),
+        ("out", "keep", "json", "overwrite"),
     )
     for key in keys
 )
