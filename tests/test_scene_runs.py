@@ -99,17 +99,18 @@ def test_each_has_a_generation_and_sees_the_one_before() -> None:
 def test_what_is_said_goes_by_name(tmp_path: Path) -> None:
     run = scene_run("together")
     found = start(scene_config(), run)
-    scores = {name: read(run, f"scores/{name}") for name in ("board", "skater", "rival")}
+    scores = {subject.name: read(run, f"scores/{subject.name}") for subject in SUBJECTS}
     own = found.subjects
-    assert set(own) == {subject.name for subject in SUBJECTS} and "iou_mean" not in own["cone"]
+    assert list(own) == list(scores)
     for name, values in scores.items():
         assert own[name]["iou_mean"] == pytest.approx(np.nanmean(values.astype(float)), abs=1e-6)
-        assert own[name]["failed_frames"]
+        failed = sum(stop - start for start, stop in own[name]["failed_frames"])
+        assert failed == np.count_nonzero(values <= 0.9)
     assert np.array_equal(read(run, "iou"), np.fmin(scores["board"], scores["skater"]))
     worst = np.nanmin(read(run, "iou"))
     assert found.gate == "failed" and found.iou_min == pytest.approx(worst, abs=1e-6)
     header, first = (run / "report" / "iou.csv").read_text().splitlines()[:2]
-    assert header.endswith(",rival_visible,board_iou,skater_iou,rival_iou")
+    assert header.endswith(",rival_visible,board_iou,skater_iou,cone_iou,rival_iou")
     assert first.split(",")[-1] == f"{scores['rival'][0]:.6f}"
     said = closing_text(found)
     assert f"board    seen in {own['board']['frames']} of 21 frames" in said and "IoU mean" in said
@@ -127,7 +128,7 @@ def test_another_variation_of_a_scene_with_nobody_proved_has_no_gate(tmp_path: P
     assert config.proved == () and scene_config(gated=None).proved == ("board", "cone")
     chain = build_chain(config, resolve_models(config), RunReader(scene_run("together")).manifest, Reporter())
     assert [name for name in chain["score"].writes if name.startswith("scores/")] == [
-        "scores/board", "scores/skater", "scores/rival",
+        "scores/board", "scores/skater", "scores/cone", "scores/rival",
     ]  # fmt: skip
 
 

@@ -225,9 +225,7 @@ def score_config(config: RunConfig) -> "ScoreConfig":
     from stages.score import ScoreConfig
 
     follows, chosen = config.track_view == "follow", PERSON if config.scene is None else None
-    judged, reskins = config.proved, {subject.name for subject, _ in reskinned(config)}
-    subjects = tuple(s for s in config.subjects if config.scene is None or s.name in reskins or s.name in judged)
-    return ScoreConfig(subjects, judged, config.iou_bound, chosen, through_views=follows)
+    return ScoreConfig(config.subjects, config.proved, config.iou_bound, chosen, through_views=follows)
 
 
 def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.choices import EACH
 from stages.order import number_digits
 from stages.poses.draw import draw
 from stages.poses.openpose_json import cmu_frame, pose_keypoint_chunks
@@ -66,6 +67,10 @@ def export_run(path: Path, target: Path, pose_style: str | None = None, view: bo
             )
     if view and not config.generates:
         raise UsageError(f"--view: {path} tracks alone, no generator saw it: export a run that generates")
+    if view and config.passes == EACH:
+        raise UsageError(
+            f"--view: {path} has a generation for each subject: their views are `views/generate-NAME` in its run.zarr"
+        )
     try:
         _make_room(target, config)
         _write_all(run, config, frames, pose_style, target)

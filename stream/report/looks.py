@@ -17,8 +17,9 @@ from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
+from stream.options.passes import reskinned
 from stream.report.segments import segment_frames
-from stream.report.strips import overlaid
+from stream.report.strips import overlaid, shown_arrays
 
 PIECE_FRAMES = 12  # read at a time
 ON, OFF = (0, 200, 120), (255, 60, 60)
@@ -61,6 +62,9 @@ class Looks:
     def __init__(self, run: RunReader, config: RunConfig) -> None:
         self._run = run
         self._source = FrameSource(run, decode_config(config))
+        self._keypoints = shown_arrays(config)["keypoints"]
+        who = config.subjects if config.scene is None else [subject for subject, _ in reskinned(config)]
+        self._names = {kind: [subject.name for subject in who if subject.kind == kind] for kind in OBJECTS}
         arrays, nodes = run.arrays, run.manifest["nodes"]
         scored = run.log.of("score") if "score" in nodes else []
         self.frames = int(scored[-1]["span"][1]) if scored else 0
@@ -76,10 +80,8 @@ class Looks:
         made = self._made(span)
         for start in range(span.start, span.stop, PIECE_FRAMES):
             piece = Span(start, min(span.stop, start + PIECE_FRAMES))
-            pictures, keypoints = self._source.read(piece), self._run.arrays.read("keypoints/person", *piece)
-            masks, found = (
-                [self._run.arrays.read(f"{group}{name}", *piece) for name in OBJECTS] for group in ("masks/", FOUND)
-            )
+            pictures, keypoints = self._source.read(piece), self._run.arrays.read(self._keypoints, *piece)
+            masks, found = ([self._union(group, kind, piece) for kind in OBJECTS] for group in ("masks/", FOUND))
             known = Span(start, max(start, min(piece.stop, self.measured)))
             sights = [self._run.arrays.read(name, *known) for name in SIGHTS] if known.frames else [(), ()]
             theirs = self._run.arrays.read(RESULT_KEYPOINTS, *known) if known.frames else ()
@@ -89,6 +91,14 @@ class Looks:
                     Look(pictures[at], masks[0][at], masks[1][at], keypoints[at], feet[0]),
                     Look(next(made), found[0][at], found[1][at], theirs[at] if at < len(theirs) else None, feet[1]),
                 )
+
+    def _union(self, group: str, kind: str, piece: Span) -> Array:
+        """`[n, H, W]` bool: the masks of those of a kind that are regenerated, in the source or found in the result."""
+        video = self._run.manifest["video"]
+        found = np.zeros((piece.frames, int(video["height"]), int(video["width"])), bool)
+        for name in self._names[kind]:
+            found |= self._run.arrays.read(f"{group}{name}", *piece)
+        return found
 
     def _made(self, span: Span) -> Iterator[Array]:
         """The encoded frames of a span, `[H, W, 3]` uint8 RGB."""

@@ -36,7 +36,7 @@ class SeenPictures:
         said = [Aim(**record["info"]) for record in run.log.of(AimStage.name)]
         has_views = VIEWS in run.arrays.layout.arrays
         self._has_views = has_views
-        self.frames = run.arrays.frames(VIEWS if has_views else "masks/object")
+        self.frames = run.arrays.frames(VIEWS if has_views else f"masks/{config.subjects[0].name}")
         self.whole = all(aim.whole for aim in said)
         # Which way it lies is decided once; before that nothing of what is followed was seen.
         turned = Aim(turned=any(aim.turned for aim in said))
