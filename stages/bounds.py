@@ -13,6 +13,7 @@ DILATE = Bounds(0, 4096)  # pixels
 SEED = Bounds(0, 2**64 - 1)  # KSampler's
 STEPS = Bounds(1, 10_000)  # KSampler's
 CFG = Bounds(0, 100)  # KSampler's
+SHARE = Bounds(0, 1)
 STRENGTH = Bounds(0, 1000)  # WanVaceToVideo's
 IOU = Bounds(0, 1, open=True, example="0.9")
 RETRIES = Bounds(0, 1000)

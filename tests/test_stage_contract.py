@@ -30,6 +30,8 @@ from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
 from stages.crowd import CrowdConfig, CrowdPoseStage
 from stages.decode import DecodeConfig, DecodeStage, read_source
+from stages.deflicker import DeflickerConfig, DeflickerStage
+from stages.foot import FootStage
 from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
 from stages.measure import MeasureConfig, MeasureStage
 from stages.models.registry import resolve
@@ -62,15 +64,18 @@ from stream.options.assembly import encoder_settings
 PLAN = WindowPlan(9, 3)
 SIDE = 64  # of the small SAM's input
 CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
-OWN = ("decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines")
+OWN = (
+    "decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines", "foot-lock",
+)  # fmt: skip
 SCENE = ("decode", "track-scene", "crowd", "regions")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = (
     "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
     "enlarging-sink",
 )  # fmt: skip
-REMOVED = ("decode", "pose", "track", "follow", "plate", "remove", "composite", "blend")
-NAMES = (*OWN, *SEEN[2:-2], SEEN[-1], *OTHER[1:-1], *SCENE[1:], *REMOVED[3:-2])
+REMOVED = ("decode", "pose", "track", "follow", "plate", "remove", "composite", "blend", "deflicker")
+BOUND = {"foot-lock": {"before": "generated"}, "deflicker": {"before": "generated"}}
+NAMES = (*OWN, *SEEN[2:-2], SEEN[-1], *OTHER[1:-1], *SCENE[1:], *REMOVED[3:-3], REMOVED[-1])
 NOT_ITS_OWN = {"prompt_id", "seconds", "system_stats", "read", "final", "padded", "shot"}  # a server's, the executor's
 
 
@@ -131,6 +136,8 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "follow": lambda: MotionStage(always=True),
         "plate": lambda: PlateStage(),
         "remove": lambda: RemoveStage(RemoveConfig()),
+        "foot-lock": lambda: FootStage(pose.models),
+        "deflicker": lambda: DeflickerStage(DeflickerConfig(0.5)),
         "aim": lambda: AimStage(AimConfig("follow", 4, (CLIP.width, CLIP.height), turns=True)),
         "view": lambda: ViewStage(ViewConfig(None, True, (CLIP.width, CLIP.height))),
         "through": lambda: ThroughStage(PreviewStage(PreviewConfig())),
@@ -160,7 +167,9 @@ def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[], Stage]]:
 def _pass(material: Material, labels: Sequence[str]) -> None:
     """Run a whole chain once, remembering inputs and outputs."""
     stages = {label: material.make[label]() for label in labels}
-    chain = Chain([Node(stage, label if label == "look" else "") for label, stage in stages.items()])
+    chain = Chain(
+        [Node(stage, label if label == "look" else "", BOUND.get(label, {})) for label, stage in stages.items()]
+    )
     nodes = dict(zip(labels, chain.names, strict=True))
     manifest = {"format": FORMAT_VERSION, "video": {"height": CLIP.height, "width": CLIP.width}}
     decode = DecodeConfig(material.folder / "clip.mp4", PLAN.window, PLAN.overlap)

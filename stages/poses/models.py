@@ -67,15 +67,22 @@ class PoseModels:
         Raises:
             EnvironmentFault: a model file is missing or unfit, or the device does not come up.
         """
-        options = SessionOptions(self.device, self.threads)
-        sessions = [open_session(path, options) for path in (self.detector_path, self.pose_path)]
+        session = open_session(self.detector_path, SessionOptions(self.device, self.threads))
         from stages.poses.detector import PersonDetector
+
+        detector = PersonDetector(session, self.detector_path, self.score_threshold, self.detector_input)
+        return detector, self.open_pose()
+
+    def open_pose(self) -> "PoseEstimator":
+        """Open what finds the joints alone.
+
+        Raises:
+            EnvironmentFault: as `open`.
+        """
+        session = open_session(self.pose_path, SessionOptions(self.device, self.threads))
         from stages.poses.estimator import PoseEstimator
 
-        return (
-            PersonDetector(sessions[0], self.detector_path, self.score_threshold, self.detector_input),
-            PoseEstimator(sessions[1], self.pose_path, self.crops, self.pose_input),
-        )
+        return PoseEstimator(session, self.pose_path, self.crops, self.pose_input)
 
     def peak_bytes(self, height: int, width: int, window_frames: int, persons: int = 1) -> tuple[int, int]:
         """Projected peak (RAM, VRAM): a window's frames, both models, what they work in, what they find of persons."""

@@ -18,6 +18,7 @@ from storage.errors import UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
+from stream.options.finishing import finished, pose_models
 from stream.options.passes import nodes_of
 from stream.options.picturing import blend_stage, picturing_stages, region_stages
 from stream.options.working import at_work, source_size
@@ -148,6 +149,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     if not config.generates:
         return Chain([decode, *tracking])
     making = nodes_of(config, lambda one: picturing_stages(one, manifest, reporter), lambda: blend_stage(config))
+    making = finished(making, config, models)
     finishing = finishing_stages(config, models, manifest, sam)
     baselines = baseline_stages(config, manifest, sam)
     return Chain([decode, *tracking, *region_stages(config), *making, *finishing, *baselines])
@@ -188,18 +190,11 @@ def person_stage(config: RunConfig, models: Models) -> Stage:
 def crowd_stages(config: RunConfig, models: Models) -> list[Stage]:
     """The poses of a scene's persons, closed; nothing where there are none."""
     from stages.crowd import CrowdConfig, CrowdPoseStage
-    from stages.poses.models import PoseModels
 
     if not config.persons:
         return []
-    both = PoseModels(
-        str(models["pose"].path),
-        str(models["detector"].path),
-        config.device,
-        pose_input=models["pose"].input_size,
-        detector_input=models["detector"].input_size,
-    )
     reset = config.on_cut in ("reset", "split")
+    both = pose_models(config, models)
     return [CrowdPoseStage(CrowdConfig(both, config.persons, config.detect_every, config.smooth, reset))]
 
 

@@ -15,6 +15,7 @@ from stages.choices import PLATE, TOGETHER
 from stages.cuts import shot_starts
 from stages.gate import IOU, ONLY_IOU, Bound, Gate, bounds_of, check_gate, measured_apart
 from stages.generators import GENERATORS, default_generator
+from stages.poses.lock import RAMP
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, REMOVE, check_region
 from stages.server.address import on_this_machine, parse_server
@@ -100,6 +101,8 @@ class RunConfig:
     fill: str = since("generate", default="")  # "": what the control picture has behind it
     continuity: str = since("generate", default="tail")
     match_grain: bool = since("composite", default=False)
+    foot_lock: bool = since("blend", default=False)
+    deflicker: float = since("blend", default=0.0)  # 0: off
     timeout: float = free(default=3600.0)
 
     sam: str = named("track", "sam weights", "sam config", default="small")
@@ -140,6 +143,7 @@ class RunConfig:
         check_gate(self.gate)
         check_region(self.changes, self.dilate, self.region)
         self._check_removal()
+        self._check_finishing()
         if self.size is not None:
             check_size(self.size)
         if self.continuity == "latent" and (self.window - self.overlap) % 4:
@@ -148,6 +152,19 @@ class RunConfig:
                 f"--continuity latent: windows of {self.window} frames that share {self.overlap} do not begin a whole "
                 "number of latents (4 frames) after one another: "
                 f"give --overlap {fitting if 2 * fitting < self.window else fitting - 4}"
+            )
+
+    def _check_finishing(self) -> None:
+        if self.foot_lock and self.overlap <= RAMP:
+            raise UsageError(
+                f"--foot-lock looks {RAMP + 1} frames ahead for the end of a contact, --overlap {self.overlap} shows "
+                f"fewer: give --overlap {RAMP + 1} or more"
+            )
+        apart = self.chain == "given" or self.scene is not None or self.reskin == REMOVE
+        if self.foot_lock and (apart or self.changes == "object"):
+            raise UsageError(
+                "--foot-lock holds the feet of the one regenerated person, found by our pose models: leave it out with "
+                f"--masks, --scene, --reskin object and --reskin {REMOVE}"
             )
 
     def _check_removal(self) -> None:

@@ -49,6 +49,7 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
         "look": sam,
         "track": sam + views,
         "generate": made_by,
+        "foot-lock": f"{config.pose} {config.device}",
         "score": sam + views,
     }
     if config.chain == "given":
