@@ -115,7 +115,7 @@ class Flow:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def back(self, before: Array, after: Array) -> tuple[Array, Array]:
-        """For each pixel of `after` (uint8 RGB) where it was in `before`, less where it is, pixels: `[h, w, 2]` float32;
+        """For each pixel of `after` (uint8 RGB) where it was in `before`, less where it is, `[h, w, 2]` float32 pixels;
         and `[h, w]` bool: where the flow from there comes back to it."""
         height, width = after.shape[:2]
         scale = min(1.0, SIDE / max(height, width))
