@@ -1,5 +1,6 @@
 """Pictures that a server sends over the websocket: exactly those that it would save, with nothing left there."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,21 @@ def test_where_no_connection_lasts_they_are_saved(saved: Array) -> None:
         assert server.executor.executed.count("KSampler") == 1
     with FakeComfy(faults=Faults().on_requests("/ws", [403])) as server:
         assert np.array_equal(generate(server), saved) and outputs(server) == ["SaveImage"]
+
+
+def test_a_server_without_a_cache_saves_after_the_first_lost_connection(
+    saved: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeComfy(faults=Faults().on_runs("drop_in_pictures", None)) as server:
+        kept, count = server.executor.interpreter.signature, itertools.count()
+        monkeypatch.setattr(
+            server.executor.interpreter, "signature", lambda graph, node: f"{kept(graph, node)} {next(count)}"
+        )
+        with ComfyStage(config(server.address)) as stage:
+            for _ in range(2):
+                assert np.array_equal(stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["made"], saved)
+        assert outputs(server) == ["SaveImageWebsocket", "SaveImageWebsocket", "SaveImage"]
+        assert server.executor.executed.count("KSampler") == 3
 
 
 def test_a_server_whose_node_sends_nothing_is_asked_to_save_from_then_on(saved: Array) -> None:

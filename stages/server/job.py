@@ -168,11 +168,17 @@ def _pictures(
     """Have the graph run until all its pictures are here, and those of them that were saved.
 
     They are sent where the server can. When the connection is lost meanwhile the same is submitted again: all but what
-    sends them comes from the server's cache. Where they cannot be had so, they are saved and fetched.
+    sends them comes from the server's cache; one that keeps none saves from then on. Where they cannot be had so, they
+    are saved and fetched.
     """
     samplers = frozenset(job.workflow.points.samplers)
-    for _ in range(SENDINGS if client.sends_pictures else 0):
-        ran = execute(client, graph, samplers, steps, arriving)
+
+    def sampled_again(step: int, total: int) -> None:
+        client.sends_pictures = False
+        steps(step, total)
+
+    for told in [steps, *[sampled_again] * (SENDINGS - 1)] if client.sends_pictures else []:
+        ran = execute(client, graph, samplers, told, arriving)
         if not ran.sent:
             return ran, _fetch(client, arriving, ran.entry)
         arriving.finish()
@@ -186,6 +192,8 @@ def _pictures(
         host = client.address.host
         logger.warning("ComfyUI at %s: the connection was lost: asking it for the pictures again", host)
         arriving.again()
+        if not client.sends_pictures:
+            break
     ran = execute(client, graph, samplers, steps)
     return ran, _fetch(client, arriving, ran.entry)
 
