@@ -8,9 +8,9 @@ Three runs of the handheld demo clip in this process, one after the other, torch
     view      --view follow --stabilise 30
     track     --view full --track-view follow
 
-Seconds are those of the thread that carries a node's work out, so that other work on the machine hardly counts. The
-generator's view costs what the nodes `aim`, `motion` and `view` take, and what generating and compositing take more than
-in `plain`, as a share of the CPU seconds of the whole run; tracking through views what `look`, `closer` and `track` take
+Seconds are those of the thread that carries a node's work out: other work on the machine hardly counts. The
+generator's view costs what `aim`, `motion` and `view` take, and what generating and compositing take more than
+in `plain`, as a share of the CPU of the whole run; tracking through views what `look`, `closer` and `track` take
 more than `track` in `plain`, the pass through views what `track` alone takes more.
 """
 
