@@ -75,7 +75,13 @@ def measure(clip: DemoConfig, window: int = 41, overlap: int = 9) -> dict[str, S
         video = Path(folder) / "clip.mp4"
         write_clip(clip, video)
         prompt = ObjectPrompt(box=mask_box(Scene(clip).frame(0).object_mask))
-        plain: dict[str, Any] = {"sam": "mini", "pose": "mini", "detector": "mini", "window": window, "overlap": overlap}
+        plain: dict[str, Any] = {
+            "sam": "mini",
+            "pose": "mini",
+            "detector": "mini",
+            "window": window,
+            "overlap": overlap,
+        }
         return {
             name: cpu_seconds(RunConfig(prompt, video=str(video), **plain, **way), Path(folder) / name)
             for name, way in WAYS.items()

@@ -9,7 +9,8 @@ import numpy as np
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
 from stages.poses.contact import Ground, foot_contacts, no_ground
-from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, largest, no_tracks, one_frame_on, update
+from stages.poses.follow import AGE, HEIGHT, begin, choose, followed_box, no_tracks, one_frame_on, update
+from stages.poses.likest import likest, torso_look
 from stages.poses.models import SEEN, SEEN_BODY_JOINTS, PoseModels, PosingStage
 from stages.poses.place import prompt_box
 from stages.poses.skeleton import BODY, JOINTS
@@ -34,8 +35,8 @@ class PoseConfig:
             is not in sight. Between detections the box moves on at the person's speed and widens.
         smooth: "none" or "one-euro".
         on_cut: with "reset" and "split" a hard scene cut ends smoothing and following, and the person is chosen anew
-            behind it: the largest one, for nothing is known yet of where the object is; up to and on the prompt frame
-            the prompt says it.
+            behind it, by the look (`stages.poses.likest`), for nothing tells where the object is; up to and on the
+            prompt frame the prompt says it.
         score_threshold: detections at or below it are dropped.
         pose_input, detector_input: (width, height) where a model leaves its input size open.
         batch: crops a run; None = by device.
@@ -86,9 +87,10 @@ class PoseState(State):
         feet, foot_speeds, contacts: the foot contact's (`stages.poses.contact.Ground`).
         clocks: [3] float64: time of the filter's last frame, of the contact's, and the ground's level (NaN: unknown).
         cut: whether one was met behind the prompt frame.
+        look: [256] float32 of the chosen person, as last detected (`torso_look`); empty before.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     tracks: Array = field(default_factory=no_tracks)
     points: Array = field(default_factory=lambda: no_filter(JOINTS).points)
@@ -99,6 +101,7 @@ class PoseState(State):
     contacts: Array = field(default_factory=lambda: no_ground().contacts)
     clocks: Array = field(default_factory=lambda: np.array([0.0, 0.0, np.nan]))
     cut: bool = False
+    look: Array = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class PoseStage(PosingStage):
         self._filter = no_filter(JOINTS)
         self._ground = no_ground()
         self._cut = False
+        self._look_before = np.empty(0, np.float32)
 
     def open(self) -> None:
         """Open both models.
@@ -193,6 +197,7 @@ class PoseStage(PosingStage):
             contacts=ground.contacts.copy(),
             clocks=np.array([moving.seconds, ground.seconds, ground.level]),
             cut=self._cut,
+            look=self._look_before.copy(),
         )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
@@ -200,6 +205,7 @@ class PoseStage(PosingStage):
         state = PoseState.from_parts(values, arrays)
         clocks = [float(value) for value in state.clocks]
         self._tracks, self._cut = state.tracks.copy(), state.cut
+        self._look_before = state.look.copy()
         self._filter = Filter(state.points.copy(), state.speeds.copy(), state.known.astype(bool), clocks[0])
         self._ground = Ground(
             state.feet.copy(), state.foot_speeds.copy(), clocks[2], state.contacts.astype(bool), clocks[1]
@@ -224,12 +230,15 @@ class PoseStage(PosingStage):
         every, age = self.config.detect_every, int(self._tracks[0, AGE])
         # The detection due last found them, if it does not lie after the frame on which they were seen last.
         in_sight = age >= 0 and (frame - 1) // every * every <= frame - age
-        if (frame % every == 0 or not in_sight) and not self._find(self._detector(image)):
+        if (frame % every == 0 or not in_sight) and not self._find(image, self._detector(image)):
             return NOBODY
         person = self._tracks[0]
+        if person[AGE] == 0 and self.config.on_cut in ("reset", "split"):
+            look = torso_look(image, followed_box(self._tracks))
+            self._look_before = look if look.size else self._look_before
         return Sight(followed_box(self._tracks), bool(person[AGE] == 0), float(person[HEIGHT]))
 
-    def _find(self, boxes: Array) -> bool:
+    def _find(self, image: Array, boxes: Array) -> bool:
         """Choose or follow the person among detections; whether one of them is the person."""
         assert self._object is not None, "open() comes first"
         if self._tracks[0, AGE] >= 0:
@@ -237,7 +246,8 @@ class PoseStage(PosingStage):
             return mine is not None
         if len(boxes) == 0:
             return False
-        chosen = largest(boxes) if self._cut else choose(boxes, self._object, self.config.person_box)
+        given = self._object, self.config.person_box
+        chosen = likest(image, boxes, self._look_before) if self._cut else choose(boxes, *given)
         self._tracks = begin(boxes, chosen)
         return True
 

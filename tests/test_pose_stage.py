@@ -12,6 +12,7 @@ from _pose_fixture import DETECTOR, joined, paint_clip, pose_config, run_clip, r
 
 from stages.base import Array
 from stages.pose import PoseConfig, PoseStage
+from stages.poses.likest import likest, torso_look
 from stages.prompts import Box, ObjectPrompt
 from storage.errors import InputError, UsageError
 from stream.demo import DemoConfig, Scene
@@ -214,20 +215,34 @@ def test_up_to_the_prompt_frame_the_prompt_chooses_whatever_cuts_there_are(
 
 
 def test_cuts_before_and_behind_the_prompt_frame(tints: dict[str, str]) -> None:
-    """The prompt chooses at its frame, nobody knows better than the size behind the second cut; in every splitting."""
+    """The prompt chooses at its frame, behind the second cut the look of that person, though another is larger."""
     frames, _ = paint_clip(16, [lambda t: (140.0, 330.0), lambda t: (480.0, 330.0)])
     far, _ = paint_clip(16, [lambda t: None, lambda t: (480.0, 330.0)], tall=110.0)
     frames[:, :, 320:] = far[:, :, 320:]  # the right one is the smaller, and the prompt's
-    frames[3:12][frames[3:12] == 70] = 200
+    frames[3:12, :170] = 200  # above their heads
     config = pose_config(prompt=ObjectPrompt(frame=7, box=(450.0, 325.0, 510.0, 345.0)), on_cut="reset")
     config = replace(config, detector_path=tints["boxes"])
     (whole,) = run_clip(config, frames)
     first, (second,) = whole.info["person"], whole.info["again"]
-    assert (first["frame"], second["frame"]) == (7, 12) and second["box"][2] < 320 < first["box"][0]
+    assert (first["frame"], second["frame"]) == (7, 12) and min(second["box"][0], first["box"][0]) > 320
     for edges in ((7,), (12,), (5, 13), tuple(range(1, 16))):
         parts = run_clip(config, frames, edges)
         assert np.array_equal(joined(parts), joined([whole]))
         assert [f for o in parts for f in (o.info["person"], *o.info["again"]) if f] == [first, second]
+
+
+def test_behind_a_cut_the_likest_is_taken_and_where_none_is_the_largest() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(90, 110, (90, 160, 3), dtype=np.uint8)
+    boxes = np.array([[10, 10, 40, 80], [60, 5, 100, 85], [120, 20, 140, 70]], np.float32)
+    for box, colour in zip(boxes.astype(int), ((200, 30, 30), (30, 30, 200), (200, 30, 30)), strict=True):
+        image[box[1] : box[3], box[0] : box[2]] = colour
+    red = torso_look(image, boxes[2])
+    assert likest(image, boxes, red) == 0, "the larger of the two that are alike"
+    assert likest(image, boxes[1:], red) == 1 and likest(image, boxes, np.empty(0, np.float32)) == 1
+    image[10:80, 10:40] = image[20:70, 120:140] = (20, 200, 20)
+    assert likest(image, boxes, red) == 1
+    assert torso_look(image, np.array([3.0, 3.0, 8.0, 8.0])).size == 0
 
 
 def test_leaving_between_detections_leaves_no_skeleton(tints: dict[str, str]) -> None:
