@@ -12,7 +12,6 @@ with. (With the person's found masks as targets too, persons shrank.)
 """
 
 import argparse
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,8 +152,6 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
     parser.add_argument("--least-size", type=float, default=0.0, help="leave out the seeds whose clip is smaller")
-    parser.add_argument("--most-size", type=float, default=math.inf, help="leave out the seeds whose clip is larger")
-    parser.add_argument("--least-group", type=int, default=1, help="leave out the seeds with fewer skaters")
     parser.add_argument("--tracked-with", type=Path, help="weights whose masks of the board are the targets")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -164,9 +161,7 @@ def main() -> None:
     for seed in range(options.first, options.first + options.clips):
         path = options.cache / f"{seed}.npy"
         plan = draw_tracked_clip(seed) if predictor else draw_clip(seed)
-        config = plan.config
-        fits = options.least_size <= config.size <= options.most_size and config.skaters >= options.least_group
-        if path.exists() or not fits:
+        if path.exists() or plan.config.size < options.least_size:
             continue
         partial = path.with_suffix(".partial")
         with partial.open("wb") as target:

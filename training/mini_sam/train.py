@@ -47,7 +47,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--demo-share", type=float, default=0.55, help="share of sequences cut from the cache")
     parser.add_argument("--second-share", type=float, default=1.0, help="share of second targets (persons) trained on")
     parser.add_argument("--second-weight", type=float, default=SECOND_WEIGHT, help="of their masks in the loss")
-    parser.add_argument("--frozen-encoder", action="store_true", help="leave the image encoder as it is")
     parser.add_argument("--even-edges", action="store_true", help="a pixel too much costs as much as one too few")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="data-parallel processes of one thread each")
@@ -124,8 +123,6 @@ def train(rank: int, options: argparse.Namespace) -> None:
     model.to(memory_format=torch.channels_last).train()
     if options.init:
         model.load_state_dict(average_weights(options.init))
-    if options.frozen_encoder:
-        model.image_encoder.requires_grad_(False)
     raw = RawDecoder(model)
     average = Average(model, options.decay)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.05, betas=(0.9, 0.98))
