@@ -14,6 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, StepProgress, Window
+from stages.choices import PLATE
+from stages.plates.behind import BEHIND, plates_of
 from stages.poses.pictures import SkeletonPictures
 from stages.recipes.material import Conditioning, Material
 from stages.recipes.recipe import Family
@@ -71,6 +73,9 @@ class ComfyStage(GeneratorStage):
             self.reads = (*self.reads, Read("masks/all", "read"))
         if config.continuity != "blend" and self._family.geometry.carried != 0:
             self.reads = (*self.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
+        self._fill = config.fill or self._family.fill
+        if self._fill == PLATE:
+            self.reads = (*self.reads, *BEHIND)
         self._progress = progress
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
@@ -162,7 +167,7 @@ class ComfyStage(GeneratorStage):
         key = Attempt.of(self.config, window, request)
         before, self._latents = LatentState() if window.begins_shot else self._latents, LatentState()
         frames = inputs.arrays["frames"]
-        size = self._size(frames)
+        size = self.works_at(frames.shape[2], frames.shape[1])
         allowed = self._allowed(inputs, key, size)
         facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
         if not allowed.any():  # nothing to regenerate: no server is asked
@@ -203,9 +208,6 @@ class ComfyStage(GeneratorStage):
         """What the model is shown; known before `open` too."""
         return (self._chosen or plain(self.config.workflow)).family
 
-    def _size(self, frames: Array) -> Size:
-        return self.works_at(frames.shape[2], frames.shape[1])
-
     def _allowed(self, inputs: Inputs, key: Attempt, size: Size) -> Array:
         """`[n, H, W]` bool: the pixels of the source that this try may change."""
         objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
@@ -229,7 +231,7 @@ class ComfyStage(GeneratorStage):
             window.padded_frames,
             size,
             Guides(
-                fill=config.fill or family.fill,
+                fill=self._fill,
                 object_guide=config.object_guide or family.object_guide,
                 skeleton=config.reskin != "object",
                 pose_style=config.pose_style or family.pose_style,
@@ -237,6 +239,7 @@ class ComfyStage(GeneratorStage):
             self._skeletons(window, inputs, size),
             frozenset(self._chosen.workflow.points.loaders),
             self._reference,
+            plates_of(inputs, allowed, size),
         )
         return family.condition(material)
 

@@ -196,3 +196,25 @@ def test_no_server_is_one_line(given: Given, tmp_path: Path) -> None:
     )
     assert result.code == 5 and "127.0.0.1:9" in result.err.strip().splitlines()[-1]
     assert "Traceback" not in result.err
+
+
+def control_shown(positive: Conditioning, seed: int, graph: Any) -> Array:
+    """Gives back what it is shown: the control video."""
+    context = positive.contexts[0]
+    return np.asarray(np.clip(context.inactive + context.reactive - np.float32(0.5), 0, 1), np.float32)
+
+
+def test_with_a_plate_the_model_is_shown_what_is_behind_the_board(given: Given, tmp_path: Path) -> None:
+    scene, errors = Scene(CLIP), {}
+    with FakeComfy(control_shown) as server:
+        for fill in ("plate", "grey"):
+            more = ("--fill", fill, "--object-guide", "none", "--continuity", "blend")
+            assert given.run(tmp_path / fill, server, more=more).code in (0, 1)
+            reader, found = RunReader(tmp_path / fill), []
+            for t in range(CLIP.frames):
+                board = scene.frame(t).object_mask & ~reader.arrays.read("masks/person", t, t + 1)[0]
+                made = reader.arrays.read("generated", t, t + 1)[0]
+                found.append(np.abs(made[board].astype(float) - scene.truth(t).plate[board]).ravel())
+            errors[fill] = float(np.mean(np.concatenate(found)))
+            assert ("plate" in reader.manifest["nodes"]) == (fill == "plate")
+    assert errors["plate"] < 0.5 * errors["grey"], errors

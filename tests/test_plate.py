@@ -10,11 +10,12 @@ from stages.affine import IDENTITY
 from stages.base import Array, Inputs, Window
 from stages.motion import MotionStage
 from stages.plate import EVERY, PlateStage
-from stages.plates.behind import behind, keys_in
+from stages.plates.behind import behind, keys_in, plates_of
 from stages.plates.keys import Keeper, Key, Plates
 from stages.plates.names import KNOWN, PART, PATH, PICTURES, PLACES
 from stages.plates.samples import SAMPLES, inpainted, median, no_samples, take
 from stages.region import bounding_box, dilate_mask
+from stages.views.lens import Views
 from stream.demo import DemoConfig, Scene
 from stream.demo.truth import Truth
 from stream.engine.windows import WindowPlan
@@ -185,3 +186,17 @@ def test_a_hole_takes_its_surroundings_and_nothing_else_changes() -> None:
     filled = inpainted(np.where(known[..., None], picture, 0).astype(np.uint8), known)
     assert np.array_equal(filled[known], picture[known]) and np.abs(filled[~known].astype(int) - 200).max() <= 8
     assert (inpainted(picture, known & False) == 128).all()
+
+
+def test_a_generator_that_looks_through_a_view_is_shown_the_plate_through_it() -> None:
+    _, masks, truths = clip("pan")
+    ((window, arrays),) = kept("pan", WindowPlan(21, 0), last=21)
+    size = (208, 160)
+    view = np.array([[1.3, 0.02, -60.0], [-0.02, 1.3, -40.0]])
+    through = Views((WIDTH, HEIGHT), size, np.repeat(view[None], 21, 0))
+    region = through.regions(np.stack(masks[:21]))
+    found = plates_of(Inputs(arrays, lens=through), region, size)
+    assert found is not None and not found[~region].any()
+    wanted = through.pictures(np.stack([truth.plate for truth in truths[: window.new.stop]]))
+    assert np.abs(found[region].astype(float) - wanted[region]).mean() < 4
+    assert plates_of(Inputs({}), region, size) is None

@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from stages.affine import apply, compose
-from stages.base import Array
+from stages.affine import apply, compose, scaling
+from stages.base import Array, Inputs
 from stages.plates.keys import Key
-from stages.plates.names import KNOWN, PICTURES, PLACES
+from stages.plates.names import BEHIND, KNOWN, PART, PATH, PICTURES, PLACES
 from stages.plates.samples import inpainted
-from stages.region import Box
+from stages.region import Box, bounding_box
+from stages.resize import Size, resize_region
+from stages.views.lens import Views
+
+__all__ = ["BEHIND", "behind", "keys_in", "plates_of"]
 
 
 def keys_in(arrays: Mapping[str, Array], names: Sequence[str] = ("",)) -> list[Key]:
@@ -32,8 +36,8 @@ def behind(keys: Sequence[Key], path: Array, part: int, box: Box, shape: tuple[i
     """The background in a box of a frame.
 
     Args:
-        path, part: of the frame: `[2, 3]` from its stretch's plane, and the stretch.
-        box: rows and columns. shape: (height, width) of the frame.
+        path, part: of the frame: `[2, 3]` from its stretch's plane to it (or to another picture of it); the stretch.
+        box: rows and columns. shape: (height, width) of the frame (of that picture).
 
     Returns:
         `[h, w, 3]` uint8 RGB, and `[h, w]` bool: what was ever seen; the rest is inpainted. The nearest key counts
@@ -47,7 +51,7 @@ def behind(keys: Sequence[Key], path: Array, part: int, box: Box, shape: tuple[i
         moved = matrix.copy()
         moved[:, 2] -= columns.start, rows.start
         seen = _moved(key.known.astype(np.uint8) * 255, moved, size, cv2.INTER_LINEAR) == 255
-        inside = _moved(np.full(shape, 255, np.uint8), moved, size, cv2.INTER_NEAREST) > 0
+        inside = _moved(np.full(key.known.shape, 255, np.uint8), moved, size, cv2.INTER_NEAREST) > 0
         new, guess = seen & ~known, inside & ~known & ~guessed
         if not (new.any() or guess.any()):
             continue
@@ -63,9 +67,15 @@ def behind(keys: Sequence[Key], path: Array, part: int, box: Box, shape: tuple[i
 
 def _nearest(keys: Sequence[Key], path: Array, part: int, shape: tuple[int, int]) -> list[tuple[Array, Key]]:
     """The keys of a stretch, and the map of each onto the frame, the nearest first."""
-    middle = np.array([shape[1] / 2, shape[0] / 2])
+    middle = np.array([shape[1], shape[0]]) / 2
     maps = [(compose(path, key.place), key) for key in keys if key.part == part]
-    return sorted(maps, key=lambda item: (float(np.linalg.norm(apply(item[0], middle) - middle)), item[1].number))
+
+    def distance(item: tuple[Array, Key]) -> tuple[float, int]:
+        matrix, key = item
+        centre = np.array([key.known.shape[1], key.known.shape[0]]) / 2
+        return float(np.linalg.norm(apply(matrix, centre) - middle)), key.number
+
+    return sorted(maps, key=distance)
 
 
 def _moved(picture: Array, matrix: Array, size: tuple[int, int], flags: int) -> Array:
@@ -73,3 +83,27 @@ def _moved(picture: Array, matrix: Array, size: tuple[int, int], flags: int) -> 
     if np.array_equal(matrix[:, :2], np.eye(2)) and np.array_equal(matrix[:, 2], whole):
         flags = cv2.INTER_NEAREST
     return np.asarray(cv2.warpAffine(picture, matrix, size, flags=flags))
+
+
+def plates_of(inputs: Inputs, region: Array, size: Size) -> Array | None:
+    """`[n, h, w, 3]` uint8 RGB: what is behind a region of a window's frames, as a generator sees it; black elsewhere;
+    None where that is not kept.
+
+    Args:
+        inputs: of a generator, with what `BEHIND` reads; through its lens, if it looks through one.
+        region: `[n, H, W]` bool. size: (width, height) of the generator's picture.
+    """
+    arrays, lens = inputs.arrays, inputs.lens
+    if PATH not in arrays:
+        return None
+    source = (region.shape[2], region.shape[1]) if lens is None else lens.source
+    shown = resize_region(region, size)
+    found = np.zeros((*shown.shape, 3), np.uint8)
+    keys = keys_in(arrays)
+    for index, (path, part) in enumerate(zip(arrays[PATH], arrays[PART], strict=True)):
+        box = bounding_box(shown[index])
+        if box is None:
+            continue
+        seen = lens.views[index] if isinstance(lens, Views) else scaling((size[0] / source[0], size[1] / source[1]))
+        found[index][box], _ = behind(keys, compose(seen, path), int(part), box, shown.shape[1:])
+    return found

@@ -37,7 +37,8 @@ def animate_condition(given: Material) -> Conditioning:
     region = resize_region(given.region, given.size)[order]
     kept = carried_frames(len(given.tail), CARRIED)
     tail = resize_frames(given.tail[:kept], given.size)
-    background = fill_region(small, region, given.guides.background)
+    plates = None if given.plates is None else given.plates[order]
+    background = fill_region(small, region, given.guides.background, plates)
     background[:kept] = tail
     region[:kept] = False
     video = (given.frames.shape[2], given.frames.shape[1])

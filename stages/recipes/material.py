@@ -25,6 +25,7 @@ class Material:
         pictures: `[n, h, w, 3]` uint8 RGB at `size`: skeletons as they were given, in place of drawn ones.
         channels: what the graph takes.
         reference: a picture of the new look; None without.
+        plates: `[n, h, w, 3]` uint8 RGB at `size`: the background within the region; None where it is not asked for.
     """
 
     frames: Array
@@ -39,6 +40,7 @@ class Material:
     pictures: Array | None = None
     channels: frozenset[str] = frozenset()
     reference: Reference | None = None
+    plates: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def vace_condition(given: Material) -> Conditioning:
         given.size,
         replace(given.guides, separate_pose="pose" in given.channels),
         given.pictures,
+        given.plates,
     )
     videos = {"control": drawn.control, "mask": drawn.mask}
     extra = {"pose": drawn.pose, "source": drawn.source, "objects": drawn.objects}

@@ -28,7 +28,7 @@ class Guides:
     """How the region is filled.
 
     Attributes:
-        fill: "black", "grey", "white", "plate" (what is seen there at other times), or "" for what the control picture
+        fill: "black", "grey", "white", "plate" (the background behind), or "" for what the control picture
             has as its background: black behind a skeleton, a depth map or Canny's lines, white behind scribbles, and
             grey, VACE's sign for "make something here", where there is no control picture.
         object_guide: "none", "scribble", "canny" or "depth" (made by the server).
@@ -90,6 +90,7 @@ def condition(
     size: Size,
     guides: Guides,
     pictures: Array | None = None,
+    plates: Array | None = None,
 ) -> Drawn:
     """Control video, mask and pose video of a window, padded by reflection to `length` frames.
 
@@ -103,11 +104,12 @@ def condition(
         size: `(width, height)` it is generated at.
         guides: what is drawn into the region.
         pictures: `[n, h, w, 3]` uint8 RGB at `size`: skeletons on black as they were given, in place of drawn ones.
+        plates: `[n, h, w, 3]` uint8 RGB at `size`: what is behind the region, to fill it with.
     """
     order = pad_indices(len(frames), length) if length != len(frames) else np.arange(length)
     small, own = resize_frames(frames, size)[order], resize_region(region, size)[order]
     sent = union_by_slot(own)
-    control = fill_region(small, sent, guides.background, own)
+    control = fill_region(small, sent, guides.background, None if plates is None else plates[order])
     things = resize_region(objects, size)[order] & own
     if guides.object_guide in ("scribble", "canny"):
         draw_lines(control, small, things, guides.object_guide)
@@ -149,38 +151,20 @@ def skeleton_picture(keypoints: Array, size: Size, style: str) -> Array:
     return draw(keypoints, size[1], size[0], style)
 
 
-def fill_region(frames: Array, region: Array, fill: str, hidden: Array | None = None) -> Array:
+def fill_region(frames: Array, region: Array, fill: str, plates: Array | None = None) -> Array:
     """`[n, h, w, 3]` uint8: the frames with the region `[n, h, w]` bool filled; a new array.
 
     Args:
         fill: one of `FILL_CHOICES`.
-        hidden: `[n, h, w]` bool, where "plate" must not look; the region without.
+        plates: `[n, h, w, 3]` uint8, for "plate": what is behind the region.
     """
     filled = frames.copy()
-    if fill == PLATE:
-        background = plate(frames, region if hidden is None else hidden)
-        filled[region] = background[region]
-    else:
+    if fill != PLATE:
         filled[region] = FILLS[fill]
+    else:
+        assert plates is not None, "whoever asks for plates keeps them"
+        filled[region] = plates[region]
     return filled
-
-
-def plate(frames: Array, hidden: Array) -> Array:
-    """`[n, h, w, 3]` uint8: each pixel as it is seen nearest in time, the earlier of two; grey where it never is.
-
-    Right for a camera that stands still within the window.
-    """
-    found = frames.copy()
-    distance = np.full(hidden.shape, len(frames) + 1, np.int32)
-    distance[~hidden] = 0
-    for order in (range(1, len(frames)), range(len(frames) - 2, -1, -1)):
-        for index in order:
-            beside = index - order.step
-            closer = distance[beside] + 1 < distance[index]
-            distance[index][closer] = distance[beside][closer] + 1
-            found[index][closer] = found[beside][closer]
-    found[distance > len(frames)] = FILLS["grey"]
-    return found
 
 
 def scale_keypoints(keypoints: Array, width: int, height: int, size: Size) -> Array:
