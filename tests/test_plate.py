@@ -196,7 +196,7 @@ def test_a_generator_that_looks_through_a_view_is_shown_the_plate_through_it() -
     through = Views((WIDTH, HEIGHT), size, np.repeat(view[None], 21, 0))
     region = through.regions(np.stack(masks[:21]))
     found = plates_of(Inputs(arrays, lens=through), region, size)
-    assert found is not None and not found[~region].any()
+    assert found is not None
     wanted = through.pictures(np.stack([truth.plate for truth in truths[: window.new.stop]]))
-    assert np.abs(found[region].astype(float) - wanted[region]).mean() < 4
+    assert np.abs(found[region].astype(float) - wanted[region]).mean() < 2
     assert plates_of(Inputs({}), region, size) is None

@@ -86,8 +86,8 @@ def _moved(picture: Array, matrix: Array, size: tuple[int, int], flags: int) -> 
 
 
 def plates_of(inputs: Inputs, region: Array, size: Size) -> Array | None:
-    """`[n, h, w, 3]` uint8 RGB: what is behind a region of a window's frames, as a generator sees it; black elsewhere;
-    None where that is not kept.
+    """`[n, h, w, 3]` uint8 RGB: what is behind a region of a window's frames, as a generator sees it; elsewhere
+    anything; None where that is not kept.
 
     Args:
         inputs: of a generator, with what `BEHIND` reads; through its lens, if it looks through one.
