@@ -178,6 +178,13 @@ def bounding_box(mask: Array, margin: int = 0) -> Box | None:
     return slice(top, int(rows[-1]) + 1 + margin), slice(left, int(columns[-1]) + 1 + margin)
 
 
+def nearness(mask: Array) -> float:
+    """How near what a mask (`[H, W]` bool) shows is, to be compared with others of its frame: on one ground who is
+    nearer stands lower in the picture. -1 where it is empty."""
+    box = bounding_box(mask)
+    return -1.0 if box is None else float(box[0].stop)
+
+
 def distance_to(mask: Array) -> Array:
     """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none).
 

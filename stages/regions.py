@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.base import MASK, Array, Inputs, Output, Port, Read, Stage, Window
 from stages.poses.skeleton import JOINTS
-from stages.region import bounding_box
+from stages.region import nearness
 
 OBJECTS, PERSONS, ALL, POSES = "regions/objects", "regions/persons", "regions/all", "regions/poses"
 
@@ -67,13 +67,6 @@ class RegionsStage(Stage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """The window's masks, and their unions."""
         return window_frames * height * width * (len(self.config.subjects) + 3), 0
-
-
-def nearness(mask: Array) -> float:
-    """How near what a mask (`[H, W]` bool) shows is, to be compared with others of its frame: on one ground who is
-    nearer stands lower in the picture. -1 where it is empty."""
-    box = bounding_box(mask)
-    return -1.0 if box is None else float(box[0].stop)
 
 
 def _union(masks: Sequence[Array], shape: tuple[int, ...]) -> Array:

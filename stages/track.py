@@ -11,6 +11,7 @@ from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, St
 from stages.likeness import Likeness
 from stages.metrics import flag_spans
 from stages.prompts import Box
+from stages.sam.apart import apart
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.frames import feed
 from stages.sam.model import SamModel
@@ -47,12 +48,14 @@ class TrackConfig:
             masks, so it passes through the chain as the source has it, unless the pipeline ends the clip there.
         look: "frames": at the whole frames; "first": so too, but what is found only tells a second pass where to look;
             "views": at each subject through its view, which is that second pass.
+        apart: whether a pixel belongs to one subject alone (`stages.sam.apart`).
     """
 
     subjects: tuple[Subject, ...]
     on_cut: str = "ignore"
     look: str = "frames"
     chosen: str | None = PERSON
+    apart: bool = False
 
     def __post_init__(self) -> None:
         for subject in self.subjects:
@@ -108,10 +111,10 @@ class TrackStage(Stage):
     than that. Through views also `views/track-NAME` `[n, 2, 3]`.
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
-    of each. Masks of several may overlap, as SAM 2.1 gives them. A lost object has an empty mask. The committed info
-    holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), and `untracked`, `lost` and
-    `unlike` (something was found behind a cut that does not look like it: its mask is empty, SAM's memory goes on) by
-    name.
+    of each. Masks of several may overlap, as SAM 2.1 gives them, but `apart`. A lost object has an empty mask. The
+    committed info holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), and
+    `untracked`, `lost` and `unlike` (something was found behind a cut that does not look like it: its mask is empty,
+    SAM's memory goes on) by name.
 
     Raises:
         InputError: a prompt outside the frame, past the clip's end, or an unusable mask.
@@ -163,7 +166,7 @@ class TrackStage(Stage):
             prompts = self._prompts(index, frame, tracker, persons)
             looks = {name: each[offset] for name, each in views.items()}
             seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
-            for name, found in seen.items():
+            for name, found in (apart(seen) if self.config.apart else seen).items():
                 masks[name][offset] = found.mask
                 visible[name][offset] = bool(found.tracked.visible)
                 followed[name][offset] = True

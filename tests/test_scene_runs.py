@@ -16,8 +16,10 @@ from test_subjects import BOX, SKATER_BOX, array_files
 from stages.base import Array
 from stages.poses.draw import draw, draw_as_vace, painted
 from stages.prompts import ObjectPrompt
-from stages.region import dilate_mask
-from stages.regions import nearness
+from stages.region import dilate_mask, nearness
+from stages.sam.apart import apart
+from stages.sam.session import Tracked
+from stages.sam.tracker import Seen
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.errors import Interrupted, UsageError
 from storage.rundir import RunReader
@@ -245,3 +247,31 @@ def cut_file(folder: Path) -> Path:
     path = folder / "cuts.txt"
     path.write_text("9\n")
     return path
+
+
+def seen(mask: Array, logits: Array) -> Seen:
+    return Seen(mask, Tracked(None, None), logits)
+
+
+def test_a_pixel_of_two_belongs_to_one() -> None:
+    """By the logits; where these are close, to who stands lower."""
+    far, near, board = (np.full((12, 10), -5.0, np.float32) for _ in range(3))
+    far[1:8, 1:6], near[3:11, 4:9], board[9:12, 4:9] = 3.0, 5.0, 4.5
+    far[4, 4] = 9.0
+    masks = {"far": far > 0, "near": near > 0, "board": board > 0}
+    given = {name: seen(masks[name], logits) for name, logits in (("far", far), ("near", near), ("board", board))}
+    found = {name: each.mask for name, each in apart(given).items()}
+    assert not np.any(np.sum(list(found.values()), axis=0) > 1)
+    assert np.array_equal(found["far"], masks["far"] & (~masks["near"] | (far > 8)))
+    assert np.array_equal(found["board"], masks["board"]), "as good as the skater's, and nearer"
+    assert np.array_equal(np.any(list(found.values()), axis=0), np.any(list(masks.values()), axis=0))
+    assert given["far"].mask is masks["far"] and masks["far"][5, 5], "what was tracked stays"
+    alone = {"far": given["far"]}
+    assert apart(alone) == alone and apart({}) == {}
+
+
+def test_masks_of_a_scene_do_not_overlap() -> None:
+    masks = [read(scene_run("together"), f"masks/{subject.name}") for subject in SUBJECTS]
+    assert np.sum(masks, axis=0).max() == 1
+    found = [read(scene_run("together"), f"found/{subject.name}") for subject in SUBJECTS]
+    assert np.sum(found, axis=0).max() == 1

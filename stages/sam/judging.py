@@ -26,6 +26,7 @@ class ScoreConfig:
         iou_threshold: a frame passes when it is above it (0..1).
         chosen: the person whom the pose stage chooses; None: there is none.
         through_views: whether it looks through the views (`views/track-NAME`), as tracking did.
+        apart: whether a pixel belongs to one subject alone, as in tracking.
     """
 
     subjects: tuple[Subject, ...]
@@ -33,6 +34,7 @@ class ScoreConfig:
     iou_threshold: float = 0.90
     chosen: str | None = PERSON
     through_views: bool = False
+    apart: bool = False
 
     def __post_init__(self) -> None:
         for subject in self.subjects:
@@ -52,7 +54,7 @@ class ScoreConfig:
 
     def reverse(self, model: SamModel) -> ReverseTracker:
         """What follows them in the result."""
-        return ReverseTracker(model, self.subjects, self.gated, self.through_views, self.chosen)
+        return ReverseTracker(model, self.subjects, self.gated, self.through_views, self.chosen, self.apart)
 
     def sources(self, inputs: Inputs) -> tuple[dict[str, Array], dict[str, Array] | None]:
         """By subject its masks, and its views where it looks through them."""

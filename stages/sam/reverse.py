@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.base import Array, Inputs, Json, State
 from stages.metrics import boundary_f, change_picture, clipping, containment, iou, region_change, seam_facts
+from stages.sam.apart import apart
 from stages.sam.frames import feed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
@@ -117,12 +118,14 @@ class ReverseTracker:
         judged: Sequence[str],
         viewed: bool = False,
         chosen: str | None = None,
+        apart: bool = False,
     ) -> None:
         """
         Args:
             subjects: who is followed. judged: the names of those whose scores count.
             viewed: whether it looks through the views that the source was tracked through.
             chosen: the person whom the pose stage chose in the source, where it did.
+            apart: whether a pixel belongs to one subject alone, as in the source.
         """
         self._model = model
         self._schedules = {subject.name: PromptSchedule.of(subject) for subject in subjects}
@@ -130,6 +133,7 @@ class ReverseTracker:
         self._judged = tuple(judged)
         self._viewed = viewed
         self._chosen = chosen
+        self._apart = apart
         self._state = ReverseState()
         self._tracker: Tracker | None = None
 
@@ -177,6 +181,7 @@ class ReverseTracker:
             prompts = self._prompts(index, tracker, *shape)
             looks = {name: view[at] for name, view in (views or {}).items()}
             seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
+            seen = apart(seen) if self._apart else seen
             for name, source in sources.items():
                 found = seen.get(name)
                 self._add(scores, name, sources, None if found is None else found.mask)

@@ -25,10 +25,17 @@ class Seen:
     Attributes:
         mask: [H, W] bool, in the frame's pixels.
         tracked: what the model gave, in the pixels of what it was shown.
+        logits: [H, W] float32, a tensor or an array, in the frame's pixels.
     """
 
     mask: Array
     tracked: Tracked
+    logits: Any
+
+    def at(self, rows: Array, columns: Array) -> Array:
+        """`[n]` float32: the logits of some pixels."""
+        values = self.logits[rows, columns]
+        return values if isinstance(values, np.ndarray) else np.asarray(values.float().cpu().numpy())
 
 
 class Tracker:
@@ -95,7 +102,7 @@ class Tracker:
                 name: session.step(index, images, encoded, prompts.get(name), num_frames)
                 for name, session in self._sessions.items()
             }
-            return {name: Seen((each.logits > 0).cpu().numpy(), each) for name, each in found.items()}
+            return {name: Seen((each.logits > 0).cpu().numpy(), each, each.logits) for name, each in found.items()}
 
     def _see_through(
         self, name: str, index: int, frame: Array, view: Array, prompt: SamPrompt | None, num_frames: int
@@ -104,7 +111,8 @@ class Tracker:
         images = {index: prepare_image(through(frame, view, (side, side)), side)}
         own = None if prompt is None else seen_through(prompt, view, side)
         tracked = self._sessions[name].step(index, images, {}, own, num_frames)
-        return Seen(logits_back(tracked.logits.float().cpu().numpy(), view, self._shape) > 0, tracked)
+        logits = logits_back(tracked.logits.float().cpu().numpy(), view, self._shape)
+        return Seen(logits > 0, tracked, logits)
 
     def _new_session(self) -> ObjectSession:
         config = self._model.config

@@ -204,7 +204,7 @@ def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list
     from stages.track import TrackConfig, TrackStage
 
     chosen = PERSON if config.scene is None else None
-    track = TrackConfig(config.subjects, config.on_cut, chosen=chosen)
+    track = TrackConfig(config.subjects, config.on_cut, chosen=chosen, apart=config.scene is not None)
     if config.track_view != "follow":
         return [TrackStage(track, sam)]
     boxes = {subject.name: given_boxes(subject) for subject in config.subjects if subject.name != chosen}
@@ -219,8 +219,9 @@ def score_config(config: RunConfig) -> "ScoreConfig":
     """How a run's segments are scored."""
     from stages.score import ScoreConfig
 
-    follows, chosen = config.track_view == "follow", PERSON if config.scene is None else None
-    return ScoreConfig(config.subjects, config.proved, config.iou_bound, chosen, through_views=follows)
+    scene, follows = config.scene is not None, config.track_view == "follow"
+    chosen = None if scene else PERSON
+    return ScoreConfig(config.subjects, config.proved, config.iou_bound, chosen, through_views=follows, apart=scene)
 
 
 def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage]:
