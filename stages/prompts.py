@@ -10,10 +10,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Correction:
-    """A box given for the object on a later frame (absolute index)."""
+    """A subject on a later frame (absolute index): a box, or points with labels (1 = on it); exactly one of the two."""
 
     frame: int
-    box: Box
+    box: Box | None = None
+    points: tuple[tuple[float, float, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.box is None) != bool(self.points):
+            raise UsageError(f"a correction on frame {self.frame} needs either a box or points")
 
 
 @dataclass(frozen=True)

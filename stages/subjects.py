@@ -20,7 +20,7 @@ class Subject:
         name: 1 to 32 of `a-z 0-9 - _`, a letter first: its arrays are `masks/NAME`, `visible/NAME`, ...
         kind: "object" or "person".
         prompt: where it is on a frame; frames before that are untracked. None: a person whom the pose stage chooses.
-        corrections: boxes on later frames, one a frame: tracked to F-1, the box added on F, continued.
+        corrections: boxes or points on later frames, one a frame: tracked to F-1, they are added on F, continued.
         held_by: the person who rides or carries it, by name.
 
     Raises:
@@ -67,21 +67,26 @@ class Reskin:
 
 
 def plain_subjects(
-    prompt: ObjectPrompt, corrections: tuple[Correction, ...] = (), person_box: Box | None = None
+    prompt: ObjectPrompt,
+    corrections: tuple[Correction, ...] = (),
+    person_box: Box | None = None,
+    of_person: tuple[Correction, ...] = (),
 ) -> tuple[Subject, Subject]:
     """The two that the plain options make: the object they point at, and the person, where `person_box` says or whom
-    the pose stage chooses."""
+    the pose stage chooses; the corrections of both."""
     person = None
     if person_box is not None:
         check_box("--person-box", person_box)
         person = ObjectPrompt(prompt.frame, person_box)
-    return Subject(OBJECT, OBJECT, prompt, corrections), Subject(PERSON, PERSON, person)
+    if of_person and person is None:
+        raise UsageError(f"--correct {PERSON}@{of_person[0].frame}: needs --person-box, where the person is at first")
+    return Subject(OBJECT, OBJECT, prompt, corrections), Subject(PERSON, PERSON, person, of_person)
 
 
 def given_boxes(subject: Subject) -> dict[int, Box]:
     """The boxes that a subject is given by, by frame."""
     first = {} if subject.prompt is None or subject.prompt.box is None else {subject.prompt.frame: subject.prompt.box}
-    return first | {item.frame: item.box for item in subject.corrections}
+    return first | {item.frame: item.box for item in subject.corrections if item.box is not None}
 
 
 def most_prompts(subjects: Sequence[Subject]) -> int:

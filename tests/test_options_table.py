@@ -24,7 +24,7 @@ from stream.run import lifecycle
 RUN = [item for item in options_for(TRACKING, GENERATION) if item.kind is not FLAG]
 OF_THE_PROMPT = {"box", "point", "object_mask", "prompt_frame"}
 NO_FIELD = {"out", "as_json", "overwrite", "max_fetch", "fetch_timeout", "write_scene"}
-NOT_ASKED = {"prompt", "video", "chain", "reskins", "gated"}
+NOT_ASKED = {"prompt", "video", "chain", "reskins", "gated", "correct_person"}
 HOSTILE = [
     *(
         "nan",

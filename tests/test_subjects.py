@@ -13,6 +13,7 @@ from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_ma
 
 from stages.poses.assign import affinities, assign, best_pairs, box_of_mask
 from stages.prompts import Correction, ObjectPrompt
+from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.durable import file_sha256
 from storage.errors import InputError, Interrupted, RunDirectoryError, UsageError
@@ -23,6 +24,7 @@ from stream.demo.truth import PersonTruth
 from stream.engine.signals import Cancel
 from stream.options.config import RunConfig
 from stream.options.scene import Cast, read_scene, write_scene
+from stream.options.values import CORRECTION
 from stream.progress.events import Event, WindowDone
 from stream.report.closing import closing_text
 from stream.report.export import export_run
@@ -32,7 +34,7 @@ from stream.run.lifecycle import start
 BOX, SKATER_BOX = (60.0, 70.0, 100.0, 82.0), (60.0, 20.0, 100.0, 75.0)
 SUBJECTS = (
     Subject("board", OBJECT, ObjectPrompt(box=BOX), (Correction(12, (61.5, 70.0, 100.0, 82.0)),)),
-    Subject("skater", PERSON, ObjectPrompt(box=SKATER_BOX)),
+    Subject("skater", PERSON, ObjectPrompt(box=SKATER_BOX), (Correction(7, points=((70.5, 40.0, 1), (5.0, 5.0, 0))),)),
     Subject("board_2", OBJECT, ObjectPrompt(3, points=((70.25, 75.0, 1), (10.0, 10.0, 0)))),
     Subject("skater-2", PERSON, ObjectPrompt(11, box=(5.0, 20.0, 50.0, 75.0))),
 )
@@ -91,6 +93,14 @@ BAD_SCENES = {
     "correction": (
         {"subject": [{**GOOD, "frame": 5, "corrections": [{"frame": 4, "box": [1, 2, 3, 4]}]}]},
         "subject 'a': correction on frame 4: before the prompt frame 5",
+    ),
+    "neither": (
+        {"subject": [{**GOOD, "corrections": [{"frame": 4}]}]},
+        "a correction on frame 4 needs either a box or points",
+    ),
+    "off it": (
+        {"subject": [{**GOOD, "corrections": [{"frame": 4, "points": [[1, 1, 0]]}]}]},
+        "subject 'a': correction on frame 4: at least one point must lie on it",
     ),
     "held": ({"subject": [{**GOOD, "held_by": "b"}]}, r"subject\[0\]\.held_by: 'b' is no other person: there is none"),
     "removed": ({"subject": [{**GOOD, "reskin": "remove"}]}, r"\('a'\): reskin = .*nothing can be removed yet"),
@@ -245,6 +255,46 @@ def test_the_plain_options_as_a_scene(tmp_path: Path) -> None:
         )
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_corrections_go_by_name(tmp_path: Path) -> None:
+    """Of a scene's subject, of object and person; a box or points."""
+    scene, target = tmp_path / "scene.toml", tmp_path / "more.toml"
+    write_scene(scene, Cast(SUBJECTS))
+    arguments = [str(small_clip()), "--out", str(tmp_path / "out"), "--write-scene", str(target)]
+
+    def written(*more: str) -> dict[str, tuple[Correction, ...]]:
+        assert extract_command.main([*arguments, *more], standalone_mode=False) == 0
+        return {subject.name: subject.corrections for subject in read_scene(target).subjects}
+
+    found = written("--scene", str(scene), "--correct", "board_2@9:1,2,30,40", "--correct", "board@15:+61.5,75;-1,2")
+    assert found["board_2"] == (Correction(9, (1.0, 2.0, 30.0, 40.0)),)
+    assert found["board"] == (*SUBJECTS[0].corrections, Correction(15, points=((61.5, 75.0, 1), (1.0, 2.0, 0))))
+    plain = ["--box", "60,70,100,82", "--correct", "9:+61,75"]
+    assert written(*plain)[OBJECT] == (Correction(9, points=((61.0, 75.0, 1),)),)
+    both = written(*plain, "--person-box", "60,20,100,75", "--correct", "person@8:60,20,99,75")
+    assert both[PERSON] == (Correction(8, (60.0, 20.0, 99.0, 75.0)),)
+    for more, line in (
+        (["--scene", str(scene), "--correct", "9:1,2,3,4"], "--correct 9:1,2,3,4: whose"),
+        (["--scene", str(scene), "--correct", "dog@9:1,2,3,4"], "is the name of none of board, skater"),
+        ([*plain, "--correct", "person@8:1,2,3,4"], "--correct person@8: needs --person-box"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            extract_command.main([*arguments, *more], standalone_mode=False)
+    for bad in ("9:+1", "9:+1,2;3,4", "@9:1,2,3,4", "9@a:1,2,3,4", "A@9:1,2,3,4", "9:+1,2,3;-1,2"):
+        with pytest.raises(ValueError):
+            CORRECTION.read(bad)
+
+
+def test_points_on_a_later_frame_are_given_to_the_tracker() -> None:
+    schedule = PromptSchedule.of(SUBJECTS[1])
+    assert schedule is not None
+    assert schedule.at(7, HEIGHT, WIDTH) == SamPrompt(points=((70.5, 40.0, 1), (5.0, 5.0, 0)))
+    outside = dataclasses.replace(SUBJECTS[1], corrections=(Correction(7, points=((700.0, 4.0, 1),)),))
+    with pytest.raises(InputError, match="subject 'skater': correction on frame 7: 700,4 lies outside the 160x90"):
+        schedules = PromptSchedule.of(outside)
+        assert schedules is not None
+        schedules.check_inside(HEIGHT, WIDTH)
 
 
 def test_the_assignment_is_the_best_there_is() -> None:

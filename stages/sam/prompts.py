@@ -69,7 +69,10 @@ class PromptSchedule:
         seen = {self.prompt.frame}
         for correction in self.corrections:
             told = f"{self.words.correct} {correction.frame}:"
-            check_box(told, correction.box)
+            if correction.box is not None:
+                check_box(told, correction.box)
+            elif 1 not in [label for _, _, label in correction.points]:
+                raise UsageError(f"{told} at least one point must lie on it (+x,y)")
             if correction.frame < self.prompt.frame:
                 raise UsageError(f"{told} before the prompt frame {self.prompt.frame}, where tracking begins")
             if correction.frame in seen:
@@ -84,7 +87,13 @@ class PromptSchedule:
     def boxes(self) -> list[tuple[str, Box]]:
         """Every box with the option it came from."""
         first = [(self.words.box, self.prompt.box)] if self.prompt.box is not None else []
-        return [*first, *((f"{self.words.correct} {c.frame}:", c.box) for c in self.corrections)]
+        later = [(f"{self.words.correct} {c.frame}:", c.box) for c in self.corrections]
+        return first + [(told, box) for told, box in later if box is not None]
+
+    def points(self) -> list[tuple[str, float, float]]:
+        """Every point with the option it came from."""
+        first = [(self.words.point, x, y) for x, y, _ in self.prompt.points]
+        return first + [(f"{self.words.correct} {c.frame}:", x, y) for c in self.corrections for x, y, _ in c.points]
 
     def check_inside(self, height: int, width: int) -> None:
         """Refuse prompts that do not lie on the upright frame, and an unusable mask.
@@ -94,10 +103,10 @@ class PromptSchedule:
         """
         for option, box in self.boxes():
             check_box_inside(option, box, width, height)
-        for x, y, _ in self.prompt.points:
+        for option, x, y in self.points():
             if not (0 <= x <= width and 0 <= y <= height):
                 raise InputError(
-                    f"{self.words.point} {x:g},{y:g} lies outside the {width}x{height} frame: "
+                    f"{option} {x:g},{y:g} lies outside the {width}x{height} frame: "
                     "read the point from `skate frame VIDEO --at N --to PNG`"
                 )
         if self.prompt.mask_png is not None:
@@ -129,7 +138,7 @@ class PromptSchedule:
             return SamPrompt(box=self.prompt.box, points=self.prompt.points)
         for correction in self.corrections:
             if correction.frame == frame:
-                return SamPrompt(box=correction.box)
+                return SamPrompt(box=correction.box, points=correction.points)
         return None
 
     def _mask(self, height: int, width: int) -> Array:

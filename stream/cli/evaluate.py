@@ -157,6 +157,7 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
     """
     from stages.given import first_prompt
     from stages.order import order_note
+    from stages.subjects import OBJECT
     from stream.options.settings import corrections_from_options, prompt_from_options
     from stream.report.reference import Reference, prompt_text
 
@@ -171,7 +172,7 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
         tell(prompt_text(prompt))
     else:
         prompt = prompt_from_options(dict(options))
-    corrections = corrections_from_options(dict(options))
+    corrections = corrections_from_options(dict(options), OBJECT)[OBJECT]
     asked = [("--prompt-frame", prompt.frame), *(("--correct", item.frame) for item in corrections)]
     for option_name, frame in asked:
         if frame < first or (stop is not None and frame >= stop):

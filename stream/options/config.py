@@ -66,6 +66,7 @@ class RunConfig:
     window: int = since("decode", default=81)
     overlap: int = since("decode", default=21)
     correct: tuple[Correction, ...] = since("track", default=())
+    correct_person: tuple[Correction, ...] = since("track", default=())
     person_box: Box | None = since("pose", default=None)
     scene: tuple[Subject, ...] | None = since("track", default=None)  # in place of the three
     reskins: tuple[Reskin, ...] = since("regions", default=())  # of the scene's subjects; empty: all alike
@@ -137,8 +138,9 @@ class RunConfig:
             check_box("--person-box", self.person_box)
         if not isinstance(self.view, str):
             check_box("--view", self.view)
-        for correction in self.correct:
-            check_box(f"--correct {correction.frame}:", correction.box)
+        for correction in (*self.correct, *self.correct_person):
+            if correction.box is not None:
+                check_box(f"--correct {correction.frame}:", correction.box)
         check_bounds(self)
         check_gate(self.gate)
         check_region(self.changes, self.dilate, self.region)
@@ -187,7 +189,7 @@ class RunConfig:
         if self.scene is not None:
             return self.scene
         assert self.prompt is not None  # checked on construction
-        return plain_subjects(self.prompt, self.correct, self.person_box)
+        return plain_subjects(self.prompt, self.correct, self.person_box, self.correct_person)
 
     @property
     def persons(self) -> tuple[str, ...]:

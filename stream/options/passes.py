@@ -82,7 +82,7 @@ def check_scene(config: "RunConfig") -> None:
         if config.passes == EACH:
             raise UsageError("--passes each: is for the subjects of a --scene")
         return
-    if config.prompt is not None or config.correct or config.person_box is not None:
+    if config.prompt is not None or config.correct or config.correct_person or config.person_box is not None:
         raise UsageError("--scene says what is followed: leave --box, --point, --correct and the like out")
     if len(set(names)) != len(names):
         raise UsageError(f"two subjects of the scene have one name: {', '.join(names)}")

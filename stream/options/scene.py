@@ -31,11 +31,15 @@ Frame = Annotated[int, Meta(ge=0, le=10**9)]
 Name = Annotated[str, Meta(pattern=f"^{NAME.pattern}$")]
 
 
+Points = Annotated[list[tuple[Coordinate, Coordinate, Literal[0, 1]]], Meta(min_length=1)]
+
+
 class Fix(Struct, frozen=True, forbid_unknown_fields=True):
-    """A box on a later frame."""
+    """A box or points on a later frame."""
 
     frame: Frame
-    box: Corners
+    box: Corners | None = None
+    points: Points | None = None
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,7 +48,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     name: Name
     kind: Literal["object", "person"]
     box: Corners | None = None
-    points: Annotated[list[tuple[Coordinate, Coordinate, Literal[0, 1]]], Meta(min_length=1)] | None = None
+    points: Points | None = None
     mask: str | None = None
     frame: Frame = 0
     corrections: list[Fix] = []
@@ -166,12 +170,14 @@ def _subject(entry: Entry, folder: Path) -> Subject:
     given = [entry.box is not None, entry.points is not None, entry.mask is not None]
     if sum(given) != 1:
         raise UsageError("needs exactly one of box, points and mask")
-    numbers = [*(entry.box or ()), *(value for point in entry.points or () for value in point)]
+    places: list[Entry | Fix] = [entry, *entry.corrections]
+    numbers = [value for each in places for value in each.box or ()]
+    numbers += [value for each in places for point in each.points or () for value in point]
     if not all(math.isfinite(value) for value in numbers):
         raise UsageError("a coordinate is no finite number")
     mask, digest = _file(entry.mask, folder, "mask")
     prompt = ObjectPrompt(entry.frame, entry.box, tuple(entry.points or ()), mask, digest)
-    corrections = tuple(Correction(fix.frame, fix.box) for fix in entry.corrections)
+    corrections = tuple(Correction(fix.frame, fix.box, tuple(fix.points or ())) for fix in entry.corrections)
     return Subject(entry.name, entry.kind, prompt, corrections, entry.held_by)
 
 
@@ -236,7 +242,11 @@ def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -
     else:
         found["points"] = [list(point) for point in prompt.points]
     if subject.corrections:
-        found["corrections"] = [{"frame": item.frame, "box": list(item.box)} for item in subject.corrections]
+        found["corrections"] = [
+            {"frame": item.frame}
+            | ({"points": [list(point) for point in item.points]} if item.box is None else {"box": list(item.box)})
+            for item in subject.corrections
+        ]
     wanted = {
         "frame": prompt.frame or None,
         "held_by": subject.held_by,

@@ -10,7 +10,8 @@ from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from stages.region import DILATE, REMOVE
-from stages.subjects import OBJECT, Reskin, plain_subjects
+from stages.sam.prompts import PromptSchedule
+from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, plain_subjects
 from storage.boundary import MB, printable, read_input
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
@@ -63,7 +64,7 @@ def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
     )
 
 
-POINTING = ("box", "point", "object_mask", "prompt_frame", "correct", "person_box")
+POINTING = ("box", "point", "object_mask", "prompt_frame", "person_box")
 
 
 def cast_from_options(options: dict[str, Any]) -> Cast:
@@ -79,10 +80,15 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
         if given:
             raise UsageError(f"--scene says what is followed: leave --{given[0].replace('_', '-')} out")
         cast = read_scene(Path(scene))
+        more = corrections_from_options(options, *(subject.name for subject in cast.subjects))
+        subjects = tuple(dataclasses.replace(s, corrections=s.corrections + more[s.name]) for s in cast.subjects)
+        for subject in subjects:
+            PromptSchedule.of(subject)
+        cast = dataclasses.replace(cast, subjects=subjects)
         return cast if cuts is None else dataclasses.replace(cast, cuts=cuts)
-    subjects = plain_subjects(
-        prompt_from_options(options), corrections_from_options(options), options.pop("person_box")
-    )
+    corrections = corrections_from_options(options, *OBJECTS)
+    prompt, person_box = prompt_from_options(options), options.pop("person_box")
+    subjects = plain_subjects(prompt, corrections[OBJECT], person_box, corrections[PERSON])
     reskin, widths = options.get("reskin") or "both", options.get("dilate") or DILATE
     reskins = (
         Reskin(who.name, reskin in ("both", who.name), dilate=None if width == usual else width)
@@ -91,9 +97,21 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
     return Cast(subjects, tuple(reskins), (OBJECT,), cuts)
 
 
-def corrections_from_options(options: dict[str, Any]) -> tuple[Correction, ...]:
-    """Take --correct out of the options."""
-    return tuple(Correction(frame, box) for frame, box in options.pop("correct"))
+def corrections_from_options(options: dict[str, Any], *names: str) -> dict[str, tuple[Correction, ...]]:
+    """Take --correct out of the options: by the name of the subject, of which there are these; the first one's need no
+    name.
+
+    Raises:
+        UsageError: for the name of nobody.
+    """
+    found: dict[str, tuple[Correction, ...]] = dict.fromkeys(names, ())
+    for item in options.pop("correct"):
+        name = item.name or (OBJECT if OBJECT in names else "")
+        if name not in found:
+            whose = f"is the name of none of {', '.join(names)}" if name else "whose? write NAME@ before it"
+            raise UsageError(f"--correct {item}: {whose}")
+        found[name] += (Correction(item.frame, item.box, item.points),)
+    return found
 
 
 def cuts_from_options(options: dict[str, Any]) -> tuple[int, ...] | None:
@@ -221,7 +239,8 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
         given |= {"scene": cast.subjects, "reskins": cast.reskins, "gated": cast.gated, "cuts": cast.cuts}
     else:
         given["prompt"] = prompt_from_options(given)
-        given["correct"] = corrections_from_options(given)
+        corrections = corrections_from_options(given, *OBJECTS)
+        given |= {"correct": corrections[OBJECT], "correct_person": corrections[PERSON]}
         given["cuts"] = cuts_from_options(given)
     given["device"] = resolve_device(given["device"])
     if given["detect_every"] is None:

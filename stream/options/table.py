@@ -122,7 +122,12 @@ OPTIONS: tuple[Option, ...] = (
     _object("--point", POINT, "On it (label 1, default) or off it (0); repeatable.", many=True),
     _object("--object-mask", FILE, "Its mask: a PNG of the frame's size."),
     _object("--prompt-frame", INTEGER, "Counted from 0; frames before it are untracked.", "0", bounds=bounds.FRAME),
-    _object("--correct", CORRECTION, "Its box on a later frame; repeatable.", many=True),
+    _object(
+        "--correct",
+        CORRECTION,
+        "Its box, or points +x,y;-x,y, on a later frame; also NAME@FRAME:...; repeatable.",
+        many=True,
+    ),
     _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),
     _subjects(SCENE, "--scene", FILE, "In place of these: all who are followed, by name.", metavar="FILE.toml|.json"),
     _subjects(SCENE, "--write-scene", FILE, "Write them as such a file; do nothing else.", metavar="FILE.toml|.json"),

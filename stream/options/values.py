@@ -77,12 +77,37 @@ def _numbers(*counts: int) -> Callable[[str], tuple[float, ...]]:
     return read
 
 
-def _correction(text: str) -> tuple[int, tuple[float, ...]]:
-    first, _, box = text.partition(":")
-    frame = whole_number(first)
-    if frame is None:
+@dataclass(frozen=True)
+class Corrected:
+    """A value of `--correct`: whose, on which frame, and a box or points with labels."""
+
+    name: str
+    frame: int
+    box: tuple[float, ...] | None
+    points: tuple[tuple[float, float, int], ...]
+
+    def __str__(self) -> str:
+        place = ",".join(f"{side:.17g}" for side in self.box or ())
+        place += ";".join(f"{'+' if label else '-'}{x:.17g},{y:.17g}" for x, y, label in self.points)
+        return f"{self.name and f'{self.name}@'}{self.frame}:{place}"
+
+
+def _correction(text: str) -> Corrected:
+    head, _, place = text.partition(":")
+    name, at, first = head.rpartition("@")
+    frame, parts = whole_number(first), place.split(";")
+    if frame is None or bool(at) != bool(NAME.fullmatch(name)):
         raise ValueError
-    return frame, BOX.read(box)
+    if place[:1] in ("+", "-") and parts[0].count(",") == 1:
+        return Corrected(name, frame, None, tuple(_point(part) for part in parts))
+    return Corrected(name, frame, BOX.read(place), ())
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    if text[:1] not in ("+", "-"):
+        raise ValueError
+    x, y = _numbers(2)(text[1:])
+    return x, y, int(text[0] == "+")
 
 
 def _moment(text: str) -> int | float:
@@ -191,11 +216,6 @@ def choice(*values: str) -> Kind:
     return Kind(f"[{'|'.join(values)}]", f"one of {', '.join(values)}", read, toml_text)
 
 
-def _correction_toml(value: tuple[int, tuple[float, ...]]) -> str:
-    frame, box = value
-    return toml_text(f"{frame}:{','.join(f'{side:.17g}' for side in box)}")
-
-
 _NO_PATH = (
     f"a path: a null byte, a name of more than {MOST_NAME_BYTES} bytes, or more than {MOST_CHARACTERS} characters"
 )
@@ -218,7 +238,12 @@ FOLDER = Kind("DIRECTORY", _NO_PATH, _path, toml_text)
 FLAG = Kind("", "true or false", lambda text: text == "true", lambda value: "true" if value else "false")
 BOX = Kind("x1,y1,x2,y2", "of the form x1,y1,x2,y2", _numbers(4), _array)
 POINT = Kind("x,y[,label]", "of the form x,y[,label]", _numbers(2, 3), _array)
-CORRECTION = Kind("FRAME:x1,y1,x2,y2", "of the form FRAME:x1,y1,x2,y2", _correction, _correction_toml)
+CORRECTION = Kind(
+    "FRAME:x1,y1,x2,y2",
+    "of the form FRAME:x1,y1,x2,y2 or FRAME:+x,y;-x,y, with NAME@ before it where it is not the object's",
+    _correction,
+    lambda value: toml_text(str(value)),
+)
 SIZE = Kind("WxH", "of the form WxH, e.g. 832x480", _size, lambda value: toml_text(f"{value[0]}x{value[1]}"))
 BYTES = Kind("SIZE", "a size: write for example 8GB, 7.5GiB or 512MB", _bytes, str)
 WIDTHS = Kind(

@@ -34,14 +34,18 @@ def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
         x1, y1, x2, y2 = given
         return x1 * across, y1 * down, x2 * across, y2 * down
 
+    def places(given: tuple[tuple[float, float, int], ...]) -> tuple[tuple[float, float, int], ...]:
+        return tuple((x * across, y * down, label) for x, y, label in given)
+
     def prompt(given: ObjectPrompt) -> ObjectPrompt:
         if given.mask_png is not None:
             raise UsageError(f"--work-height: {given.mask_png} is of the video's size: give a box or points instead")
-        points = tuple((x * across, y * down, label) for x, y, label in given.points)
-        return replace(given, box=None if given.box is None else box(given.box), points=points)
+        return replace(given, box=None if given.box is None else box(given.box), points=places(given.points))
 
     def corrections(given: tuple[Correction, ...]) -> tuple[Correction, ...]:
-        return tuple(replace(each, box=box(each.box)) for each in given)
+        return tuple(
+            replace(each, box=None if each.box is None else box(each.box), points=places(each.points)) for each in given
+        )
 
     def subject(given: Subject) -> Subject:
         pointed = None if given.prompt is None else prompt(given.prompt)
@@ -51,6 +55,7 @@ def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
         config,
         prompt=None if config.prompt is None else prompt(config.prompt),
         correct=corrections(config.correct),
+        correct_person=corrections(config.correct_person),
         person_box=None if config.person_box is None else box(config.person_box),
         scene=None if config.scene is None else tuple(map(subject, config.scene)),
         view=config.view if isinstance(config.view, str) else box(config.view),
