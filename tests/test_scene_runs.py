@@ -265,6 +265,8 @@ def test_a_pixel_of_two_belongs_to_one() -> None:
     assert np.array_equal(found["far"], masks["far"] & (~masks["near"] | (far > 8)))
     assert np.array_equal(found["board"], masks["board"]), "as good as the skater's, and nearer"
     assert np.array_equal(np.any(list(found.values()), axis=0), np.any(list(masks.values()), axis=0))
+    backwards = apart({name: given[name] for name in reversed(given)})
+    assert all(np.array_equal(backwards[name].mask, mask) for name, mask in found.items())
     assert given["far"].mask is masks["far"] and masks["far"][5, 5], "what was tracked stays"
     alone = {"far": given["far"]}
     assert apart(alone) == alone and apart({}) == {}
