@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from _runs import invoke
-from _small_run import FRAMES, HEIGHT, WIDTH, small_config, small_run, small_sam
+from _small_run import FRAMES, HEIGHT, WIDTH, small_clip, small_config, small_run, small_sam
 from PIL import Image
 
 from stages.poses.draw import draw
+from stages.region import dilate_mask
 from stages.sam.model import SamModel
 from stages.video.plain import plain_frames
 from storage.errors import InputError, RunDirectoryError
@@ -207,3 +208,21 @@ def test_comparison_needs_a_result(tmp_path: Path) -> None:
 def test_captions() -> None:
     assert caption(12, 0.5, 0.9312) == "frame 12, 0.50 s, IoU 0.931"
     assert caption(0, 0.0, math.nan) == "frame 0, 0.00 s, untracked"
+
+
+def test_the_clip_without_its_subjects_is_exported_too(tmp_path: Path) -> None:
+    path, target = small_run(), tmp_path / "to"
+    assert "21 without the subjects" in export_run(path, target, plate=True)
+    reader = RunReader(path)
+    source = list(plain_frames(small_clip()))
+    for t in (0, 10, 20):
+        written = np.asarray(Image.open(target / "plate" / f"frame_{t:05d}.png"))
+        masks = reader.arrays.read("masks/object", t, t + 1)[0] | reader.arrays.read("masks/person", t, t + 1)[0]
+        outside = ~dilate_mask(masks, 8)
+        assert np.array_equal(written[outside], source[t][outside])
+        assert not masks.any() or (written != source[t])[masks].any()
+        holes = np.asarray(Image.open(target / "plate_holes" / f"frame_{t:05d}.png"))
+        assert holes.shape == masks.shape and not holes[outside].any()
+    assert len(list(plain_frames(target / "plate.mp4"))) == 21
+    export_run(path, target)
+    assert not (target / "plate").exists() and not (target / "plate.mp4").exists()

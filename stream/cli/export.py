@@ -18,19 +18,21 @@ from stream.cli.options import GroupedCommand, option, stack
             help="Of drawn skeletons: controlnet, vace or wan-animate.  [default: the run's]",
         ),
         option("output", "--view", is_flag=True, help="Also what the generator saw."),
+        option("output", "--plate", is_flag=True, help="Also the clip without its subjects."),
     ]
 )
-def export_command(run: str, to: str, pose_style: str | None, view: bool) -> int:
+def export_command(run: str, to: str, pose_style: str | None, view: bool, plate: bool) -> int:
     """Write masks, skeletons and metadata of RUN as files that ComfyUI's loaders take.
 
     mask_skateboard/frame_%05d.png and mask.mp4 (8-bit grey, white = object), pose_skater/frame_%05d.png and pose.mp4
     (RGB skeletons), pose_json/ (one CMU file a frame), pose.json (POSE_KEYPOINT), tracking_metadata.json. Frame numbers
     are the clip's; frames on which nothing was seen are black. With --view also view/frame_%05d.png, view.mp4 and
-    views_generate.npy (source pixels to theirs, a 2x3 map a frame).
+    views_generate.npy (source pixels to theirs, a 2x3 map a frame); with --plate plate/, plate.mp4 and plate_holes/
+    (white = never seen, guessed).
     """
     from pathlib import Path
 
     from stream.report.export import export_run
 
-    click.echo(export_run(Path(run), Path(to), pose_style, view))
+    click.echo(export_run(Path(run), Path(to), pose_style, view, plate))
     return 0

@@ -29,6 +29,7 @@ from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.options.working import at_work
+from stream.report.plates import PlatePictures
 from stream.report.seen import SeenPictures
 
 FORMAT = 1
@@ -38,14 +39,15 @@ CRF = 10  # of the two videos: masks read back at 128 are exact, skeletons keep 
 MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
 PNGS, CMUS = "frame_*.png", "frame_*_keypoints.json"
 SEEN, SEEN_VIEWS = "view", "views_generate.npy"  # of the generator
+PLATE, HOLES = "plate", "plate_holes"
 METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
 
 
-def export_run(path: Path, target: Path, pose_style: str | None = None, view: bool = False) -> str:
+def export_run(path: Path, target: Path, pose_style: str | None = None, view: bool = False, plate: bool = False) -> str:
     """Write everything that is tracked so far; returns the line to print. An earlier export there is replaced.
 
     Args:
-        view: also what the generator saw, as far as its views are fixed.
+        view: also what the generator saw, as far as its views are fixed. plate: also the clip without its subjects.
 
     Raises:
         UsageError: when that is asked of a run that generates nothing.
@@ -75,11 +77,13 @@ def export_run(path: Path, target: Path, pose_style: str | None = None, view: bo
         _make_room(target, config)
         _write_all(run, config, frames, pose_style, target)
         seen = _write_seen(run, config, target) if view else 0
+        empty = _write_plates(run, config, target) if plate else 0
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
         ) from error
     told = f", {seen} of what the generator saw" if view else ""
+    told += f", {empty} without the subjects" if plate else ""
     return f"{target}: {frames} frames of masks, skeletons and keypoints{told}"
 
 
@@ -135,11 +139,12 @@ def _make_room(target: Path, config: RunConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(pattern):
             stale.unlink()
-    if (target / SEEN).is_dir():
-        for stale in (target / SEEN).glob("frame_*.png"):
-            stale.unlink()
-        (target / SEEN).rmdir()
-    for name in (f"{SEEN}.mp4", SEEN_VIEWS):
+    for folder in (target / SEEN, target / PLATE, target / HOLES):
+        if folder.is_dir():
+            for stale in folder.glob("frame_*.png"):
+                stale.unlink()
+            folder.rmdir()
+    for name in (f"{SEEN}.mp4", SEEN_VIEWS, f"{PLATE}.mp4"):
         (target / name).unlink(missing_ok=True)
 
 
@@ -192,6 +197,24 @@ def _write_seen(run: RunReader, config: RunConfig, target: Path) -> int:
     write_segment(target / f"{SEEN}.mp4", written(), run.arrays.read("times", *whole), settings)
     if GENERATOR_VIEWS in run.arrays.layout.arrays:
         np.save(target / SEEN_VIEWS, run.arrays.read(GENERATOR_VIEWS, *whole), allow_pickle=False)
+    return pictures.frames
+
+
+def _write_plates(run: RunReader, config: RunConfig, target: Path) -> int:
+    """Write the clip without its subjects: PNGs, a video, and what of it is guessed; how many frames."""
+    pictures = PlatePictures(run, config)
+    (target / PLATE).mkdir()
+    (target / HOLES).mkdir()
+
+    def written() -> Iterator[Array]:
+        for t, (picture, never) in enumerate(pictures.each()):
+            name = f"{frame_name(t, pictures.frames)}.png"
+            _write_png(target / PLATE / name, np.ascontiguousarray(picture[..., ::-1]))
+            _write_png(target / HOLES / name, never.astype(np.uint8) * 255)
+            yield picture
+
+    times = run.arrays.read("times", 0, pictures.frames)
+    write_segment(target / f"{PLATE}.mp4", written(), times, video_settings(run.manifest["video"], config.fps))
     return pictures.frames
 
 
