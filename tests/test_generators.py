@@ -16,7 +16,8 @@ from stream.options.config import RunConfig
 @pytest.mark.parametrize("name", GENERATORS)
 def test_every_entry_is_a_generator(name: str) -> None:
     assert issubclass(GENERATORS[name].load(), GeneratorStage)
-    config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), generator=name)
+    reskin = "remove" if name == "plate" else "both"
+    config = RunConfig(ObjectPrompt(box=(1.0, 1.0, 9.0, 9.0)), generator=name, reskin=reskin)
     assert config.plan.step == GENERATORS[name].geometry.frame_step
 
 
