@@ -1,5 +1,6 @@
 """`skate bench fidelity`: what it plants, how it judges, and what it makes of the numbers."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,16 @@ from _small_run import small_run
 
 from bench.fidelity import calibrate
 from bench.fidelity.calibrate import Pair
-from bench.fidelity.clips import QUICK, WHOLE, clips
+from bench.fidelity.clips import QUICK, VERSION, WHOLE, clips
 from bench.fidelity.closeness import ALEXNET, HEADS, Lpips, psnr, ssim
 from bench.fidelity.drift import drift_of
 from bench.fidelity.elsewhere import read_results
 from bench.fidelity.faults import FAULTS, FREE, Planted
 from bench.fidelity.judge import Judge, Judged
 from bench.fidelity.measure import QUICK_FAULTS
+from bench.fidelity.numbers import NOISE
+from bench.fidelity.report import holds
+from bench.fidelity.tables import CURVES, PAGE, ROOT, noise, page, read_record
 from stages.base import Array
 from stages.fidelity.registry import metrics
 from stages.fidelity.sight import COLUMNS
@@ -207,3 +211,42 @@ def test_drift_is_the_results_less_the_sources_own() -> None:
     worse = drift_of([value - 3 - 0.2 * k for k, value in enumerate(source)], list(source))
     assert worse["slope_per_window"] == pytest.approx(-0.2) and not worse["flat"]
     assert drift_of([None, 1.0], [1.0, 1.0])["slope_per_window"] is None
+
+
+def test_the_committed_record_holds_what_is_promised() -> None:
+    found = read_record()
+    assert found["version"] == VERSION and found["settings"]["set"] == WHOLE
+    assert [clip["name"] for clip in found["clips"]] == [clip.name for clip in clips(WHOLE)]
+    assert set(found["methods"]) == {"preview", "identity", "blur", *(fault.name for fault in FAULTS)}
+    assert holds(found), "each fault fires what it must, and blame is right"
+    assert found["ceiling"]["demo"]["frames"] == 201 and found["ceiling"]["demo"]["failing"] == 0
+    for name, metric in metrics().items():
+        bound = found["bounds"][name]
+        assert bound["gate"] == metric.bound
+        beyond = bound["value"] < metric.bound if metric.high else bound["value"] > metric.bound
+        assert not beyond, f"{name}: the gate's default lies within its noise"
+    contact = found["contact"]["demo"]
+    assert contact["f1"] >= 0.95 and contact["off_f1"] >= 0.85
+
+
+def test_the_page_shows_the_committed_record() -> None:
+    found, text = read_record(), (ROOT / PAGE).read_text(encoding="utf-8")
+    assert page(text, found) == text, "run `python -m bench.fidelity.tables`"
+    assert (ROOT / CURVES).is_file() and json.loads(NOISE.read_text(encoding="utf-8")) == noise(found)
+
+
+@pytest.mark.slow
+def test_the_quick_set_goes_through_and_goes_on_with_results_made_elsewhere(tmp_path: Path) -> None:
+    out, clip = tmp_path / "out", clips(QUICK)[0].name
+    first = invoke(["bench", "fidelity", "--quick", "--out", str(out)])
+    found = json.loads((out / "fidelity.json").read_text(encoding="utf-8"))
+    assert first.code == 0, first.out + first.err
+    assert {"preview", "identity", "blur"} < set(found["methods"]) and len(found["checked"]) >= 6
+    assert (out / "methods.png").stat().st_size > 20_000
+    (tmp_path / "made" / "copied").mkdir(parents=True)
+    source = next((out / "clips" / clip / "input").glob("*.mp4"))
+    (tmp_path / "made" / "copied" / f"{clip}.mp4").write_bytes(source.read_bytes())
+    again = invoke(["bench", "fidelity", "--quick", "--out", str(out), "--results", str(tmp_path / "made")])
+    assert again.err.split(f"{clip}: ")[1:] == ["tracked\n", "copied\n"], "what is there is not judged again"
+    methods = json.loads((out / "fidelity.json").read_text(encoding="utf-8"))["methods"]
+    assert methods["copied"] == methods["identity"], "the decoded clip, encoded as results are"

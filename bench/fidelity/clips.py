@@ -52,7 +52,6 @@ def clips(which: str) -> tuple[Clip, ...]:
     return (
         Clip("demo", "noise", DemoConfig()),
         _clip("curve", 21, 49, "steady", "ollie push ride"),
-        _clip("curve", 22, 49, "handheld", "push kickflip manual"),
         _clip("check", 31, 33, "steady", "ollie push"),
         _clip("check", 32, 33, "handheld", "manual kickflip"),
         _clip("noise", 12, 61, "pan", "shove-it manual ollie", 2),

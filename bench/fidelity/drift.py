@@ -49,7 +49,7 @@ def measure_self(out: Path, quick: bool, options: dict[str, Any], tell: Callable
     tell(f"self: {', '.join(kinds)}")
     found: dict[str, Any] = {
         "version": VERSION, "frames": frames, "window": window, "overlap": overlap, "windows": len(judge.windows),
-        "lpips": "measured" if lpips is not None else "null: its weights are not at hand",
+        "lpips_weights": "at hand" if lpips is not None else "not at hand",
     }  # fmt: skip
     spans = [slice(each.final.start, each.final.stop) for each in judge.windows]
     for name, kind in kinds.items():

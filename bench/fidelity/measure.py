@@ -71,7 +71,8 @@ def _claim(out: Path, options: Mapping[str, Any]) -> None:
         RunDirectoryError: when it was begun with others.
     """
     path = out / "settings.json"
-    asked = json.loads(json.dumps({"version": VERSION, "options": dict(sorted(options.items()))}, default=str))
+    given = {name: value for name, value in sorted(options.items()) if value}
+    asked = json.loads(json.dumps({"version": VERSION, "options": given}, default=str))
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, (json.dumps(asked, indent=1) + "\n").encode())

@@ -1,6 +1,8 @@
 """What all that was judged comes to: `fidelity.json`. Pure."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,19 @@ from bench.fidelity.judge import Judged
 from bench.fidelity.measure import IDENTITY, Set, Taken, methods_of
 from stages.fidelity.registry import metrics
 
-LEAST_OTHERS = 200  # fault-free frames of other clips: fewer have no 99.5th percentile
+NOISE = Path(__file__).parent / "noise.json"  # by metric, of the committed record: `python -m bench.fidelity.tables`
+LEAST_OTHERS = 150  # fault-free frames of other clips: fewer have no 99.5th percentile
 
 
 def bounds_for(taken: Sequence[Taken], clip: Clip | None) -> Bounds:
     """What fires on a clip: beyond what the fault-free results of all others give; None: of all clips.
 
-    Where there are too few of them, the metrics' own bounds, which the whole set gave.
+    Where there are too few of them, what the whole set gave; of a metric that it did not have, the gate's bound.
     """
     clean = [each.judged[IDENTITY] for each in taken if each.clip != clip]
     if sum(len(each.values) for each in clean) < LEAST_OTHERS:
-        return {name: metric.bound for name, metric in metrics().items()}
+        held = json.loads(NOISE.read_text(encoding="utf-8"))
+        return {name: held.get(name, metric.bound) for name, metric in metrics().items()}
     return {name: calibrate.bound_of(metric, clean) for name, metric in metrics().items()}
 
 

@@ -64,7 +64,7 @@ def self_text(found: Mapping[str, Any]) -> str:
     for name, unit in UNITS.items():
         each = found[name]
         if each is None:
-            rows.append([name, "-", "-", "-", str(found["lpips"])])
+            rows.append([name, "-", "-", "-", f"its weights are {found['lpips_weights']}"])
             continue
         interval = each["confidence_interval"]
         told = "-" if interval is None else f"{interval[0]:.5f} to {interval[1]:.5f}"

@@ -1,6 +1,6 @@
 """The tables of docs/fidelity.md, from the committed record.
 
-python -m bench.fidelity.tables      writes them between `<!-- bench -->` and `<!-- end -->`, and fidelity_curves.png
+python -m bench.fidelity.tables      writes them between `<!-- bench -->` and `<!-- end -->`, the curves and noise.json
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.fidelity.faults import FAULTS
+from bench.fidelity.numbers import NOISE
 from bench.fidelity.pictures import curves_plot
 from stages.fidelity.registry import metrics
 
@@ -35,6 +36,8 @@ def markdown(found: Mapping[str, Any]) -> str:
             "**Noise, and the smallest fault found** on 95 % of the frames, by metric:",
             "",
             _table(["metric", "unit", "noise", "gate", "smallest fault found"], _found(found)),
+            "",
+            f"![How often each metric fires as each fault grows]({Path(CURVES).name})",
             "",
             "**Each method**, share of frames on which a metric fires, % (empty: measured nowhere):",
             "",
@@ -115,12 +118,18 @@ def page(text: str, found: Mapping[str, Any]) -> str:
     return PLACE.sub(lambda place: f"{place[1]}{markdown(found)}\n{place[2]}", text)
 
 
+def noise(found: Mapping[str, Any]) -> dict[str, float]:
+    """The bounds that the quick set fires by."""
+    return {name: bound["value"] for name, bound in found["bounds"].items() if bound["value"] is not None}
+
+
 def main() -> None:
-    """Write the tables and the curves."""
+    """Write the tables, the curves and the noise."""
     found = read_record()
     where = ROOT / PAGE
     where.write_text(page(where.read_text(encoding="utf-8"), found), encoding="utf-8")
     (ROOT / CURVES).write_bytes(curves_plot(found["curves"]))
+    NOISE.write_text(json.dumps(noise(found), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
