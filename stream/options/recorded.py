@@ -30,6 +30,7 @@ class Video(Struct, frozen=True):
     colour_range: Code
     colour_primaries: Code
     colour_transfer: Code
+    source: tuple[Side, Side] | None = None
 
 
 class Written(Struct, frozen=True):
