@@ -99,7 +99,7 @@ def grouped_lines(groups: Mapping[str, Sequence[tuple[str, str]]], width: int) -
             head = f"{'' if index else name:<{names}}{first:<{options}}"
             room = max(20, width - names - options)
             pieces = textwrap.wrap(text, room, break_long_words=False) or [""]
-            if len(head) > names + options:
+            if len(first) > options - 2:
                 lines.append(head)
                 head = " " * (names + options)
             lines += [head + pieces[0], *(" " * (names + options) + piece for piece in pieces[1:])]
