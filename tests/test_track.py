@@ -315,12 +315,14 @@ def test_two_objects_of_one_stock_session(model: SamModel, clip: np.ndarray[Any,
             assert torch.equal(logits[name, frame], masks[position, 0])
 
 
-@pytest.mark.parametrize("frames", [(0, 0, 3, 9), (4, 12, 12, 18)])
+@pytest.mark.parametrize(
+    ("frames", "length"),
+    [((0, 0, 3, 9), 24), ((4, 12, 12, 18), 24), pytest.param((0, 0, 30, 100), 130, marks=pytest.mark.slow)],
+)
 def test_subjects_on_different_first_frames_of_one_stock_session(
-    model: SamModel, clip: np.ndarray[Any, Any], frames: tuple[int, ...]
+    model: SamModel, clip: np.ndarray[Any, Any], frames: tuple[int, ...], length: int
 ) -> None:
     """Stock: propagated to F-1, the new object added to the `inference_state`, continued from F."""
-    length = 24
     boxes = [BOX, OTHER_BOX, (30.0, 20.0, 50.0, 42.0), (10.0, 10.0, 40.0, 60.0)]
     names = ["board", "skater", "board-2", "skater_2"]
     kinds = [OBJECT, PERSON] * 2
