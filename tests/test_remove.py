@@ -59,6 +59,7 @@ def test_a_run_that_removes_goes_on_after_a_kill(tmp_path: Path) -> None:
     [
         ({"generator": "preview"}, "cannot remove"),
         ({"reskin": "both"}, "--reskin remove"),
+        ({"generator": "comfyui", "server": ("127.0.0.1:1",)}, "needs no server"),
         ({"baselines": True}, "never gated"),
         ({"view": "follow"}, "whole frame"),
         ({"stabilise": 10}, "whole frame"),

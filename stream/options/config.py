@@ -180,6 +180,10 @@ class RunConfig:
             raise UsageError(f"{judging}: a removed subject is never gated, and with --reskin {REMOVE} nothing else is")
         if not (kind.removes or kind.on_servers):
             raise UsageError(f"--reskin {REMOVE}: --generator {self.generator} cannot remove: leave it out")
+        if kind.on_servers and self.workflow is None:
+            raise UsageError(
+                f"--reskin {REMOVE} needs no server: leave --server out, or give a --workflow that removes"
+            )
         if kind.removes and (self.view not in ("auto", "full") or self.stabilise):
             raise UsageError(f"--reskin {REMOVE}: plates are of the whole frame: leave --view and --stabilise out")
 
