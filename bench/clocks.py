@@ -44,7 +44,7 @@ SECTIONS = (
     Section("stages.poses.onnx:Session.run", "ONNX Runtime"),
     Section("stages.sam.session:ObjectSession.step", "SAM 2.1"),
     Section("stages.preview:PreviewStage.process", "generator"),
-    Section("stages.server.job:_execute", "generator"),
+    Section("stages.server.job:execute", "generator"),
     Section("stream.run.lifecycle:resolve_models", "starting"),
     Section("stream.run.lifecycle:make_manifest", "starting", whole=True),
     Section("stream.run.lifecycle:announce_plan", "starting"),
