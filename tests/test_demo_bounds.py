@@ -7,15 +7,30 @@ import numpy as np
 import pytest
 from _runs import invoke
 
+from storage.rundir import RunReader
 from stream.demo.scene import DemoConfig
 from training.mini_sam.by_scale import FIRST_SEED, score_clip
 from training.mini_sam.predict import SHIPPED, load_predictor
+
+LATE = pytest.mark.xfail(reason="the board comes back on frame 130, and is seen in the result a frame later")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, pytest.param(4, marks=LATE), 5])
+def test_through_its_view_the_board_is_where_it_was(seed: int, tmp_path: Path) -> None:
+    ended = invoke(["demo", "--clip-seed", str(seed), "--out", str(tmp_path / "run")])
+    assert ended.code == 0, ended.out
+    iou = RunReader(tmp_path / "run").arrays.read("iou", 0, 201)
+    judged = iou[~np.isnan(iou)]
+    assert (judged > 0.90).mean() >= 0.97 and judged.min() >= 0.85
+    assert ("every frame passes the gate" in ended.out) == bool((judged > 0.90).all())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_every_bound_holds(seed: int, tmp_path: Path) -> None:
-    ended = invoke(["demo", "--clip-seed", str(seed), "--out", str(tmp_path / "run"), "--json"])
+    demo = ["demo", "--clip-seed", str(seed), "--track-view", "full", "--out", str(tmp_path / "run")]
+    ended = invoke([*demo, "--json"])
     found = json.loads(ended.out.splitlines()[-1])
     assert ended.code == 0, (found["truth"], found["iou_mean"], found["iou_p5"])
     assert found["iou_mean"] >= 0.92 and found["iou_p5"] >= 0.87

@@ -35,7 +35,8 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("gate")
-    result = invoke(["demo", "--out", str(folder / "run"), "--frames", str(FRAMES), "--clip-seed", "1", "--json"])
+    demo = ["demo", "--out", str(folder / "run"), "--frames", str(FRAMES), "--clip-seed", "1", "--track-view", "full"]
+    result = invoke([*demo, "--json"])
     assert result.code in (0, 1), result.err
     assert invoke(["export", str(folder / "run"), "--to", str(folder / "export")]).code == 0
     return Exported(folder / "run" / "output.mp4", folder / "export")
