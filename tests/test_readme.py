@@ -31,6 +31,7 @@ from _runs import invoke
 from _small_run import small_clip, small_run, small_sam
 from fake_comfy import FakeComfy
 
+from bench.fidelity.command import fidelity_command
 from stream.cli import cli
 
 BOX = "60,70,100,82"
@@ -210,6 +211,8 @@ def test_commands_named_in_prose_exist(page: Path) -> None:
             if isinstance(command, click.Group) and len(words) > 2:
                 command = command.commands.get(words[2])
                 assert command is not None, f"{page.name}: `{text}`"
+            if words[1:3] == ["bench", "fidelity"]:
+                command = fidelity_command
             options = {flag for item in command.get_params(click.Context(command)) for flag in item.opts}
             unknown = {word for word in words if word.startswith("--")} - options
             assert not unknown, f"{page.name}: `{text}`: {unknown}"

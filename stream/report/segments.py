@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from stages.base import Array
 from stages.video.segment import read_segment
-from storage.records import Record, segment_of
+from storage.records import Record
 from storage.rundir import RunReader
 
 
@@ -15,5 +15,5 @@ def segment_frames(run: RunReader, record: Record) -> Iterator[Array]:
         RunDirectoryError: when the segment is missing, damaged, or of another size.
     """
     video = run.manifest["video"]
-    path = run.store.path(f"segments/{segment_of(record)}")
+    path = run.store.path(f"segments/{record['info']['segment']}")
     return read_segment(path, video["height"], video["width"], record["info"].get("size"))
