@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.fidelity.totals import contact_of
-from stages.metrics import flag_spans, summarise_iou
+from stages.metrics import flag_spans
 from stream.report.collect import Facts, FrameTable, Spans, join_spans
-
-DIGITS = 6
+from stream.report.numbers import signed, statistics
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,17 @@ def _shot(table: FrameTable, known: Facts, threshold: float, start: int, stop: i
     failing = table.failing(threshold)[start:stop]
     subjects = {}
     for name, values in table.subject_scores.items():
-        found = summarise_iou(values[start:stop], threshold)
-        worst = None if found.minimum_frame is None else start + found.minimum_frame
-        mean, p5, least = map(_rounded, (found.mean, found.p5, found.minimum))
-        subjects[name] = SubjectScore(mean, p5, least, worst)
+        mean, p5, _, least, frame = statistics(values[start:stop])
+        subjects[name] = SubjectScore(mean, p5, least, None if frame is None else start + frame)
     contact = contact_of(*(each[start:stop] for each in known.sights)) if known.sights else None
     return ShotScore(
         frames=(start, stop),
         failed_frames=join_spans([flag_spans(failing, start)]),
         failed_by={each.bound.metric: int(each.failing[start:stop].sum()) for each in table.judged_by(threshold)},
         subjects=subjects,
-        contact_f1=None if contact is None else _rounded(contact.f1),
-        off_f1=None if contact is None else _rounded(contact.off_f1),
+        contact_f1=None if contact is None else signed(contact.f1),
+        off_f1=None if contact is None else signed(contact.off_f1),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
 
 
 def shot_rows(shots: Sequence[ShotScore]) -> list[list[str]]:

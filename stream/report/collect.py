@@ -31,6 +31,11 @@ class GateColumn:
         return self.bound.fails(self.values)
 
 
+def failing(gate: Sequence[GateColumn]) -> Array:
+    """`[T]` bool: the frames that a gate of at least one metric fails."""
+    return np.asarray(np.logical_or.reduce([column.failing for column in gate]))
+
+
 @dataclass(frozen=True)
 class FrameTable:
     """One value a frame.
@@ -75,8 +80,7 @@ class FrameTable:
 
     def failing(self, threshold: float) -> Array:
         """`[T]` bool: the frames that fail the gate."""
-        failing: Array = np.logical_or.reduce([column.failing for column in self.judged_by(threshold)])
-        return failing
+        return failing(self.judged_by(threshold))
 
 
 @dataclass(frozen=True)

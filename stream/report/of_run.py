@@ -88,12 +88,15 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     )
 
 
-def _scored(run: RunReader, array: str, frames: int) -> Array:
-    """`[frames]` float64 of an array that may not be there to the end; NaN where it is not."""
-    known = min(frames, run.arrays.frames(array))
+def _scored(run: RunReader, array: str, frames: int, column: str | None = None) -> Array:
+    """`[frames]` float64 of an array, or a named column of it, that may not be there to the end, or at all; NaN where
+    it is not."""
     found = np.full(frames, np.nan)
-    if known:
-        found[:known] = run.arrays.read(array, 0, known)
+    layout = run.arrays.layout.arrays.get(array)
+    known = 0 if layout is None else min(frames, run.arrays.frames(array))
+    if layout is not None and known:
+        read = run.arrays.read(array, 0, known)
+        found[:known] = read if column is None else read[:, layout.names.index(column)]
     return found
 
 
@@ -126,17 +129,15 @@ def interaction_in(run: RunReader) -> dict[str, Any]:
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
     """The metrics that a run is judged by, of so many frames; NaN where they are not measured yet."""
-    columns = []
-    for bound in config.bounds:
-        values = np.full(frames, np.nan)
-        array = "iou" if bound.metric == IOU else array_of(bound.metric)
-        known = run.arrays.frames(array) if array in run.arrays.layout.arrays else 0
-        if known:
-            read = run.arrays.read(array, 0, known)
-            names = run.arrays.layout.arrays[array].names
-            values[:known] = read if bound.metric == IOU else read[:, names.index(bound.metric)]
-        columns.append(GateColumn(bound, values))
-    return columns
+    return [
+        GateColumn(
+            bound,
+            _scored(run, IOU, frames)
+            if bound.metric == IOU
+            else _scored(run, array_of(bound.metric), frames, bound.metric),
+        )
+        for bound in config.bounds
+    ]
 
 
 def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:

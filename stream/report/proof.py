@@ -21,7 +21,7 @@ from storage.rundir import RunReader
 from storage.spans import Span
 from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
-from stream.report.collect import GateColumn
+from stream.report.collect import GateColumn, failing
 from stream.report.looks import OFF, ON, Look, Looks
 from stream.report.of_run import baselines_in, gate_columns
 from stream.report.strips import fitted
@@ -40,7 +40,7 @@ class Verdicts:
     Attributes:
         gate: its metrics. iou: [T], NaN where untracked.
         ceiling: [T], the untouched source's IoU, None where it was not judged. threshold: of the IoU.
-        times: [T] seconds.
+        times: [T] seconds. failing: [T] bool.
     """
 
     gate: Sequence[GateColumn]
@@ -48,18 +48,13 @@ class Verdicts:
     ceiling: Array | None
     threshold: float
     times: Array
-
-    @property
-    def failing(self) -> Array:
-        """[T] bool."""
-        found: Array = np.logical_or.reduce([column.failing for column in self.gate])
-        return found
+    failing: Array
 
     def state(self, frame: int) -> tuple[str, tuple[int, int, int]]:
         """What the gate says of a frame, and its colour."""
         if math.isnan(self.iou[frame]):
             return "untracked", DIM
-        if not any(bool(column.failing[frame]) for column in self.gate):
+        if not self.failing[frame]:
             return "PASS", GOOD
         if self.ceiling is None:
             return "FAIL", BAD
@@ -95,7 +90,8 @@ def write_proof(run: RunReader, config: RunConfig, target: Path) -> int:
     video, times = run.manifest["video"], run.arrays.read("times", 0, looks.frames)
     ceiling = baselines_in(run, looks.frames).get(CEILING)
     iou = run.arrays.read("iou", 0, looks.frames)
-    verdicts = Verdicts(gate_columns(run, config, looks.frames), iou, ceiling, config.iou_bound, times)
+    gate = gate_columns(run, config, looks.frames)
+    verdicts = Verdicts(gate, iou, ceiling, config.iou_bound, times, failing(gate))
     height, width = fitted(np.zeros((video["height"], video["width"], 3), np.uint8), CELL_WIDTH).shape[:2]
     whole = 2 * max(LEAST_WIDTH, width)
     encoder = dataclasses.replace(

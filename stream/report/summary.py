@@ -23,9 +23,8 @@ from stream.report.collect import (
     WindowRow,
     join_spans,
 )
+from stream.report.numbers import rounded, signed, statistics
 from stream.report.result import Gate
-
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         windows=len(known.windows),
         complete=known.complete,
         generates=known.generates,
-        seconds_of_video=_rounded(float(table.times[-1])) if table.frames else None,
+        seconds_of_video=rounded(float(table.times[-1])) if table.frames else None,
         gate=None if found.passed is None else "failed" if failed else "passed",
         iou_threshold=threshold,
         interaction=known.interaction,
@@ -188,11 +187,11 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         frames_scored=found.frames,
         failed_frames=join_spans([failed]),
         failed_frames_count=sum(stop - start for start, stop in failed),
-        iou=Statistics(*_statistics(table.scores["iou"])),
-        boundary_f=Statistics(*_statistics(table.scores["boundary_f"])),
-        containment=Statistics(*_statistics(table.scores["containment"])),
-        clipping=Excess(*_statistics(table.scores["clipping"], worst_is_high=True)),
-        seam_ratio=None if seam is None else _rounded(seam),
+        iou=Statistics(*statistics(table.scores["iou"])),
+        boundary_f=Statistics(*statistics(table.scores["boundary_f"])),
+        containment=Statistics(*statistics(table.scores["containment"])),
+        clipping=Excess(*statistics(table.scores["clipping"], worst_is_high=True)),
+        seam_ratio=None if seam is None else rounded(seam),
         object=subjects.get(OBJECT),
         person=subjects.get(PERSON),
         subjects=subjects,
@@ -212,13 +211,11 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
 def baselines_of(values: Mapping[str, Array], threshold: float) -> dict[str, Baseline] | None:
     """The baselines by name from their `[T]` IoU; None where there are none."""
     found = {name: summarise_iou(each, threshold) for name, each in values.items()}
-    return {
-        name: Baseline(_signed(each.mean, 1.0), join_spans([each.failed_frames])) for name, each in found.items()
-    } or None
+    return {name: Baseline(signed(each.mean), join_spans([each.failed_frames])) for name, each in found.items()} or None
 
 
 def _gated(column: GateColumn) -> GatedBy:
-    _, _, _, worst, frame = _statistics(column.values, worst_is_high=not column.bound.high)
+    _, _, _, worst, frame = statistics(column.values, worst_is_high=not column.bound.high)
     measured = int(np.count_nonzero(~np.isnan(column.values)))
     failed = join_spans([flag_spans(column.failing)])
     return GatedBy(column.bound.value, column.bound.high, measured, failed, worst, frame)
@@ -227,28 +224,18 @@ def _gated(column: GateColumn) -> GatedBy:
 def _cost(windows: Sequence[WindowRow]) -> Cost:
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
     return Cost(
-        seconds={stage: _rounded(sum(row.seconds.get(stage, 0.0) for row in windows)) for stage in stages},
+        seconds={stage: rounded(sum(row.seconds.get(stage, 0.0) for row in windows)) for stage in stages},
         peak_rss_bytes=max((row.rss_bytes for row in windows if row.rss_bytes is not None), default=None),
         peak_vram_bytes=max((row.vram_bytes for row in windows if row.vram_bytes is not None), default=None),
         by_window=[
             WindowCost(
-                {stage: _rounded(seconds) for stage, seconds in row.seconds.items()},
+                {stage: rounded(seconds) for stage, seconds in row.seconds.items()},
                 dict(row.rss_by_stage),
                 dict(row.vram_by_stage),
             )
             for row in windows
         ],
     )
-
-
-def _statistics(
-    values: Array, worst_is_high: bool = False
-) -> tuple[float | None, float | None, int | None, float | None, int | None]:
-    """Mean, 5th percentile (nearest rank, towards the worst) and worst of `[T]` values, NaN left out, with frames."""
-    sign = -1.0 if worst_is_high else 1.0
-    found = summarise_iou(sign * np.asarray(values, dtype=np.float64), -math.inf)
-    mean, low, worst = (_signed(value, sign) for value in (found.mean, found.p5, found.minimum))
-    return mean, low, found.p5_frame, worst, found.minimum_frame
 
 
 def iou_csv(table: FrameTable) -> str:
@@ -302,18 +289,10 @@ def _presence(table: FrameTable, known: Facts, name: str, threshold: float) -> P
     if name not in table.subject_scores:
         return found
     failed = join_spans([failed_spans(table.subject_scores[name], threshold)])
-    return replace(found, iou=Statistics(*_statistics(table.subject_scores[name])), failed_frames=failed)
+    return replace(found, iou=Statistics(*statistics(table.subject_scores[name])), failed_frames=failed)
 
 
 def _window(table: FrameTable, final: Span, threshold: float) -> WindowScore:
     found = summarise_iou(table.iou[final.start : final.stop], threshold)
     failed = join_spans([flag_spans(table.failing(threshold)[final.start : final.stop], final.start)])
-    return WindowScore(final, _signed(found.mean, 1.0), _signed(found.minimum, 1.0), failed)
-
-
-def _signed(value: float | None, sign: float) -> float | None:
-    return None if value is None else _rounded(sign * value)
-
-
-def _rounded(value: float) -> float:
-    return round(value, DIGITS) + 0.0  # + 0.0: no "-0.0" in the file
+    return WindowScore(final, signed(found.mean), signed(found.minimum), failed)
