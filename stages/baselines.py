@@ -52,7 +52,7 @@ class BaselineStage(JudgingStage):
     def __init__(self, config: ScoreConfig, encoder: EncoderSettings, model: SamModel) -> None:
         super().__init__(config, model)
         self._encoder = encoder
-        self._trackers = {name: self._tracker() for name in BASELINES}
+        self._trackers = {name: self.config.reverse(self.model) for name in BASELINES}
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""

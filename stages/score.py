@@ -47,7 +47,7 @@ class ScoreStage(JudgingStage):
             *(Port(name, "final", (), "float32", fill=float("nan")) for name in values),
             *(Port(f"{FOUND}{name}", "final", MASK, "bool") for name in config.names),
         )
-        self._reverse = self._tracker()
+        self._reverse = self.config.reverse(self.model)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Score the window's final frames."""

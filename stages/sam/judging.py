@@ -82,9 +82,6 @@ class JudgingStage(Stage):
         """Move the shared model's weights off the GPU."""
         self.model.to_cpu()
 
-    def _tracker(self) -> ReverseTracker:
-        return self.config.reverse(self.model)
-
     def _score(
         self,
         tracker: ReverseTracker,

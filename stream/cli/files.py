@@ -37,21 +37,22 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
         InputError: when the file cannot be read, or is no TOML.
         UsageError: for a key or a value that is none.
     """
+    where = f"--config {path}"
     parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
     elsewhere = {item.key for item in OPTIONS}
     found: dict[str, Any] = {}
-    for key, value in _flat(path, _read(path)):
+    for key, value in _flat(where, _read(where, path)):
         parameter = parameters.get(key)
         if key in _NEVER:
-            raise UsageError(f"--config {path}: '{key}' stands on the command line alone")
+            raise UsageError(f"{where}: '{key}' stands on the command line alone")
         if parameter is None and key in elsewhere:
             continue
         if parameter is None:
             close = difflib.get_close_matches(key, parameters, n=1)
             meant = f": is '{close[0]}' meant?" if close else ""
-            raise UsageError(f"--config {path}: '{key[:60]}' is no option of `skate {command.name}`{meant}")
+            raise UsageError(f"{where}: '{key[:60]}' is no option of `skate {command.name}`{meant}")
         assert parameter.name is not None  # click names every parameter
-        found[parameter.name] = _value(path, key, parameter, value)
+        found[parameter.name] = _value(where, key, parameter, value)
     return found
 
 
@@ -64,44 +65,45 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
     """
     from stream.run.variations import Variation  # what it imports the other commands need not
 
-    read = _read(path, "--variations")
+    where = f"--variations {path}"
+    read = _read(where, path)
     tables = read.pop("variation", None)
     if read or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
-        raise UsageError(f"--variations {path}: give tables [[variation]], each with a name, and nothing else")
+        raise UsageError(f"{where}: give tables [[variation]], each with a name, and nothing else")
     parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
     found: dict[str, Variation] = {}
     for number, table in enumerate(tables, start=1):
         name = table.pop("name", None)
-        at = f"{path}, variation {number}"
+        at = f"{where}, variation {number}"
         if not (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
-            raise UsageError(f"--variations {at}: name = {str(name)[:60]!r}: give letters, digits, - and _, at most 64")
+            raise UsageError(f"{at}: name = {str(name)[:60]!r}: give letters, digits, - and _, at most 64")
         if name in found:
-            raise UsageError(f"--variations {at}: the name '{name}' is given twice")
+            raise UsageError(f"{at}: the name '{name}' is given twice")
         words: list[str] = []
         for key, value in table.items():
             if key in (*_NEVER, *_OF_ALL) or key not in parameters:
-                raise UsageError(f"--variations {at}: '{key[:60]}' is nothing that variations can have otherwise")
+                raise UsageError(f"{at}: '{key[:60]}' is nothing that variations can have otherwise")
             words += _words(at, key, parameters[key], value)
         found[name] = Variation(name, tuple(words))
     return list(found.values())
 
 
-def _words(path: str, key: str, parameter: click.Option, value: Any) -> list[str]:
+def _words(where: str, key: str, parameter: click.Option, value: Any) -> list[str]:
     """The option as on the command line."""
-    given = _value(path, key, parameter, value, "--variations")
+    given = _value(where, key, parameter, value)
     if parameter.is_flag:
         return [f"--{key}" if given else f"--no-{key}"] if given or parameter.secondary_opts else []
     return [word for each in (given if parameter.multiple else [given]) for word in (f"--{key}", each)]
 
 
-def _read(path: str, option: str = "--config") -> dict[str, Any]:
+def _read(where: str, path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_input(path, f"{option} {path}", most_bytes=MB).decode("utf-8"))
+        return tomllib.loads(read_input(path, where, most_bytes=MB).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{option} {path}: is no TOML ({' '.join(str(error).split())[:200]})") from error
+        raise InputError(f"{where}: is no TOML ({' '.join(str(error).split())[:200]})") from error
 
 
-def _flat(path: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(where: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Keys and values of the top and of the groups' tables.
 
     Raises:
@@ -111,39 +113,39 @@ def _flat(path: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         inner = value.items() if isinstance(value, dict) else ((key, value),)
         if isinstance(value, dict) and key not in _GROUPS:
-            raise UsageError(f"--config {path}: [{key[:60]}] is no group of options: {', '.join(sorted(_GROUPS))}")
+            raise UsageError(f"{where}: [{key[:60]}] is no group of options: {', '.join(sorted(_GROUPS))}")
         for name, item in inner:
             if name in seen:
-                raise UsageError(f"--config {path}: '{name}' is given twice")
+                raise UsageError(f"{where}: '{name}' is given twice")
             seen.add(name)
             yield name, item
 
 
-def _value(path: str, key: str, parameter: click.Option, value: Any, option: str = "--config") -> Any:
+def _value(where: str, key: str, parameter: click.Option, value: Any) -> Any:
     """As click takes it from a file: a text, texts, or a switch."""
     if parameter.is_flag:
         if not isinstance(value, bool):
-            raise UsageError(f"{option} {path}: {key} = {str(value)[:60]}: give true or false")
+            raise UsageError(f"{where}: {key} = {str(value)[:60]}: give true or false")
         return value
     separator = "x" if isinstance(value, list) and getattr(parameter.type, "name", "") == SIZE.form else ","
     if not parameter.multiple:
-        return _text(path, key, value, separator, option)
+        return _text(where, key, value, separator)
     several = value if isinstance(value, list) and not _are_numbers(value) else [value]
-    return tuple(_text(path, key, item, separator, option) for item in several)
+    return tuple(_text(where, key, item, separator) for item in several)
 
 
 def _are_numbers(values: list[Any]) -> bool:
     return bool(values) and all(isinstance(item, (int, float)) for item in values)
 
 
-def _text(path: str, key: str, value: Any, separator: str, option: str = "--config") -> str:
+def _text(where: str, key: str, value: Any, separator: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and _are_numbers(value):
-        return separator.join(_text(path, key, item, separator, option) for item in value)
+        return separator.join(_text(where, key, item, separator) for item in value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
-    raise UsageError(f"{option} {path}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
+    raise UsageError(f"{where}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
 
 
 def write_options(path: str, ctx: click.Context) -> None:

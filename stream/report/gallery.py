@@ -11,17 +11,13 @@ from storage.backend import open_store
 from storage.boundary import MB
 from storage.errors import RunDirectoryError
 from stream.options.recorded import read_run
+from stream.report.html import THEME
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --page: #fff; --box: #f5f6f8; --good: #00795a;
-  --bad: #b84300; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --page: #16191d; --box: #1f2329;
-  --good: #37c79b; --bad: #ff8a4c; } }
 body { margin: 0; padding: 1rem; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
 figure { margin: 0; padding: .6rem; background: var(--box); border-radius: .5rem; }
-video { width: 100%; background: #000; } .good { color: var(--good); } .bad { color: var(--bad); }
-.soft { color: var(--soft); } p { margin: .2rem 0; overflow-wrap: anywhere; } nav { margin: 0 0 1rem; }
+video { width: 100%; background: #000; } p { margin: .2rem 0; overflow-wrap: anywhere; } nav { margin: 0 0 1rem; }
 input[type=range] { width: min(40rem, 100%); vertical-align: middle; }
 """
 
@@ -73,7 +69,7 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(folder.name)}: variations</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(folder.name)}: variations</title>\n<style>{THEME}{_STYLE}</style>\n</head>\n<body>\n"
         '<nav><button id="play">Play</button> <input id="time" type="range" min="0" max="1" step="0.001" value="0" '
         'aria-label="time"> <span class="soft">space: play or pause; , and . : one frame</span></nav>\n'
         f"<main>\n{chr(10).join(figures)}\n</main>\n"

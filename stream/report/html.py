@@ -12,15 +12,18 @@ from stream.report.summary import Summary
 
 _MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
 
-_STYLE = """
+THEME = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --page: #ffffff; --box: #f5f6f8;
   --good: #00795a; --bad: #b84300; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --line: #3a4048; --page: #16191d;
   --box: #1f2329; --good: #37c79b; --bad: #ff8a4c; } }
+.soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
+"""
+_STYLE = """
 body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
   background: var(--page); }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p { margin: .25rem 0; } .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
+p { margin: .25rem 0; }
 .verdict { font-size: 1.15rem; font-weight: 600; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 .numbers div { background: var(--box); border-radius: .5rem; padding: .6rem .8rem; }
@@ -69,7 +72,7 @@ def report_page(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'  # or a browser asks for one and logs an error
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{THEME}{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )

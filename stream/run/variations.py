@@ -53,7 +53,7 @@ class Workers:
 
     Args:
         command: of one variation, without its own options.
-        servers: all of them; a process begins with the one of its place. None: one process at a time.
+        servers: all of them; a process begins with the one of its place. none: one process at a time.
         tell: called with a variation's name and each of its lines, from whichever thread.
     """
 
