@@ -16,9 +16,9 @@ import numpy as np
 
 from stages import bounds
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.finishing import AFTER, BEFORE, regenerated
 from stages.region import Box, bounding_box
 
-BEFORE, AFTER = "before", "after"  # what a finishing stage calls the result that it is given, and its own
 SIDE = 320  # px: flow is found in pictures of at most this side
 MARGIN = 24  # px around the region: flow looks there, and what comes from there
 AGREE = 1.0  # px of those pictures by which flow may miss where it began
@@ -146,8 +146,3 @@ def remapped(picture: Array, offsets: Array) -> Array:
 def smoothed(values: Array, sigma: float) -> Array:
     """Float32 values under a Gaussian."""
     return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma))
-
-
-def regenerated(source: Array, made: Array) -> Array:
-    """`[H, W]` bool: where a result is not the source. A pixel that happens to be the source's own stays so."""
-    return np.asarray((source != made).any(-1))

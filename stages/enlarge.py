@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.finishing import regenerated
 from stages.region import bounding_box, composite, distance_to
 from stages.resize import nearest
 from stages.views.lens import Views
@@ -23,7 +24,7 @@ def enlarged(source: Array, frame: Array, generated: Array) -> Array:
     What was is enlarged by Lanczos, and fades into the source over one of the frame's pixels inwards: there the
     composite has faded it already.
     """
-    made = regenerated(frame, generated)
+    made = without_specks(regenerated(frame, generated))
     size, small = (source.shape[1], source.shape[0]), (frame.shape[1], frame.shape[0])
     footprint = nearest(made[None], size)[0]
     box = bounding_box(footprint, margin=1)
@@ -35,9 +36,8 @@ def enlarged(source: Array, frame: Array, generated: Array) -> Array:
     return np.asarray(composite(source[None], large[None], alpha[None])[0])
 
 
-def regenerated(frame: Array, generated: Array) -> Array:
-    """`[h, w]` bool: where a picture `[h, w, 3]` differs from the source's, and the specks within that."""
-    made = (frame != generated).any(axis=2)
+def without_specks(made: Array) -> Array:
+    """`[h, w]` bool: what was regenerated, and the specks within it that are as the source is."""
     count, labels, parts, _ = cv2.connectedComponentsWithStats((~made).astype(np.uint8), connectivity=4)
     specks = np.flatnonzero(parts[:count, cv2.CC_STAT_AREA] < SPECK)
     return np.asarray(made | np.isin(labels, specks[specks > 0]))

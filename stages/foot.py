@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.finishing import AFTER, BEFORE
 from stages.poses.lock import Hold, bent, offset_of, seen_box
 from stages.poses.models import PoseModels
 
 if TYPE_CHECKING:
     from stages.poses.estimator import PoseEstimator
 
-BEFORE, AFTER = "before", "after"  # what a finishing stage calls the result that it is given, and its own
 LEAST = 0.05  # px: a smaller slip is none
 
 

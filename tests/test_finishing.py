@@ -12,7 +12,8 @@ from _small_run import FRAMES, small_config
 from _zygote import shared_zygote
 
 from stages.base import Array, Inputs, Window
-from stages.deflicker import AFTER, BEFORE, DeflickerConfig, DeflickerStage, Flow, remapped
+from stages.deflicker import DeflickerConfig, DeflickerStage, Flow, remapped
+from stages.finishing import AFTER, BEFORE
 from stages.foot import FootStage
 from stages.models.registry import resolve
 from stages.poses.lock import RAMP, Hold, bent
