@@ -4,6 +4,7 @@ Streamed, in flat memory: pictures a few at a time, numbers a row a frame.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Verdicts:
     Attributes:
         gate: its metrics. iou: [T], NaN where untracked.
         ceiling: [T], the untouched source's IoU, None where it was not judged. threshold: of the IoU.
-        times: [T] seconds. failing: [T] bool.
+        times: [T] seconds.
     """
 
     gate: Sequence[GateColumn]
@@ -48,7 +49,11 @@ class Verdicts:
     ceiling: Array | None
     threshold: float
     times: Array
-    failing: Array
+
+    @functools.cached_property
+    def failing(self) -> Array:
+        """[T] bool."""
+        return failing(self.gate)
 
     def state(self, frame: int) -> tuple[str, tuple[int, int, int]]:
         """What the gate says of a frame, and its colour."""
@@ -90,8 +95,7 @@ def write_proof(run: RunReader, config: RunConfig, target: Path) -> int:
     video, times = run.manifest["video"], run.arrays.read("times", 0, looks.frames)
     ceiling = baselines_in(run, looks.frames).get(CEILING)
     iou = run.arrays.read("iou", 0, looks.frames)
-    gate = gate_columns(run, config, looks.frames)
-    verdicts = Verdicts(gate, iou, ceiling, config.iou_bound, times, failing(gate))
+    verdicts = Verdicts(gate_columns(run, config, looks.frames), iou, ceiling, config.iou_bound, times)
     height, width = fitted(np.zeros((video["height"], video["width"], 3), np.uint8), CELL_WIDTH).shape[:2]
     whole = 2 * max(LEAST_WIDTH, width)
     encoder = dataclasses.replace(
