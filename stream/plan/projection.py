@@ -103,11 +103,14 @@ def make_plan(
     video = manifest["video"]
     width, height = int(video["width"]), int(video["height"])
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
-    held = config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
+    held = _held(config, frames)
     available = available_ram_bytes()
-    ram, generated = config.ram or available, _generated_size(chain, width, height)  # --ram bounds this program alone
+    generated = _generated_size(chain, width, height)
     server = server_need(config, generated)
-    taken = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, source_size(video))
+    working, kept = disk_bytes(
+        config, models, width, height, frames, _behind(chain, config), generated, source_size(video)
+    )
+    ram = config.ram or available  # --ram bounds this program alone
     need = ram_need(chain, height, width, held, config.windows_ahead)
     spare = ram if server is None else min(ram, available - server.total)
     fps, vram = float(config.fps or video["claimed_fps"]), vram_limit(config)
@@ -127,9 +130,9 @@ def make_plan(
         generator=config.generator if config.generates else None,
         ram=need,
         vram=vram_need(chain, height, width, held),
-        disk_working=taken[0],
-        disk_kept=taken[1],
-        disk_present=_present_bytes(read_log(out) if log is None else log, chain, taken[1], frames),
+        disk_working=working,
+        disk_kept=kept,
+        disk_present=_present_bytes(read_log(out) if log is None else log, chain, kept, frames),
         ram_limit=ram,
         vram_limit=vram,
         disk_free=free_disk_bytes(out),
@@ -144,6 +147,11 @@ def make_plan(
         out=out,
         keep=config.keep,
     )
+
+
+def _held(config: RunConfig, frames: int | None) -> int:
+    """Frames of the longest window there is, 4n+1."""
+    return config.window if frames is None else min(config.window, max(5, -(-(frames - 1) // 4) * 4 + 1))
 
 
 def _shots(config: RunConfig, frames: int | None) -> str | None:
