@@ -29,3 +29,10 @@ def own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.fixture
+def era(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The fake ComfyUI is as servers of that time were: of modules that hold for all `fake_comfy.ERAS`."""
+    monkeypatch.setattr("fake_comfy.server.DEFAULT_ERA", request.param)
+    return str(request.param)

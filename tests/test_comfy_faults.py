@@ -20,19 +20,13 @@ from storage.errors import GeneratorError, InputError, Interrupted, UsageError
 
 SCENE = make_scene(17)
 WINDOW = windows(17)[0]
+pytestmark = [pytest.mark.usefixtures("era"), pytest.mark.parametrize("era", ERAS, indirect=True)]
 
 
 def generate(server: FakeComfy, **given: Any) -> Array:
     """One window."""
     with ComfyStage(config(server.address, **given)) as stage:
         return stage.process(WINDOW, SCENE.inputs(WINDOW)).arrays["made"]
-
-
-@pytest.fixture(autouse=True, params=ERAS)
-def era(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for an old server, the one measured, and a newer one."""
-    monkeypatch.setattr("fake_comfy.server.DEFAULT_ERA", request.param)
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")

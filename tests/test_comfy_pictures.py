@@ -25,15 +25,9 @@ from storage.errors import GeneratorError, Interrupted, UsageError
 
 SCENE = make_scene(17)
 WINDOW = windows(17)[0]
+pytestmark = [pytest.mark.usefixtures("era"), pytest.mark.parametrize("era", ERAS, indirect=True)]
 SAVES = frozenset(["SaveImageWebsocket"])
 """What a server lacks that saves its pictures, and does not send them."""
-
-
-@pytest.fixture(autouse=True, params=ERAS)
-def era(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for an old server, the one measured, and a newer one."""
-    monkeypatch.setattr("fake_comfy.server.DEFAULT_ERA", request.param)
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")
