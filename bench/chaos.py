@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, differing, make_case, results  # noqa: E402
-from _server_chaos import Disturbance, comfy_case, disturbances, disturbed, start  # noqa: E402
+from _server_chaos import Disturbance, Outcome, comfy_case, disturbances, disturbed, start  # noqa: E402
 from _zygote import Zygote  # noqa: E402
 from fake_comfy.process import ServerProcess  # noqa: E402
 
@@ -160,54 +160,60 @@ def preview(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip)
     return chaos.trials
 
 
+class ServedChaos:
+    """The same for runs that a server process generates, against one that nothing disturbed."""
+
+    def __init__(self, zygote: Zygote, reference: Case, server: ServerProcess, folder: Path) -> None:
+        self._zygote = zygote
+        self._server = server
+        self._run = folder / "run"
+        ended = start(zygote, reference, folder / "reference", [server.address])
+        if ended.code not in (0, 1):
+            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
+        self.seconds = ended.seconds
+        self.windows = len(list((folder / "reference" / "segments").iterdir()))
+        self._wanted = results(folder / "reference")
+        self.trials: list[Trial] = []
+
+    def disturb(self, case: Case, kind: str, name: str, what: Disturbance) -> Outcome:
+        """One run that is disturbed, continued until it ends, compared."""
+        outcome = disturbed(self._zygote, case, self._server, self._run, what, self.seconds)
+        code, kills = outcome.codes[-1], outcome.server_kills
+        found = differing(results(self._run), self._wanted) if code in (0, 1) else ["not finished"]
+        found += [] if outcome.good else [f"exit codes {outcome.codes}"]
+        trial = Trial(kind, name, outcome.killed, code, found, kills, outcome.codes)
+        self.trials.append(trial)
+        verdict = "same" if trial.good else f"DIFFERS {found[:4]} {outcome.last.output[-400:]}"
+        codes = " ".join(map(str, outcome.codes))
+        told = f"{'killed' if outcome.killed else 'ran on'}, server killed {kills}, exits {codes}"
+        print(f"{len(self.trials):4} {name:<64} {told:<40} {verdict}", flush=True)
+        shutil.rmtree(self._run)
+        return outcome
+
+
 def comfyui(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip) -> list[Trial]:
     """The real generator, on the tests' fake ComfyUI server in a process of its own: it dies, the run as well."""
     case = comfy_case(make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap))
-    trials: list[Trial] = []
     with ServerProcess(step_seconds=0.02) as server:
-        ended = start(zygote, case, folder / "reference", [server.address])
-        if ended.code not in (0, 1):
-            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
-        wanted, windows = results(folder / "reference"), len(list((folder / "reference" / "segments").iterdir()))
-        for what in disturbances(given.trials, random.Random(given.seed), windows):
-            run = folder / "run"
-            outcome = disturbed(zygote, case, server, run, what, ended.seconds)
-            found = differing(results(run), wanted) if outcome.codes[-1] in (0, 1) else ["not finished"]
-            found += [] if outcome.good else [f"exit codes {outcome.codes}"]
-            code, kills = outcome.codes[-1], outcome.server_kills
-            trials.append(Trial("server", str(what), outcome.killed, code, found, kills, outcome.codes))
-            verdict = "same" if trials[-1].good else f"DIFFERS {found[:4]} {outcome.last.output[-400:]}"
-            codes = " ".join(map(str, outcome.codes))
-            print(f"{len(trials):4} {what!s:<64} server killed {kills}, exits {codes:<8} {verdict}", flush=True)
-            shutil.rmtree(run)
-    return trials
+        chaos = ServedChaos(zygote, case, server, folder)
+        for what in disturbances(given.trials, random.Random(given.seed), chaos.windows):
+            chaos.disturb(case, "server", str(what), what)
+    return chaos.trials
 
 
 def ahead(given: argparse.Namespace, zygote: Zygote, folder: Path, clip: Clip) -> list[Trial]:
     """Two windows tracked while one is generated; killed at random times until so many were, against `--ahead 0`."""
-    rng, trials = random.Random(given.seed), list[Trial]()
+    rng = random.Random(given.seed)
     plain = comfy_case(make_case(folder, clip.frames, (clip.width, clip.height), clip.window, clip.overlap))
-    case = Case(plain.video, (*plain.options, "--ahead", "2"))
-    run = folder / "run"
+    none, two = (Case(plain.video, (*plain.options, "--ahead", count)) for count in "02")
     with ServerProcess(step_seconds=0.02) as server:
-        ended = start(
-            zygote, Case(plain.video, (*plain.options, "--ahead", "0")), folder / "reference", [server.address]
-        )
-        if ended.code not in (0, 1):
-            raise SystemExit(f"the undisturbed run failed:\n{ended.output}")
-        wanted, seconds = results(folder / "reference"), ended.seconds
-        while sum(trial.killed for trial in trials) < given.trials:
+        chaos = ServedChaos(zygote, none, server, folder)
+        while sum(trial.killed for trial in chaos.trials) < given.trials:
             at = rng.random()
-            outcome = disturbed(zygote, case, server, run, Disturbance((), 0.0, False, at, None, 4.0), seconds)
+            outcome = chaos.disturb(two, "time", f"{at:.3f}", Disturbance((), 0.0, False, at, None, 4.0))
             if not outcome.killed:  # the machine is less busy than it was
-                seconds = min(seconds, outcome.last.seconds)
-            found = differing(results(run), wanted) if outcome.codes[-1] in (0, 1) else ["not finished"]
-            found += [] if outcome.good else [f"exit codes {outcome.codes}"]
-            trials.append(Trial("time", f"{at:.3f}", outcome.killed, outcome.codes[-1], found, codes=outcome.codes))
-            verdict = "same" if trials[-1].good else f"DIFFERS {found[:4]} {outcome.last.output[-400:]}"
-            print(f"{len(trials):4} {at:.3f} {'killed' if outcome.killed else 'ran on':<7} {verdict}", flush=True)
-            shutil.rmtree(run)
-    return trials
+                chaos.seconds = min(chaos.seconds, outcome.last.seconds)
+    return chaos.trials
 
 
 SCENARIOS: dict[str, Callable[[argparse.Namespace, Zygote, Path, Clip], list[Trial]]] = {

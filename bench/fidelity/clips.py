@@ -8,9 +8,8 @@ import numpy as np
 from stages.base import Array
 from stream.demo import DemoConfig, Scene
 
-VERSION = (
-    1  # one more wherever clips, faults, metrics or what is counted change: numbers of two versions do not compare
-)
+# One more wherever clips, faults, metrics or what is counted change: numbers of two versions do not compare.
+VERSION = 1
 QUICK, WHOLE = "quick", "whole"
 BOARD, SKATER = "board", "skater"
 
