@@ -97,19 +97,16 @@ def make_plan(
 
     Args:
         config, models, manifest: of the run. chain: closed. out: the run directory, there or not.
-        calibration: what earlier runs took, None to leave the time out.
-        log: what holds of the run in `out`; None: what its journal says.
+        calibration: what earlier runs took; None: no time is told. log: what holds in `out`; None: its journal.
     """
     video = manifest["video"]
     width, height = int(video["width"]), int(video["height"])
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
     held = _held(config, frames)
     available = available_ram_bytes()
-    generated = _generated_size(chain, width, height)
+    generated, encoded = _generated_size(chain, width, height), source_size(video)
     server = server_need(config, generated)
-    working, kept = disk_bytes(
-        config, models, width, height, frames, _behind(chain, config), generated, source_size(video)
-    )
+    working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, encoded)
     ram = config.ram or available  # --ram bounds this program alone
     need = ram_need(chain, height, width, held, config.windows_ahead)
     spare = ram if server is None else min(ram, available - server.total)
