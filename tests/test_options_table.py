@@ -267,6 +267,7 @@ OWN = [
     ("resume", ["RUN"], "timeout"),
     ("evaluate", ["RUN"], "iou-threshold"),
     ("frame", ["clip.mp4", "--to", "x.png"], "at"),
+    ("analyse", ["clip.mp4", "--to", "x.toml"], "detect-every"),
 ]
 
 

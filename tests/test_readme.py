@@ -99,6 +99,8 @@ def fitted(words: list[str], server: str) -> list[str]:
         found.append(word)
     if words[0] in ("run", "extract", "demo", "bench"):
         found += [*TINY, "--sam", sam, "--sam-config", sam_config]
+    if words[0] == "analyse":
+        found += ["--detector", "mini"]
     if words[0] in ("demo", "bench"):
         found += ["--frames", "9", "--clip-size", "160x90"]
     if words[0] in ("run", "generate") and "--server" in words and "--size" not in words:

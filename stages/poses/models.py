@@ -67,11 +67,18 @@ class PoseModels:
         Raises:
             EnvironmentFault: a model file is missing or unfit, or the device does not come up.
         """
+        return self.open_detector(), self.open_pose()
+
+    def open_detector(self) -> "PersonDetector":
+        """Open what finds persons alone.
+
+        Raises:
+            EnvironmentFault: as `open`.
+        """
         session = open_session(self.detector_path, SessionOptions(self.device, self.threads))
         from stages.poses.detector import PersonDetector
 
-        detector = PersonDetector(session, self.detector_path, self.score_threshold, self.detector_input)
-        return detector, self.open_pose()
+        return PersonDetector(session, self.detector_path, self.score_threshold, self.detector_input)
 
     def open_pose(self) -> "PoseEstimator":
         """Open what finds the joints alone.

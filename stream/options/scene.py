@@ -1,11 +1,12 @@
 """Scene files, TOML or JSON: who is followed, each with a name of its own, and what becomes of each (`--scene FILE`,
 `--write-scene FILE`)."""
 
+import dataclasses
 import json
 import math
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -94,6 +95,18 @@ class Cast:
             object.__setattr__(self, "reskins", tuple(Reskin(subject.name) for subject in self.subjects))
         if self.gated is None:
             object.__setattr__(self, "gated", gated_by_kind(self.subjects))
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """Comments in a scene file: at its head, before each subject by name, and at its end. Of TOML alone."""
+
+    head: tuple[str, ...] = ()
+    of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    tail: tuple[str, ...] = ()
+
+
+NO_REMARKS = Remarks()
 
 
 def gated_by_kind(subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -204,32 +217,47 @@ def _file(name: str | None, folder: Path, key: str) -> tuple[str | None, str | N
     return str(file.resolve()), file_sha256(file)
 
 
-def write_scene(path: Path, cast: Cast) -> None:
+def write_scene(path: Path, cast: Cast, option: str = "--write-scene", remarks: Remarks = NO_REMARKS) -> None:
     """Write a scene file, which `read_scene` reads as the same; who is not pointed at is left out.
+
+    Args:
+        option: what the file was named by, for messages.
 
     Raises:
         InputError: when it cannot be written, or its name ends in neither form.
     """
-    what = f"--write-scene {path}"
+    what = f"{option} {path}"
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
+    try:
+        write_atomic(path, scene_text(cast, path.suffix.lower() == ".toml", remarks).encode())
+    except OSError as error:
+        raise InputError(f"{what}: cannot be written ({error.strerror})") from error
+
+
+def scene_text(cast: Cast, toml: bool = True, remarks: Remarks = NO_REMARKS) -> str:
+    """What stands in a scene file, in TOML or JSON."""
     entries = [
         _entry(subject, subject.prompt, reskin, subject.name in (cast.gated or ()))
         for subject, reskin in zip(cast.subjects, cast.reskins, strict=True)
         if subject.prompt is not None
     ]
     clip = {} if cast.cuts is None else {"clip": {"cuts": list(cast.cuts)}}
-    if path.suffix.lower() == ".json":
-        text = json.dumps({**clip, "subject": entries}, indent=2, ensure_ascii=False) + "\n"
-    else:
-        tables = [("[clip]", table) for table in clip.values()] + [("[[subject]]", entry) for entry in entries]
-        text = "\n".join(
-            f"{head}\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) for head, table in tables
-        )
-    try:
-        write_atomic(path, text.encode())
-    except OSError as error:
-        raise InputError(f"{what}: cannot be written ({error.strerror})") from error
+    if not toml:
+        return json.dumps({**clip, "subject": entries}, indent=2, ensure_ascii=False) + "\n"
+    parts = [_comments(remarks.head)]
+    parts += ["[clip]\n" + _lines(table) for table in clip.values()]
+    parts += [_comments(remarks.of.get(entry["name"], ())) + "[[subject]]\n" + _lines(entry) for entry in entries]
+    return "\n".join(part for part in [*parts, _comments(remarks.tail)] if part)
+
+
+def _lines(table: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+
+
+def _comments(lines: Sequence[str]) -> str:
+    # A line break in what is told (a file's name) begins no line of the file's own.
+    return "".join(f"# {printable(line, 500)}".rstrip() + "\n" for line in lines)
 
 
 def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -> dict[str, Any]:

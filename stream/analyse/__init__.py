@@ -1,0 +1,1 @@
+"""What a clip holds, and the scene that follows from it (`skate analyse`)."""
