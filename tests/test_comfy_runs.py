@@ -15,6 +15,7 @@ from fake_comfy.vace import Conditioning
 
 from stages.base import Array
 from stages.poses.openpose_json import pose_keypoint_chunks
+from stages.region import dilate_mask
 from stages.video.plain import plain_frames
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
@@ -218,3 +219,20 @@ def test_with_a_plate_the_model_is_shown_what_is_behind_the_board(given: Given, 
             errors[fill] = float(np.mean(np.concatenate(found)))
             assert ("plate" in reader.manifest["nodes"]) == (fill == "plate")
     assert errors["plate"] < 0.5 * errors["grey"], errors
+
+
+def test_void_removes_the_subjects_and_nothing_is_gated(given: Given, tmp_path: Path) -> None:
+    source, options = np.stack(list(plain_frames(given.clip))), ("--reskin", "remove", "--dilate", "4")
+    with FakeComfy() as server:
+        result = given.run(tmp_path / "run", server, more=(*options, "--workflow", "void", "--json"))
+        assert result.code == 0, result.err
+        assert json.loads(result.out.splitlines()[-1])["gate"] is None
+        assert all(graph["20"]["class_type"] == "VOIDInpaintConditioning" for graph in server.prompts)
+        refused = given.run(tmp_path / "other", server, more=(*options, "--workflow", "vace"))
+        assert refused.code == 2 and "vace draws the subjects anew: give --workflow void" in refused.err
+    reader, made = RunReader(tmp_path / "run"), generated(tmp_path / "run")
+    assert "score" not in reader.manifest["nodes"]
+    masks = reader.arrays.read("masks/object", 0, CLIP.frames) | reader.arrays.read("masks/person", 0, CLIP.frames)
+    for frame, picture, mask in zip(source, made, masks, strict=True):
+        assert np.array_equal(picture[~dilate_mask(mask, 4)], frame[~dilate_mask(mask, 4)])
+        assert not mask.any() or (picture[mask] != frame[mask]).any(axis=-1).mean() > 0.9

@@ -89,7 +89,7 @@ def test_what_cannot_hand_latents_on_is_refused() -> None:
         config("a:1", "b:2", continuity="latent")
     with pytest.raises(UsageError, match=r"share 20 do not begin .* give --overlap 21"):
         RunConfig(ObjectPrompt(box=(1, 2, 30, 40)), continuity="latent", overlap=20)
-    for name in ("wan-animate", "scail2", "cogvideox-fun", "vace-wrapper", "vace-22"):
+    for name in ("wan-animate", "scail2", "cogvideox-fun", "void", "vace-wrapper", "vace-22"):
         with pytest.raises(
             InputError, match=f"--continuity latent: {name} has no single sampler .* give --continuity tail"
         ):

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _crash import differing, results, shared_case
-from _small_run import FRAMES, small_config
+from _runs import invoke
+from _small_run import FRAMES, small_config, small_run
 from _zygote import shared_zygote
 
 from stages.plates.names import PICTURES
@@ -37,6 +38,14 @@ def test_what_is_removed_is_not_gated_and_nothing_else_changes(tmp_path: Path) -
     assert "the subjects are removed" in (tmp_path / "run" / "report" / "index.html").read_text()
     with pytest.raises(UsageError, match="never gated"):
         list(evaluate_run(tmp_path / "run"))
+    # A tracked run is emptied, and filled again: the generator is the one for it, whichever made the run.
+    empty, filled = tmp_path / "empty", tmp_path / "filled"
+    again = invoke(["generate", str(small_run()), "--reskin", "remove", "--out", str(empty), "--keep", "all"])
+    assert again.code == 0, again.err
+    assert np.array_equal(RunReader(empty).arrays.read("generated", 0, FRAMES), made)
+    back = invoke(["generate", str(empty), "--reskin", "both", "--out", str(filled)])
+    assert back.code in (0, 1), back.err
+    assert RunReader(filled).manifest["config"]["generator"] == "preview"
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from stages.recipes.registry import RECIPES, files_of
 
 def test_the_list_is_of_the_names_that_are_fixed() -> None:
     names = ["vace", "vace-reference", "vace-gguf", "vace-two-contexts", "vace-14b", "vace-22", "vace-vhs"]
-    names += ["vace-wrapper", "wan-animate", "scail2", "cogvideox-fun"]
+    names += ["vace-wrapper", "wan-animate", "scail2", "cogvideox-fun", "void"]
     rows = [json.loads(line) for line in invoke(["workflows", "list", "--json"]).out.splitlines()]
     assert [row["name"] for row in rows] == names
     keys = ["name", "frames", "carried", "size_step", "fps", "models", "nodes", "licence"]
@@ -29,6 +29,7 @@ def test_the_list_is_of_the_names_that_are_fixed() -> None:
     geometry = {row["name"]: (row["frames"], row["carried"], row["size_step"], row["fps"]) for row in rows}
     assert geometry["vace"] == (81, None, 16, 16.0) and geometry["wan-animate"] == (77, 5, 16, 16.0)
     assert geometry["scail2"] == (81, 5, 32, 16.0) and geometry["cogvideox-fun"] == (49, 0, 16, 8.0)
+    assert geometry["void"] == (85, 0, 16, 12.0)
     assert "vace*" in invoke(["workflows", "list"]).out
 
 
@@ -84,7 +85,9 @@ def test_every_file_of_every_recipe_has_an_address() -> None:
     pinned = {item.sha256 for item in server_files("vace")}
     assert None not in pinned, "of the default recipe all are pinned"
     free = {name for name, item in SERVER_FILES.items() if item.sha256 is None or item.size_bytes is None}
-    assert free == {name for name in SERVER_FILES if "CausVid" in name}, "nobody states the hashes of these"
+    unstated = {"void_pass1.safetensors", "cogvideox_vae.safetensors"}
+    unstated |= {name for name in SERVER_FILES if "CausVid" in name}
+    assert free == unstated, "nobody states the hashes of these"
 
 
 @pytest.fixture

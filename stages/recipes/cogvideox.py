@@ -20,13 +20,16 @@ EVEN_LATENTS = ("1.5", "1_5")
 
 def cogvideox_condition(given: Material, even_latents: bool = False) -> Conditioning:
     """Skeletons on black."""
-    length = given.length
-    if even_latents and latent_slots(length) % 2:
-        length += 4
+    length = even_length(given.length) if even_latents else given.length
     order = pad_indices(len(given.frames), length)
     video = (given.frames.shape[2], given.frames.shape[1])
     pose = skeleton_video(given.keypoints, video, given.size, given.guides.pose_style, given.pictures)
     return Conditioning({"pose": (pose if given.guides.skeleton else np.zeros_like(pose))[order]}, 0, length)
+
+
+def even_length(length: int) -> int:
+    """The same number of frames, or the next that makes an even number of latents: 5 and 8 more each, 45, 53, 61."""
+    return length + 4 * (latent_slots(length) % 2)
 
 
 COGVIDEOX = Family(

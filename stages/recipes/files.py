@@ -1,8 +1,8 @@
 """The model files that the recipes' graphs name: where they come from and where a ComfyUI wants them.
 
 Sizes and sha256 are those that public repositories state which pin the same files; none was measured here. Nobody was
-found who states the hash of the two CausVid LoRAs: theirs is recorded at the first download (`<file>.sha256` beside the
-file) and checked from then on, and `skate models fetch` says so.
+found who states the hashes of the two CausVid LoRAs, of VOID and of its VAE: theirs are recorded at the first download
+(`<file>.sha256` beside the file) and checked from then on, and `skate models fetch` says so.
 """
 
 from stages.models.table import HUB, ModelFile
@@ -12,6 +12,7 @@ from storage.errors import UsageError
 WAN_21 = HUB + "Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/"
 WAN_22 = HUB + "Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/"
 KIJAI = HUB + "Kijai/WanVideo_comfy/resolve/main/"
+VOID = HUB + "Comfy-Org/void-model/resolve/main/"
 APACHE = "Apache-2.0"
 SOURCES = "public repositories that pin the same file"
 
@@ -86,6 +87,14 @@ SERVER_FILES = dict(
             4_893_934_904,
             "7d330da4816157540d6bb7838bf63a0f02f573fc48ca4d8de34bb0cbfd514f09",
         ),
+        _file(
+            "text_encoders",
+            HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
+            9_787_841_024,
+            "6e480b09fae049a72d2a8c5fbccb8d3e92febeb233bbe9dfe7256958a9167635",
+        ),
+        _file("diffusion_models", VOID + "diffusion_models/void_pass1.safetensors"),
+        _file("vae", VOID + "vae/cogvideox_vae.safetensors"),
         _file(
             "vae",
             WAN_21 + "vae/wan_2.1_vae.safetensors",

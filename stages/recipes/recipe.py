@@ -33,6 +33,7 @@ class Family:
         pose_style, fill, object_guide, region: what it is shown, where nothing else is asked for.
         fitted: the same for a server of this version, `()` where it does not tell.
         objects: whether it can be told what becomes of an object that is no person.
+        removes: whether it removes subjects and can do nothing else.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Family:
     region: str = "tight"
     fitted: Callable[[Conditioning, Version], Conditioning] = as_it_is
     objects: bool = True
+    removes: bool = False
 
     def check_window(self, named: str, window: int, overlap: int) -> None:
         """Refuse windows that the model cannot make.

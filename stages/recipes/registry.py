@@ -10,6 +10,7 @@ from stages.recipes.cogvideox import COGVIDEOX_RECIPES
 from stages.recipes.recipe import Family, Lora, Recipe
 from stages.recipes.scail import SCAIL_RECIPES
 from stages.recipes.vace import VACE_RECIPES
+from stages.recipes.void import VOID_RECIPES
 from stages.server.edit import (
     model_files,
     with_depth,
@@ -22,7 +23,8 @@ from stages.server.edit import (
 from stages.server.workflow import Workflow, load_workflow
 from storage.errors import InputError, UsageError
 
-RECIPES = {item.name: item for item in (*VACE_RECIPES, *ANIMATE_RECIPES, *SCAIL_RECIPES, *COGVIDEOX_RECIPES)}
+ALL = (*VACE_RECIPES, *ANIMATE_RECIPES, *SCAIL_RECIPES, *COGVIDEOX_RECIPES, *VOID_RECIPES)
+RECIPES = {item.name: item for item in ALL}
 DEFAULT = "vace"
 FAMILIES = {item.family.name: item.family for item in RECIPES.values()}
 

@@ -19,6 +19,7 @@ PACKAGES = {
     "VHS_": "ComfyUI-VideoHelperSuite (Kosinkadink)",
     "GGUF": "ComfyUI-GGUF (city96)",
     "Wan": "a newer ComfyUI",
+    "VOID": "a newer ComfyUI",
 }
 MODEL_FOLDERS = {
     "unet_name": "models/diffusion_models",

@@ -1,7 +1,7 @@
 """What the nodes of a graph take: where videos, pictures, size, text, seed and settings go in, by class of node.
 
-The names of inputs are the nodes' own, as `/object_info` gives them (ComfyUI 0.3.64 and 0.38.1,
-kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper).
+The names of inputs are the nodes' own, as `/object_info` gives them (ComfyUI 0.3.64 and 0.38.1, VOID's as
+`comfy_extras/nodes_void.py` has them, kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper).
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ TITLES = {
     "identities": "skate identities",
     "before": "skate frames before",
     "source": "skate source video",
+    "quadmask": "skate quadmask",
     "objects": "skate object mask",
     "reference": "skate reference",
     "reference mask": "skate reference mask",
@@ -102,6 +103,13 @@ WIRINGS = (
         {},  # the size is the pose video's own
         strength="strength",
         size_of={"CogVideoSampler": {"num_frames": "length"}},
+    ),
+    Wiring(
+        "VOIDInpaintConditioning",
+        "void",
+        {"source": "video", "quadmask": "quadmask"},
+        ("source", "quadmask"),
+        size_of={"ImageFromBatch": {"length": "length"}},  # it leaves out what is decoded ahead of the window
     ),
 )
 

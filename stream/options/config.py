@@ -182,7 +182,7 @@ class RunConfig:
             raise UsageError(f"--reskin {REMOVE}: --generator {self.generator} cannot remove: leave it out")
         if kind.on_servers and self.workflow is None:
             raise UsageError(
-                f"--reskin {REMOVE} needs no server: leave --server out, or give a --workflow that removes"
+                f"--reskin {REMOVE} needs no server: leave --server out, or give a --workflow that removes (void)"
             )
         if kind.removes and (self.view not in ("auto", "full") or self.stabilise):
             raise UsageError(f"--reskin {REMOVE}: plates are of the whole frame: leave --view and --stabilise out")

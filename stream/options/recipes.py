@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from stages.region import REMOVE
 from storage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,11 +61,21 @@ def check_family(named: str, family: "Family", given: dict[str, Any]) -> None:
     Raises:
         UsageError: with what to give instead.
     """
+    from stages.recipes.registry import RECIPES
     from stages.vace.sizes import check_size
 
     if given.get("window") is not None:
         family.check_window(named, given["window"], given.get("overlap") or 0)
     if given.get("size") is not None:
         check_size(given["size"], family.geometry.size_step)
+    removing = given.get("reskin") == REMOVE
+    if family.removes and not removing:
+        raise UsageError(f"--workflow {named} makes nothing new: it is for --reskin {REMOVE}")
+    if removing and not family.removes:
+        can = next(recipe.name for recipe in RECIPES.values() if recipe.family.removes)
+        raise UsageError(
+            f"--reskin {REMOVE}: {named} draws the subjects anew: give --workflow {can}, or leave --server and "
+            "--workflow out, which needs no generator"
+        )
     if not family.objects and given.get("reskin") == "object":
         raise UsageError(f"--reskin object: {named} makes persons alone: give --reskin person, or another --workflow")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.generators import GENERATORS, default_generator
+from stages.region import REMOVE
 from storage.backend import copy_object
 from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
@@ -99,14 +100,16 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     """
     given = dict(changes)
     if given.get("generator") is None:
-        given["generator"] = default_generator(True) if given.get("server") else tracked.generator
+        removing = given.get("reskin", tracked.reskin) == REMOVE
+        former = GENERATORS[tracked.generator]
+        stays = not given.get("server") and (former.on_servers or former.removes == removing)
+        given["generator"] = tracked.generator if stays else default_generator(bool(given.get("server")), removing)
     kind = GENERATORS.get(given["generator"])
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
         same = tracked.generator == given["generator"] and given.get("workflow", tracked.workflow) == tracked.workflow
-        kept = {
-            name: getattr(tracked, name) for name in ("text", "reference", "workflow", "window", "overlap", "reskins")
-        }
+        own = ("text", "reference", "workflow", "window", "overlap", "reskin", "reskins")
+        kept = {name: getattr(tracked, name) for name in own}
         plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
         given = kept | plain | given
     else:

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from fake_comfy.generators import Generator
-from fake_comfy.others import pose_alone, wan_animate, wan_scail
+from fake_comfy.others import pose_alone, quadmask_levels, void_inpaint, wan_animate, wan_scail
 from fake_comfy.vace import Array, Conditioning, Context, Latent, Slots, pad, wan_vace_to_video
 
 Json = Any
@@ -20,7 +21,7 @@ Step = Callable[[int, int], None]
 MODEL_NODES = (
     "UNETLoader", "UnetLoaderGGUF", "CLIPLoader", "VAELoader", "LoraLoaderModelOnly", "CLIPVisionLoader",
     "CLIPVisionEncode", "WanVideoModelLoader", "LoadWanVideoT5TextEncoder", "WanVideoVAELoader", "WanVideoLoraSelect",
-    "KSamplerSelect",
+    "KSamplerSelect", "VOIDSampler",
 )  # fmt: skip
 RIGHT_ROWS_FROM = (0, 38, 1)  # of WanAnimateToVideo
 
@@ -147,7 +148,7 @@ class Interpreter:
             frames = latent.held_in(frames)
             length, height, width = context.inactive.shape[:3]
             latent = Latent(length, height, width, int(context.reference))
-        return (Latent(latent.length, latent.height, latent.width, latent.extra, frames),)
+        return (replace(latent, frames=frames),)
 
     def _sample_wrapped(self, values: Json, graph: Json, step: Callable[[int, int], None]) -> tuple[Latent, Latent]:
         context: Context = values["image_embeds"]
@@ -243,13 +244,14 @@ class Interpreter:
     def _TrimVideoLatent(self, values: Json) -> Any:
         latent: Latent = values["samples"]
         extra = max(0, latent.extra - values["trim_amount"])
-        return Latent(latent.length, latent.height, latent.width, extra, latent.frames)
+        return replace(latent, extra=extra)
 
     def _VAEDecode(self, values: Json) -> Any:
         latent: Latent = values["samples"]
         assert latent.frames is not None, "a latent that was not sampled"
         frames = np.round(latent.frames * np.float32(255)) / np.float32(255)
-        return pad(frames, latent.length + 4 * latent.extra, 0.0)
+        frames = np.concatenate([np.zeros_like(frames[: latent.ahead]), frames])
+        return pad(frames, latent.ahead + latent.length + 4 * latent.extra, 0.0)
 
     def _ImageCompositeMasked(self, values: Json) -> Any:
         weight = values["mask"][..., None]
@@ -286,6 +288,17 @@ class Interpreter:
         left = {"vae", "batch_size", "clip_vision_output", "video_frame_offset"}
         left |= {"pose_strength", "pose_start", "pose_end"}
         return wan_scail(**{k: v for k, v in values.items() if k not in left})
+
+    def _ImageFromBatch(self, values: Json) -> Any:
+        pictures, first = values["image"], min(values["batch_index"], len(values["image"]) - 1)
+        return pictures[first : first + values["length"]]
+
+    def _VOIDQuadmaskPreprocess(self, values: Json) -> Any:
+        assert values["dilate_width"] == 0
+        return quadmask_levels(values["mask"])
+
+    def _VOIDInpaintConditioning(self, values: Json) -> Any:
+        return void_inpaint(**{key: value for key, value in values.items() if key not in ("vae", "batch_size")})
 
     def _WanVideoTextEncode(self, values: Json) -> Any:
         return Conditioning(values["positive_prompt"])

@@ -126,3 +126,34 @@ def pose_alone(pose: Array) -> Context:
     """CogVideoImageEncode: a pose and nothing else."""
     ones = np.ones(pose.shape[:3], np.float32)
     return Context(np.full_like(pose, 0.5), pose, ones[::4], ones, 1.0, False)
+
+
+def quadmask_levels(mask: Array) -> Array:
+    """VOIDQuadmaskPreprocess: 0 to 1, 1 what is removed; between values are drawn to the nearest of the four levels."""
+    levels = mask * np.float32(255) if mask.max() <= 1 else mask
+    drawn = np.select([levels <= 31, levels <= 95, levels <= 191], [0, 63, 127], 255)
+    return np.asarray((255 - drawn) / 255, np.float32)
+
+
+def void_inpaint(
+    positive: Conditioning,
+    negative: Conditioning,
+    video: Array,
+    quadmask: Array,
+    width: int,
+    height: int,
+    length: int,
+) -> tuple[Conditioning, Conditioning, Latent]:
+    """VOIDInpaintConditioning's three outputs: an odd number of latents is rounded down to an even one, which is
+    decoded to three frames more than went in.
+
+    Raises:
+        RuntimeError: for another size than the video's: this server does not resize.
+    """
+    slots = max(2, slots_of(length) // 2 * 2)
+    length = length if slots_of(length) == slots else 4 * (slots - 1) + 1
+    if video.shape[1:3] != (height, width) or quadmask.shape[1:3] != (height, width):
+        raise RuntimeError("the fake server does not resize: send exact sizes")
+    video, quadmask = video[:length], quadmask[:length]
+    context = Context(video * (1 - quadmask[..., None]), video, quadmask[::4], quadmask, 1.0, False)
+    return *_stacked(positive, negative, context), Latent(length, height, width, ahead=3)

@@ -11,7 +11,8 @@ HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE / "object_info.json").read_text())
 """Of a server 0.3.64 with VideoHelperSuite and ComfyUI-GGUF."""
 OTHERS = json.loads((HERE / "other_nodes.json").read_text())
-"""By their sources: core at 0.38.1 (WanSCAILToVideo), kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper,
+"""By their sources: core at 0.38.1 (WanSCAILToVideo), at 349c5aa (VOID: comfy_extras/nodes_void.py) and at 0.3.64
+(ImageFromBatch: comfy_extras/nodes_images.py), kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper,
 Kosinkadink/ComfyUI-VideoHelperSuite (VHS_VideoCombine), Fannovel16/comfyui_controlnet_aux (depth)."""
 UPLOADS = {"LoadLatent": "latent", "LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
 WAN_TEXT, WAN_VAE, VISION = (
@@ -26,12 +27,13 @@ UNETS = [
     "wan2.2_fun_vace_low_noise_14B_fp8_scaled.safetensors",
     "Wan2_2-Animate-14B_fp8_scaled_e4m3fn_KJ_v2.safetensors",
     "wan2.1_14B_SCAIL_2_fp8_scaled.safetensors",
+    "void_pass1.safetensors",
 ]
 MODELS = {
     ("UNETLoader", "unet_name"): UNETS,
     ("UnetLoaderGGUF", "unet_name"): ["Wan2.1-VACE-1.3B-Q8_0.gguf"],
-    ("CLIPLoader", "clip_name"): [WAN_TEXT, "t5xxl_fp8_e4m3fn.safetensors"],
-    ("VAELoader", "vae_name"): [WAN_VAE],
+    ("CLIPLoader", "clip_name"): [WAN_TEXT, "t5xxl_fp8_e4m3fn.safetensors", "t5xxl_fp16.safetensors"],
+    ("VAELoader", "vae_name"): [WAN_VAE, "cogvideox_vae.safetensors"],
     ("CLIPVisionLoader", "clip_name"): [VISION],
     ("UpscaleModelLoader", "model_name"): ["RealESRGAN_x2plus.pth"],
     ("LoraLoaderModelOnly", "lora_name"): [],
@@ -59,6 +61,8 @@ def object_info(
         if name in info:
             there = list(loras) if key in ("lora", "lora_name") else files
             info[name]["input"]["required"][key][0] = [file for file in there if file not in without]
+    if not core and "CLIPLoader" in info:
+        info["CLIPLoader"]["input"]["required"]["type"][0].append("cogvideox")  # it came with VOID's nodes
     if newer:
         for node in info.values():
             for inputs in (node["input"].get("required", {}), node["input"].get("optional", {})):

@@ -36,13 +36,15 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Latent:
-    """`extra` reference slots before the video's; `frames` `[length, h, w, 3]` float32 once it was sampled."""
+    """`extra` reference slots before the video's; `frames` `[length, h, w, 3]` float32 once it was sampled; `ahead`
+    frames that decoding gives before them."""
 
     length: int
     height: int
     width: int
     extra: int = 0
     frames: Array | None = field(default=None, compare=False)
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
