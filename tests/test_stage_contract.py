@@ -36,6 +36,7 @@ from stages.given import GivenMasksStage, GivenPoseStage, first_prompt
 from stages.measure import MeasureConfig, MeasureStage
 from stages.models.registry import resolve
 from stages.motion import MotionStage
+from stages.occlusion import OcclusionConfig, OcclusionStage
 from stages.picture import mask_box
 from stages.plate import PlateStage
 from stages.pose import PoseConfig, PoseStage
@@ -67,7 +68,7 @@ CLIP = DemoConfig(frames=20, width=160, height=90, seed=7)
 OWN = (
     "decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines", "foot-lock",
 )  # fmt: skip
-SCENE = ("decode", "track-scene", "crowd", "regions")
+SCENE = ("decode", "track-scene", "crowd", "occlusion", "regions")
 OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
 SEEN = (
     "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
@@ -131,6 +132,7 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
         "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
+        "occlusion": lambda: OcclusionStage(OcclusionConfig(("board", "skater"), ("skater",), reset_on_cut=True)),
         "regions": lambda: RegionsStage(RegionsConfig(("board", "skater"), ("board",), ("skater",))),
         "motion": lambda: MotionStage(),
         "follow": lambda: MotionStage(always=True),

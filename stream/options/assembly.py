@@ -19,12 +19,13 @@ from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
 from stream.options.finishing import finished, pose_models
-from stream.options.passes import nodes_of
+from stream.options.passes import nodes_of, subject_names
 from stream.options.picturing import blend_stage, picturing_stages, region_stages
 from stream.options.working import at_work, source_size
 from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
+    from stages.occlusion import OcclusionStage
     from stages.sam.model import SamModel
     from stages.score import ScoreConfig
 
@@ -143,7 +144,7 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     if config.chain == "given":
         tracking = given_stages(config, manifest)
     elif config.scene is not None:
-        tracking = [*following_stages(config, models, sam), *crowd_stages(config, models)]
+        tracking = [*following_stages(config, models, sam), *crowd_stages(config, models), occlusion_stage(config)]
     else:
         tracking = [person_stage(config, models), *following_stages(config, models, sam)]
     if not config.generates:
@@ -196,6 +197,13 @@ def crowd_stages(config: RunConfig, models: Models) -> list[Stage]:
     reset = config.on_cut in ("reset", "split")
     both = pose_models(config, models)
     return [CrowdPoseStage(CrowdConfig(both, config.persons, config.detect_every, config.smooth, reset))]
+
+
+def occlusion_stage(config: RunConfig) -> "OcclusionStage":
+    """Who hides whom, closed."""
+    from stages.occlusion import OcclusionConfig, OcclusionStage
+
+    return OcclusionStage(OcclusionConfig(subject_names(config), config.persons, config.on_cut in ("reset", "split")))
 
 
 def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list[Stage | Node]:

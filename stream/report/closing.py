@@ -94,6 +94,7 @@ def scene_lines(result: Result) -> list[str]:
     return [
         f"{name:<{width}} seen in {found['frames']} of {result.frames} frames"
         + (f"; lost for {found['lost_frames']}: a correction in the scene gives its place" * bool(found["lost_frames"]))
+        + (f"; hidden by others in {found['occluded_frames']}" * bool(found.get("occluded_frames")))
         + _unlike(result, name)
         + _own_iou(found)
         for name, found in result.subjects.items()

@@ -118,6 +118,7 @@ class Facts:
         windows: in order.
         untracked, lost, unlike: half-open spans by subject: not looked for yet, looked for in vain, and not recognised
             in what was found behind a cut.
+        occluded: likewise, hidden by others; empty where that was not asked.
         cuts: first frames after a hard scene cut. shots: half-open spans, the last one as far as it is decoded.
         bad_frames: how many damaged source frames were concealed.
         claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
@@ -134,6 +135,7 @@ class Facts:
     untracked: Mapping[str, Spans] = field(default_factory=dict)
     lost: Mapping[str, Spans] = field(default_factory=dict)
     unlike: Mapping[str, Spans] = field(default_factory=dict)
+    occluded: Mapping[str, Spans] = field(default_factory=dict)
     cuts: Sequence[int] = ()
     shots: Spans = field(default_factory=list)
     bad_frames: int = 0
@@ -181,12 +183,14 @@ def facts(
         subjects: names.
     """
     track = [record["info"] for record in records.get("track", ())]
+    hidden = [record["info"]["occluded"] for record in records.get("occlusion", ())]
     persons = [record["info"].get("person") for record in records.get("pose", ())]
     return Facts(
         windows=[_window_row(index, final, records) for index, final in enumerate(finals)],
         untracked={name: join_spans([info["untracked"][name] for info in track]) for name in subjects},
         lost={name: join_spans([info["lost"][name] for info in track]) for name in subjects},
         unlike={name: join_spans([info.get("unlike", {}).get(name, []) for info in track]) for name in subjects},
+        occluded={name: join_spans([each[name] for each in hidden]) for name in subjects if hidden},
         cuts=[frame for record in records.get("decode", ()) for frame in record["info"].get("cuts", ())],
         bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
         person=next((person for person in persons if person), None),

@@ -29,6 +29,7 @@ from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.options.working import at_work
+from stream.report.amodal import AmodalMasks
 from stream.report.plates import PlatePictures
 from stream.report.seen import SeenPictures
 
@@ -40,14 +41,23 @@ MASKS, POSES, CMU = "mask_skateboard", "pose_skater", "pose_json"
 PNGS, CMUS = "frame_*.png", "frame_*_keypoints.json"
 SEEN, SEEN_VIEWS = "view", "views_generate.npy"  # of the generator
 PLATE, HOLES = "plate", "plate_holes"
+AMODAL = "amodal_{}"  # of a subject
 METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
 
 
-def export_run(path: Path, target: Path, pose_style: str | None = None, view: bool = False, plate: bool = False) -> str:
+def export_run(
+    path: Path,
+    target: Path,
+    pose_style: str | None = None,
+    view: bool = False,
+    plate: bool = False,
+    amodal: bool = False,
+) -> str:
     """Write everything that is tracked so far; returns the line to print. An earlier export there is replaced.
 
     Args:
         view: also what the generator saw, as far as its views are fixed. plate: also the clip without its subjects.
+        amodal: also all of each subject, hidden or not.
 
     Raises:
         UsageError: when that is asked of a run that generates nothing.
@@ -78,12 +88,14 @@ def export_run(path: Path, target: Path, pose_style: str | None = None, view: bo
         _write_all(run, config, frames, pose_style, target)
         seen = _write_seen(run, config, target) if view else 0
         empty = _write_plates(run, config, target) if plate else 0
+        whole = _write_amodal(run, config, target) if amodal else 0
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
         ) from error
     told = f", {seen} of what the generator saw" if view else ""
     told += f", {empty} without the subjects" if plate else ""
+    told += f", {whole} of what is hidden too" if amodal else ""
     return f"{target}: {frames} frames of masks, skeletons and keypoints{told}"
 
 
@@ -139,12 +151,13 @@ def _make_room(target: Path, config: RunConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(pattern):
             stale.unlink()
-    for folder in (target / SEEN, target / PLATE, target / HOLES):
+    hidden = [AMODAL.format(subject.name) for subject in config.subjects]
+    for folder in (target / name for name in (SEEN, PLATE, HOLES, *hidden)):
         if folder.is_dir():
             for stale in folder.glob("frame_*.png"):
                 stale.unlink()
             folder.rmdir()
-    for name in (f"{SEEN}.mp4", SEEN_VIEWS, f"{PLATE}.mp4"):
+    for name in (f"{SEEN}.mp4", SEEN_VIEWS, f"{PLATE}.mp4", *(f"{name}.mp4" for name in hidden)):
         (target / name).unlink(missing_ok=True)
 
 
@@ -216,6 +229,23 @@ def _write_plates(run: RunReader, config: RunConfig, target: Path) -> int:
     times = run.arrays.read("times", 0, pictures.frames)
     write_segment(target / f"{PLATE}.mp4", written(), times, video_settings(run.manifest["video"], config.fps))
     return pictures.frames
+
+
+def _write_amodal(run: RunReader, config: RunConfig, target: Path) -> int:
+    """Write all of each subject, hidden or not: PNGs, and a video of these; how many frames."""
+    masks = AmodalMasks(run, config)
+    folders = {name: target / AMODAL.format(name) for name in masks.names}
+    for folder in folders.values():
+        folder.mkdir()
+    files = [f"{frame_name(t, masks.frames)}.png" for t in range(masks.frames)]
+    for file, every in zip(files, masks.each(), strict=True):
+        for name, mask in every.items():
+            _write_png(folders[name] / file, mask.astype(np.uint8) * 255)
+    times, settings = run.arrays.read("times", 0, masks.frames), video_settings(run.manifest["video"], config.fps)
+    for folder in folders.values() if files else ():
+        pictures = (np.asarray(cv2.imread(str(folder / file))) for file in files)  # grey, as three channels
+        write_segment(folder.with_name(f"{folder.name}.mp4"), pictures, times, settings)
+    return masks.frames
 
 
 def frame_name(t: int, frames: int) -> str:

@@ -185,6 +185,8 @@ def _tracking(values: Summary) -> str:
             line += f" Not tracked in {_span_text(found.untracked)}."
         if found.unlike:
             line += f" Not recognised behind a cut in {_span_text(found.unlike)}."
+        if found.occluded:
+            line += f" Hidden by others in {_span_text(found.occluded)}."
         lines.append(line)
     if values.person_found is None:
         lines.append("No person was found by the pose models: the skeleton is empty.")

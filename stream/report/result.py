@@ -25,8 +25,8 @@ class Result:
         object_frames, person_frames: in how many the subjects of these names were seen, None where there is none.
         object_lost_frames: it was looked for in vain.
         subjects: by name, `frames` in which it was seen, `lost_frames`, and `unlike_frames`, in which what was found
-            behind a cut was not it; where it is followed in the result `iou_mean`, `iou_p5`, `iou_min` and
-            `failed_frames`, the half-open spans at or below the threshold.
+            behind a cut was not it; of a scene `occluded_frames`, in which others hid it; where it is followed in the
+            result `iou_mean`, `iou_p5`, `iou_min` and `failed_frames`, the half-open spans at or below the threshold.
         bad_frames, claimed_frames, cut_short: of the source, see `Facts`.
         seconds: wall clock of this call. peak_rss_bytes, peak_vram_bytes: of this process, None without a GPU.
         output: the video; None where there is none.

@@ -52,8 +52,8 @@ class Excess:
 @dataclass(frozen=True)
 class Presence:
     """In how many frames a subject was seen, and where it was not: looked for in vain, not looked for, and not
-    recognised in what was found behind a cut; and its IoU of source and result, None where it is not followed there,
-    with the frames at or below the threshold."""
+    recognised in what was found behind a cut; its IoU of source and result, None where it is not followed there, with
+    the frames at or below the threshold; and where others hid it, None where that was not asked."""
 
     visible_frames: int
     lost: Spans
@@ -61,6 +61,7 @@ class Presence:
     unlike: Spans
     iou: Statistics | None = None
     failed_frames: Spans | None = None
+    occluded: Spans | None = None
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,8 @@ def pick_frames(iou: Array, visible: Array) -> dict[str, int]:
 def _presence(table: FrameTable, known: Facts, name: str, threshold: float) -> Presence:
     seen = int(np.count_nonzero(table.visible[:, table.subjects.index(name)]))
     lost, untracked, unlike = (list(spans.get(name, [])) for spans in (known.lost, known.untracked, known.unlike))
-    found = Presence(seen, lost, untracked, unlike)
+    hidden = known.occluded.get(name)
+    found = Presence(seen, lost, untracked, unlike, occluded=None if hidden is None else list(hidden))
     if name not in table.subject_scores:
         return found
     failed = join_spans([failed_spans(table.subject_scores[name], threshold)])

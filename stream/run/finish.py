@@ -79,6 +79,8 @@ def _told(subject: Presence) -> dict[str, Any]:
         "lost_frames": sum(stop - start for start, stop in subject.lost),
         "unlike_frames": sum(stop - start for start, stop in subject.unlike),
     }
+    if subject.occluded is not None:
+        found["occluded_frames"] = sum(stop - start for start, stop in subject.occluded)
     if subject.iou is not None:
         found |= {f"iou_{name}": getattr(subject.iou, name) for name in ("mean", "p5", "min")}
         found["failed_frames"] = subject.failed_frames

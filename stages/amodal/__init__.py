@@ -1,0 +1,1 @@
+"""All of a subject, what is hidden of it too."""

@@ -1,0 +1,56 @@
+"""A person whom others hide in part: capsules around joints, the hidden ones carried by the motion of those seen."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.amodal.shape import DAMPING, GAP, HORIZON, touches
+from stages.base import Array
+from stages.poses.silhouette import FARTHEST, SEEN, silhouette
+from stages.poses.skeleton import JOINTS
+from stages.region import bounding_box
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is carried of a person.
+
+    Attributes:
+        points: [133, 2] float64, where each joint is, pixels; known: [133] bool, which ever were seen.
+        seen: [133] bool, which were on the last frame.
+        step: [2] float64, how those moved that two frames show.
+        unseen: frames since anything of the person was seen.
+    """
+
+    points: Array = field(default_factory=lambda: np.zeros((JOINTS, 2)))
+    known: Array = field(default_factory=lambda: np.zeros(JOINTS, bool))
+    seen: Array = field(default_factory=lambda: np.zeros(JOINTS, bool))
+    step: Array = field(default_factory=lambda: np.zeros(2))
+    unseen: int = 0
+
+
+def follow(before: Body, visible: Array, others: Array, keypoints: Array) -> tuple[Body, Array]:
+    """One frame on; `visible`, `others` and what comes back as `stages.amodal.shape.follow` has them.
+
+    Args:
+        keypoints: [133, 3] float32, x, y in pixels, score.
+    """
+    now = _moved(before, keypoints)
+    shown = bounding_box(visible, GAP)
+    if shown is None:
+        now = Body(now.points, now.known, now.seen, now.step, before.unseen + 1)
+        if now.unseen > HORIZON:
+            return Body(), np.zeros(visible.shape, bool)
+    elif not touches(visible[shown], others[shown]):
+        return now, visible.copy()
+    drawn = silhouette(np.column_stack([now.points, now.known]).astype(np.float32), *visible.shape)
+    return now, visible | (drawn & others)
+
+
+def _moved(before: Body, keypoints: Array) -> Body:
+    """The joints of this frame; those it does not show have moved as the others did."""
+    places = np.asarray(keypoints[:, :2], np.float64)
+    seen = (keypoints[:, 2] >= SEEN) & (np.abs(places) < FARTHEST).all(axis=1)
+    both = seen & before.seen
+    step = np.median((places - before.points)[both], axis=0) if both.any() else DAMPING * before.step
+    return Body(np.where(seen[:, None], places, before.points + step), before.known | seen, seen, step)

@@ -1,0 +1,39 @@
+"""All of each subject, hidden or not, from a run's masks and joints: what `skate export --amodal` writes."""
+
+from collections.abc import Iterator
+
+from stages.base import Array, Inputs
+from stages.occlusion import OcclusionConfig, OcclusionStage
+from storage.rundir import RunReader
+from stream.engine.windows import committed_windows
+from stream.options.config import RunConfig
+from stream.options.passes import subject_names
+
+
+class AmodalMasks:
+    """The amodal masks of a run's subjects; the same of every run, whether it told who is occluded or not.
+
+    Attributes:
+        names: of the subjects.
+        frames: how many there are: what is tracked, and posed.
+    """
+
+    def __init__(self, run: RunReader, config: RunConfig) -> None:
+        self.names = subject_names(config)
+        self._run = run
+        posed = tuple(name for name in config.persons if f"keypoints/{name}" in run.arrays.layout.arrays)
+        reset = config.on_cut in ("reset", "split")
+        self._config = OcclusionConfig(self.names, posed, reset)
+        done = min(run.log.done(stage) for stage in ("track", *(("pose",) if posed else ())))
+        self._windows = committed_windows(run.log)[:done]
+        self._cuts = [record["info"].get("cuts", []) for record in run.log.of("decode")[:done]]
+        self.frames = self._windows[-1].new.stop if self._windows else 0
+
+    def each(self) -> Iterator[dict[str, Array]]:
+        """Of every frame `[H, W]` bool by name."""
+        stage = OcclusionStage(self._config)
+        for window, cuts in zip(self._windows, self._cuts, strict=True):
+            given = {read.port: self._run.arrays.read(read.port, *window.new) for read in stage.reads}
+            every = stage.amodal(window, Inputs(given, {"decode": {"cuts": cuts}}))
+            for index in range(window.new.frames):
+                yield {name: masks[index] for name, masks in every.items()}
