@@ -23,7 +23,7 @@ from stream.report.strips import StripRow, film_strip, overlay, png_bytes
 from stream.report.summary import iou_csv, pick_frames, summarise
 from stream.report.write import write_report
 
-UNFOLLOWED = {"iou": None, "failed_frames": None}
+UNFOLLOWED = {"iou": None, "failed_frames": None, "occluded": None}
 FINALS = [Span(0, 6), Span(6, 10)]
 IOU = [None, 0.95, 0.97, 0.90, 0.5, 1.0, 0.99, 0.98, 0.8, 1.0]
 

@@ -169,7 +169,7 @@ def test_every_subject_has_its_arrays(tmp_path: Path) -> None:
     for name in ("skater", "skater-2"):
         assert run.arrays.read(f"keypoints/{name}", 0, 21).shape == (21, 133, 3)
         assert run.arrays.read(f"contacts/{name}", 0, 21).shape == (21, 2)
-    assert run.manifest["nodes"] == ["decode", "track", "pose"]
+    assert run.manifest["nodes"] == ["decode", "track", "pose", "occlusion"]
     said = closing_text(start(dataclasses.replace(small_config("extract"), prompt=None, scene=SUBJECTS), scene_run()))
     assert all(f"\n{subject.name:<8} seen in " in said for subject in SUBJECTS)
     summary = json.loads((scene_run() / "report" / "summary.json").read_text())
