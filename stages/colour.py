@@ -4,7 +4,7 @@ Mean and deviation are matched as in Reinhard et al., Color Transfer between Ima
 of their l-alpha-beta, and bounded, so that a change of content cannot turn into a change of colour.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +24,14 @@ XYZ_TO_RGB = np.linalg.inv(RGB_TO_XYZ)
 
 def _linear(coded: Array) -> Array:
     """Coded values 0..1, linear."""
-    return np.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+    found: Array = ((coded + 0.055) / 1.055) ** 2.4
+    return _low(found, coded <= 0.04045, coded / 12.92)
+
+
+def _low(values: Array, low: Array, straight: Array) -> Array:
+    """`values`, and where they are `low` what is `straight` there."""
+    np.copyto(values, straight, where=low)  # half the time of np.where
+    return values
 
 
 SRGB_TO_LINEAR = _linear(np.arange(256) / 255.0)
@@ -59,33 +66,51 @@ class ColourTransform:
         return self.gain == (1.0, 1.0, 1.0) and self.shift == (0.0, 0.0, 0.0)
 
 
+def planes(pixels: Array) -> Array:
+    """`[3, ...]`, the channels of pixels `[..., 3]` one behind the other in memory: arithmetic on them is several times
+    as fast so. A view where they lie so already."""
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+
+def pixels_of(channels: Sequence[Array]) -> Array:
+    """`[..., 3]`, a view of three channels stacked, which lie in memory as `planes` wants them."""
+    return np.moveaxis(np.stack(channels), 0, -1)
+
+
 def to_lab(pixels: Array) -> Array:
     """`[..., 3]` sRGB, levels 0..255 (uint8 or float64), to `[..., 3]` float64 CIE Lab (D65): L 0..100, a and b about
-    -127..127.
+    -127..127; in memory one channel behind the other.
 
     Not OpenCV's: its tables lose 0.2 of an 8-bit level on the way there and back, always downwards.
     """
-    linear = SRGB_TO_LINEAR[pixels] if pixels.dtype == np.uint8 else _linear(pixels / 255.0)
-    xyz = _times(linear, RGB_TO_XYZ)
-    cubic = np.where(xyz > EPSILON, np.cbrt(xyz), (KAPPA * xyz + 16.0) / 116.0)
-    light = 116.0 * cubic[..., 1] - 16.0
-    return np.stack([light, 500.0 * (cubic[..., 0] - cubic[..., 1]), 200.0 * (cubic[..., 1] - cubic[..., 2])], axis=-1)
+    levels = planes(pixels)
+    linear = SRGB_TO_LINEAR[levels] if levels.dtype == np.uint8 else _linear(levels / 255.0)
+    xyz = np.stack(mixed(linear, RGB_TO_XYZ))
+    x, y, z = _low(np.cbrt(xyz), xyz <= EPSILON, (KAPPA * xyz + 16.0) / 116.0)
+    return pixels_of([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)])
 
 
 def from_lab(lab: Array) -> Array:
     """The inverse of `to_lab`, `[..., 3]` float64 in 0..255, clipped to the gamut, not rounded."""
-    middle = (lab[..., 0] + 16.0) / 116.0
-    cubic = np.stack([middle + lab[..., 1] / 500.0, middle, middle - lab[..., 2] / 200.0], axis=-1)
-    xyz = np.where(cubic**3 > EPSILON, cubic**3, (116.0 * cubic - 16.0) / KAPPA)
-    linear = np.clip(_times(xyz, XYZ_TO_RGB), 0.0, 1.0)
-    coded: Array = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return 255.0 * coded
+    light, a, b = planes(lab)
+    middle = (light + 16.0) / 116.0
+    cubic = np.stack([middle + a / 500.0, middle, middle - b / 200.0])
+    xyz = cubic**3
+    _low(xyz, xyz <= EPSILON, (116.0 * cubic - 16.0) / KAPPA)
+    linear = np.stack(mixed(xyz, XYZ_TO_RGB))
+    np.clip(linear, 0.0, 1.0, out=linear)
+    coded = linear ** (1 / 2.4)
+    coded *= 1.055
+    coded -= 0.055
+    _low(coded, linear <= 0.0031308, 12.92 * linear)
+    coded *= 255.0
+    return np.moveaxis(coded, 0, -1)
 
 
 def statistics_of(parts: Iterable[Array]) -> Statistics | None:
     """Statistics over all values of arrays `[k, 3]` of Lab; None without any."""
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
-    for values in parts:
+    for values in map(np.ascontiguousarray, parts):  # pixel by pixel: another order is another sum
         total += values.sum(axis=0)
         squares += (values**2).sum(axis=0)
         pixels += len(values)
@@ -116,47 +141,52 @@ def match(found: Statistics, wanted: Statistics) -> ColourTransform:
     return ColourTransform(_three(np.array(gains)), _three(np.array(shifts)))
 
 
-def apply(correction: ColourTransform, frame: Array, where: Array, levels: Array | None = None) -> Array:
+def apply(
+    correction: ColourTransform, frame: Array, where: Array, before: Callable[[Array], Array] | None = None
+) -> Array:
     """`[H, W, 3]` uint8 RGB with the pixels at `[H, W]` bool corrected; a new array.
 
     Rounded with ordered dither: plain rounding moves a flat area by up to half a level the same way in every window,
     and that adds up to a drift of its own.
 
     Args:
-        levels: `[k, 3]` float64 in 0..255, those pixels after a correction before this one; None: the frame's own.
+        before: a correction before this one, of pixels `[k, 3]` uint8 to levels `[k, 3]` float64 in 0..255.
     """
     result = frame.copy()
-    if not where.any() or (levels is None and correction.is_identity):
+    at = np.flatnonzero(where)
+    if not at.size or (before is None and correction.is_identity):
         return result
-    if correction.is_identity:
-        assert levels is not None
-        found = levels
-    else:
-        lab = to_lab(frame[where] if levels is None else levels)
-        found = from_lab(lab * np.array(correction.gain) + np.array(correction.shift))
-    result[where] = np.floor(found + dither(*frame.shape[:2])[where]).clip(0, 255).astype(np.uint8)
+    pixels = result.reshape(-1, 3)
+    found = pixels.take(at, axis=0)
+    if before is not None:
+        found = before(found)
+    if not correction.is_identity:
+        found = from_lab(to_lab(found) * np.array(correction.gain) + np.array(correction.shift))
+    dithered = np.minimum(planes(found) + dither(*where.shape).take(at, axis=1), 255.0).astype(np.uint8)
+    for channel, values in enumerate(dithered):
+        pixels[at, channel] = values
     return result
 
 
 @lru_cache(maxsize=1)
 def dither(height: int, width: int) -> Array:
-    """`[height, width, 3]` float64 in 0..1, read-only, whose mean over any small area is close to 0.5.
+    """`[3, height * width]` float64 in 0..1, read-only, whose mean over any small area is close to 0.5.
 
     Interleaved gradient noise (Jimenez, Next Generation Post Processing in Call of Duty, 2014), each channel in another
     phase.
     """
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     phases = [0.06711056 * (columns + 5.588238 * channel) + 0.00583715 * rows for channel in range(3)]
-    noise: Array = np.mod(52.9829189 * np.mod(np.stack(phases, axis=2), 1.0), 1.0)
+    noise: Array = np.mod(52.9829189 * np.mod(np.stack(phases), 1.0), 1.0).reshape(3, -1)
     noise.flags.writeable = False  # all frames of a run share it
     return noise
 
 
-def _times(values: Array, matrix: Array) -> Array:
-    """`[..., 3]`: `matrix` [3, 3] times each of `values`, in an order of its own: a BLAS takes another one by where an
-    array lies and how many threads there are, and a last bit decides how a pixel is rounded."""
-    x, y, z = values[..., 0], values[..., 1], values[..., 2]
-    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in matrix], axis=-1)
+def mixed(channels: Array, matrix: Array) -> list[Array]:
+    """`matrix` [3, 3] times each pixel of `[3, ...]`, channel by channel, in an order of its own: a BLAS takes another
+    one by where an array lies and how many threads there are, and a last bit decides how a pixel is rounded."""
+    x, y, z = channels
+    return [x * row[0] + y * row[1] + z * row[2] for row in matrix]
 
 
 def _three(values: Array) -> tuple[float, float, float]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from stages.base import Array, Json, State
 from stages.colour import ColourTransform, Statistics, apply, match, statistics_of, to_lab
+from stages.region import bounding_box
 from stages.transfer import MATCH_PIXELS, Transfer, measure
 
 SOFT = 5  # pixels a side of the mean that colours are compared by: sharpness is no colour
@@ -82,8 +83,7 @@ class Look:
 
     def apply(self, frame: Array, where: Array) -> Array:
         """`[h, w, 3]` uint8 RGB with the pixels at `[h, w]` bool corrected; a new array."""
-        levels = None if self.transfer.is_identity else self.transfer.undone(frame[where])
-        return apply(self.overlap, frame, where, levels)
+        return apply(self.overlap, frame, where, None if self.transfer.is_identity else self.transfer.undone)
 
     def record(self) -> dict[str, Json]:
         """As it stands in the record."""
@@ -139,8 +139,12 @@ def soft_statistics(frames: Array, where: Array, transfer: Transfer) -> Statisti
 
 def _soft_lab(frame: Array, mask: Array, transfer: Transfer) -> Array:
     """`[k, 3]` float64: of one frame."""
-    counted = _boxes(mask.astype(np.uint8))[mask]
-    means = _boxes(frame * mask[..., None])[mask] / counted[:, None]
+    box = bounding_box(mask)
+    assert box is not None, "empty masks are left out"
+    frame, mask = frame[box], mask[box]  # what is not in the mask counts for nothing
+    at = np.flatnonzero(mask)
+    counted = _boxes(mask.astype(np.uint8)).take(at)
+    means = _boxes(frame * mask[..., None]).reshape(-1, 3).take(at, axis=0) / counted[:, None]
     return to_lab(means if transfer.is_identity else transfer.undone(means))
 
 

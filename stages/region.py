@@ -142,8 +142,8 @@ def feather(region_mask: Array, inner: Array) -> Array:
         ring = allowed[box] & ~certain[box]
         frame[box] = certain[box]
         if ring.any():
-            to_inner = distance_to(certain[box])[ring]
-            to_outside = distance_to(~allowed[box])[ring]
+            to_inner = distance_to(certain[box], ring)
+            to_outside = distance_to(~allowed[box], ring)
             frame[box][ring] = to_outside / (to_inner + to_outside)
     return alpha
 
@@ -185,10 +185,12 @@ def nearness(mask: Array) -> float:
     return -1.0 if box is None else float(box[0].stop)
 
 
-def distance_to(mask: Array) -> Array:
-    """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none).
+def distance_to(mask: Array, where: Array | None = None) -> Array:
+    """`[H, W]` float32: distance of each pixel to the nearest true one, in pixels (very large when there is none); with
+    `where` `[H, W]` bool `[k]`, those of its pixels alone.
 
     The root of an exact integer: OpenCV's own last bit depends, in small pictures, on where the array lies in memory.
     """
     distance: Array = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.sqrt(np.rint(np.square(distance, dtype=np.float64))).astype(np.float32)
+    wanted = distance if where is None else distance[where]
+    return np.sqrt(np.rint(np.square(wanted, dtype=np.float64))).astype(np.float32)

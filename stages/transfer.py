@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.colour import mixed, pixels_of, planes
 
 GREY = 127.5
 BLOCK = 8  # pixels a side
@@ -53,9 +54,9 @@ class Transfer:
     def undone(self, made: Array) -> Array:
         """`[..., 3]` float64: the levels 0..255 that came out as `made` `[..., 3]`; clipped, not rounded."""
         rows = inverse(np.array(self.matrix).reshape(3, 3))
-        x, y, z = (made[..., channel] - (GREY + self.offset[channel]) for channel in range(3))
-        found = np.stack([x * row[0] + y * row[1] + z * row[2] + GREY for row in rows], axis=-1)
-        return np.asarray(np.clip(found, 0.0, 255.0))
+        moved = planes(made) - (GREY + np.array(self.offset)).reshape(3, *[1] * (made.ndim - 1))
+        found = pixels_of([channel + GREY for channel in mixed(moved, rows)])
+        return np.clip(found, 0.0, 255.0, out=found)
 
     def bounded(self) -> "Transfer":
         """It, or so much of it as the limits allow."""
@@ -97,16 +98,23 @@ def measure(made: Array, source: Array, region: Array, expected: Transfer | None
 def _blocks(source: Array, made: Array, region: Array) -> tuple[Array, Array]:
     """`[n, 3]` int64 each: sums of the blocks that lie outside the region, and in which nothing made is clipped."""
     near = cv2.dilate(region.astype(np.uint8), np.ones((2 * MARGIN - 1, 2 * MARGIN - 1), np.uint8)) > 0
-    clipped = ((made == 0) | (made == 255)).any(axis=2) & (made != source).any(axis=2)
-    usable = ~_cut(near | clipped).any(axis=(1, 3))
-    sums = [_cut(picture).sum(axis=(1, 3), dtype=np.int64)[usable] for picture in (source, made)]
-    return sums[0], sums[1]
+    clipped = _any_channel(made + np.uint8(1) <= 1) & _any_channel(made != source)  # 0 or 255
+    usable = _block_sums((near | clipped)[..., None])[..., 0] == 0
+    return _block_sums(source)[usable], _block_sums(made)[usable]
 
 
-def _cut(picture: Array) -> Array:
-    """`[h / 8, 8, w / 8, 8, ...]`: blocks; what is left over at the right and below is not looked at."""
-    rows, columns = picture.shape[0] // BLOCK, picture.shape[1] // BLOCK
-    return picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, *picture.shape[2:])
+def _any_channel(flags: Array) -> Array:
+    """`[h, w]` bool of `[h, w, 3]`; several times as fast as `any(axis=2)`."""
+    return np.asarray(flags[..., 0] | flags[..., 1] | flags[..., 2])
+
+
+def _block_sums(picture: Array) -> Array:
+    """`[h / 8, w / 8, c]` int64: sums over the blocks of `[h, w, c]` uint8 or bool; what is left over at the right and
+    below is not looked at."""
+    rows, columns, channels = picture.shape[0] // BLOCK, picture.shape[1] // BLOCK, picture.shape[2]
+    whole = picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK * channels)
+    lines = whole.sum(axis=1, dtype=np.uint16)  # along whole rows first: that is fast
+    return np.asarray(lines.reshape(rows, columns, BLOCK, channels).sum(axis=2, dtype=np.int64))
 
 
 def _fit(wanted: Array, found: Array, expected: Transfer) -> Transfer:
@@ -134,9 +142,7 @@ def _products(one: Array, other: Array) -> Array:
 def _levels_of(transfer: Transfer, levels: Array) -> Array:
     """`[n, 3]` float64: what comes of levels `[n, 3]`."""
     rows = np.array(transfer.matrix).reshape(3, 3)
-    x, y, z = (levels[:, channel] - GREY for channel in range(3))
-    moved = [x * row[0] + y * row[1] + z * row[2] for row in rows]
-    return np.asarray(np.stack(moved, axis=-1) + (GREY + np.array(transfer.offset)))
+    return np.asarray(pixels_of(mixed(planes(levels) - GREY, rows)) + (GREY + np.array(transfer.offset)))
 
 
 def times(one: Array, other: Array) -> Array:

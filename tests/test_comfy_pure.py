@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import colour
+from stages.base import Array
+from stages.matching import Look
 from stages.resize import resize_frames, resize_region
 from stages.server.address import parse_server
 from stages.server.answers import Entry
 from stages.server.history import Verdict, images, judge
 from stages.server.transport import decode_png, encode_png, encode_video
+from stages.transfer import Transfer, inverse
 from stages.vace.config import ComfyConfig
 from stages.vace.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
 from stages.vace.sizes import check_size, fit_size
@@ -142,6 +145,42 @@ def test_colour_match_moves_mean_and_deviation() -> None:
     assert np.abs(back.astype(float).mean(axis=(0, 1, 2)) - wanted.mean(axis=(0, 1, 2))).max() < 0.6  # of 6, 4 and 8
     mean, deviation = np.array(found.mean) * fix.gain + fix.shift, np.array(found.deviation) * fix.gain
     assert np.allclose(mean, aim.mean, atol=1e-6) and np.allclose(deviation, aim.deviation, atol=1e-6)
+
+
+def pixel_by_pixel(fix: colour.ColourTransform, pixels: Array) -> Array:
+    """`[k, 3]` float64 in 0..255 of levels: the formulas as they stand in the standards."""
+    coded = pixels / 255.0
+    linear = np.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+    xyz = np.stack([linear[:, 0] * a + linear[:, 1] * b + linear[:, 2] * c for a, b, c in colour.RGB_TO_XYZ], -1)
+    cubic = np.where(xyz > colour.EPSILON, np.cbrt(xyz), (colour.KAPPA * xyz + 16.0) / 116.0)
+    lab = np.stack(
+        [116.0 * cubic[:, 1] - 16.0, 500.0 * (cubic[:, 0] - cubic[:, 1]), 200.0 * (cubic[:, 1] - cubic[:, 2])]
+    )
+    light, a, b = lab * np.array(fix.gain)[:, None] + np.array(fix.shift)[:, None]
+    middle = (light + 16.0) / 116.0
+    cubic = np.stack([middle + a / 500.0, middle, middle - b / 200.0], -1)
+    xyz = np.where(cubic**3 > colour.EPSILON, cubic**3, (116.0 * cubic - 16.0) / colour.KAPPA)
+    linear = np.stack([xyz[:, 0] * a + xyz[:, 1] * b + xyz[:, 2] * c for a, b, c in colour.XYZ_TO_RGB], -1).clip(0, 1)
+    return np.asarray(255.0 * np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear))
+
+
+@pytest.mark.parametrize("undone", [Transfer(), Transfer((1.05, 0.01, 0, 0, 0.9, -0.02, 0, 0, 1.2), (3.0, -9.0, 0.5))])
+def test_a_correction_has_the_bytes_of_its_formulas_pixel_by_pixel(undone: Transfer) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    where = np.random.default_rng(6).random((70, 90)) < 0.3
+    levels = frame[where].astype(np.float64)
+    if not undone.is_identity:
+        rows = inverse(np.array(undone.matrix).reshape(3, 3))
+        x, y, z = (levels - 127.5 - np.array(undone.offset)).T
+        levels = np.stack([x * a + y * b + z * c + 127.5 for a, b, c in rows], axis=-1).clip(0, 255)
+    dither = colour.dither(70, 90).T.reshape(70, 90, 3)[where]
+    for fix in (colour.ColourTransform(), colour.ColourTransform((1.2, 0.8, 1.1), (3.0, -4.0, 9.0))):
+        wanted = levels if fix.is_identity else pixel_by_pixel(fix, levels)
+        expected = frame.copy()
+        expected[where] = np.floor(wanted + dither).clip(0, 255)
+        if undone.is_identity and fix.is_identity:
+            expected = frame
+        assert np.array_equal(Look(undone, fix).apply(frame, where), expected)
 
 
 def test_colour_match_is_bounded_and_exact_on_equals() -> None:

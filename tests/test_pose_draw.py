@@ -139,6 +139,20 @@ def test_vace_at_its_own_size_keeps_place_and_colours() -> None:
     assert 0.3 < small.any(axis=2).sum() / large.any(axis=2).sum() < 1.0  # 1024 / 720: lines are thinner
 
 
+@pytest.mark.parametrize("size", [(832, 480), (480, 832), (624, 624), (1280, 720), (96, 64)])
+def test_only_what_is_painted_is_reduced_and_every_pixel_is_as_of_the_whole(size: tuple[int, int]) -> None:
+    width, height = size
+    scale = 1024 / min(size)
+    tall, wide = (round(side * scale / 64) * 64 for side in (height, width))
+    rng = np.random.default_rng(7)
+    for corner in ((0.0, 0.0), (0.5, 0.5), (0.97, 0.9)):
+        points = np.ones((133, 3))
+        points[:, :2] = (np.array(corner) + rng.normal(0, 0.1, (133, 2))) * size
+        large = draw(points * (wide / width, tall / height, 1.0), tall, wide, "vace")
+        whole = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+        assert whole.any() and np.array_equal(draw_as_vace(points, height, width), whole)
+
+
 def test_a_frame_without_the_person_is_black() -> None:
     for style in STYLES:
         assert not draw(np.zeros((133, 3), np.float32), 48, 64, style).any()
