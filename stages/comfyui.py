@@ -239,7 +239,7 @@ class ComfyStage(GeneratorStage):
             self._skeletons(window, inputs, size),
             frozenset(self._chosen.workflow.points.loaders),
             self._reference,
-            plates_of(inputs, allowed, size),
+            plates_of(inputs, allowed, size, window.new.start - window.read.start),
         )
         return family.condition(material)
 

@@ -18,9 +18,10 @@ class PlateStage(Stage):
 
     Writes a frame each `plate_path` `[n, 2, 3]` float64, the plane of the frame's stretch to the frame, and
     `plate_part` `[n]` int32, the stretch: frames of one are registered to each other. Of the window as a whole the
-    plates that are known by its end and that it changed, with the one before them: `plates` `[k, H, W, 3]`
-    uint8 RGB, `plates_known` `[k, H, W]` bool (the rest is inpainted), `plates_places` `[k, 3, 3]` (`Key.row`). In
-    `info` `plates`: how many, and `holes`: the share of the last one that was never seen.
+    plates that are known by its end and that it changed, with the one before them, and the first of these as it was
+    before, from which it is faded over: `plates` `[k, H, W, 3]` uint8 RGB, `plates_known` `[k, H, W]` bool (the rest
+    is inpainted), `plates_places` `[k, 3, 3]` (`Key.row`). In `info` `plates`: how many, and `holes`: the share of the
+    last one that was never seen.
     """
 
     name: ClassVar[str] = "plate"
@@ -57,7 +58,9 @@ class PlateStage(Stage):
             KNOWN: np.stack([key.known for key in keys]),
             PLACES: np.stack([key.row for key in keys]),
         }
-        return Output(arrays, {"plates": len(keys), "holes": round(1 - float(keys[-1].known.mean()), 6)})
+        return Output(
+            arrays, {"plates": sum(not key.past for key in keys), "holes": round(1 - float(keys[-1].known.mean()), 6)}
+        )
 
     def get_state(self) -> Plates:
         """What is known of the background; nothing writes to it afterwards."""
@@ -74,4 +77,4 @@ class PlateStage(Stage):
         """
         one = height * width * 3
         held = (SAMPLES + 3) * one
-        return held + (window_frames * height * width * 5 + (2 * SAMPLES + 8) * one if window_frames else 0), 0
+        return held + (window_frames * height * width * 5 + (2 * SAMPLES + 9) * one if window_frames else 0), 0

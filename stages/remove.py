@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from stages.base import GeneratorStage, Inputs, Output, Read, Request, StepProgress, Window
-from stages.plates.behind import behind, keys_in
+from stages.plates.behind import behind, come_in, keys_in
 from stages.plates.names import KNOWN, PART, PATH, PICTURES, PLACES
 from stages.region import DILATE, bounding_box
 
@@ -62,21 +62,25 @@ class RemoveStage(GeneratorStage):
         """Return `made` `[read.frames, H, W, 3]` uint8 RGB: the background around and behind the subjects, the source's
         pixels elsewhere."""
         arrays = inputs.arrays
-        keys = keys_in(arrays, [f"/{later}" for later in range(AHEAD + 1)])
+        names = [f"/{later}" for later in range(AHEAD + 1)]
+        learnt = len(arrays[f"{PICTURES}{names[-1]}"]) > 0 and not window.begins_shot
+        keys, before = keys_in(arrays, names), keys_in(arrays, names[:-1]) if learnt else []
         made = arrays["frames"].copy()
         subjects = arrays["masks/object"] | arrays["masks/person"]
         margin = max(self.config.dilate if request.dilate is None else request.dilate) + MARGIN
         pixels = unseen = 0
-        for picture, taken, path, part in zip(made, subjects, arrays[PATH], arrays[PART], strict=True):
+        lying = zip(made, subjects, arrays[PATH], arrays[PART], strict=True)
+        for at, (picture, taken, path, part) in enumerate(lying, window.read.start - window.new.start):
             box = bounding_box(taken, margin)
             if box is None:
                 continue
-            picture[box], known = behind(keys, path, int(part), box, taken.shape)
+            share = come_in(at, window.new.frames)
+            picture[box], known = behind(keys, path, int(part), box, taken.shape, before, share)
             pixels += int(taken[box].sum())
             unseen += int((taken[box] & ~known).sum())
         return Output({"made": made}, {"never_seen": round(unseen / max(1, pixels), 6)})
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected peak (RAM, VRAM): the window's frames, masks and what is made, and plates of 9 windows."""
-        plates = 3 * (AHEAD + 1) * height * width * 4
+        plates = 4 * (AHEAD + 1) * height * width * 4
         return (window_frames * height * width * 8 + plates + height * width * 12 if window_frames else 0), 0

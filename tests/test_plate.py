@@ -10,8 +10,8 @@ from stages.affine import IDENTITY
 from stages.base import Array, Inputs, Window
 from stages.motion import MotionStage
 from stages.plate import EVERY, PlateStage
-from stages.plates.behind import behind, keys_in, plates_of
-from stages.plates.keys import Keeper, Key, Plates
+from stages.plates.behind import behind, come_in, keys_before, keys_in, plates_of
+from stages.plates.keys import Keeper, Plates
 from stages.plates.names import KNOWN, PART, PATH, PICTURES, PLACES
 from stages.plates.samples import SAMPLES, inpainted, median, no_samples, take
 from stages.region import bounding_box, dilate_mask
@@ -25,21 +25,24 @@ FRAME_BYTES = WIDTH * HEIGHT * 3
 CAMERAS = ("steady", "handheld", "pan")
 
 
+Clip = tuple[list[Array], list[Array], list[Truth]]
+
+
 @cache
-def clip(camera: str) -> tuple[list[Array], list[Array], list[Truth]]:
-    """Frames, masks of the subjects, and what is true of them."""
-    scene = Scene(DemoConfig(frames=FRAMES, width=WIDTH, height=HEIGHT, camera=camera))
-    frames = [scene.frame(t) for t in range(FRAMES)]
+def clip(camera: str, seed: int = 1, shown: int = FRAMES) -> Clip:
+    """The first frames, masks of the subjects, and what is true of them."""
+    scene = Scene(DemoConfig(frames=FRAMES, width=WIDTH, height=HEIGHT, camera=camera, seed=seed))
+    frames = [scene.frame(t) for t in range(shown)]
     masks = [frame.object_mask | frame.person_mask for frame in frames]
-    return [frame.image for frame in frames], masks, [scene.truth(t) for t in range(FRAMES)]
+    return [frame.image for frame in frames], masks, [scene.truth(t) for t in range(shown)]
 
 
-def kept(camera: str, plan: WindowPlan, last: int = FRAMES) -> list[tuple[Window, dict[str, Array]]]:
+def kept(of: Clip, plan: WindowPlan) -> list[tuple[Window, dict[str, Array]]]:
     """What the stage keeps of a clip, window by window, its state taken out and put back."""
-    frames, masks, _ = clip(camera)
+    frames, masks, _ = of
     motion, plate = MotionStage(always=True), PlateStage()
     found: list[tuple[Window, dict[str, Array]]] = []
-    for window in plan.windows(last):
+    for window in plan.windows(len(frames)):
         new = slice(*window.new)
         shown = {"frames": np.stack(frames[new]), "masks/object": np.stack(masks[new])}
         shown["masks/person"] = shown["masks/object"]
@@ -53,14 +56,18 @@ def kept(camera: str, plan: WindowPlan, last: int = FRAMES) -> list[tuple[Window
     return found
 
 
-def errors(camera: str, t: int, keys: list[Key], arrays: dict[str, Array], first: int) -> tuple[Array, Array, Array]:
+def shown_behind(
+    of: Clip, window: Window, arrays: dict[str, Array], t: int, fades: bool = True
+) -> tuple[Array, Array, Array]:
     """What is put behind the subjects of frame `t`, `[H, W, 3]`; where it was ever seen, and where never."""
-    _, masks, _ = clip(camera)
-    region = dilate_mask(masks[t], 8 * WIDTH / 640)
+    region = dilate_mask(of[1][t], 8 * WIDTH / 640)
     box = bounding_box(region)
     assert box is not None
     shown, seen = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((HEIGHT, WIDTH), bool)
-    shown[box], seen[box] = behind(keys, arrays[PATH][t - first], int(arrays[PART][t - first]), box, (HEIGHT, WIDTH))
+    at = t - window.new.start
+    lying = arrays[PATH][at], int(arrays[PART][at]), box, (HEIGHT, WIDTH)
+    share = come_in(at, window.new.frames) if fades else 1.0
+    shown[box], seen[box] = behind(keys_in(arrays), *lying, keys_before(arrays), share)
     return shown, region & seen, region & ~seen
 
 
@@ -68,45 +75,76 @@ def psnr(parts: list[Array]) -> float:
     return float(10 * np.log10(255**2 / np.mean(np.square(np.concatenate(parts)))))
 
 
+def moved_on(shown: Array, where: Array, truth: Truth) -> tuple[Array, Array]:
+    """A picture and a region of it, moved to the next frame as the camera moves."""
+    size = (WIDTH, HEIGHT)
+    there = cv2.warpAffine(where.astype(np.uint8), truth.motion, size)
+    return cv2.warpAffine(shown, truth.motion, size, flags=cv2.INTER_LANCZOS4), there > 0
+
+
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_the_background_is_the_true_one(camera: str) -> None:
-    """By the end of a window, of the frames that are new in it: what was ever seen; and that it does not flicker."""
-    truths = clip(camera)[2]
-    known, flicker, before = [], [], None
-    for window, arrays in kept(camera, WindowPlan(21, 5)):
-        keys = keys_in(arrays)
+    """As it is used, of the frames that are new in a window: what was ever seen; and that it does not flicker."""
+    of = clip(camera)
+    truths, known, flicker, before = of[2], [], [], None
+    for window, arrays in kept(of, WindowPlan(21, 5)):
         for t in range(*window.new):
-            shown, seen, _ = errors(camera, t, keys, arrays, window.new.start)
+            shown, seen, _ = shown_behind(of, window, arrays, t)
             known.append((shown.astype(float) - truths[t].plate)[seen].ravel())
             if before is not None:
-                size = (WIDTH, HEIGHT)
-                moved = cv2.warpAffine(before[0], truths[t].motion, size, flags=cv2.INTER_LANCZOS4)
-                there = cv2.warpAffine(before[1].astype(np.uint8), truths[t].motion, size) & seen.astype(np.uint8)
-                both = cv2.erode(there, np.ones((5, 5), np.uint8)) > 0
+                moved, there = moved_on(*before, truths[t])
+                both = cv2.erode((there & seen).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
                 flicker.append((shown.astype(float) - moved)[both].ravel())
             before = shown, seen
     assert psnr(known) >= 34
     assert np.sqrt(np.mean(np.square(np.concatenate(flicker)))) < 1
 
 
-@pytest.mark.parametrize("camera", CAMERAS)
-def test_what_was_never_seen_is_guessed(camera: str) -> None:
-    """In a first window that is too short to show it."""
-    truths, holes = clip(camera)[2], []
-    ((window, arrays),) = kept(camera, WindowPlan(5, 0), last=5)
-    for t in range(*window.new):
-        shown, _, never = errors(camera, t, keys_in(arrays), arrays, 0)
-        assert never.mean() > 0.05
-        holes.append((shown.astype(float) - truths[t].plate)[never].ravel())
-    assert psnr(holes) >= 26
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_what_was_never_seen_is_guessed(seed: int) -> None:
+    """In a first window that is too short to show it. Of seed 2 a bright sign is hidden whole: with all else right, and
+    wall in its place, it comes to 24.3 dB."""
+    for camera in CAMERAS:
+        of, holes, seen = clip(camera, seed, 5), [], []
+        ((window, arrays),) = kept(of, WindowPlan(5, 0))
+        for t in range(*window.new):
+            shown, known, never = shown_behind(of, window, arrays, t)
+            wrong = shown.astype(float) - of[2][t].plate
+            assert never.mean() > 0.05
+            holes.append(wrong[never].ravel())
+            seen.append(wrong[known].ravel())
+        assert psnr(holes) >= (22 if seed == 2 else 26), camera
+        assert psnr(seen) >= 34, "nothing of a shadow was taken"
+
+
+@pytest.mark.parametrize("camera", ["steady", "pan"])
+def test_what_a_window_learns_comes_in_over_several_frames(camera: str) -> None:
+    """Windows that share nothing: from one's last frame to the next one's first nothing jumps, seen or guessed."""
+    of = clip(camera)
+    jumps: dict[bool, list[Array]] = {True: [], False: []}
+    for fades, jump in jumps.items():
+        before = None
+        for window, arrays in kept(of, WindowPlan(9, 0)):
+            assert bool(keys_before(arrays)) != window.begins_shot
+            shown = {t: shown_behind(of, window, arrays, t, fades) for t in (window.new.start, window.new.stop - 1)}
+            picture, *parts = shown[window.new.start]
+            if before is not None:
+                moved, there = moved_on(*before, of[2][window.new.start])
+                both = there & np.logical_or(*parts)
+                jump.append(np.square(picture.astype(float) - moved)[both].ravel())
+            picture, *parts = shown[window.new.stop - 1]
+            before = picture, np.logical_or(*parts)
+    faded, hard = (float(np.sqrt(np.concatenate(jumps[fades]).mean())) for fades in (True, False))
+    print(f"{camera}: {hard:.2f} levels RMS at the windows' edges, {faded:.2f} faded in")
+    assert faded < 1 and faded < hard / 2
 
 
 def test_a_later_window_knows_what_an_earlier_one_could_not() -> None:
-    (first, early), *_, (_, late) = kept("pan", WindowPlan(9, 3))
+    (first, early), *_, (_, late) = kept(clip("pan"), WindowPlan(9, 3))
     shares = []
     for arrays in (early, late):
-        keys = keys_in(early) + keys_in(arrays)
-        _, seen, never = errors("pan", first.new.start, keys, early, first.new.start)
+        later = {name: np.concatenate([early[name], arrays[name]]) for name in (PICTURES, KNOWN, PLACES)}
+        _, seen, never = shown_behind(clip("pan"), first, {**early, **later}, first.new.start, fades=False)
         shares.append(never.sum() / (seen | never).sum())
     assert shares[0] > 0.3 > shares[1]
 
@@ -190,13 +228,13 @@ def test_a_hole_takes_its_surroundings_and_nothing_else_changes() -> None:
 
 def test_a_generator_that_looks_through_a_view_is_shown_the_plate_through_it() -> None:
     _, masks, truths = clip("pan")
-    ((window, arrays),) = kept("pan", WindowPlan(21, 0), last=21)
+    ((window, arrays),) = kept(clip("pan", shown=21), WindowPlan(21, 0))
     size = (208, 160)
     view = np.array([[1.3, 0.02, -60.0], [-0.02, 1.3, -40.0]])
     through = Views((WIDTH, HEIGHT), size, np.repeat(view[None], 21, 0))
     region = through.regions(np.stack(masks[:21]))
-    found = plates_of(Inputs(arrays, lens=through), region, size)
+    found = plates_of(Inputs(arrays, lens=through), region, size, 0)
     assert found is not None
     wanted = through.pictures(np.stack([truth.plate for truth in truths[: window.new.stop]]))
     assert np.abs(found[region].astype(float) - wanted[region]).mean() < 2
-    assert plates_of(Inputs({}), region, size) is None
+    assert plates_of(Inputs({}), region, size, 0) is None

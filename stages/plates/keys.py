@@ -20,7 +20,7 @@ GONE = 1 / 3  # of the frame's width or height: how far its middle goes before t
 ZOOMED = 1.25
 STILL = 0.02  # px: what moves less everywhere has not moved, and is not resampled
 ALIKE = 6.0  # levels, median: so much a frame differs at most from a key that it is laid on without corners
-EDGE = 0.008  # of the longer side: what lies this near a subject may be mixed with it
+EDGE = 0.0125  # of the longer side: what lies this near a subject may be mixed with it, or in its shadow
 
 
 @dataclass
@@ -57,6 +57,7 @@ class Key:
         known: [H, W] bool: what was seen.
         place: [2, 3] float64: its pixels to its stretch's plane.
         number, part: of the key, and of the stretch.
+        past: whether it is the key as the window before had it.
     """
 
     picture: Array
@@ -64,16 +65,17 @@ class Key:
     place: Array
     number: int
     part: int
+    past: bool = False
 
     @property
     def row(self) -> Array:
-        """[3, 3] float64: place, number and part."""
-        return np.vstack([self.place, [self.number, self.part, 0.0]])
+        """[3, 3] float64: place; number, part, past."""
+        return np.vstack([self.place, [self.number, self.part, self.past]])
 
     @classmethod
     def of(cls, picture: Array, known: Array, row: Array) -> "Key":
         """The key of such a row."""
-        return cls(picture, known, row[:2], int(row[2, 0]), int(row[2, 1]))
+        return cls(picture, known, row[:2], int(row[2, 0]), int(row[2, 1]), bool(row[2, 2]))
 
 
 class Keeper:
@@ -89,6 +91,7 @@ class Keeper:
     def __init__(self, state: Plates) -> None:
         self.state = replace(state, samples=state.samples.copy(), count=state.count.copy())
         self.finished: list[Key] = []
+        self._past = replace(self._live(), past=True) if state.count.size else None
 
     def follow(self, motion: Array) -> None:
         """The background has moved by `[2, 3]` onto the next frame."""
@@ -120,13 +123,18 @@ class Keeper:
         state.offers += 1
 
     def keys(self) -> list[Key]:
-        """Those that were left since, the one before the live one, and the live one as it is now."""
+        """Those that were left since, the one before the live one, and the live one as it is now; in front of all of
+        them the one that was live, as it was, if it has changed since."""
         held = {key.number: key for key in self.finished}
         if self.state.before:
             key = Key.of(self.state.before["picture"], self.state.before["known"], self.state.before["row"])
             held.setdefault(key.number, key)
         live = self._live()
-        return [*(held[number] for number in sorted(held)), live]
+        now = [*(held[number] for number in sorted(held)), live]
+        past = self._past
+        if past is None or (past.number == live.number and np.array_equal(past.picture, live.picture)):
+            return now
+        return [past, *now]
 
     def _live(self) -> Key:
         state = self.state

@@ -8,7 +8,7 @@ import numpy as np
 from stages.base import Array, Inputs, Window
 from stages.motion import MotionStage
 from stages.plate import PlateStage
-from stages.plates.behind import behind, keys_in
+from stages.plates.behind import behind, come_in, keys_in
 from stages.plates.names import PART, PATH, PICTURES
 from stages.region import DILATE, bounding_box, composite, dilate_mask, feather
 from stages.remove import AHEAD, MARGIN
@@ -42,12 +42,16 @@ class PlatePictures:
             InputError: when the source's frames were dropped and the input no longer gives them.
         """
         waiting: deque[Known] = deque()
+        learnt = False  # whether anything came since the last window that was shown
         for known in self._kept():
             while waiting and (known[0].shot != waiting[0][0].shot or len(waiting) > AHEAD):
-                yield from self._shown(waiting)
+                yield from self._shown(waiting, learnt)
+                learnt = False
             waiting.append(known)
+            learnt = True
         while waiting:
-            yield from self._shown(waiting)
+            yield from self._shown(waiting, learnt)
+            learnt = False
 
     def _kept(self) -> Iterator[Known]:
         """The plates window by window."""
@@ -65,12 +69,17 @@ class PlatePictures:
         found = [self._run.arrays.read(f"masks/{name}", *span) for name in self._subjects]
         return np.asarray(np.logical_or.reduce(found))
 
-    def _shown(self, waiting: deque[Known]) -> Iterator[tuple[Array, Array]]:
-        """The frames that are new in the first of the windows, by what all of them know; it is taken off."""
+    def _shown(self, waiting: deque[Known], learnt: bool) -> Iterator[tuple[Array, Array]]:
+        """The frames that are new in the first of the windows, by what all of them know; it is taken off.
+
+        Args:
+            learnt: whether the last of them has come since frames of the shot were shown: it is faded in.
+        """
         names = [f"/{place}" for place in range(len(waiting))]
-        keys = keys_in({f"{name}{at}": a for at, (_, arrays) in zip(names, waiting, strict=True)
-                        for name, a in arrays.items() if name.startswith(PICTURES)}, names)  # fmt: skip
+        held = {f"{name}{at}": a for at, (_, arrays) in zip(names, waiting, strict=True)
+                for name, a in arrays.items() if name.startswith(PICTURES)}  # fmt: skip
         window, arrays = waiting.popleft()
+        keys, before = keys_in(held, names), keys_in(held, names[:-1]) if learnt and not window.begins_shot else []
         reach = max(DILATE)
         for t, (frame, mask) in enumerate(zip(self._source.read(window.new), self._masks(window.new), strict=True)):
             never = np.zeros(mask.shape, bool)
@@ -79,7 +88,8 @@ class PlatePictures:
                 yield frame, never
                 continue
             picture = frame.copy()
-            picture[box], known = behind(keys, arrays[PATH][t], int(arrays[PART][t]), box, mask.shape)
+            share = come_in(t, window.new.frames)
+            picture[box], known = behind(keys, arrays[PATH][t], int(arrays[PART][t]), box, mask.shape, before, share)
             region = dilate_mask(mask, reach)
             never[box] = region[box] & ~known
             alpha = feather(region[None], dilate_mask(mask, reach // 2)[None])
