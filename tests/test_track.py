@@ -1,6 +1,7 @@
 """Streamed tracking equals stock SAM 2.1 over the whole clip, bit for bit."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,30 @@ def test_the_image_is_encoded_once_a_frame_for_both_objects(
     config = plain_track(ObjectPrompt(frame=2, box=BOX), person_box=OTHER_BOX)
     run_streamed(model, config, clip[:8], [(0, 8)], restore=False)
     assert len(calls) == 6  # frames 0 and 1, before the prompt, are never shown to the model
+
+
+def test_what_is_the_same_for_all_objects_is_computed_once_a_frame(
+    model: SamModel, clip: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the bits are stock's is seen by every comparison with the stock predictor, which shares nothing."""
+    calls, predictor = Counter[str](), model.predictor
+    first, second = predictor.memory_attention.layers
+    projection = predictor.memory_encoder.pix_feat_proj
+
+    def count(name: str, module: Any, method: str) -> None:
+        original = getattr(module, method)
+        monkeypatch.setattr(module, method, lambda *given, **named: calls.update([name]) or original(*given, **named))
+
+    count("first", first.self_attn, "forward")
+    count("second", second.self_attn, "forward")
+    count("projection", projection, "_conv_forward")
+    count("positions", predictor.sam_prompt_encoder.pe_layer, "forward")
+    before = (projection.forward, predictor.sam_prompt_encoder.forward)
+    config = plain_track(ObjectPrompt(box=BOX), person_box=OTHER_BOX)
+    run_streamed(model, config, clip[:8], [(0, 8)], restore=False)
+    assert calls["first"] == 7 and calls["second"] == 14  # frame 0 has no memories to read
+    assert calls["projection"] == 8 and calls["positions"] <= 1
+    assert (projection.forward, predictor.sam_prompt_encoder.forward) == before
 
 
 def test_no_person_at_all(model: SamModel, clip: np.ndarray[Any, Any]) -> None:

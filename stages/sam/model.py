@@ -11,6 +11,7 @@ from stages.choices import DISTRACTOR_AWARE, MEMORIES, STOCK
 from stages.device import without_cuda
 from stages.sam.checkpoint import COMPILED_PREDICTOR, load_strict, read_checkpoint, read_config
 from stages.sam.memory import install
+from stages.sam.shared import Shared
 from storage.errors import EnvironmentFault, UsageError
 
 # Pointer memory reaches this far in SAM 2 and 2.1 (`max_obj_ptrs_in_encoder`); a clip shorter than this is tracked
@@ -55,6 +56,7 @@ class SamModel:
         self.config = config
         self._predictor: Any = None
         self._autocast = False
+        self._shared: Shared | None = None
 
     def load(self) -> None:
         """Build the predictor from its config, load the weights strictly, move it to the device.
@@ -81,6 +83,7 @@ class SamModel:
         if config.memory == DISTRACTOR_AWARE:
             install(predictor)
         self._predictor = predictor.to(config.device).eval()
+        self._shared = None if config.compile else Shared(predictor)  # compiled parts are not called piece by piece
         self._autocast = config.device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
 
     @property
@@ -107,6 +110,10 @@ class SamModel:
 
         return torch.autocast("cuda", dtype=torch.bfloat16)
 
+    def shared(self) -> contextlib.AbstractContextManager[None]:
+        """While entered, what is the same for all objects of a frame is computed once (`stages.sam.shared`)."""
+        return self._shared or contextlib.nullcontext()
+
     def to_cpu(self) -> None:
         """Move the weights off the GPU, so that others have its memory, with what torch keeps for later use there."""
         if self.config.device == "cuda" and "torch" in sys.modules:
@@ -124,6 +131,8 @@ class SamModel:
     def _move(self, device: str) -> None:
         """Move weights and the constants that sam2 keeps beside them, which `to` does not know (about 90 MB)."""
         self._predictor.to(device)
+        if self._shared is not None:
+            self._shared.forget()
         for module in self._predictor.modules():
             cache = vars(module).get("cache")  # PositionEmbeddingSine's, by size
             if isinstance(cache, dict):
@@ -135,7 +144,7 @@ class SamModel:
         """Let the weights go."""
         if self._predictor is None:
             return
-        self._predictor = None
+        self._predictor = self._shared = None
         if self.config.device == "cuda":
             import torch
 

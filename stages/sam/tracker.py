@@ -92,7 +92,7 @@ class Tracker:
         if not self._sessions:
             return {}
         num_frames = clip_frames_min16 if clip_frames_min16 < 16 else LONG_CLIP_FRAMES
-        with torch.inference_mode(), self._model.autocast():
+        with torch.inference_mode(), self._model.autocast(), self._model.shared():
             if self._viewed:
                 return {name: self._see_through(name, index, frame, views[name], prompts.get(name), num_frames)
                         for name in self._sessions}  # fmt: skip
