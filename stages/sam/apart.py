@@ -5,15 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from stages.base import Array
 from stages.region import nearness
 from stages.sam.tracker import Seen
 
 MARGIN = 1.0  # of two logits: closer ones (odds of e) say nothing, and who is nearer has the pixel
+MOST_OF = 0.5  # of a mask
 
 
 def apart(seen: Mapping[str, Seen]) -> dict[str, Seen]:
-    """Give each pixel of several masks to one: by the logits, which are the model's own score of it, and where these
-    say nothing to who is nearest. Nothing is told to the memories."""
+    """Give each pixel of several masks to one. Nothing is told to the memories.
+
+    A mask that reaches over another subject's loses what it reached over. Then the logits decide, which are the model's
+    own score of a pixel, and where these say nothing who is nearest.
+    """
     found = {name: seen[name] for name in sorted(seen)}  # in which order they were begun with decides nothing
     contested = (
         np.sum([each.mask for each in found.values()], axis=0, dtype=np.uint8) > 1 if seen else np.zeros(0, bool)
@@ -21,7 +26,10 @@ def apart(seen: Mapping[str, Seen]) -> dict[str, Seen]:
     if not contested.any():
         return found
     rows, columns = np.nonzero(contested)
-    scores = np.stack([np.where(each.mask[rows, columns], each.at(rows, columns), -np.inf) for each in found.values()])
+    claims = np.stack([each.mask[rows, columns] for each in found.values()])
+    areas = np.array([np.count_nonzero(each.mask) for each in found.values()])
+    claims &= ~_reached_over(claims, areas)
+    scores = np.where(claims, np.stack([each.at(rows, columns) for each in found.values()]), -np.inf)
     depths = np.array([nearness(each.mask) for each in found.values()])[:, None]
     depths = np.where(scores >= scores.max(axis=0) - MARGIN, depths, -np.inf)
     owner = np.where(depths == depths.max(axis=0), scores, -np.inf).argmax(axis=0)
@@ -29,4 +37,20 @@ def apart(seen: Mapping[str, Seen]) -> dict[str, Seen]:
         mask = each.mask.copy()
         mask[rows, columns] &= owner == index
         found[name] = replace(each, mask=mask)
+    return found
+
+
+def _reached_over(claims: Array, areas: Array) -> Array:
+    """`[n, p]` bool: the pixels of each mask in which it covers most of another, which covers less than that of it.
+
+    A model that cannot tell a subject from one beside it puts both into one mask, and is as sure of both; the other's
+    own mask, which has nothing else, tells. The smallest of a pixel's masks never loses it.
+
+    Args:
+        claims: `[n, p]` bool, each mask where there are several. areas: `[n]` pixels of each, > 0 where it claims any.
+    """
+    counts = claims.astype(np.float64)
+    share = counts @ counts.T / np.maximum(areas, 1)[:, None]  # of the row's mask, within the column's
+    covered = (share >= MOST_OF) & (share.T < MOST_OF)
+    found: Array = (covered.T.astype(np.float64) @ counts > 0) & claims
     return found
