@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import cast
 
+import cv2
 import numpy as np
 import pytest
 from _runs import invoke
 
+from bench.identities import joints_right
 from stages.base import Array
 from storage.arrays import RunArrays
 from stream.demo import DemoConfig, Scene
@@ -117,6 +119,37 @@ def test_a_clip_of_several_against_its_truth() -> None:
     swapped = {"skater": "skater-2", "skater-2": "skater"}
     wrong = compare_group(Scene(CLIP), names, cast(RunArrays, TrueMasks(swapped)))
     assert wrong.ious["board"] == (1.0, 1.0) and wrong.ious["skater"][0] < 0.5
+
+
+def test_a_subject_alone_in_its_clip() -> None:
+    scene = Scene(CLIP)
+    for name in ("board-2", "skater"):
+        alone = scene.alone(name)
+        masks, visible = alone.masks(4), scene.masks(4)[name]
+        assert masks[name][visible].all() and sum(mask.any() for mask in masks.values()) == 1
+        plate = scene.truth(4).plate.astype(int)
+        far = cv2.dilate(masks[name].astype(np.uint8), np.ones((41, 81), np.uint8)) == 0  # its shadow and the grain
+        assert np.abs(alone.picture(4) - plate)[far].max() <= 12
+    assert np.array_equal(scene.picture(4), scene.frame(4).image) and scene.masks(4)["skater-2"].any()
+
+
+def test_joints_go_to_the_right_person_or_not() -> None:
+    scene, names = Scene(CLIP), ("skater", "skater-2")
+
+    class Joints(TrueMasks):
+        def read(self, name: str, start: int, stop: int) -> Array:
+            own = name.removeprefix("keypoints/")
+            persons = {person.name: person for person in scene.truth(start).skaters}
+            person = persons[self._instead.get(own, own)]
+            return np.column_stack([person.joints, np.ones(133)])[None].astype(np.float32)
+
+    right = joints_right(scene, names, cast(RunArrays, Joints({})))
+    assert right["apart"] == 1.0 and right["overlapping"] in (0.0, 1.0) and right["asked_apart"] > 100
+    swapped = joints_right(scene, names, cast(RunArrays, Joints(dict(zip(names, reversed(names), strict=True)))))
+    assert swapped["apart"] < 0.1
+    assert sum(swapped[f"asked_{kind}"] for kind in ("apart", "overlapping")) == sum(
+        right[f"asked_{kind}"] for kind in ("apart", "overlapping")
+    )
 
 
 def test_the_demo_of_several_follows_them_by_name(tmp_path: Path) -> None:

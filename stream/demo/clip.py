@@ -16,13 +16,14 @@ _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _REPEATABLE = {"x264-params": "mbtree=0"}
 
 
-def write_clip(config: DemoConfig, path: Path) -> None:
-    """Render the clip of `config` to `path` (H.264 in mp4), one frame in memory at a time.
+def write_clip(clip: DemoConfig | Scene, path: Path) -> None:
+    """Render a clip to `path` (H.264 in mp4), one frame in memory at a time.
 
     yuv420p, or yuv444p where a side is odd. Byte-identical for the same config, machine and library versions. A clip
     that was interrupted leaves a `.part` file and never a short one at `path`.
     """
-    scene = Scene(config)
+    scene = clip if isinstance(clip, Scene) else Scene(clip)
+    config = scene.config
     even = config.width % 2 == 0 and config.height % 2 == 0
     partial = path.with_name(path.name + ".part")
     with av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
@@ -33,8 +34,8 @@ def write_clip(config: DemoConfig, path: Path) -> None:
         context = stream.codec_context
         context.time_base = step = Fraction(1, config.fps)
         context.colorspace, context.color_range = _COLORSPACE, _LIMITED_RANGE
-        for index, shown in enumerate(scene):
-            picture = av.VideoFrame.from_ndarray(shown.image, format="rgb24")
+        for index in range(len(scene)):
+            picture = av.VideoFrame.from_ndarray(scene.picture(index), format="rgb24")
             frame = picture.reformat(format=stream.pix_fmt, dst_colorspace=_COLORSPACE, dst_color_range=_LIMITED_RANGE)
             frame.pts, frame.time_base = index, step
             container.mux(stream.encode(frame))

@@ -8,6 +8,7 @@ picture shows more of it than of anything else. Joints are those of the middle o
 exposed for no time: it is unblurred.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from storage.errors import UsageError
 from stream.demo.background import Background
 from stream.demo.camera import CAMERAS, Camera, Shot, plan_shots
 from stream.demo.cast import MOST, PATH_REACH, cast, subject_name
-from stream.demo.exposure import Exposed, Figure, cast_shadow, expose, joints_visible, region_of
+from stream.demo.exposure import Exposed, Figure, Subject, cast_shadow, expose, joints_visible, region_of
 from stream.demo.motion import Timeline
 from stream.demo.puppet import Array, Proportions, joints_from_anchors
 from stream.demo.truth import BoardTruth, PersonTruth, Truth, face_of
@@ -143,6 +144,7 @@ class Scene:
         self.boards = tuple(subject_name("board", k) for k in range(config.boards))
         self._places: dict[int, Background] = {}
         self._latest: tuple[int, _Rendered] | None = None
+        self._only: Subject | None = None
         rng = np.random.default_rng([config.seed, 33])
         shape = (config.height + 61, config.width + 67, 3)
         self._noise = (rng.standard_normal(shape, np.float32) * _NOISE_LEVELS).round().astype(np.int8)
@@ -152,6 +154,17 @@ class Scene:
 
     def __iter__(self) -> Iterator[DemoFrame]:
         return (self.frame(t) for t in range(self.config.frames))
+
+    def alone(self, name: str) -> "Scene":
+        """The same clip with one of its subjects alone: `picture`, `masks` and `shot` tell of it."""
+        found = copy.copy(self)
+        kinds = {subject_name(kind, k): (kind, k) for kind in ("board", "skater") for k in range(MOST)}
+        found._only, found._latest = kinds[name], None
+        return found
+
+    def picture(self, t: int) -> Array:
+        """Frame `t` `[H, W, 3]` uint8 RGB, without its truth."""
+        return self._render(t).image
 
     def shot(self, t: int) -> Shot:
         """The shot of frame `t`."""
@@ -249,6 +262,9 @@ class Scene:
             )
             size = scale * performer.size
             figures.append(Figure(performer.index, performer.look, board, anchors, shadows, size))
+        if self._only is not None:
+            kind, index = self._only
+            return [figure.only(kind) for figure in figures if figure.index == index]
         return figures
 
     def _plate(self, shot: Shot, seconds: float, exposure: float) -> Array:

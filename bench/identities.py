@@ -1,0 +1,147 @@
+"""Whether several keep their identities: the demo of three skaters and three boards, by each memory policy.
+
+    OMP_NUM_THREADS=1 python -m bench.identities --work DIR [--seeds 1 2 3 4 5] [--record bench/records/identities.json]
+
+Every seed and policy is a run of DIR, as of `skate extract --scene`: each subject prompted with its true box, tracked
+through views. Runs that are there are gone on with or only read, so it may be interrupted. HOTA, IDF1 and identity
+switches are TrackEval's (`stream.demo.identities`).
+
+A joint is right where it is nearer to its own person's true one than to any other's. Asked are the visible joints that
+were reported, outside the others' boxes and within. With `--alone` every subject is also followed in the same clip
+rendered with it alone.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._common import new_record, run_main, write_record
+from stages.base import Array
+from stages.choices import MEMORIES
+from stages.subjects import Subject
+from storage.arrays import RunArrays
+from storage.rundir import RunReader
+from stream.demo import DemoConfig, Scene
+from stream.demo.clip import write_clip
+from stream.demo.group import GroupAccuracy, compare_group, truth_subjects
+from stream.demo.job import KEYPOINT_SCORE
+from stream.demo.truth import PersonTruth
+from stream.options.config import RunConfig
+from stream.report.tables import text_table
+from stream.run.lifecycle import start
+
+OPTIONS: dict[str, Any] = {
+    "chain": "extract",
+    "pose": "mini",
+    "detector": "mini",
+    "detect_every": 12,
+    "track_view": "follow",
+    "device": "cpu",
+}
+
+
+def follow(scene: Scene, subjects: tuple[Subject, ...], options: Mapping[str, Any], work: Path) -> RunArrays:
+    """The arrays of the finished run of these subjects: begun, gone on with, or as it is there."""
+    work.mkdir(parents=True, exist_ok=True)
+    video, out = work / "clip.mp4", work / str(options["memory"])
+    if not video.exists():
+        write_clip(scene, video)
+    start(RunConfig(video=str(video), scene=subjects, **options), out)
+    return RunReader(out).arrays
+
+
+def measure(scene: Scene, options: Mapping[str, Any], work: Path, alone: bool) -> dict[str, Any]:
+    """HOTA, IDF1, switches, IoU by subject, joints; with `alone` also each one's IoU where nobody else is."""
+    subjects = truth_subjects(scene)
+    names = [subject.name for subject in subjects]
+    arrays = follow(scene, subjects, options, work)
+    group = compare_group(scene, names, arrays)
+    told: dict[str, Any] = {
+        "hota": round(group.identities.hota, 4),
+        "idf1": round(group.identities.idf1, 4),
+        "switches": group.identities.switches,
+        "iou": _means(group),
+        "joints": joints_right(scene, [name for name in names if name in scene.skaters], arrays),
+    }
+    if alone:
+        told["iou_alone"] = {}
+        for subject in subjects:
+            single, name = scene.alone(subject.name), subject.name
+            found = follow(single, (subject,), options, work / name)
+            told["iou_alone"] |= _means(compare_group(single, [name], found))
+    return told
+
+
+def _means(group: GroupAccuracy) -> dict[str, float]:
+    return {name: round(mean, 4) for name, (mean, _) in group.ious.items()}
+
+
+def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[str, float]:
+    """Shares of the visible, reported joints that are right, `apart` and `overlapping`, and how many were asked."""
+    right, asked = np.zeros(2), np.zeros(2)
+    for t in range(len(scene)):
+        persons = {person.name: person for person in scene.truth(t).skaters}
+        every = np.stack([person.joints for person in persons.values()])
+        boxes = {name: _box(person) for name, person in persons.items()}
+        for name in names:
+            own, found = persons[name], arrays.read(f"keypoints/{name}", t, t + 1)[0]
+            joints = own.joints_visible & (found[:, 2] >= KEYPOINT_SCORE)
+            nearest = np.linalg.norm(every - found[:, :2], axis=-1).argmin(0) == list(persons).index(name)
+            near = np.zeros(len(joints), bool)
+            for other, (low, high) in boxes.items():
+                if other != name and (low <= high).all():
+                    near |= ((own.joints >= low) & (own.joints <= high)).all(1)
+            for kind, chosen in enumerate((joints & ~near, joints & near)):
+                right[kind] += np.count_nonzero(nearest & chosen)
+                asked[kind] += np.count_nonzero(chosen)
+    shares = right / np.maximum(asked, 1)
+    return {
+        "apart": round(float(shares[0]), 4),
+        "overlapping": round(float(shares[1]), 4),
+        "asked_apart": int(asked[0]),
+        "asked_overlapping": int(asked[1]),
+    }
+
+
+def _box(person: PersonTruth) -> tuple[Array, Array]:
+    """Corners of the box round a mask; the lower above the upper where it is empty."""
+    rows, columns = np.nonzero(person.visible)
+    if not len(rows):
+        return np.ones(2), np.zeros(2)
+    return np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()])
+
+
+def main() -> None:
+    """Measure, print, write after every run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.identities", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--sam", default="mini-groups", help="name or path of the weights")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--frames", type=int, default=402)
+    parser.add_argument("--memory", nargs="+", default=list(MEMORIES), choices=MEMORIES)
+    parser.add_argument("--alone", type=int, nargs="*", default=[], help="seeds whose subjects are followed alone too")
+    parser.add_argument("--record", type=Path, help="file to write")
+    given = parser.parse_args()
+    options = {**OPTIONS, "sam": given.sam}
+    record = new_record("identities", {**options, "frames": given.frames, "skaters": 3, "boards": 3})
+    seeds: dict[str, dict[str, Any]] = {}
+    for seed in given.seeds:
+        scene = Scene(DemoConfig(frames=given.frames, seed=seed, skaters=3, boards=3))
+        for memory in given.memory:
+            found = measure(scene, {**options, "memory": memory}, given.work / f"seed-{seed}", seed in given.alone)
+            seeds.setdefault(str(seed), {})[memory] = found
+            print(seed, memory, *(f"{name} {found[name]}" for name in ("hota", "idf1", "switches")), flush=True)
+            write_record({**record, "seeds": seeds}, given.record)
+    rows = [
+        [seed, memory, *(str(found[name]) for name in ("hota", "idf1", "switches"))]
+        for seed, policies in seeds.items()
+        for memory, found in policies.items()
+    ]
+    print(text_table(["seed", "memory", "HOTA", "IDF1", "switches"], rows))
+
+
+if __name__ == "__main__":
+    run_main(main)
