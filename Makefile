@@ -49,7 +49,7 @@ lint: setup
 COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header
 lock:
 	for set in $(SETS); do \
-		$(COMPILE) --extra $$set --extra url -o requirements/$$set.txt pyproject.toml || exit 1; \
+		$(COMPILE) --extra $$set --extra url --extra web -o requirements/$$set.txt pyproject.toml || exit 1; \
 	done
 	$(COMPILE) --group dev -c requirements/cpu.txt -o requirements/dev.txt
 

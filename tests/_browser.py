@@ -81,6 +81,10 @@ class Browser:
 
     def open(self, file: Path) -> None:
         """Open a page from disk and wait until it is loaded."""
+        self.visit(file.resolve().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address and wait until it is loaded."""
         for domain in ("Page", "Log", "Runtime", "Network"):
             self.call(f"{domain}.enable")
         width, height = self._size
@@ -88,9 +92,9 @@ class Browser:
         if self._dark:
             features = [{"name": "prefers-color-scheme", "value": "dark"}]
             self.call("Emulation.setEmulatedMedia", features=features)
-        self.call("Page.navigate", url=file.resolve().as_uri())
-        deadline = time.monotonic() + 30
-        while self.ask("document.readyState") != "complete" or not self.ask("location.href").startswith("file:"):
+        self.call("Page.navigate", url=address)
+        deadline, scheme = time.monotonic() + 30, address.split(":")[0] + ":"
+        while self.ask("document.readyState") != "complete" or not self.ask("location.href").startswith(scheme):
             assert time.monotonic() < deadline, "the page did not load"
             time.sleep(0.05)
         self.call("Page.getLayoutMetrics")  # whatever is still on its way is noted before this answers
@@ -100,6 +104,40 @@ class Browser:
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 120.0) -> None:
+        """Wait until a JavaScript expression is true."""
+        deadline = time.monotonic() + seconds
+        while not self.ask(expression):
+            assert time.monotonic() < deadline, f"never came true: {expression}; {self.problems}"
+            time.sleep(0.05)
+
+    def mouse(self, *places: tuple[float, float], modifiers: int = 0) -> None:
+        """Press the button at the first place, move to the others, and let go at the last."""
+        more = {"button": "left", "clickCount": 1, "modifiers": modifiers}
+        for kind, (x, y) in (
+            ("mouseMoved", places[0]), ("mousePressed", places[0]), *(("mouseMoved", place) for place in places[1:]),
+            ("mouseReleased", places[-1]),
+        ):  # fmt: skip
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=int(kind != "mouseReleased"), **more)
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element, scrolled into view."""
+        x, y = self.ask(
+            f"(() => {{ const found = document.querySelector({json.dumps(selector)}); found.scrollIntoView({{block: "
+            "'nearest'}); const r = found.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        self.mouse((x, y))
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """Press a key by its name; modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
+        text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 and not modifiers else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, modifiers=modifiers, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, modifiers=modifiers)
+
+    def write(self, text: str) -> None:
+        """Type into whatever has the focus."""
+        self.call("Input.insertText", text=text)
 
     def screenshot(self) -> bytes:
         """The whole page as a PNG."""

@@ -147,7 +147,7 @@ def test_pinned_sets_fit_the_project(name: str) -> None:
     wanted = PROJECT["dependency-groups"]["dev"]
     if name != "dev":
         extras = project["optional-dependencies"]
-        wanted = [*project["dependencies"], *extras[name], *extras["url"]]
+        wanted = [*project["dependencies"], *extras[name], *extras["url"], *extras["web"]]
     for each in map(Requirement, wanted):
         assert each.name in found, f"{each.name} is not pinned"
         assert each.specifier.contains(found[each.name]), f"{each}, pinned {found[each.name]}"

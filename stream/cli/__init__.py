@@ -24,6 +24,7 @@ _COMMANDS = {
     "evaluate": ("stream.cli.evaluate:evaluate_command", "The IoU gate alone, a line a frame."),
     "export": ("stream.cli.export:export_command", "Masks, skeletons and metadata as files for ComfyUI."),
     "analyse": ("stream.cli.analyse:analyse_command", "Shots, persons, camera and rate of a clip: a scene to edit."),
+    "pick": ("stream.cli.pick:pick_command", "A page on this machine to click subjects on, and to correct a run."),
     "frame": ("stream.cli.frame:frame_command", "One frame with rulers, to read a box from."),
     "models": ("stream.cli.models:models", "The weight files: list, fetch, verify."),
     "workflows": ("stream.cli.workflows:workflows", "The generators' recipes: list, show, check on a server."),

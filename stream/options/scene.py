@@ -121,7 +121,19 @@ def read_scene(path: Path) -> Cast:
         InputError: when it cannot be read or is no scene: with the line, or the key, and what to give.
     """
     what = f"--scene {path}"
-    found = convert(_parsed(path, what), SceneFile, what, InputError, "docs/subjects.md has every key")
+    return cast_of(parsed(path, what), path.parent, what)
+
+
+def cast_of(values: Any, folder: Path, what: str) -> Cast:
+    """What the values of a scene file say.
+
+    Args:
+        folder: paths are relative to it. what: names the file in messages.
+
+    Raises:
+        InputError: as `read_scene`.
+    """
+    found = convert(values, SceneFile, what, InputError, "docs/subjects.md has every key")
     subjects: list[Subject] = []
     reskins: list[Reskin] = []
     for index, entry in enumerate(found.subject):
@@ -129,8 +141,8 @@ def read_scene(path: Path) -> Cast:
         if entry.name in [subject.name for subject in subjects]:
             raise InputError(f"{place}.name: '{entry.name}' is the name of another already: give each its own")
         try:
-            subjects.append(_subject(entry, path.parent))
-            reskins.append(_reskin(entry, path.parent))
+            subjects.append(_subject(entry, folder))
+            reskins.append(_reskin(entry, folder))
             PromptSchedule.of(subjects[-1])
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
@@ -159,8 +171,12 @@ def _cuts(clip: Clip, what: str) -> tuple[int, ...] | None:
     return None if clip.cuts is None else tuple(cuts)
 
 
-def _parsed(path: Path, what: str) -> Any:
-    """The values of the file."""
+def parsed(path: Path, what: str) -> Any:
+    """The values of a TOML or JSON file.
+
+    Raises:
+        InputError: as `read_scene`.
+    """
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
     try:
