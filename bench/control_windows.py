@@ -26,6 +26,7 @@ COLUMNS = {
     "vace": ("control", "mask"),
     "wan-animate": ("pose", "background", "mask", "face"),
     "scail2": ("driving", "identities"),
+    "void": ("quadmask",),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from _crash import differing, results, shared_case
 from _small_run import FRAMES, small_config
 from _zygote import shared_zygote
+from fake_comfy import FakeComfy
 
 from stages.base import Array, Inputs, Window
 from stages.deflicker import DeflickerConfig, DeflickerStage, Flow, remapped
@@ -171,13 +172,20 @@ def test_off_by_default_and_then_not_in_the_chain(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_with_all_of_it_on_it_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
     case, _, _ = shared_case()
-    more = ("--window", "9", "--overlap", "4", "--foot-lock", "--deflicker", "0.5")
-    assert shared_zygote().run(case.run(tmp_path / "whole", *more)).code in (0, 1)
-    for point in ("foot-lock.state#2", "deflicker.begin#2", "deflicker.state#3"):
-        run = tmp_path / point
-        assert shared_zygote().run(case.run(run, *more), fault=point).code == -9
-        assert shared_zygote().run(["resume", str(run)]).code in (0, 1)
-        assert differing(results(run), results(tmp_path / "whole")) == []
+    more = ["--window", "9", "--overlap", "4", "--foot-lock", "--deflicker", "0.5", "--fill", "plate", "--keep", "all"]
+    with FakeComfy() as server:
+        more += ["--server", server.address, "--size", "96x64", "--prompt", "a robot", "--timeout", "60"]
+        whole = shared_zygote().run(case.run(tmp_path / "whole", *more))
+        assert whole.code in (0, 1), whole.output
+        nodes = RunReader(tmp_path / "whole").manifest["nodes"]
+        assert {"motion", "plate", "generate", "foot-lock", "deflicker"} <= set(nodes)
+        points = ("plate.state#2", "generate.begin#3", "foot-lock.state#2", "deflicker.begin#2", "deflicker.state#3")
+        for point in points:
+            run = tmp_path / point
+            assert shared_zygote().run(case.run(run, *more), fault=point).code == -9, point
+            again = shared_zygote().run(["resume", str(run)])
+            assert again.code in (0, 1), again.output
+            assert differing(results(run), results(tmp_path / "whole")) == [], point
 
 
 @pytest.mark.parametrize(
