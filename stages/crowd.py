@@ -7,7 +7,7 @@ import numpy as np
 
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
-from stages.poses.assign import NOWHERE, affinities, assign, box_of_mask
+from stages.poses.assign import NOWHERE, affinities, assign, box_of_mask, disown
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.models import SEEN, SEEN_BODY_JOINTS, PoseModels, PosingStage
 from stages.poses.skeleton import BODY, JOINTS
@@ -92,7 +92,8 @@ class CrowdPoseStage(PosingStage):
     """The poses of several persons: `keypoints/NAME` [n, 133, 3] float32 and `contacts/NAME` [n, 2] bool of each.
 
     Reads `frames`, `times` and the persons' masks, which tell who is who; where cuts count, `info["decode"]["cuts"]`.
-    Keypoints are as those of `PoseStage`; a frame on which a person is neither detected nor has a mask has scores 0.
+    Keypoints are as those of `PoseStage`; a frame on which a person is neither detected nor has a mask has scores 0,
+    and so has what is another's by the masks (`disown`).
 
     Info: `person`: `{"frame", "box"}` of the first person seen in this window, or None; `persons_seen`: frames of this
     window on which anybody was; `seen`: the same by name.
@@ -125,6 +126,8 @@ class CrowdPoseStage(PosingStage):
                     person.box, person.mask_box = NOWHERE.copy(), NOWHERE.copy()
             sights += self._look(window.new.start + offset, offset, frame, [mask[offset] for mask in masks])
         keypoints = self._estimate(frames, sights)
+        for offset in range(len(frames)):
+            disown(keypoints[:, offset], [mask[offset] for mask in masks])
         contacts = np.zeros((len(masks), len(frames), 2), bool)
         boxes = {(sight.person, sight.offset): sight.box for sight in sights}
         for index, person in enumerate(self._persons):

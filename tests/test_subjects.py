@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_mask
 
-from stages.poses.assign import affinities, assign, best_pairs, box_of_mask
+from stages.poses.assign import affinities, assign, best_pairs, box_of_mask, disown
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
@@ -323,6 +323,22 @@ def test_detections_go_to_whom_masks_and_motion_say() -> None:
     hidden = np.array([*nowhere[:2], [72.0, 20, 97, 80]])
     assert assign(affinities([near, far, gone], hidden, boxes)) == {0: 1, 1: 0, 2: 2}
     assert assign(affinities([near], nowhere[:1], np.zeros((0, 4)))) == {}
+
+
+def test_joints_of_another_are_taken_back() -> None:
+    near, far = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    near[:, 2:10], far[:, 10:20] = True, True
+    keypoints = np.zeros((2, 133, 3), np.float32)
+    keypoints[0, :, :] = (5, 10, 0.9)  # within its own
+    keypoints[0, 3, :2], keypoints[0, 4, :2], keypoints[0, 5, :2] = (12, 10), (25, 10), (-40, 10)
+    keypoints[1, :, :] = (5, 10, 0.9)  # the other one's skeleton
+    keypoints[1, :20, :2] = (14, 10)
+    disown(keypoints, [near, far])
+    assert list(np.flatnonzero(keypoints[0, :, 2] == 0)) == [3], "in the other's mask; what is in nobody's stays"
+    assert not keypoints[1, :, 2].any()
+    lost = np.tile(np.array([25, 10, 0.9], np.float32), (2, 133, 1))
+    disown(lost, [near, np.zeros((20, 30), bool)])
+    assert (lost[1, :, 2] > 0).all(), "without a mask somebody is believed to be where nobody else is"
 
 
 def test_poses_go_to_the_right_person() -> None:

@@ -1,10 +1,13 @@
 """Which detection is which person: by the persons' masks and their motion, all of them decided together."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from stages.base import Array
 from stages.poses.follow import iou
+from stages.poses.models import SEEN
 
 LEAST = 0.2  # affinity below which a detection is nobody's
 INSIDE = 0.5  # share of a person's mask that a detection of that person covers
@@ -89,3 +92,27 @@ def _covered(mask: Array, box: Array) -> float:
     left, top = (int(np.clip(round(float(v)), 0, most)) for v, most in zip(box[:2], (width, height), strict=True))
     right, bottom = (int(np.clip(round(float(v)), 0, most)) for v, most in zip(box[2:], (width, height), strict=True))
     return float(np.count_nonzero(mask[top:bottom, left:right]) / np.count_nonzero(mask))
+
+
+def disown(keypoints: Array, masks: Sequence[Array]) -> None:
+    """Take back, in place, what was found of one person and is another's: its score becomes 0.
+
+    A crop may show two persons, and the model give the wrong one, or parts of both. A joint that lies in another's mask
+    and not in its person's own is hidden by that other, or theirs. Where more of a skeleton's seen joints lie so than
+    in its own mask, all of it is theirs.
+
+    Args:
+        keypoints: [P, 133, 3] of one frame.
+        masks: [H, W] bool of each person, on that frame.
+    """
+    height, width = masks[0].shape
+    for index, points in enumerate(keypoints):
+        seen = points[:, 2] >= SEEN
+        columns, rows = np.rint(points[:, :2]).astype(np.int64).T
+        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+        within = np.stack([mask[rows, columns] & inside for mask in masks])
+        theirs = within & ~within[index]
+        if (theirs & seen).sum(1).max() > (within[index] & seen).sum():
+            points[:, 2] = 0.0
+        points[theirs.any(0), 2] = 0.0
