@@ -7,8 +7,8 @@ through views. Runs that are there are gone on with or only read, so it may be i
 switches are TrackEval's (`stream.demo.identities`).
 
 A joint is right where it is nearer to its own person's true one than to any other's. Asked are the visible joints that
-were reported, outside the others' boxes and within. With `--alone` every subject is also followed in the same clip
-rendered with it alone.
+were reported, outside the others' boxes and within. `--alone`: every subject is also followed in the same clip rendered
+with it alone. `bench.joints` measures joints by the true masks.
 """
 
 import argparse
