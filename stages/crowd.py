@@ -1,6 +1,6 @@
 """Keypoints and foot contacts of several persons, each known by its mask: detections are assigned to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,6 +88,12 @@ class Sight:
     detected: bool
 
 
+def crowd_ports(names: Sequence[str]) -> tuple[Port, ...]:
+    """What is written of these persons."""
+    keypoints = (Port(f"keypoints/{name}", "new", (JOINTS, 3), "float32") for name in names)
+    return (*keypoints, *(Port(f"contacts/{name}", "new", (2,), "bool") for name in names))
+
+
 class CrowdPoseStage(PosingStage):
     """The poses of several persons: `keypoints/NAME` [n, 133, 3] float32 and `contacts/NAME` [n, 2] bool of each.
 
@@ -107,10 +113,7 @@ class CrowdPoseStage(PosingStage):
             Read("times", "new"),
             *(Read(f"masks/{name}", "new") for name in config.persons),
         )
-        self.writes = (
-            *(Port(f"keypoints/{name}", "new", (JOINTS, 3), "float32") for name in config.persons),
-            *(Port(f"contacts/{name}", "new", (2,), "bool") for name in config.persons),
-        )
+        self.writes = crowd_ports(config.persons)
         self.facts = ("decode",) if config.reset_on_cut else ()
         self._persons = [Person() for _ in config.persons]
 

@@ -60,8 +60,9 @@ class MeasureStage(Stage):
     Info: `failed`: absolute half-open spans of the frames that do not hold the gate.
 
     Args:
-        poses: as the source's were found: a stage that reads `frames` and `times` and writes `keypoints/person`, of
-            this stage alone. None: poses were made elsewhere, and nobody can tell those of the result.
+        poses: as the source's were found: a stage that reads `frames`, `times` and perhaps `masks/person`, and writes
+            `keypoints/person`, of this stage alone. None: poses were made elsewhere, and nobody can tell those of the
+            result.
 
     Raises:
         RunDirectoryError: a segment that is missing, damaged, or of another length or size.
@@ -105,7 +106,7 @@ class MeasureStage(Stage):
             raise RunDirectoryError(f"segment {path} holds {len(made)} of {span.frames} frames: redo its window")
         self._cuts = [frame for frame in self._cuts if frame >= span.start]
         self._cuts += inputs.info.get("decode", {}).get("cuts", ())  # of the new frames, which run ahead
-        keypoints = self._keypoints(window, made, given["times"])
+        keypoints = self._keypoints(window, made, given)
         values = {subject: np.full((span.frames, len(names_of(subject))), np.nan, np.float32) for subject in SUBJECTS}
         sights = [np.full((span.frames, len(COLUMNS)), np.nan, np.float32) for _ in SIGHTS]
         if window.begins_shot:
@@ -135,11 +136,12 @@ class MeasureStage(Stage):
         sight = sight_of(before, masks[0], keypoints[index], seconds, masks[1])
         return View(masks[0], masks[1], keypoints[index], sight, before, pictures[index])
 
-    def _keypoints(self, window: Window, made: Array, times: Array) -> Array:
+    def _keypoints(self, window: Window, made: Array, given: Mapping[str, Array]) -> Array:
         """[n, 133, 3] float32 of the person in the result; zeros where the poses were made elsewhere."""
         if self._poses is None:
             return np.zeros((len(made), JOINTS, 3), np.float32)
-        shown = Inputs({"frames": made, "times": times}, {"decode": {"cuts": self._cuts}})
+        arrays = {"frames": made, "times": given["times"], "masks/person": given["found/person"]}
+        shown = Inputs(arrays, {"decode": {"cuts": self._cuts}})
         found = self._poses.process(replace(window, new=window.final), shown)
         return found.arrays["keypoints/person"]
 

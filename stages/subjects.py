@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stages.prompts import Box, Correction, ObjectPrompt, check_box
+from stages.region import REMOVE
 from storage.errors import UsageError
 
 OBJECT, PERSON = "object", "person"  # both kinds, and the names of the two that the plain options make
@@ -50,7 +52,7 @@ class Reskin:
 
     Attributes:
         name: of the subject.
-        on: whether it is regenerated.
+        on: whether it is regenerated; "remove": it vanishes.
         prompt, negative: what it becomes, and what to avoid.
         reference: path of a picture of how it should look; None: there is none.
         reference_digest: sha256 of that file's bytes.
@@ -58,12 +60,18 @@ class Reskin:
     """
 
     name: str
-    on: bool = True
+    on: bool | Literal["remove"] = True
     prompt: str = ""
     negative: str = ""
     reference: str | None = None
     reference_digest: str | None = None
     dilate: int | None = None
+
+
+def gated_by_kind(subjects: Sequence[Subject], reskins: Sequence[Reskin] = ()) -> tuple[str, ...]:
+    """The names of those that are gated where nothing else is said: the objects that do not vanish."""
+    gone = [how.name for how in reskins if how.on == REMOVE]
+    return tuple(subject.name for subject in subjects if subject.kind == OBJECT and subject.name not in gone)
 
 
 def plain_subjects(

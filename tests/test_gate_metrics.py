@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,24 @@ import pytest
 from _runs import invoke
 from _small_run import small_config
 from PIL import Image
+from test_scene_runs import RESKINS, scene_config, scene_run
+from test_scene_runs import SUBJECTS as CAST
 
 from stages.baselines import blurred, failed_by
 from stages.fidelity.registry import SUBJECTS, metrics, names_of
 from stages.gate import Gated, bounds_of
+from stages.measure import MeasureStage
+from stages.metrics import flag_spans
 from stages.video.plain import plain_frames
 from storage.errors import UsageError
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.options.config import RunConfig
+from stream.options.pairs import pairs_of
 from stream.options.recorded import read_run
 from stream.options.table import picked
 from stream.report.collect import Facts, GateColumn, frame_table
+from stream.report.evaluate import evaluate_run
 from stream.report.html import report_page
 from stream.report.looks import Looks
 from stream.report.moment import worst_moment
@@ -223,3 +230,41 @@ def test_a_verdict_says_whose_a_frame_is() -> None:
     ]  # fmt: skip
     assert dataclasses.replace(said, ceiling=None).state(1)[0] == "FAIL"
     assert [text for text, _ in said.values(1)] == ["iou 0.500", "ceiling 0.990"]
+
+
+def test_a_pair_of_a_scene_is_measured_by_its_names(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scene_run("together"), run)
+    asked = scene_config(gate=READ("boundary_f=0.999,offset=0.001"))
+    result = start(asked, run, overwrite=True)
+    reader = RunReader(run)
+    assert [name for name in reader.manifest["nodes"] if name.startswith("measure")] == ["measure-board"]
+    values = {name: reader.arrays.read(f"metrics/{name}", 0, 21) for name in ("board", "skater")}
+    assert {name for name in reader.arrays.layout.arrays if name.startswith("metrics/")} == {
+        "metrics/board", "metrics/skater",
+    }  # fmt: skip
+    own = values["board"][:, names_of("object").index("iou")]
+    assert np.array_equal(own, reader.arrays.read("scores/board", 0, 21), equal_nan=True)
+    joints = reader.arrays.read("sights/keypoints-board", 0, 21)
+    assert joints.shape == (21, 133, 3) and joints[..., 2].any(), "found by the skater's mask in the result"
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    assert result.gate == "failed" and list(summary["interactions"]) == ["board"] and summary["interaction"] is None
+    failing = values["board"][:, names_of("object").index("boundary_f")] <= np.float32(0.999)
+    assert summary["gated_by"]["boundary_f"]["failed_frames"] == flag_spans(failing) and failing.any()
+    assert "<h3>board</h3>" in (run / "report" / "index.html").read_text()
+    failed = {frame for span in result.failed_frames for frame in range(*span)}
+    assert failed == {row.frame for row in evaluate_run(run) if not row.passed}
+
+
+def test_who_holds_what_is_a_pair() -> None:
+    both = tuple(dataclasses.replace(each, held_by="skater") if each.name == "cone" else each for each in CAST)
+    asked = scene_config(scene=both, gated=None, gate=READ("contact"))
+    first, second = pairs_of(asked)
+    assert (first.object, first.person, second.object) == ("board", "skater", "cone")
+    assert first.arrays["metrics/person"] == "metrics/skater" != second.arrays["metrics/person"]
+    one, two = ({pair.arrays[port.name] for port in MeasureStage.writes} for pair in (first, second))
+    assert not one & two
+    gone = tuple(dataclasses.replace(how, on="remove") if how.name == "skater" else how for how in RESKINS)
+    for changes in ({"gated": ("cone",)}, {"reskins": gone}, {"gated": ()}):
+        with pytest.raises(UsageError, match="says who holds it"):
+            scene_config(gate=READ("contact"), **changes)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ from _crash import differing, results, shared_case
 from _runs import invoke
 from _small_run import FRAMES, small_config, small_run
 from _zygote import shared_zygote
+from test_scene_runs import SUBJECTS, scene_config
 
 from stages.plates.names import PICTURES
 from stages.region import dilate_mask
+from stages.subjects import Reskin
 from storage.errors import UsageError
 from storage.rundir import RunReader
 from stream.options.config import RunConfig
+from stream.options.passes import passes_of, removed
+from stream.options.scene import Cast, read_scene, write_scene
 from stream.report.evaluate import evaluate_run
 from stream.run.lifecycle import start
 
@@ -77,3 +82,65 @@ def test_a_run_that_removes_goes_on_after_a_kill(tmp_path: Path) -> None:
 def test_what_contradicts_it_is_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         replace(removing(), **changes)  # type: ignore[arg-type]
+
+
+BOARD, SKATER, RIVAL = SUBJECTS[0], SUBJECTS[1], SUBJECTS[3]
+
+
+def vanishing(**more: Any) -> RunConfig:
+    """A scene in which the skater vanishes, the board is made anew, and the rival stays."""
+    how = (
+        Reskin("board", prompt="a neon board", dilate=3),
+        Reskin("skater", "remove", dilate=5),
+        Reskin("rival", False),
+    )
+    return scene_config(**{"scene": (BOARD, SKATER, RIVAL), "reskins": how, "gated": None, **more})
+
+
+def test_one_of_a_scene_vanishes_before_another_is_regenerated(tmp_path: Path) -> None:
+    result = start(vanishing(passes="each"), tmp_path / "run")
+    reader = RunReader(tmp_path / "run")
+    frames, made = (reader.arrays.read(name, 0, FRAMES) for name in ("frames", "generated"))
+    masks = {name: reader.arrays.read(f"masks/{name}", 0, FRAMES) for name in ("board", "skater", "rival")}
+    ring = np.stack([dilate_mask(mask, 5) for mask in masks["skater"]]) & ~masks["rival"]
+    board = np.stack([dilate_mask(mask, 3) for mask in masks["board"]]) & ~masks["rival"]
+    assert masks["skater"].any() and masks["board"].any()
+    changed = (frames != made).any(-1)
+    assert not (changed & ~(ring | board)).any() and changed[masks["skater"]].mean() > 0.9
+    first = (reader.arrays.read_block("raw-skater", 1) != frames[6:15]).any(-1)
+    assert first.any() and not (first & ~(ring & ~masks["board"])[6:15]).any(), "nobody else is touched with the skater"
+    assert result.gate is not None and "iou_mean" in result.subjects["board"]
+    assert "iou_mean" not in result.subjects["skater"] and "iou_mean" in result.subjects["rival"]
+    assert "scores/skater" not in reader.arrays.layout.arrays
+
+
+def test_a_window_that_is_tried_again_finds_its_plates(tmp_path: Path) -> None:
+    result = start(vanishing(keep="none", retries=1, iou_threshold=0.9999), tmp_path / "run")
+    reader = RunReader(tmp_path / "run")
+    assert result.gate == "failed" and reader.log.attempts
+    assert all("request" not in record["info"] for record in reader.log.of("generate-skater"))
+    assert reader.arrays.kept(f"{PICTURES}-skater") == [2], "plates go when a window can no more be tried again"
+
+
+def test_all_of_a_scene_vanish_by_one_option(tmp_path: Path) -> None:
+    asked = replace(vanishing(), reskin="remove", generator="plate")
+    (only,) = passes_of(asked)
+    assert [who.name for who, _ in removed(only.config)] == ["board", "skater"] and only.name == ""
+    assert not asked.judges and asked.proved == ()
+    result = start(asked, tmp_path / "run")
+    reader = RunReader(tmp_path / "run")
+    assert result.gate is None and "score" not in reader.manifest["nodes"]
+    frames, made = (reader.arrays.read(name, 0, FRAMES) for name in ("frames", "generated"))
+    masks = {name: reader.arrays.read(f"masks/{name}", 0, FRAMES) for name in ("board", "skater", "rival")}
+    changed = (frames != made).any(-1)
+    assert changed[masks["board"] | masks["skater"]].mean() > 0.9
+    assert not changed[masks["rival"] & ~masks["board"] & ~masks["skater"]].any()
+
+
+def test_who_vanishes_is_never_gated_and_a_file_says_so_again(tmp_path: Path) -> None:
+    how = (Reskin("board", "remove"), Reskin("skater", prompt="a knight"))
+    cast = Cast((BOARD, SKATER), how)
+    assert cast.gated == () and vanishing(scene=(BOARD, SKATER), reskins=how, gated=("board",)).proved == ()
+    write_scene(tmp_path / "scene.toml", cast)
+    assert 'reskin = "remove"' in (tmp_path / "scene.toml").read_text()
+    assert read_scene(tmp_path / "scene.toml") == cast

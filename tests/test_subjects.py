@@ -103,7 +103,10 @@ BAD_SCENES = {
         "subject 'a': correction on frame 4: at least one point must lie on it",
     ),
     "held": ({"subject": [{**GOOD, "held_by": "b"}]}, r"subject\[0\]\.held_by: 'b' is no other person: there is none"),
-    "removed": ({"subject": [{**GOOD, "reskin": "remove"}]}, r"\('a'\): reskin = .*nothing can be removed yet"),
+    "removed and gated": (
+        {"subject": [{**GOOD, "reskin": "remove", "gate": True}]},
+        r"\('a'\): gate = true: .*never gated: leave one",
+    ),
     "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: "),
     "wide": ({"subject": [{**GOOD, "dilate": -1}]}, r"subject\[0\]\.dilate: "),
     "no reference": ({"subject": [{**GOOD, "reference": "b.png"}]}, "reference .*b.png: no such file"),

@@ -181,7 +181,7 @@ class Chain:
 
     def layout(self, height: int, width: int) -> Layout:
         """What a run of frames of this upright size (pixels) stores."""
-        arrays, blocks = {}, {}
+        arrays, blocks, making = {}, {}, self.making
         for node in self:
             for array, port in node.writes.items():
                 shape = port.frame_shape(height, width)
@@ -189,8 +189,11 @@ class Chain:
                     arrays[array] = ArraySpec(shape, port.dtype, port.fill, names=port.names)
                 else:
                     last = self.last_reader(array) or (node.name, 0)
-                    # What the next window reads is read once more where that one is tried again.
+                    # A window that is judged and tried again reads once more what the one before made, and what is not
+                    # made anew.
                     until, after = last[0], last[1] + 1 if last[1] else 0
+                    if "iou" in self._writers and node.name not in making and last[0] in making:
+                        until, after = making[-1], last[1] + 1
                     blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after, port.life == "passing")
         return Layout(arrays, blocks)
 

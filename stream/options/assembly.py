@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.base import Stage
+from stages.crowd import CrowdConfig, CrowdPoseStage
 from stages.decode import DecodeConfig
 from stages.device import use_device
 from stages.gate import asks_for_poses
@@ -19,6 +20,7 @@ from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
 from stream.options.config import RunConfig
 from stream.options.finishing import finished, pose_models
+from stream.options.pairs import pairs_of
 from stream.options.passes import nodes_of, subject_names
 from stream.options.picturing import blend_stage, picturing_stages, region_stages
 from stream.options.working import at_work, source_size
@@ -190,13 +192,13 @@ def person_stage(config: RunConfig, models: Models) -> Stage:
 
 def crowd_stages(config: RunConfig, models: Models) -> list[Stage]:
     """The poses of a scene's persons, closed; nothing where there are none."""
-    from stages.crowd import CrowdConfig, CrowdPoseStage
+    return [CrowdPoseStage(crowd_config(config, models, config.persons))] if config.persons else []
 
-    if not config.persons:
-        return []
-    reset = config.on_cut in ("reset", "split")
-    both = pose_models(config, models)
-    return [CrowdPoseStage(CrowdConfig(both, config.persons, config.detect_every, config.smooth, reset))]
+
+def crowd_config(config: RunConfig, models: Models, persons: tuple[str, ...]) -> CrowdConfig:
+    """How the poses of persons are found who are known by their masks."""
+    both, reset = pose_models(config, models), config.on_cut in ("reset", "split")
+    return CrowdConfig(both, persons, config.detect_every, config.smooth, reset)
 
 
 def occlusion_stage(config: RunConfig) -> "OcclusionStage":
@@ -229,10 +231,10 @@ def score_config(config: RunConfig) -> "ScoreConfig":
 
     scene, follows = config.scene is not None, config.track_view == "follow"
     chosen = None if scene else PERSON
-    return ScoreConfig(config.subjects, config.proved, config.iou_bound, chosen, through_views=follows, apart=scene)
+    return ScoreConfig(config.followed, config.proved, config.iou_bound, chosen, through_views=follows, apart=scene)
 
 
-def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage]:
+def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam: Any) -> list[Stage | Node]:
     """Sink, score, and what else the gate asks for, closed.
 
     Raises:
@@ -243,7 +245,7 @@ def finishing_stages(config: RunConfig, models: Models, manifest: Manifest, sam:
     return [
         sink_stage(config, manifest),
         *([ScoreStage(score_config(config), sam)] if config.judges else []),
-        *([measure_stage(config, models)] if config.measures else []),
+        *measuring_nodes(config, models),
     ]
 
 
@@ -259,14 +261,27 @@ def sink_stage(config: RunConfig, manifest: Manifest) -> Stage:
     return EnlargingSinkStage(replace(encoder, width=width, height=height), again)
 
 
+def measuring_nodes(config: RunConfig, models: Models) -> list[Node]:
+    """What compares the interaction in source and result, a pair each, closed; none where that is not asked for.
+
+    Raises:
+        UsageError: as `measure_stage`.
+    """
+    pairs = pairs_of(config) if config.measures else []
+    return [Node(measure_stage(config, models), pair.node, pair.arrays) for pair in pairs]
+
+
 def measure_stage(config: RunConfig, models: Models) -> Stage:
-    """What compares the interaction in source and result, closed.
+    """What compares the interaction of one pair in source and result, closed.
 
     Raises:
         UsageError: when the gate asks for poses of the result, and no models can find them.
     """
     from stages.measure import MeasureConfig, MeasureStage
 
+    if config.scene is not None:
+        one = crowd_config(config, models, (PERSON,))
+        return MeasureStage(MeasureConfig(config.bounds), lambda: CrowdPoseStage(one))
     if "pose" in models.files:
         return MeasureStage(MeasureConfig(config.bounds), lambda: person_stage(config, models))
     if asks_for_poses(config.gate):

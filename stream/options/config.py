@@ -20,12 +20,12 @@ from stages.prompts import Box, Correction, ObjectPrompt, check_box
 from stages.region import DILATE, REMOVE, check_region
 from stages.server.address import on_this_machine, parse_server
 from stages.server.lora import Lora
-from stages.subjects import OBJECT, PERSON, Reskin, Subject, plain_subjects
+from stages.subjects import OBJECT, PERSON, Reskin, Subject, gated_by_kind, plain_subjects
 from stages.vace.sizes import check_size
 from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
 from stream.engine.windows import WindowPlan
-from stream.options.passes import check_scene, reskinned
+from stream.options.passes import changed, check_scene, removed
 from stream.options.table import check_bounds
 
 FINISH = "finish"  # after the chain: what only the verdict and the report depend on
@@ -208,7 +208,13 @@ class RunConfig:
     @property
     def judges(self) -> bool:
         """Whether anything is scored: a removed subject is not."""
-        return self.generates and self.reskin != REMOVE
+        return self.generates and self.reskin != REMOVE and bool(self.followed)
+
+    @property
+    def followed(self) -> tuple[Subject, ...]:
+        """Who is looked for in the result: the subjects that do not vanish."""
+        gone = [] if self.scene is None else [who.name for who, _ in removed(self)]
+        return tuple(subject for subject in self.subjects if subject.name not in gone)
 
     @property
     def keeps_plates(self) -> bool:
@@ -220,12 +226,13 @@ class RunConfig:
         """The names of those whose place is proved: the gate goes by them."""
         if self.scene is None:
             return (OBJECT,)
-        return tuple(s.name for s in self.scene if (s.kind == OBJECT if self.gated is None else s.name in self.gated))
+        asked = gated_by_kind(self.scene) if self.gated is None else self.gated
+        return tuple(subject.name for subject in self.followed if subject.name in asked)
 
     @property
     def keeps(self) -> bool:
         """Whether one generation has to leave subjects of the scene as they are."""
-        return self.scene is not None and self.passes == TOGETHER and len(reskinned(self)) < len(self.scene)
+        return self.scene is not None and self.passes == TOGETHER and len(changed(self)) < len(self.scene)
 
     @property
     def has_view(self) -> bool:

@@ -3,29 +3,33 @@
     together    one generation; its region is the union of all that is regenerated
     each        one a subject: persons first, then objects, of each what is nearer later; each sees the ones before
 
-A pass is the same stages bound to other arrays (`Node`): the config of the plain options, with what this pass
-regenerates in place of what all of the run does.
+Who vanishes does so first, all in one pass, so that what is generated sees a source without them. A pass is the same
+stages bound to other arrays (`Node`): the config of the plain options, with what this pass regenerates in place of what
+all of the run does.
 """
 
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.base import Stage
 from stages.choices import EACH, PASSES, TOGETHER
+from stages.generators import default_generator
 from stages.poses.place import prompt_box
 from stages.region import REMOVE
-from stages.regions import ALL, OBJECTS, PERSONS, POSES
+from stages.regions import ALL, OBJECTS, PERSONS, POSES, REMOVED
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.errors import UsageError
 from stream.engine.chain import Node
+from stream.options.pairs import pairs_of
 
 if TYPE_CHECKING:
     from stream.options.config import RunConfig
 
 _WORD = re.compile(r"\{([^{}]*)\}")
+_NOT_OF_REMOVAL = ("server", "workflow", "continuity", "stabilise", "gate", "baselines", "foot_lock")
 UNION = {f"masks/{OBJECT}": OBJECTS, f"masks/{PERSON}": PERSONS, "masks/all": ALL, f"keypoints/{PERSON}": POSES}
 """What of a scene stands for object and person where all of them are meant."""
 
@@ -36,7 +40,7 @@ class Pass:
 
     Attributes:
         config: of the run, with what this pass regenerates.
-        name: of the subject; "": of all.
+        name: of the subject, of those that vanish the first one's; "": of all.
         bind: by the stages' names of arrays, the chain's where it is another and no stage of this pass writes it.
     """
 
@@ -91,20 +95,31 @@ def check_scene(config: "RunConfig") -> None:
 
 
 def _check_generation(config: "RunConfig") -> None:
-    if not reskinned(config):
+    if not changed(config):
         raise UsageError(
             f"--reskin {config.reskin}: nobody of the scene is to be regenerated (reskin = true): `skate extract` it"
         )
-    if config.reskin == REMOVE:
-        raise UsageError(f"--reskin {REMOVE}: of a scene nobody can be removed yet: leave it out")
-    if config.measures:
-        raise UsageError("--gate: of a scene the IoU alone can be judged yet: leave the other metrics out")
+    if config.measures and not pairs_of(config):
+        raise UsageError(
+            "--gate: no gated object of the scene says who holds it, so there is no interaction to measure: give it "
+            "held_by, or leave all metrics but iou out"
+        )
     if config.continuity == "latent" and config.passes == EACH:
         raise UsageError("--passes each: latents are handed on by one generation alone: leave --continuity latent out")
 
 
 def reskinned(config: "RunConfig") -> list[tuple[Subject, Reskin]]:
     """Who of a scene is regenerated, and how: by its file and by `--reskin`."""
+    return [] if config.reskin == REMOVE else [(who, how) for who, how in changed(config) if how.on is True]
+
+
+def removed(config: "RunConfig") -> list[tuple[Subject, Reskin]]:
+    """Who of a scene vanishes: by its file, and with `--reskin remove` whoever would be regenerated too."""
+    return [(who, how) for who, how in changed(config) if how.on == REMOVE or config.reskin == REMOVE]
+
+
+def changed(config: "RunConfig") -> list[tuple[Subject, Reskin]]:
+    """Who does not stay as in the source."""
     found = zip(config.subjects, config.reskins or map(Reskin, subject_names(config)), strict=True)
     return [(who, how) for who, how in found if how.on and config.changes in ("both", who.kind)]
 
@@ -190,9 +205,14 @@ def passes_of(config: "RunConfig") -> list[Pass]:
     """The generations of a run, in order."""
     if config.scene is None:
         return [Pass(dataclasses.replace(config, text=text_of(config, config.text)) if config.swap else config)]
-    if config.passes == TOGETHER:
-        return [Pass(together(config), bind=UNION)]
     found: list[Pass] = []
+    if (gone := removed(config)) and not reskinned(config):
+        return [Pass(removal(config), bind=UNION)]
+    if gone:
+        bind = {**UNION, **{f"masks/{kind}": REMOVED for kind in (OBJECT, PERSON)}}
+        found.append(Pass(removal(config), gone[0][0].name, bind))
+    if config.passes == TOGETHER:
+        return [*found, Pass(together(config), bind={**UNION, **_after(found)})]
     for subject, how in in_order(reskinned(config)):
         other = PERSON if subject.kind == OBJECT else OBJECT
         width = config.dilate[subject.kind == PERSON] if how.dilate is None else how.dilate
@@ -206,12 +226,35 @@ def passes_of(config: "RunConfig") -> list[Pass]:
         )
         bind = {f"masks/{subject.kind}": f"masks/{subject.name}", f"masks/{other}": ALL}
         bind[f"keypoints/{PERSON}"] = f"keypoints/{subject.name}" if subject.kind == PERSON else POSES
-        bind |= {"frames": named("raw", found[-1].name)} if found else {}
-        found.append(Pass(own, subject.name, bind))
+        found.append(Pass(own, subject.name, {**bind, **_after(found)}))
     # What an earlier pass made of the windows before is blended for itself: it is what that pass goes on from.
     return [
         one if one is found[-1] else dataclasses.replace(one, bind={**one.bind, **_blended(one.name)}) for one in found
     ]
+
+
+def _after(found: Sequence[Pass]) -> dict[str, str]:
+    """A pass sees what the one before made."""
+    return {"frames": named("raw", found[-1].name)} if found else {}
+
+
+def removal(config: "RunConfig") -> "RunConfig":
+    """The config of the pass in which those of a scene vanish who do."""
+    gone = removed(config)
+    names, usual = [who.name for who, _ in gone], dict(zip((OBJECT, PERSON), config.dilate, strict=True))
+    width = max(usual[who.kind] if how.dilate is None else how.dilate for who, how in gone)
+    every = config.reskins or tuple(map(Reskin, subject_names(config)))
+    reskins = tuple(dataclasses.replace(how, on=how.name in names) for how in every)
+    own = dataclasses.replace(config, reskins=reskins, dilate=(width, width), passes=TOGETHER)
+    if config.reskin == REMOVE:
+        return own
+    # What the run's generator, its views and its gate are asked for is not for this pass: plates stand in their place.
+    plain: dict[str, Any] = {
+        item.name: item.default for item in dataclasses.fields(config) if item.name in _NOT_OF_REMOVAL
+    }
+    return dataclasses.replace(
+        own, **plain, reskin=REMOVE, generator=default_generator(False, removing=True), view="full"
+    )
 
 
 def _blended(subject: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from stages.prompts import check_box_inside
 from stages.subjects import OBJECT, PERSON
 from storage.rundir import Manifest
 from stream.options.config import RunConfig
-from stream.options.passes import reskinned, subject_names
+from stream.options.passes import removed, reskinned, subject_names
 from stream.progress.events import Reporter
 
 
@@ -18,9 +18,11 @@ def region_stages(config: RunConfig) -> list[Stage]:
 
     if config.scene is None:
         return []
-    who = [subject for subject, _ in reskinned(config)]
+    made, gone = reskinned(config), removed(config)
+    who = [subject for subject, _ in made or gone]
     objects, persons = (tuple(s.name for s in who if s.kind == kind) for kind in (OBJECT, PERSON))
-    return [RegionsStage(RegionsConfig(subject_names(config), objects, persons))]
+    vanish = tuple(subject.name for subject, _ in gone) if made else ()
+    return [RegionsStage(RegionsConfig(subject_names(config), objects, persons, vanish))]
 
 
 def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) -> list[Stage]:

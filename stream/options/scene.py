@@ -15,8 +15,9 @@ from msgspec import Meta, Struct, field
 
 from stages import bounds
 from stages.prompts import Correction, ObjectPrompt
+from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import NAME, OBJECT, PERSON, Reskin, Subject
+from stages.subjects import NAME, PERSON, Reskin, Subject, gated_by_kind
 from storage.boundary import convert, printable, read_input
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
@@ -94,7 +95,7 @@ class Cast:
         if not self.reskins:
             object.__setattr__(self, "reskins", tuple(Reskin(subject.name) for subject in self.subjects))
         if self.gated is None:
-            object.__setattr__(self, "gated", gated_by_kind(self.subjects))
+            object.__setattr__(self, "gated", gated_by_kind(self.subjects, self.reskins))
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,6 @@ class Remarks:
 
 
 NO_REMARKS = Remarks()
-
-
-def gated_by_kind(subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """The names of those that are gated where nothing else is said: the objects."""
-    return tuple(subject.name for subject in subjects if subject.kind == OBJECT)
 
 
 def read_scene(path: Path) -> Cast:
@@ -147,11 +143,8 @@ def cast_of(values: Any, folder: Path, what: str) -> Cast:
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
     _check_holders(subjects, what)
-    gated = (
-        subject.name
-        for subject, entry in zip(subjects, found.subject, strict=True)
-        if (subject.kind == OBJECT if entry.gate is None else entry.gate)
-    )
+    usual = gated_by_kind(subjects, reskins)
+    gated = (each.name for each in found.subject if (each.name in usual if each.gate is None else each.gate))
     return Cast(tuple(subjects), tuple(reskins), tuple(gated), _cuts(found.clip, what))
 
 
@@ -211,11 +204,11 @@ def _subject(entry: Entry, folder: Path) -> Subject:
 
 
 def _reskin(entry: Entry, folder: Path) -> Reskin:
-    if entry.reskin == "remove":
-        raise UsageError('reskin = "remove": nothing can be removed yet: give true or false')
+    if entry.reskin == REMOVE and entry.gate:
+        raise UsageError(f'gate = true: what vanishes (reskin = "{REMOVE}") is never gated: leave one of them out')
     return Reskin(
         entry.name,
-        bool(entry.reskin),
+        entry.reskin,
         entry.prompt,
         entry.negative,
         *_file(entry.reference, folder, "reference"),
@@ -294,12 +287,12 @@ def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -
     wanted = {
         "frame": prompt.frame or None,
         "held_by": subject.held_by,
-        "reskin": None if reskin.on else False,
+        "reskin": None if reskin.on is True else reskin.on,
         "prompt": reskin.prompt or None,
         "negative": reskin.negative or None,
         "reference": reskin.reference,
         "dilate": reskin.dilate,
-        "gate": None if gate == (subject.kind == OBJECT) else gate,
+        "gate": None if gate == bool(gated_by_kind([subject], [reskin])) else gate,
     }
     return found | {key: value for key, value in wanted.items() if value is not None}
 

@@ -127,6 +127,7 @@ class Facts:
         seams: the score stage's `info["seam"]` by window. source_seams: the composite's `info["source_seam"]`.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
         sights: of source and result, `[T, K]` each, where they were measured; interaction: what they come to.
+        interactions: of a scene what each pair's come to, by the object's name.
         complete: whether every stage has done every window. generates: whether there is more than poses and masks;
             judges: whether that is scored.
     """
@@ -147,6 +148,7 @@ class Facts:
     attempts: Sequence[Mapping[str, Any]] = ()
     sights: tuple[Array, ...] = ()
     interaction: Interaction | None = None
+    interactions: Mapping[str, Interaction] = field(default_factory=dict)
     complete: bool = True
     generates: bool = True
     judges: bool = True

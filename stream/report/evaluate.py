@@ -13,12 +13,12 @@ import numpy as np
 
 from stages.base import Array, Stage, Window
 from stages.baselines import BASELINES, CEILING, BaselineStage
+from stages.crowd import crowd_ports
 from stages.decode import DecodeStage
 from stages.device import use_device
 from stages.fidelity.registry import array_of, metrics, names_of
-from stages.gate import IOU, Bound, Gate
+from stages.gate import IOU, Gate
 from stages.given import read_masks
-from stages.measure import MeasureStage
 from stages.models.registry import Kind
 from stages.pose import PoseStage
 from stages.sam.model import SamModel
@@ -33,7 +33,7 @@ from storage.errors import InputError, RunDirectoryError, UsageError
 from storage.records import Record
 from storage.rundir import RunReader
 from storage.spans import Span
-from stream.engine.chain import Chain
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Scratch, Task
@@ -41,12 +41,13 @@ from stream.engine.windows import committed_windows
 from stream.options.assembly import (
     baseline_stages,
     decode_config,
-    measure_stage,
+    measuring_nodes,
     resolve_models,
     sam_config,
     score_config,
 )
 from stream.options.config import RunConfig
+from stream.options.pairs import pairs_of
 from stream.options.passes import subject_names
 from stream.options.recorded import read_run
 from stream.options.working import at_work
@@ -127,12 +128,12 @@ def evaluate_run(
             )
     use_device(config.device)
     model = SamModel(sam_config(config, models))
-    stages: list[Stage] = [ScoreStage(score_config(config), model)]
-    if config.measures:
-        stages.append(measure_stage(config, models))
+    stages: list[Stage | Node] = [ScoreStage(score_config(config), model)]
+    stages += measuring_nodes(config, models)
     stages += baseline_stages(config, manifest, model)
     names = subject_names(config)
-    given = [*DecodeStage.writes, *PoseStage.writes, *track_ports(names), *view_ports(names)]
+    posed = PoseStage.writes if config.scene is None else crowd_ports(config.persons)
+    given = [*DecodeStage.writes, *posed, *track_ports(names), *view_ports(names)]
     chain, source = Chain(stages, given=given), FrameSource(run, decode_config(config))
     with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
@@ -146,7 +147,12 @@ def _judged(config: RunConfig, found: Mapping[str, Mapping[str, Array]], window:
     values = found[ScoreStage.name]["iou"]
     wrong = np.zeros(len(values), bool)
     for bound in config.bounds:
-        wrong |= bound.fails(values) if bound.metric == IOU else _column(found[MeasureStage.name], bound)
+        if bound.metric == IOU:
+            wrong |= bound.fails(values)
+            continue
+        place = names_of(metrics()[bound.metric].subject).index(bound.metric)
+        for pair in pairs_of(config):
+            wrong |= bound.fails(found[pair.node][pair.arrays[array_of(bound.metric)]][:, place])
     for offset, value in enumerate(values.tolist()):
         passed = math.isnan(value) or not wrong[offset]
         row = FrameIou(window.final.start + offset, value, passed)
@@ -155,11 +161,6 @@ def _judged(config: RunConfig, found: Mapping[str, Mapping[str, Array]], window:
             judged = {name: (iou, passes(iou, config.iou_bound)) for name, iou in others.items()}
             row = replace(row, baselines=judged)
         yield row
-
-
-def _column(arrays: Mapping[str, Array], bound: Bound) -> Array:
-    name = array_of(bound.metric)
-    return bound.fails(arrays[name][:, names_of(metrics()[bound.metric].subject).index(bound.metric)])
 
 
 def _named(config: RunConfig, identity: str) -> str:

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from stages.fidelity.totals import Flight
+from stages.fidelity.totals import Flight, Interaction
 from storage.sizes import format_size
 from stream.report.by_shot import shot_rows
 from stream.report.collect import WindowRow
@@ -64,7 +64,7 @@ def report_page(
         _section("Shots and subjects", _shot_table(values)),
         _section("Windows, counted from 0", _window_table(values, windows)),
         _section("Memory when a stage was done with its window", _memory_table(windows)),
-        _section("Interaction", _interaction(values)),
+        _section("Interaction", _interactions(values)),
         _section("Tracking", _tracking(values)),
         _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
     ]
@@ -137,11 +137,15 @@ def _failures(values: Summary) -> str:
     return f"<p>{_span_text(spans)}</p>" if spans else "<p>None.</p>"
 
 
-def _interaction(values: Summary) -> str:
-    """What source and result come to; nothing where it was not measured."""
-    if values.interaction is None:
-        return ""
-    found, contact = values.interaction, values.interaction.contact
+def _interactions(values: Summary) -> str:
+    """What source and result come to, of a scene pair by pair; nothing where it was not measured."""
+    if values.interaction is not None:
+        return _interaction(values.interaction)
+    return "".join(f"<h3>{escape(name)}</h3>{_interaction(each)}" for name, each in values.interactions.items())
+
+
+def _interaction(found: Interaction) -> str:
+    contact = found.contact
     rows = [
         ["contact: precision, recall, F1", *map(_number, (contact.precision, contact.recall, contact.f1))],
         [

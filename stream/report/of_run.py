@@ -12,6 +12,7 @@ from stages.fidelity.registry import SUBJECTS, array_of, metrics, names_of
 from stages.fidelity.totals import interaction
 from stages.gate import IOU, Bound
 from stages.measure import METRICS, SIGHTS
+from stages.subjects import OBJECT
 from storage.errors import RunDirectoryError
 from storage.records import Record
 from storage.rundir import RunReader
@@ -20,6 +21,7 @@ from stream.engine.source import FrameSource
 from stream.engine.windows import committed_windows, shots_of
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
+from stream.options.pairs import Pair, pairs_of
 from stream.options.recorded import read_run
 from stream.report.collect import GateColumn, facts, frame_table, shortfall
 from stream.report.looks import Looks
@@ -64,7 +66,7 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     judged = gate_columns(run, config, frames), baselines_in(run, frames)
     table = frame_table(times, visible, log.of("score"), subjects, *judged)
     table = dataclasses.replace(table, subject_scores=subject_scores_in(run, subjects, frames))
-    known = dataclasses.replace(known, **interaction_in(run))
+    known = dataclasses.replace(known, **interaction_in(run, config))
     pictures = _Pictures(run, config)
     about = {
         "input": Path(config.video).name,
@@ -114,30 +116,42 @@ def subject_scores_in(run: RunReader, subjects: tuple[str, ...], frames: int) ->
     return {name: _scored(run, array, frames) for name, array in arrays.items()}
 
 
-def interaction_in(run: RunReader) -> dict[str, Any]:
-    """The sights of source and result, as far as they are measured, and what they come to; nothing without them."""
-    arrays = run.arrays
-    if "measure" not in run.manifest["nodes"] or not (frames := arrays.frames(SIGHTS[1])):
+def interaction_in(run: RunReader, config: RunConfig) -> dict[str, Any]:
+    """The sights of source and result, as far as they are measured, and what they come to; nothing without them. Of a
+    scene what each pair comes to, by the object's name."""
+    found = {pair.object: _of_pair(run, pair) for pair in pairs_of(config) if pair.node in run.manifest["nodes"]}
+    known = {name: each for name, each in found.items() if each}
+    if config.scene is None:
+        return known.get(OBJECT, {})
+    return {"interactions": {name: each["interaction"] for name, each in known.items()}}
+
+
+def _of_pair(run: RunReader, pair: Pair) -> dict[str, Any]:
+    """What one pair comes to; nothing before a frame is measured."""
+    arrays, (one, two), contacts = run.arrays, (pair.arrays[name] for name in SIGHTS), f"contacts/{pair.person}"
+    if not (frames := arrays.frames(two)):
         return {}
-    source, result = sights = tuple(arrays.read(name, 0, frames) for name in SIGHTS)
-    values = arrays.read(METRICS["object"], 0, frames)
-    known = "contacts/person" in arrays.layout.arrays
-    grounded = np.asarray(arrays.read("contacts/person", 0, frames).any(axis=1)) if known else None
+    source, result = sights = arrays.read(one, 0, frames), arrays.read(two, 0, frames)
+    values = arrays.read(pair.arrays[METRICS["object"]], 0, frames)
+    known = contacts in arrays.layout.arrays
+    grounded = np.asarray(arrays.read(contacts, 0, frames).any(axis=1)) if known else None
     motion = arrays.read("motion", 0, frames) if "motion" in arrays.layout.arrays else None
     return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion)}
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
-    """The metrics that a run is judged by, of so many frames; NaN where they are not measured yet."""
-    return [
-        GateColumn(
-            bound,
-            _scored(run, IOU, frames)
-            if bound.metric == IOU
-            else _scored(run, array_of(bound.metric), frames, bound.metric),
-        )
-        for bound in config.bounds
-    ]
+    """The metrics that a run is judged by, of so many frames, of several pairs the worst; NaN where they are not
+    measured yet."""
+
+    def column(bound: Bound) -> Array:
+        if bound.metric == IOU:
+            return _scored(run, IOU, frames)
+        arrays = [pair.arrays[array_of(bound.metric)] for pair in pairs_of(config)]
+        values = [_scored(run, array, frames, bound.metric) for array in arrays]
+        worst: Array = (np.fmin if bound.high else np.fmax).reduce(values)
+        return worst
+
+    return [GateColumn(bound, column(bound)) for bound in config.bounds]
 
 
 def _shortfall(run: RunReader, config: RunConfig, last: Record) -> str | None:

@@ -129,6 +129,7 @@ class Summary:
     baselines: dict[str, Baseline] | None
     failed_by: dict[str, int] | None
     interaction: Interaction | None
+    interactions: Mapping[str, Interaction]
     frames_scored: int
     failed_frames: Spans
     failed_frames_count: int
@@ -182,6 +183,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         gate=None if found.passed is None else "failed" if failed else "passed",
         iou_threshold=threshold,
         interaction=known.interaction,
+        interactions=dict(known.interactions),
         baselines=baselines_of(table.baselines, threshold),
         failed_by=failed_by(table.failing(threshold), table.baselines[CEILING], threshold) if table.baselines else None,
         gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold) if known.judges},

@@ -13,16 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stages.base import Json, Request, Window
 from stages.gate import IOU
+from stages.region import REMOVE
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH
 from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
+from stream.options.pairs import pairs_of
 from stream.options.passes import named, passes_of
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
-JUDGE, MEASURE = "score", "measure"
+JUDGE = "score"
 WIDER_PIXELS = 4
 STRONGER = 0.25
 
@@ -103,8 +105,9 @@ class ClosedLoop:
         a little below for every frame that does."""
         scored, bound = infos[JUDGE]["iou"], self._config.iou_bound
         by_iou = any(asked.metric == IOU for asked in self._config.bounds)
-        worst, beyond = worst_iou(scored) if by_iou else 1.0, infos.get(MEASURE, {}).get("failed", [])
-        count = sum(stop - start for start, stop in beyond)
+        worst = worst_iou(scored) if by_iou else 1.0
+        count = len({frame for pair in pairs_of(self._config) for span in infos.get(pair.node, {}).get("failed", [])
+                     for frame in range(*span)})  # fmt: skip
         return min(worst, bound * (1 - count / (len(scored) + 1))) if count else worst
 
     def _passes(self, iou: float) -> bool:
@@ -128,10 +131,11 @@ class ClosedLoop:
         with Scratch(folder) as beside:
             return [self._executor.run(Task(name, window), asked.get(name), into=beside) for name in self._again]
 
-    def _request(self, generator: str, attempt: int) -> Request:
-        """What a generator of the chain is asked for: each of several has a width of its own."""
-        own = {named("generate", one.name): one.config for one in passes_of(self._config)}
-        return request_of(attempt, own.get(generator, self._config).dilate, self._config.strength)
+    def _request(self, generator: str, attempt: int) -> Request | None:
+        """What a generator of the chain is asked for: each of several has a width of its own; what only removes does it
+        as before."""
+        own = {named("generate", one.name): one.config for one in passes_of(self._config)}.get(generator, self._config)
+        return None if own.reskin == REMOVE else request_of(attempt, own.dilate, self._config.strength)
 
 
 def lost_before(log: CommitLog, judge: str, index: int) -> bool:

@@ -18,7 +18,7 @@ from stream.engine.chain import Chain
 from stream.engine.signals import Cancel
 from stream.options.config import RunConfig
 from stream.options.differences import differences
-from stream.options.passes import reskinned
+from stream.options.passes import changed
 from stream.options.recorded import read_run
 from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
@@ -148,7 +148,7 @@ def _check_reskin(reader: RunReader, config: RunConfig) -> None:
         UsageError: when nothing is left to regenerate.
     """
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    names = [subject.name for subject, _ in reskinned(config)]
+    names = [subject.name for subject, _ in changed(config)]
     if not any(reader.arrays.read(f"visible/{name}", 0, frames).any() for name in names):
         what = f"neither {' nor '.join(names)} was" if len(names) > 1 else f"the {names[0]} was not"
         raise UsageError(
