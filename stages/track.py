@@ -1,7 +1,7 @@
 """Masks of every subject on every frame, by SAM 2.1, bit-identical to the stock predictor over the whole clip."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -17,9 +17,11 @@ from stages.sam.frames import feed
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked, clip_frames_min16
-from stages.sam.tracker import Tracker
+from stages.sam.tracker import Seen, Tracker
 from stages.subjects import PERSON, Subject, most_prompts
-from stages.views.names import FIRST, first_ports, view_name
+from stages.views.look import box_of
+from stages.views.names import FIRST, LOOKED, first_ports, view_name
+from stages.views.pace import Pace
 from storage.errors import UsageError
 
 ON_CUT = ("ignore", "stop", "reset", "split")
@@ -46,8 +48,8 @@ class TrackConfig:
             prompt on the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked
             any more, corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty
             masks, so it passes through the chain as the source has it, unless the pipeline ends the clip there.
-        look: "frames": at the whole frames; "first": so too, but what is found only tells a second pass where to look;
-            "views": at each subject through its view, which is that second pass.
+        look: "frames": at the whole frames; "first": at some of them (`stages.views.pace`), and what is found only
+            tells a second pass where to look; "views": at each subject through its view, which is that second pass.
         apart: whether a pixel belongs to one subject alone (`stages.sam.apart`).
     """
 
@@ -81,6 +83,7 @@ class TrackState(State):
 
     Attributes:
         next_frame: the first frame not tracked yet.
+        pace, last: of a first pass, its `Pace`.
         size: H, W of the frames, None before the first window.
         clip_frames_min16: `min(T, 16)` of the clip, as the first window gave it.
         stop: the cut that ended tracking with `on_cut="stop"`.
@@ -89,9 +92,11 @@ class TrackState(State):
         known, looks: with `on_cut="split"`, by object, its `Likeness`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     next_frame: int = 0
+    pace: dict[str, Json] = field(default_factory=dict)
+    last: dict[str, Array] = field(default_factory=dict)
     size: list[int] | None = None
     clip_frames_min16: int = 16
     stop: int | None = None
@@ -116,6 +121,10 @@ class TrackStage(Stage):
     `untracked`, `lost` and `unlike` (something was found behind a cut that does not look like it: its mask is empty,
     SAM's memory goes on) by name.
 
+    A first pass writes `first/NAME` `[n, 4] float64` instead, the box of each (`box_of`; NaN where it did not look, or
+    saw nothing), and `looked` `[n] bool`. To its SAM 2.1 the frames it looks at are the clip, one after the other. It
+    looks where its pace asks for it, at every frame with a prompt, and at both sides of a cut or of a shot's end.
+
     Raises:
         InputError: a prompt outside the frame, past the clip's end, or an unusable mask.
         EnvironmentFault: weights that cannot be used.
@@ -134,6 +143,7 @@ class TrackStage(Stage):
         self.facts = ("decode", "pose") if config.chosen is not None else ("decode",)
         self._state = TrackState()
         self._known = {name: Likeness() for name in config.names}
+        self._pace = Pace()
         self._tracker: Tracker | None = None
         self.writes = first_ports(config.names) if config.look == "first" else track_ports(config.names)
         if config.look == "views":
@@ -145,52 +155,83 @@ class TrackStage(Stage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Track the window's new frames."""
-        frames, span, state = inputs.arrays["frames"], window.new, self._state
-        if span.start != state.next_frame:
-            raise ValueError(f"track got frames from {span.start} on, its state stands at {state.next_frame}")
+        if window.new.start != self._state.next_frame:
+            raise ValueError(
+                f"track got frames from {window.new.start} on, its state stands at {self._state.next_frame}"
+            )
         self._check_prompts(window, inputs)
         self._model.to_device()
-        tracker = self._tracker = self._tracker or self._new_tracker(*frames.shape[1:3])
-        names = self.config.names
+        found = self._glance(window, inputs) if self.config.look == "first" else self._follow(window, inputs)
+        self._state.next_frame = window.new.stop
+        return found
+
+    def _follow(self, window: Window, inputs: Inputs) -> Output:
+        """The masks of the window's new frames."""
+        frames, span, names = inputs.arrays["frames"], window.new, self.config.names
         masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in names}
         visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
         followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
-        persons = self._person_prompts(window, inputs)
-        cuts, prompted = decoded_cuts(inputs), set[tuple[str, int]]()
-        viewed = self.config.look == "views"
-        views = {name: inputs.arrays[view_name(name)] for name in names} if viewed else {}
-        for offset, (frame, image) in enumerate(feed(self._model, frames, viewed)):
-            index = span.start + offset
-            if index in cuts:
-                self._meet_cut(index, tracker)
-            prompts = self._prompts(index, frame, tracker, persons)
-            looks = {name: each[offset] for name, each in views.items()}
-            seen = tracker.see(index, frame, image, looks, prompts, state.clip_frames_min16)
-            for name, found in (apart(seen) if self.config.apart else seen).items():
+        prompted = set[tuple[str, int]]()
+        for offset, seen, prompts in self._seen(window, inputs):
+            for name, found in seen.items():
                 masks[name][offset] = found.mask
                 visible[name][offset] = bool(found.tracked.visible)
                 followed[name][offset] = True
                 if self._observer is not None:
-                    self._observer(index, name, found.tracked)
-            prompted |= {(name, index) for name in prompts}
-        state.next_frame = span.stop
-        if self.config.look == "first":
-            return Output({f"{FIRST}{name}": masks[name] for name in names})
+                    self._observer(span.start + offset, name, found.tracked)
+            prompted |= {(name, span.start + offset) for name in prompts}
         lost = {name: followed[name] & ~visible[name] for name in names}
         unlike = {name: np.zeros(span.frames, dtype=bool) for name in names}
         for name, likeness in self._known.items() if self.config.on_cut == "split" else ():
             own = {index for subject, index in prompted if subject == name}
+            cuts = decoded_cuts(inputs)
             unlike[name] = likeness.unlike(frames, masks[name], visible[name], span.start, cuts, own)
             masks[name][unlike[name]], visible[name][unlike[name]] = False, False
         return Output(
             {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names},
             {
-                "stop": state.stop,
+                "stop": self._state.stop,
                 "untracked": {name: flag_spans(~followed[name], span.start) for name in names},
                 "lost": {name: flag_spans(lost[name], span.start) for name in names},
                 "unlike": {name: flag_spans(unlike[name], span.start) for name in names},
             },
         )
+
+    def _glance(self, window: Window, inputs: Inputs) -> Output:
+        """Where each is on those of the window's new frames that are looked at."""
+        span = window.new
+        boxes = {name: np.full((span.frames, 4), np.nan) for name in self.config.names}
+        looked = np.zeros(span.frames, dtype=bool)
+        for offset, seen, _ in self._seen(window, inputs):
+            looked[offset] = True
+            for name, found in seen.items():
+                boxes[name][offset] = box_of(found.mask)
+                if self._observer is not None:
+                    self._observer(span.start + offset, name, found.tracked)
+            if seen:
+                self._pace.saw(span.start + offset, {name: boxes[name][offset] for name in seen})
+        return Output({f"{FIRST}{name}": found for name, found in boxes.items()} | {LOOKED: looked})
+
+    def _seen(self, window: Window, inputs: Inputs) -> Iterator[tuple[int, dict[str, Seen], Mapping[str, SamPrompt]]]:
+        """Look at the window's new frames, or at those that a first pass looks at: yields the frame's number in the
+        window, what is tracked on it, and what was prompted on it."""
+        frames, span, state, first = inputs.arrays["frames"], window.new, self._state, self.config.look == "first"
+        tracker = self._tracker = self._tracker or self._new_tracker(*frames.shape[1:3])
+        persons, cuts = self._person_prompts(window, inputs), decoded_cuts(inputs)
+        viewed = self.config.look == "views"
+        views = {name: inputs.arrays[view_name(name)] for name in self.config.names} if viewed else {}
+        ends = cuts | ({span.stop} if window.ends_shot else set())
+        for offset, (frame, image) in enumerate(feed(self._model, frames, viewed or first)):
+            index = span.start + offset
+            if index in cuts:
+                self._meet_cut(index, tracker)
+            prompts = self._prompts(index, frame, tracker, persons)
+            if first and not (prompts or index >= self._pace.due or index in cuts or index + 1 in ends):
+                continue
+            looks = {name: each[offset] for name, each in views.items()}
+            number = self._pace.looks if first else index
+            seen = tracker.see(number, frame, image, looks, prompts, state.clip_frames_min16)
+            yield offset, apart(seen) if self.config.apart else seen, prompts
 
     def _new_tracker(self, height: int, width: int) -> Tracker:
         return Tracker(self._model, height, width, self.config.look == "views")
@@ -215,6 +256,7 @@ class TrackStage(Stage):
 
     def _meet_cut(self, index: int, tracker: Tracker) -> None:
         """Act on a cut before this frame."""
+        self._pace.forget()
         if self.config.on_cut == "stop" and self._state.stop is None:
             self._state.stop = index
         if self.config.on_cut in ("stop", "reset"):
@@ -259,12 +301,16 @@ class TrackStage(Stage):
         banks, tensors = self._tracker.banks() if self._tracker is not None else ({}, {})
         known = {name: likeness.values() for name, likeness in self._known.items()}
         looks = {name: likeness.look for name, likeness in self._known.items() if likeness.look.size}
-        return dataclasses.replace(state, banks=banks, tensors=tensors, known=known, looks=looks)
+        pace = {"looks": self._pace.looks, "due": self._pace.due}
+        return dataclasses.replace(
+            state, pace=pace, last=self._pace.last, banks=banks, tensors=tensors, known=known, looks=looks
+        )
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""
         self._state = state = TrackState.from_parts(values, arrays)
         self._tracker = None
+        self._pace = Pace(**state.pace, last=state.last)
         blank = Likeness().look
         self._known = {
             name: Likeness(state.looks.get(name, blank), **state.known.get(name, {})) for name in self.config.names

@@ -128,7 +128,7 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
             ScoreConfig(plain_subjects(prompt)), encoder_settings(dataclasses.asdict(properties)), sam
         ),
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
-        "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE)),
+        "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE, (CLIP.width, CLIP.height))),
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
         "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),

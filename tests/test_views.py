@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,8 +21,9 @@ from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import seen_through
 from stages.subjects import OBJECTS
 from stages.track import TrackStage
-from stages.views.look import box_of, logits_back, through
-from stages.views.path import Framing, followed, steadied, whole, without_slips
+from stages.views.look import box_of, glimpse, logits_back, through
+from stages.views.pace import LOST, MOST, Pace
+from stages.views.path import Framing, beyond, followed, held, steadied, whole, without_slips
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.windows import WindowPlan
@@ -117,29 +119,90 @@ def test_there_and_back() -> None:
     assert np.isnan(box_of(np.zeros((4, 4), bool))).all()
 
 
-def closer(masks: Array, plan: WindowPlan) -> Array:
+def test_a_model_sees_what_the_view_shows() -> None:
+    """A glimpse, which reduces nothing but what is shown, and the whole way round: the same but for a few levels."""
+    rng = np.random.default_rng(5)
+    frame = cv2.GaussianBlur(rng.integers(0, 256, (180, 320, 3), np.uint8), (0, 0), 3) // 2 + 40
+    for view in (similarity(0.4, 0, 3, 2), similarity(0.7, 0, -150.3, -60.1), similarity(2.0, 0, -60, -10)):
+        shown, wanted = (np.asarray(way(frame, view, (64, 64)), float) for way in (glimpse, through))
+        assert np.abs(shown - wanted).mean() < 1.0
+
+
+def test_the_frames_edge_comes_back_from_a_reduced_view() -> None:
+    view = whole((320, 180), (64, 64))
+    assert (logits_back(np.ones((64, 64), np.float32), view, (180, 320)) > 0).all()
+
+
+def test_how_soon_the_first_pass_looks_again() -> None:
+    def due(*looks: tuple[int, float]) -> int:
+        """After looks at a box 40 px wide, each a frame and its left edge, NaN where it was not seen."""
+        pace = Pace()
+        for frame, left in looks:
+            pace.saw(frame, {"object": np.array([left, 50.0, left + 40, 60.0])})
+        return pace.due - looks[-1][0]
+
+    nowhere = float("nan")
+    assert due((0, 10)) == 1, "how fast it is nobody knows"
+    assert due((0, 10), (1, 11)) == MOST
+    assert due((0, 10), (1, 15)) == 4, "half of its size at 5 px a frame"
+    assert due((0, 10), (1, 60), (2, 10), (3, 10)) == 1, "a slip is watched"
+    assert due((0, 10), (1, 60), (2, 10), (3, 10), (4, 10), (5, 10), (6, 10)) == MOST
+    assert due((0, 10), (1, 11), (9, nowhere)) == LOST
+    assert due((0, 10), (1, 11), (9, nowhere), (11, 200)) == 1
+    both = Pace()
+    for frame, left in ((0, 10.0), (1, 15.0)):
+        still = np.array([100.0, 50.0, 140.0, 60.0])
+        both.saw(frame, {"slow": still, "fast": np.array([left, 50.0, left + 40, 60.0])})
+    assert (both.due, both.looks) == (5, 2)
+    both.forget()
+    both.saw(5, {"slow": still})
+    assert both.due == 6, "behind a cut"
+
+
+def test_what_comes_or_goes_is_held_where_it_was_seen() -> None:
+    looked = np.array([1, 0, 0, 1, 0, 1, 0, 1, 0, 1], bool)
+    boxes = np.full((10, 4), np.nan)
+    boxes[[0, 3, 9]] = np.array([[0.0], [3.0], [9.0]])
+    found, lost = held(boxes, looked)
+    assert np.array_equal(found[:, 0], [0, np.nan, np.nan, 3, 3, np.nan, np.nan, np.nan, 9, 9], equal_nan=True)
+    assert np.nonzero(lost)[0].tolist() == [4, 5, 6, 7, 8]
+    shown = 1 / followed(boxes_of(np.full((40, 2), (160.0, 90.0))), STILL[:40], FRAMING, np.arange(40) == 20)[:, 0, 0]
+    assert shown[20] > 1.3 * shown[0] and shown[39] == pytest.approx(shown[0]), "who is lost is looked for around"
+
+
+def test_a_subject_that_leaves_the_picture_does_not_shrink() -> None:
+    boxes = boxes_of(np.stack([-20 + 6.0 * np.arange(60), np.full(60, 90.0)], 1))
+    cut = np.clip(boxes, -0.5, [319.5, 179.5, 319.5, 179.5])
+    cut[(cut[:, 0] >= 319) | (cut[:, 2] <= 0)] = np.nan
+    found = beyond(cut, (320, 180))
+    seen = ~np.isnan(cut[:, 0])
+    assert np.allclose(found[seen], boxes[seen]) and (np.isnan(found) == np.isnan(cut)).all()
+    assert np.isnan(beyond(np.full((5, 4), np.nan), (320, 180))).all()
+
+
+def closer(boxes: Array, looked: Array, plan: WindowPlan) -> Array:
     """The views of a clip's board, window by window with the state taken out and put back."""
-    stage, found = CloserStage(CloserConfig(("object",), 64)), []
-    windows = list(plan.windows(len(masks)))
+    config, found = CloserConfig(("object",), 64, (320, 180)), []
+    stage, windows = CloserStage(config), list(plan.windows(len(boxes)))
     for window in windows:
-        later = windows[window.index + 1].new if not window.last else None
-        ahead = masks[slice(*later)] if later else masks[:0]
-        given = {"first/object": masks[slice(*window.new)], "first/object/later": ahead}
+        later = slice(0, 0) if window.last else slice(*windows[window.index + 1].new)
+        arrays = {"first/object": boxes, "looked": looked}
+        given = {name: array[slice(*window.new)] for name, array in arrays.items()}
+        given |= {f"{name}/later": array[later] for name, array in arrays.items()}
         found.append(stage.process(window, Inputs(given)).arrays["views/track-object"])
         state = stage.get_state().to_parts()
-        stage = CloserStage(CloserConfig(("object",), 64))
+        stage = CloserStage(config)
         stage.set_state(*state)
     return np.concatenate(found)
 
 
 def test_windows_do_not_show_in_the_views() -> None:
     """A window that looks far enough ahead fixes what a longer one would."""
-    masks = np.zeros((60, 180, 320), bool)
-    for mask, box in zip(masks, np.round(jumping()).astype(int), strict=True):
-        mask[box[1] : box[3], box[0] : box[2]] = True
-    whole_clip, windows = closer(masks, WindowPlan(81, 21)), closer(masks, WindowPlan(25, 5))
+    looked = np.arange(140) % 8 == 0
+    boxes = np.where(looked[:, None], jumping(140), np.nan)
+    whole_clip, windows = closer(boxes, looked, WindowPlan(201, 21)), closer(boxes, looked, WindowPlan(41, 9))
     assert np.allclose(whole_clip, windows)
-    assert np.isfinite(closer(masks, WindowPlan(5, 2))).all()
+    assert np.isfinite(closer(boxes, looked, WindowPlan(5, 2))).all()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +218,7 @@ def test_tracking_through_a_view_is_stock_sam_on_its_pictures(model: SamModel) -
     rng = np.random.default_rng(2)
     views = np.stack([similarity(1.1 + 0.2 * r, 0.0, -20 + 3 * r, -8 - r) for r in rng.random(24)])
     side = model.image_size
-    pictures = np.stack([through(frame, view, (side, side)) for frame, view in zip(clip, views, strict=True)])
+    pictures = np.stack([glimpse(frame, view, (side, side)) for frame, view in zip(clip, views, strict=True)])
     wanted, _ = stock_logits(model.predictor, pictures, {0: seen_through(SamPrompt(box=box), views[0], side)})
     found: dict[int, Any] = {}
     stage = TrackStage(plain_track(ObjectPrompt(box=box), look="views"), model,
@@ -175,6 +238,31 @@ def test_tracking_through_a_view_is_stock_sam_on_its_pictures(model: SamModel) -
     tracked = np.concatenate(masks)
     for t in range(24):
         assert np.array_equal(tracked[t], logits_back(wanted[t].numpy(), views[t], clip.shape[1:3]) > 0)
+
+
+def test_the_first_pass_is_stock_sam_on_the_frames_it_looks_at(model: SamModel) -> None:
+    clip = np.repeat(moving_clip(30), 4, 0)
+    box = (38.0, 30.0, 58.0, 42.0)
+    found: dict[int, Any] = {}
+    stage = TrackStage(plain_track(ObjectPrompt(box=box), look="first"), model,
+                       lambda frame, name, tracked: found.update({frame: tracked.logits.clone()}))  # fmt: skip
+    boxes, looked = [], []
+    for index, (start, stop) in enumerate([(0, 50), (50, 57), (57, 120)]):
+        new = Span(start, stop)
+        window = Window(index, new, new, new, stop == 120, new.frames)
+        output = stage.process(window, Inputs({"frames": clip[start:stop]}))
+        boxes.append(output.arrays["first/object"])
+        looked.append(output.arrays["looked"])
+        state = stage.get_state().to_parts()
+        stage = TrackStage(stage.config, model, stage._observer)
+        stage.set_state(*state)
+    shown = np.nonzero(np.concatenate(looked))[0].tolist()
+    assert 16 <= len(shown) < 120 and shown[0] == 0 and shown[-1] == 119 and sorted(found) == shown
+    wanted, _ = stock_logits(model.predictor, clip[shown], {0: SamPrompt(box=box)})
+    assert all(torch.equal(found[t], wanted[k]) for k, t in enumerate(shown))
+    for t, own in enumerate(np.concatenate(boxes)):
+        there = box_of(found[t].numpy() > 0) if t in found else np.full(4, np.nan)
+        assert np.array_equal(own, there, equal_nan=True)
 
 
 def skate(arguments: list[str], **given: Any) -> Ended:

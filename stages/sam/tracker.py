@@ -15,7 +15,7 @@ from stages.sam.memory import DistractorMemory
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
-from stages.views.look import box_through, logits_back, mask_through, through
+from stages.views.look import box_through, glimpse, logits_back, mask_through
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Tracker:
         """Follow every object through one frame.
 
         Args:
-            index: of the frame, absolute; one more than the call before unless nothing was tracked then.
+            index: of the frame, absolute, or among those that are shown; one more than the call before unless nothing
+                was tracked then.
             frame: `[H, W, 3] uint8 RGB`.
             image: makes the whole frame's `[3, S, S] float32` model input; called only when that is shown to the model.
             views: by object, `[2, 3]`: the frame's pixels to those of the picture shown; unused where not viewed.
@@ -108,7 +109,7 @@ class Tracker:
         self, name: str, index: int, frame: Array, view: Array, prompt: SamPrompt | None, num_frames: int
     ) -> Seen:
         side = self._model.image_size
-        images = {index: prepare_image(through(frame, view, (side, side)), side)}
+        images = {index: prepare_image(glimpse(frame, view, (side, side)), side)}
         own = None if prompt is None else seen_through(prompt, view, side)
         tracked = self._sessions[name].step(index, images, {}, own, num_frames)
         logits = logits_back(tracked.logits.float().cpu().numpy(), view, self._shape)

@@ -4,6 +4,7 @@ All of it is a function of what is known in a stretch of frames around the one a
 back and some ahead. A view is a similarity without mirroring.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from stages.base import Array
 MARGIN = 0.15  # of the box's larger side, on each side
 FILLS = 0.75  # a subject whose crop takes this much of the frame's width and height gets the whole frame
 LEAST_CROP = 0.125  # of the frame's height: a crop is not smaller, or the picture is only blur enlarged
-SLIP = 2  # frames to each side of a median
+SLIP = 4  # frames to each side of a line
 
 
 def steadied(motions: Array, reach: int) -> Array:
@@ -93,12 +94,13 @@ def between_edges(frame: tuple[int, int], size: tuple[int, int]) -> Array:
     return view
 
 
-def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
+def followed(boxes: Array, steady: Array, framing: Framing, lost: Array | None = None) -> Array:
     """The views that frame a subject.
 
     Args:
         boxes: [T, 4] float64 x1, y1, x2, y2 in source pixels; NaN where it is not seen.
         steady: [T, 2, 3] of the same frames, by `steadied`.
+        lost: [T] bool, frames on which nobody knows where it is: the margin is twice as wide. None: there are none.
 
     Returns:
         [T, 2, 3] float64, source pixels to the view's. The crop holds the box of each frame with its margin; its place
@@ -107,7 +109,7 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
         stretch, and where the subject fills the frame, the view is the whole frame, steadied.
     """
     frames = len(boxes)
-    seen = ~np.isnan(boxes).any(1)
+    seen = ~np.asarray(np.isnan(boxes).any(1))
     base = compose(np.repeat(framing.base[None], frames, 0), steady)
     if not seen.any():
         return base
@@ -117,6 +119,7 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
     width, height = framing.size
     # Half the crop's height that holds the box and its margin from the middle that it is seen from.
     border = framing.margin * (there[:, 2:] - there[:, :2]).max(1, keepdims=True)
+    border = border if lost is None else np.where(lost[:, None], 2 * border, border)
     reach = np.maximum(middle - (there[:, :2] - border), there[:, 2:] + border - middle)
     need = np.maximum(reach[:, 1], reach[:, 0] * height / width)
     need = np.maximum(need, framing.least * framing.frame[1] / 2)
@@ -137,15 +140,60 @@ def followed(boxes: Array, steady: Array, framing: Framing) -> Array:
 
 
 def without_slips(boxes: Array, reach: int = SLIP) -> Array:
-    """`[T, 4]`: boxes whose middle and size are the median over the frames at most `reach` away that have one: a frame
-    or two on which a tracker took something else do not count. NaN stays where there is none in reach."""
+    """`[T, 4]`: boxes whose middle and size lie on the line through those at most `reach` frames away that most of them
+    agree on (Theil and Sen: the median slope of all pairs, then the median offset): a frame or two on which a tracker
+    took something else do not count, however the others lie around them. NaN stays."""
     parts = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
-    padded = np.pad(parts, ((reach, reach), (0, 0)), constant_values=np.nan)
-    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
+    places = np.nonzero(~np.isnan(parts).any(1))[0]
     found = np.full_like(parts, np.nan)
-    some = ~np.isnan(near).all(2).any(1)
-    found[some] = np.nanmedian(near[some], axis=2)
+    for place in places:
+        near = places[np.abs(places - place) <= reach]
+        away, values = (near - place)[:, None], parts[near]
+        one, other = np.triu_indices(len(near), 1)
+        slope = np.median((values[other] - values[one]) / (away[other] - away[one]), 0) if len(one) else 0.0
+        found[place] = np.median(values - slope * away, 0)
     return np.concatenate([found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2], 1)
+
+
+def beyond(boxes: Array, frame: tuple[int, int]) -> Array:
+    """`[T, 4]`: boxes that go on beyond the frame's edge: a subject that leaves the picture does not shrink.
+
+    Args:
+        boxes: [T, 4] float64, NaN where it is not seen.
+        frame: (width, height). A box that touches an edge is as large across it as the nearest one that does not.
+    """
+    found = boxes.copy()
+    for low, high, side in ((0, 2, frame[0]), (1, 3, frame[1])):
+        before, after = boxes[:, low] < 0.5, boxes[:, high] > side - 1.5
+        clear = np.nonzero(~np.isnan(boxes[:, low]) & ~before & ~after)[0]
+        for place in np.nonzero(before ^ after)[0] if len(clear) else ():
+            nearest = clear[np.abs(clear - place).argmin()]
+            size = max(boxes[nearest, high] - boxes[nearest, low], boxes[place, high] - boxes[place, low])
+            if before[place]:
+                found[place, low] = boxes[place, high] - size
+            else:
+                found[place, high] = boxes[place, low] + size
+    return found
+
+
+def held(boxes: Array, looked: Array) -> tuple[Array, Array]:
+    """Boxes that stand still where a subject comes or goes.
+
+    Args:
+        boxes: [T, 4] float64, NaN where it was not looked at or not seen.
+        looked: [T] bool.
+
+    Returns:
+        `[T, 4]`: between a look that saw it and one that did not, it lies where it was seen. `[T]` bool: where it is
+        lost, from the frame behind a look that saw it to the one before the next that does.
+    """
+    found, lost, places = boxes.copy(), np.zeros(len(boxes), np.bool_), np.nonzero(looked)[0]
+    seen = ~np.asarray(np.isnan(boxes).any(1))
+    for before, after in itertools.pairwise(places):
+        if seen[before] != seen[after]:
+            found[before + 1 : after] = boxes[before if seen[before] else after]
+        lost[before + seen[before] : after + 1 - seen[after]] |= not (seen[before] and seen[after])
+    return found, lost
 
 
 def _moved(boxes: Array, maps: Array) -> Array:

@@ -23,7 +23,7 @@ from stream.options.finishing import finished, pose_models
 from stream.options.pairs import pairs_of
 from stream.options.passes import nodes_of, subject_names
 from stream.options.picturing import blend_stage, picturing_stages, region_stages
-from stream.options.working import at_work, source_size
+from stream.options.working import at_work, frame_size, source_size
 from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
@@ -146,9 +146,13 @@ def build_chain(config: RunConfig, models: Models, manifest: Manifest, reporter:
     if config.chain == "given":
         tracking = given_stages(config, manifest)
     elif config.scene is not None:
-        tracking = [*following_stages(config, models, sam), *crowd_stages(config, models), occlusion_stage(config)]
+        tracking = [
+            *following_stages(config, models, sam, frame_size(manifest["video"])),
+            *crowd_stages(config, models),
+            occlusion_stage(config),
+        ]
     else:
-        tracking = [person_stage(config, models), *following_stages(config, models, sam)]
+        tracking = [person_stage(config, models), *following_stages(config, models, sam, frame_size(manifest["video"]))]
     if not config.generates:
         return Chain([decode, *tracking])
     making = nodes_of(config, lambda one: picturing_stages(one, manifest, reporter), lambda: blend_stage(config))
@@ -164,7 +168,7 @@ def given_stages(config: RunConfig, manifest: Manifest) -> list[Stage | Node]:
 
     assert config.given is not None and config.prompt is not None  # given_config() sets them
     masks, persons, poses = config.given
-    size = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+    size = frame_size(manifest["video"])
     tracking = GivenMasksStage(masks, persons, poses, config.prompt, size, config.max_pixels)
     return [GivenPoseStage(poses, size), tracking]
 
@@ -208,8 +212,9 @@ def occlusion_stage(config: RunConfig) -> "OcclusionStage":
     return OcclusionStage(OcclusionConfig(subject_names(config), config.persons, config.on_cut in ("reset", "split")))
 
 
-def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list[Stage | Node]:
-    """What follows the subjects through the clip: in one pass over the whole frames, or in two; closed."""
+def following_stages(config: RunConfig, models: Models, sam: "SamModel", size: tuple[int, int]) -> list[Stage | Node]:
+    """What follows the subjects through the clip, whose frames have this (width, height): in one pass over the whole
+    frames, or in two; closed."""
     from stages.closer import CloserConfig, CloserStage
     from stages.track import TrackConfig, TrackStage
 
@@ -220,7 +225,7 @@ def following_stages(config: RunConfig, models: Models, sam: "SamModel") -> list
     boxes = {subject.name: given_boxes(subject) for subject in config.subjects if subject.name != chosen}
     return [
         Node(TrackStage(replace(track, look="first"), sam), "look"),
-        CloserStage(CloserConfig(track.names, sam_side(config, models), boxes)),
+        CloserStage(CloserConfig(track.names, sam_side(config, models), size, boxes)),
         TrackStage(replace(track, look="views"), sam),
     ]
 

@@ -9,6 +9,7 @@ from stages.subjects import OBJECT, PERSON
 from storage.rundir import Manifest
 from stream.options.config import RunConfig
 from stream.options.passes import removed, reskinned, subject_names
+from stream.options.working import frame_size
 from stream.progress.events import Reporter
 
 
@@ -34,7 +35,7 @@ def picturing_stages(config: RunConfig, manifest: Manifest, reporter: Reporter) 
     generator = kind.load().from_options(
         generator_options(config), lambda step: reporter.step(step.window, step.step, step.steps)
     )
-    source = (int(manifest["video"]["width"]), int(manifest["video"]["height"]))
+    source = frame_size(manifest["video"])
     composite = MatchingCompositeStage if kind.drifts else CompositeStage
     seen = generator.works_at(*source)
     if config.has_view:

@@ -16,6 +16,11 @@ def source_size(video: Mapping[str, Any]) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def frame_size(video: Mapping[str, Any]) -> tuple[int, int]:
+    """(width, height) of a video's frames."""
+    return int(video["width"]), int(video["height"])
+
+
 def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
     """The config with its boxes and points in pixels of the frames.
 
