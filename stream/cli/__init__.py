@@ -29,6 +29,7 @@ _COMMANDS = {
     "models": ("stream.cli.models:models", "The weight files: list, fetch, verify."),
     "workflows": ("stream.cli.workflows:workflows", "The generators' recipes: list, show, check on a server."),
     "check": ("stream.cli.check:check", "What is installed and what is missing."),
+    "batch": ("stream.cli.batch:batch", "Many clips from a file of jobs: run, status, plan."),
     "report": ("stream.cli.report:report_command", "Summary, IoU table and pictures from what is there."),
     "demo": ("stream.cli.demo:demo_command", "Render a synthetic skate clip, run everything on it, print accuracy."),
     "bench": ("bench.command:bench_command", "VRAM, RAM and time of every stage and window."),

@@ -26,7 +26,7 @@ _OF_ALL = ("out", "server", "overwrite", "variations", "masks", "person-masks", 
 if TYPE_CHECKING:
     from stream.run.variations import Variation
 
-_NEVER = ("config", "write-config", "help", "help-all", "json")  # json: faults in the file itself are told by it too
+NEVER = ("config", "write-config", "help", "help-all", "json")  # json: faults in the file itself are told by it too
 _GROUPS = {item.group for item in OPTIONS}
 
 
@@ -38,12 +38,12 @@ def load_options(path: str, command: click.Command) -> dict[str, Any]:
         UsageError: for a key or a value that is none.
     """
     where = f"--config {path}"
-    parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
+    parameters = parameters_of(command)
     elsewhere = {item.key for item in OPTIONS}
     found: dict[str, Any] = {}
-    for key, value in _flat(where, _read(where, path)):
+    for key, value in _flat(where, read_toml(where, path)):
         parameter = parameters.get(key)
-        if key in _NEVER:
+        if key in NEVER:
             raise UsageError(f"{where}: '{key}' stands on the command line alone")
         if parameter is None and key in elsewhere:
             continue
@@ -66,11 +66,11 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
     from stream.run.variations import Variation  # what it imports the other commands need not
 
     where = f"--variations {path}"
-    read = _read(where, path)
+    read = read_toml(where, path)
     tables = read.pop("variation", None)
     if read or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
         raise UsageError(f"{where}: give tables [[variation]], each with a name, and nothing else")
-    parameters = {_key(item): item for item in command.params if isinstance(item, click.Option)}
+    parameters = parameters_of(command)
     found: dict[str, Variation] = {}
     for number, table in enumerate(tables, start=1):
         name = table.pop("name", None)
@@ -81,22 +81,31 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
             raise UsageError(f"{at}: the name '{name}' is given twice")
         words: list[str] = []
         for key, value in table.items():
-            if key in (*_NEVER, *_OF_ALL) or key not in parameters:
+            if key in (*NEVER, *_OF_ALL) or key not in parameters:
                 raise UsageError(f"{at}: '{key[:60]}' is nothing that variations can have otherwise")
-            words += _words(at, key, parameters[key], value)
+            words += words_of(at, key, parameters[key], value)
         found[name] = Variation(name, tuple(words))
     return list(found.values())
 
 
-def _words(where: str, key: str, parameter: click.Option, value: Any) -> list[str]:
-    """The option as on the command line."""
+def words_of(where: str, key: str, parameter: click.Option, value: Any) -> list[str]:
+    """An option of a file as on the command line; `where` names its place in messages.
+
+    Raises:
+        UsageError: for a value that is none.
+    """
     given = _value(where, key, parameter, value)
     if parameter.is_flag:
         return [f"--{key}" if given else f"--no-{key}"] if given or parameter.secondary_opts else []
     return [word for each in (given if parameter.multiple else [given]) for word in (f"--{key}", each)]
 
 
-def _read(where: str, path: str) -> dict[str, Any]:
+def read_toml(where: str, path: str) -> dict[str, Any]:
+    """The file's tables; `where` names it in messages.
+
+    Raises:
+        InputError: when it cannot be read, or is no TOML.
+    """
     try:
         return tomllib.loads(read_input(path, where, most_bytes=MB).decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -158,7 +167,7 @@ def write_options(path: str, ctx: click.Context) -> None:
     group = ""
     for item in OPTIONS:
         parameter = next((found for found in ctx.command.params if found.opts == [item.name]), None)
-        if parameter is None or parameter.name != item.parameter or item.key in _NEVER:
+        if parameter is None or parameter.name != item.parameter or item.key in NEVER:
             continue
         if item.group != group:
             group = item.group
@@ -178,6 +187,11 @@ def write_options(path: str, ctx: click.Context) -> None:
         write_atomic(Path(path), whole.encode())
     except OSError as error:
         raise InputError(f"--write-config {path}: cannot be written ({error.strerror})") from error
+
+
+def parameters_of(command: click.Command) -> dict[str, click.Option]:
+    """A command's options by their names, without dashes."""
+    return {_key(item): item for item in command.params if isinstance(item, click.Option)}
 
 
 def _key(parameter: click.Option) -> str:

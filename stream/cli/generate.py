@@ -69,7 +69,8 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     from stream.cli.files import read_variations, write_options
     from stream.options.recorded import read_run
     from stream.report.gallery import write_gallery
-    from stream.run.variations import Workers, generating
+    from stream.run.children import SKATE, whole_code
+    from stream.run.variations import Workers
 
     context = click.get_current_context()
     wanted = read_variations(file, context.command)
@@ -78,8 +79,8 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     with TemporaryDirectory(prefix="skate-variations-") as folder:
         common = str(Path(folder) / "common.toml")
         write_options(common, context)
-        command = generating(Path(source), Path(common))
-        made = Workers(command, servers, partial(_tell, as_json)).make(wanted, out)
+        command = [*SKATE, "generate", source, "--config", common]
+        made = Workers(command, servers, partial(tell_line, "variation", as_json)).make(wanted, out)
     failed = {each.name: each.message for each in made if each.done is None}
     page = write_gallery(out, [each.name for each in made], failed)
     if as_json:
@@ -90,12 +91,11 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
             told = each.message if each.done is None else f"gate {each.done['gate']}, {each.done['seconds']:.0f} s"
             click.echo(f"{each.name:<16} {told}")
         click.echo(f"page     {page}")
-    codes = [each.code for each in made]
-    return next((code for code in codes if code not in (0, 1)), max(codes))
+    return whole_code(each.code for each in made)
 
 
-def _tell(as_json: bool, name: str, line: str) -> None:
-    """A line of a variation's process: JSON of a window, or a note."""
+def tell_line(kind: str, as_json: bool, name: str, line: str) -> None:
+    """Tell a line of a process of that name and kind ("variation"): JSON of a window, or a note."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -103,7 +103,7 @@ def _tell(as_json: bool, name: str, line: str) -> None:
     if not isinstance(event, dict):
         click.echo(f"{name}: {line}", err=True)
     elif as_json:
-        click.echo(json.dumps({"variation": name, **event}))
+        click.echo(json.dumps({kind: name, **event}))
     elif event.get("event") == "window":
         first, stop = event["frames"]
         click.echo(f"{name}: {event['stage']} window {event['index'] + 1}: frames {first}..{stop}", err=True)

@@ -64,21 +64,40 @@ def expected_seconds(
     nodes: Sequence[Node],
     frames: int | None,
 ) -> float | None:
-    """Wall-clock seconds of a run of `frames` frames; decode runs beside the others, and with windows ahead our models
-    beside the server. None where a stage is unknown."""
+    """Wall-clock seconds of a run of `frames` frames. None where a stage is unknown."""
+    seconds = node_seconds(calibration, config, manifest, nodes, frames)
+    return None if seconds is None else together(seconds, config, nodes)
+
+
+def node_seconds(
+    calibration: Calibration | None,
+    config: RunConfig,
+    manifest: Manifest,
+    nodes: Sequence[Node],
+    frames: int | None,
+) -> dict[str, float] | None:
+    """Seconds that each node works on `frames` frames. None where a stage is unknown."""
     keys = calibration_keys(config, nodes)
     if calibration is None or frames is None or not all(key in calibration for key in keys.values()):
         return None
-    seconds = [calibration[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes]
+    return {node.name: calibration[keys[node.name]] * frames * _units(node, config, manifest) for node in nodes}
+
+
+def together(seconds: Mapping[str, float], config: RunConfig, nodes: Sequence[Node]) -> float:
+    """Wall-clock seconds of nodes that work so long each: decode runs beside the others, and with windows ahead our
+    models beside the server."""
+    beside = sum(seconds[node.name] for node in nodes if node.name == "decode")
+    behind = [node for node in nodes if node.name != "decode"]
     if not config.windows_ahead:
-        return max(seconds[0], sum(seconds[1:]))
-    ours = sum(took for node, took in zip(nodes[1:], seconds[1:], strict=True) if node.stage.lane == "gpu")
+        return max(beside, sum(seconds[node.name] for node in behind))
+    ours = sum(seconds[node.name] for node in behind if node.stage.lane == "gpu")
     others = [
-        took / (min(node.stage.at_once, 1 + config.windows_ahead) if isinstance(node.stage, GeneratorStage) else 1)
-        for node, took in zip(nodes[1:], seconds[1:], strict=True)
+        seconds[node.name]
+        / (min(node.stage.at_once, 1 + config.windows_ahead) if isinstance(node.stage, GeneratorStage) else 1)
+        for node in behind
         if node.stage.lane != "gpu"
     ]
-    return max(seconds[0], ours, sum(others))
+    return max(beside, ours, sum(others))
 
 
 def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> Calibration:

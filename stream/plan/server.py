@@ -68,7 +68,7 @@ def kept_by_server(config: RunConfig, size: tuple[int, int] | None, frames: int 
 
     windows = None if frames is None else config.count_windows(frames)
     pixels = size[0] * size[1]
-    window = 3 * pixels * config.window
+    window = window_bytes(config, size)
 
     def counted(a_window: int) -> str:
         return f"{format_size(a_window)} a window" + (f", {format_size(a_window * windows)}" if windows else "")
@@ -80,6 +80,22 @@ def kept_by_server(config: RunConfig, size: tuple[int, int] | None, frames: int 
         f"on ComfyUI up to {format_size(window)} of uploads{kept}; no pictures, but where it lacks SaveImageWebsocket "
         f"up to {counted(window)}{deleted}"
     )
+
+
+def window_bytes(config: RunConfig, size: tuple[int, int]) -> int:
+    """A window's pictures of this (width, height), taken as incompressible."""
+    return 3 * size[0] * size[1] * config.window
+
+
+def moved_bytes(config: RunConfig, size: tuple[int, int] | None, windows: int | None) -> int | None:
+    """Bytes to and from servers at most: what is uploaded, and what comes back. 0 where none is used.
+
+    Args:
+        size: (width, height) of what is generated. windows: of the clip; None: not known.
+    """
+    if not GENERATORS[config.generator].on_servers or not config.generates or size is None:
+        return 0
+    return None if windows is None else 2 * windows * window_bytes(config, size)
 
 
 def resident_bytes(port: int) -> int:

@@ -11,7 +11,7 @@ from storage.backend import open_store
 from storage.boundary import MB
 from storage.errors import RunDirectoryError
 from stream.options.recorded import read_run
-from stream.report.html import THEME
+from stream.report.html import page
 
 _STYLE = """
 body { margin: 0; padding: 1rem; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
@@ -66,17 +66,15 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
         shown = f'<video src="{address}/output.mp4" muted loop playsinline preload="auto"></video>'
         figures.append(f"<figure>{shown}{''.join(lines)}</figure>")
     script = f"const FPS = {rates[-1]:g};\n{_SCRIPT}" if len(failed) < len(names) else ""
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(folder.name)}: variations</title>\n<style>{THEME}{_STYLE}</style>\n</head>\n<body>\n"
+    body = (
         '<nav><button id="play">Play</button> <input id="time" type="range" min="0" max="1" step="0.001" value="0" '
         'aria-label="time"> <span class="soft">space: play or pause; , and . : one frame</span></nav>\n'
         f"<main>\n{chr(10).join(figures)}\n</main>\n"
-        f"<script>\n{script}</script>\n</body>\n</html>\n"
+        f"<script>\n{script}</script>"
     )
+    text = page(f"{folder.name}: variations", body, _STYLE)
     store = open_store(folder)
-    store.write("index.html", [page.encode(errors="backslashreplace")])
+    store.write("index.html", [text.encode(errors="backslashreplace")])
     store.flush()
     return folder / "index.html"
 

@@ -12,7 +12,7 @@ from stream.report.summary import Summary
 
 _MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
 
-THEME = """
+_THEME = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --page: #ffffff; --box: #f5f6f8;
   --good: #00795a; --bad: #b84300; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --line: #3a4048; --page: #16191d;
@@ -66,15 +66,18 @@ def report_page(
         _section("Memory when a stage was done with its window", _memory_table(windows)),
         _section("Interaction", _interactions(values)),
         _section("Tracking", _tracking(values)),
-        _section("Made with", _table(["", ""], [[name, text] for name, text in about.items()], "facts")),
+        _section("Made with", table(["", ""], [[name, text] for name, text in about.items()], "facts")),
     ]
+    return page(title, "\n".join(part for part in parts if part))
+
+
+def page(title: str, body: str, style: str = _STYLE) -> str:
+    """A whole page that loads nothing from anywhere; `body` and `style` are HTML and CSS."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'  # or a browser asks for one and logs an error
-        f"<title>{escape(title)}</title>\n<style>{THEME}{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{_THEME}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
@@ -170,7 +173,7 @@ def _interaction(found: Interaction) -> str:
     ]
     flights = [[f"{item.start} to {item.stop - 1}", *map(_number, _residuals(item))] for item in found.flights]
     head = ["flight: px from a parabola", "person, source", "person, result", "object, source", "object, result"]
-    return _table(["", "", "", ""], rows) + _table(head, flights)
+    return table(["", "", "", ""], rows) + table(head, flights)
 
 
 def _residuals(flight: Flight) -> list[float | None]:
@@ -214,7 +217,7 @@ def _span_text(spans: Sequence[Sequence[int]]) -> str:
 
 def _shot_table(values: Summary) -> str:
     head = ["frames", "subject", "IoU mean", "p5", "min", "at frame", "failing", "by", "contact F1", "no contact F1"]
-    return _table(head, shot_rows(values.by_shot)[:_MAX_ROWS])
+    return table(head, shot_rows(values.by_shot)[:_MAX_ROWS])
 
 
 def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:
@@ -264,18 +267,31 @@ def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of at most `_MAX_ROWS` rows, and how many more there are."""
     left = len(rows) - _MAX_ROWS
     more = f'<p class="soft">and {left} more windows (see summary.json)</p>' if left > 0 else ""
-    return _table(head, rows[:_MAX_ROWS]) + more
+    return table(head, rows[:_MAX_ROWS]) + more
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers-table") -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    kind: str = "numbers-table",
+    links: Sequence[str | None] = (),
+) -> str:
+    """A table of texts; nothing where there are no rows.
+
+    Args:
+        kind: its CSS class. links: HTML that stands in a row's first cell in place of its text.
+    """
     if not rows:
         return ""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = [[escape(cell) for cell in row] for row in rows]
+    for line, link in zip(lines, links, strict=False):
+        line[0] = link or line[0]
+    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
     header = f"<thead><tr>{top}</tr></thead>\n" if any(head) else ""
     return f'<div class="scroll"><table class="{kind}">\n{header}<tbody>\n{body}\n</tbody></table></div>'
 
