@@ -49,6 +49,34 @@ class SamConfig:
             raise UsageError(f"--memory {self.memory}: choose one of {', '.join(MEMORIES)}")
 
 
+class Warm:
+    """Predictors that were closed, for the next of the same config and file; nothing is kept before `keep`."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[SamConfig, int, int], Any] | None = None
+
+    def keep(self) -> None:
+        """Keep from here on: for a process that opens one run after the other."""
+        self._kept = self._kept or {}
+
+    def take(self, config: SamConfig) -> Any:
+        """One of this config; None where there is none."""
+        return None if self._kept is None else self._kept.pop(self._key(config), None)
+
+    def put(self, config: SamConfig, predictor: Any) -> None:
+        """Keep one, if any are kept."""
+        if self._kept is not None:
+            self._kept[self._key(config)] = predictor
+
+    @staticmethod
+    def _key(config: SamConfig) -> tuple[SamConfig, int, int]:
+        file = config.checkpoint.stat()
+        return config, file.st_mtime_ns, file.st_size
+
+
+WARM = Warm()
+
+
 class SamModel:
     """A cheap handle; `load()` builds the stock `SAM2VideoPredictor` once, `close()` drops it; both may be repeated."""
 
@@ -73,6 +101,15 @@ class SamModel:
             raise EnvironmentFault(
                 "--device cuda: torch finds no usable NVIDIA GPU: see `skate check`, or use --device cpu"
             )
+        self._predictor = WARM.take(config) or self._built()
+        self.to_device()
+        # compiled parts are not called piece by piece
+        self._shared = None if config.compile else Shared(self._predictor)
+        self._autocast = config.device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
+
+    def _built(self) -> Any:
+        """The predictor, from its config and weights."""
+        config = self.config
         settings = read_config(config.config_yaml)
         tensors = read_checkpoint(config.checkpoint)
         # On the CPU sam2 1.1.0 still computes its positions on any GPU that torch sees (position_encoding.py:46,
@@ -82,9 +119,7 @@ class SamModel:
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
         if config.memory == DISTRACTOR_AWARE:
             install(predictor)
-        self._predictor = predictor.to(config.device).eval()
-        self._shared = None if config.compile else Shared(predictor)  # compiled parts are not called piece by piece
-        self._autocast = config.device == "cuda" and torch.cuda.get_device_capability()[0] >= 8
+        return predictor.to(config.device).eval()
 
     @property
     def predictor(self) -> Any:
@@ -141,10 +176,9 @@ class SamModel:
                 module.freqs_cis = module.freqs_cis.to(device)
 
     def close(self) -> None:
-        """Let the weights go."""
+        """Let the weights go, or keep them warm."""
         if self._predictor is None:
             return
-        self._predictor = self._shared = None
         if self.config.device == "cuda":
             import torch
 

@@ -20,28 +20,35 @@ def work_through(batch: Batch, tell: Tell) -> list[Ended]:
         KeyboardInterrupt: what is committed is kept.
     """
     children = Children(tell)
-    before, found = batch.ended(), dict[str, Ended]()
+    found = done_before(batch)
     try:
         for job in batch.jobs:
-            earlier = before.get(job.name)
-            if earlier is not None and earlier.job == job and _is_done(batch, earlier):
-                found[job.name] = earlier
+            if job.name in found:
                 continue
-            made = _without_tracking(job, found)
+            made = without_tracking(job, found)
             if made is None:
                 made = children.follow(job.name, [*SKATE, *job.command(batch.folder)])
             found[job.name] = batch.note(job, made)
     except BaseException:
         children.stop()
         raise
-    return list(found.values())
+    return [found[job.name] for job in batch.jobs]
 
 
-def _is_done(batch: Batch, ended: Ended) -> bool:
-    return not ended.message and read_status(batch.folder / ended.job.name).state == "done"
+def done_before(batch: Batch) -> dict[str, Ended]:
+    """By name those that are done, with the options that they have now."""
+    before = batch.ended()
+    return {
+        job.name: before[job.name]
+        for job in batch.jobs
+        if job.name in before
+        and before[job.name].job == job
+        and not before[job.name].message
+        and read_status(batch.folder / job.name).state == "done"
+    }
 
 
-def _without_tracking(job: Job, found: Mapping[str, Ended]) -> Made | None:
+def without_tracking(job: Job, found: Mapping[str, Ended]) -> Made | None:
     """How a look ends whose job has failed."""
     if not job.looks or not found[job.source].message:
         return None

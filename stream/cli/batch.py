@@ -3,19 +3,27 @@
 import json
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stream.cli.generate import generate_command, tell_line
+from storage.bounds import Bounds
+from storage.errors import UsageError
+from stream.cli.ending import fault_of
+from stream.cli.generate import chosen_anew, generate_command, tell_line
 from stream.cli.jobs import read_jobs
-from stream.cli.options import JSON, GroupedCommand, option, stack, was_given
+from stream.cli.options import JSON, GroupedCommand, option, stack
 from stream.cli.run import run_command
+from stream.options.values import INTEGER
 
 if TYPE_CHECKING:
-    from stream.batch.jobs import Job
+    from stream.batch.jobs import Batch, Ended, Job
     from stream.options.config import RunConfig
+    from stream.run.children import Made, Tell
+
+WORKERS = Bounds(1, 4096)
 
 
 @click.group("batch")
@@ -27,10 +35,22 @@ def batch() -> None:
 
 @batch.command("run", cls=GroupedCommand, short_help="Work through a file of jobs, or go on with it.")
 @click.argument("jobs", metavar="JOBS.toml", type=click.Path(dir_okay=False))
-@stack([option("output", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the runs."), JSON])
-def run_batch(jobs: str, out: str, as_json: bool) -> int:
-    """Do all jobs, one after the other; each leaves OUT/NAME. The same command again continues; what is done with the
-    same options is passed over. Exit code: of the first that failed, else 1 where a gate did.
+@stack(
+    [
+        option("output", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the runs."),
+        option(
+            "workers", "--ray", metavar="ADDRESS|local", help="Several at once, by Ray: a cluster, or this machine."
+        ),
+        option(
+            "workers", "--workers", type=INTEGER, bounds=WORKERS, help="How many; by default a GPU each, or a core."
+        ),
+        JSON,
+    ]
+)
+def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json: bool) -> int:
+    """Do all jobs, one after the other or with --ray side by side; each leaves OUT/NAME. The same command again
+    continues; what is done with the same options is passed over. Exit code: of the first that failed, else 1 where a
+    gate did.
     """
     from storage.backend import open_store
     from stream.batch.jobs import Batch
@@ -38,12 +58,15 @@ def run_batch(jobs: str, out: str, as_json: bool) -> int:
     from stream.batch.work import work_through
     from stream.run.children import whole_code
 
+    if workers is not None and ray is None:
+        raise UsageError("--workers: belongs to --ray; without it the jobs are done one after the other")
     begun = time.monotonic()
+    tell = partial(tell_line, "job", as_json)
     folder = Path(out)
     batch = Batch(folder, read_jobs(jobs, run_command, generate_command))
     with open_store(folder).lock():
         batch.write()
-        ended = work_through(batch, partial(tell_line, "job", as_json))
+        ended = work_through(batch, tell) if ray is None else _on_ray(batch, tell, ray, workers)
         page = write_page(folder, rows_of(batch))
     failed = [{"job": each.job.name, "code": each.code, "message": each.message} for each in ended if each.message]
     if as_json:
@@ -54,6 +77,49 @@ def run_batch(jobs: str, out: str, as_json: bool) -> int:
             click.echo(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
         click.echo(f"page     {page}")
     return whole_code(each.code for each in ended)
+
+
+def _on_ray(batch: "Batch", tell: "Tell", address: str, workers: int | None) -> "list[Ended]":
+    from stream.batch.on_ray import work_on_ray
+    from stream.options.settings import resolve_device
+
+    asked = {value for job in batch.jobs for name, value in pairwise(job.words) if name == "--device"} or {"auto"}
+    gpus = any(resolve_device(device) == "cuda" for device in asked)
+    return work_on_ray(batch, tell, piece_of, address, workers, gpus)
+
+
+def piece_of(job: "Job", folder: Path, windows: int, server: str | None) -> "Made | None":
+    """Do so many windows of a job in this process: how it ended, or None: there is more."""
+    from storage.errors import Interrupted
+    from stream.engine.signals import Cancel
+    from stream.progress.events import Event, RunBegins, WindowDone
+    from stream.run.children import Made
+    from stream.run.lifecycle import start
+    from stream.run.variation import generate_from_run
+
+    cancel, last, done = Cancel(), "", 0
+
+    def listen(event: Event) -> None:
+        nonlocal last, done
+        if isinstance(event, RunBegins):
+            last = event.stages[-1]
+        elif isinstance(event, WindowDone) and event.stage == last:
+            done += 1
+            if done == windows:
+                cancel.cancel()
+
+    out = folder / job.name
+    try:
+        given = _configured(job, out, server)
+        if isinstance(given, dict):
+            result = generate_from_run(folder / job.source, out, given, listener=listen, cancel=cancel)
+        else:
+            result = start(given, out, listener=listen, cancel=cancel)
+    except Interrupted as error:
+        return None if cancel.due else Made(job.name, error.exit_code, None, str(error))
+    except Exception as error:  # noqa: BLE001 - as where a command ends: it becomes a line, and stops no other job
+        return Made(job.name, fault_of(error)[0], None, fault_of(error)[1])
+    return Made(job.name, 1 if result.gate == "failed" else 0, result.to_json(), "")
 
 
 @batch.command("status", cls=GroupedCommand, short_help="How far every job is: a table, and a page.")
@@ -104,7 +170,7 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
 
     given = None if price is None else prices(price)
     times = read_calibration(None if calibration is None else Path(calibration))
-    found = forecast(read_jobs(jobs, run_command, generate_command), Path(out), _configured, times)
+    found = forecast(read_jobs(jobs, run_command, generate_command), Path(out), _planned, times)
     total = totals(found)
     short = room(total, Path(out))
     code = 4 if short or any(each.refused for each in found) else 0
@@ -120,19 +186,33 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
     return code
 
 
-def _configured(job: "Job") -> "RunConfig | dict[str, Any]":
-    """The config of a job, or what a look has otherwise."""
-    from storage.errors import UsageError
+def _configured(job: "Job", out: Path, server: str | None = None) -> "RunConfig | dict[str, Any]":
+    """The config of a job, or what a look has otherwise; with one of its servers, where one is chosen.
+
+    Raises:
+        SkateError: as where that command begins.
+    """
     from stream.options.settings import config_from_options
 
+    command = generate_command if job.looks else run_command
+    try:
+        context = command.make_context(command.name, [job.source, "--out", str(out), *job.words])
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    with context:
+        options = dict(context.params)
+        for name in ("source" if job.looks else "video", "out", "as_json", "overwrite"):
+            options.pop(name)
+        if server is not None:
+            options["server"] = (server,)
+        if job.looks:
+            return chosen_anew(job.source, options)
+        options.pop("write_scene")
+        return config_from_options(job.source, "run", options, out)
+
+
+def _planned(job: "Job") -> "RunConfig | dict[str, Any]":
+    """The same, where nothing may be fetched."""
     if "://" in job.source:
         raise UsageError(f"{job.source} is an address: what it takes is known once it is fetched")
-    command = generate_command if job.looks else run_command
-    with command.make_context(command.name, [job.source, "--out", job.name, *job.words]) as context:
-        options = dict(context.params)
-        if job.looks:
-            return {name: value for name, value in options.items() if was_given(name) and name not in ("source", "out")}
-        video = options.pop("video")
-        for name in ("out", "as_json", "overwrite", "write_scene"):
-            options.pop(name)
-        return config_from_options(video, "run", options, Path(job.name))
+    return _configured(job, Path(job.name))

@@ -55,10 +55,17 @@ def _of_error(error: BaseException, as_json: bool) -> int:
         if isinstance(error, BrokenPipeError):
             return BROKEN_PIPE  # the reader of our output went away (`skate evaluate ... | head`)
         return _told(4, f"{output}: {error.strerror or error}: what was to be printed is lost; give it room", as_json)
+    return _told(*fault_of(error), as_json)
+
+
+def fault_of(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line of whatever ended a command."""
+    if isinstance(error, SkateError):
+        return error.exit_code, str(error)
     from stream.run.trouble import machine_fault  # not at the top: it loads PyAV
 
     fault = machine_fault(error)
-    return _told(fault.exit_code, str(fault), as_json) if fault else _told(SkateError.exit_code, _fault(error), as_json)
+    return (fault.exit_code, str(fault)) if fault else (SkateError.exit_code, _fault(error))
 
 
 def _fault(error: BaseException) -> str:

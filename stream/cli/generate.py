@@ -112,10 +112,20 @@ def tell_line(kind: str, as_json: bool, name: str, line: str) -> None:
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:
     from stream.run.variation import generate_from_run
 
+    chosen = chosen_anew(source, options)
+    return carry_out(lambda listener: generate_from_run(Path(source), out, chosen, overwrite, listener), as_json)
+
+
+def chosen_anew(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Of the options of the current command those that were given, to generate from a run.
+
+    Raises:
+        UsageError: for one that stays as tracking had it.
+    """
     chosen = {name: value for name, value in options.items() if was_given(name)}
     if set(chosen) & {"max_fetch", "fetch_timeout"}:
         raise UsageError(f"--max-fetch and --fetch-timeout are for a VIDEO by address, {source} is a run directory")
     fixed = sorted(set(chosen) & {"window", "overlap", "sam", "sam_config", "device", "hdr", "on_cut", "cuts"})
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')}: stays as in {source}, whose tracking is used again")
-    return carry_out(lambda listener: generate_from_run(Path(source), out, chosen, overwrite, listener), as_json)
+    return chosen

@@ -1,0 +1,162 @@
+"""Jobs in turn among workers: who goes on next is a pure question; with Ray itself where it is installed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
+
+from stages.sam.model import SamConfig, SamModel, Warm
+from stream.batch.jobs import Batch, Job
+from stream.batch.on_ray import MOST_DEATHS, Pool, Turns
+from stream.run.children import Made
+
+
+def batch(folder: Path, *jobs: Job) -> Batch:
+    made = Batch(folder, jobs)
+    made.write()
+    return made
+
+
+def well(name: str) -> Made:
+    return Made(name, 0, {"gate": "passed", "seconds": 1.0}, "")
+
+
+def test_jobs_take_turns_and_looks_wait_for_their_tracking(tmp_path: Path) -> None:
+    a, look, b = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True), Job("b", "b.mp4", ())
+    turns = Turns(batch(tmp_path, a, look, b))
+    assert [turns.next() for _ in range(3)] == [(a, None), (b, None), None]
+    turns.went(a, None)
+    assert turns.next() == (a, None), "there is more of it; its look still waits"
+    turns.went(a, well("a"))
+    assert turns.next() == (look, None)
+    turns.went(look, well("a-look"))
+    turns.went(b, Made("b", 3, None, "no such file"))
+    assert turns.over and [each.code for each in turns.ended()] == [0, 0, 3]
+
+
+def test_a_look_of_what_failed_is_not_begun(tmp_path: Path) -> None:
+    a, look = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True)
+    turns = Turns(batch(tmp_path, a, look))
+    assert turns.next() == (a, None)
+    turns.went(a, Made("a", 5, None, "the server is gone"))
+    assert turns.next() is None and turns.over
+    assert [each.message for each in turns.ended()] == ["the server is gone", "takes the tracking of a, which failed"]
+
+
+def test_a_server_serves_one_piece_at_a_time_and_all_in_turn(tmp_path: Path) -> None:
+    both = ("--server", "p:1", "--server", "q:1")
+    jobs = [Job(name, "v.mp4", both) for name in "abc"] + [Job("d", "v.mp4", ("--server", "r:1"))]
+    turns = Turns(batch(tmp_path, *jobs))
+    first, second, third = turns.next(), turns.next(), turns.next()
+    assert first and second and third and turns.next() is None
+    assert [server for _, server in (first, second, third)] == ["p:1", "q:1", "r:1"], "c waits, d need not"
+    turns.went(first[0], None)
+    assert turns.next() == (jobs[2], "p:1"), "c before another piece of a"
+
+
+def test_a_job_whose_workers_die_is_tried_again_and_given_up_in_the_end(tmp_path: Path) -> None:
+    a = Job("a", "a.mp4", ("--server", "p:1"))
+    turns = Turns(batch(tmp_path, a))
+    for _ in range(MOST_DEATHS - 1):
+        assert turns.next() == (a, "p:1")
+        turns.died(a, "killed")
+    assert turns.next() == (a, "p:1")
+    turns.went(a, None)  # a window was done: from here on they count anew
+    for _ in range(MOST_DEATHS):
+        assert turns.next() == (a, "p:1") and not turns.over
+        turns.died(a, "killed")
+    (ended,) = turns.ended()
+    assert ended.code == 4 and f"died {MOST_DEATHS} times" in ended.message
+
+
+def test_a_pool_lends_what_a_job_may_have() -> None:
+    pool = Pool([Job("a", "v", ("--server", "p:1"))])
+    assert pool.lend(Job("b", "v", ())) == (True, None)
+    assert pool.lend(Job("b", "v", ("--server", "x:1"))) == (False, None)
+
+
+def test_weights_are_kept_warm_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = small_models(tmp_path)
+    config = SamConfig(Path(words[1]), Path(words[3]))
+    warm = Warm()
+    monkeypatch.setattr("stages.sam.model.WARM", warm)
+    first, second = SamModel(config), SamModel(config)
+    first.load()
+    cold = first.predictor
+    first.close()
+    second.load()
+    assert second.predictor is not cold, "nobody asked"
+    warm.keep()
+    kept = second.predictor
+    second.close()
+    first.load()
+    assert first.predictor is kept
+    second.load()
+    assert second.predictor is not kept, "never by two at once"
+    first.close()
+    os.utime(config.checkpoint, ns=(1, 1))
+    third = SamModel(config)
+    third.load()
+    assert third.predictor is not kept, "another file"
+
+
+def test_ray_and_workers_are_refused_where_they_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "jobs.toml"
+    file.write_text("[[job]]\nname = 'a'\nvideo = 'v.mp4'\n")
+    ended = invoke(["batch", "run", str(file), "--out", str(tmp_path / "out"), "--workers", "2"])
+    assert ended.code == 2 and "--workers: belongs to --ray" in ended.err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    ended = invoke(["batch", "run", str(file), "--out", str(tmp_path / "out"), "--ray", "local"])
+    assert ended.code == 4 and "Ray is not installed" in ended.err and ended.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_on_ray_with_workers_and_driver_killed_every_job_ends_with_its_own_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    clip, models = small_clip(tmp_path), small_models(tmp_path)
+    common = [*BOX, *models, *CLIP_OPTIONS]
+    lines = [f"{key.removeprefix('--')} = {value!r}" for key, value in zip(common[::2], common[1::2], strict=True)]
+    jobs = "".join(f"[[job]]\nname = 'job{seed}'\nvideo = {str(clip)!r}\nseed = {seed}\n" for seed in range(3))
+    file, out = tmp_path / "jobs.toml", tmp_path / "out"
+    file.write_text("[defaults]\n" + "\n".join(lines) + "\n" + jobs)
+    command = [sys.executable, "-m", "stream.cli", "batch", "run", str(file), "--out", str(out)]
+    command += ["--ray", "local", "--workers", "2", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        _until(lambda: any(out.glob("job*/segments/*")), process)
+        workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "Worker" in _title(child)]
+        assert workers
+        workers[0].kill()
+        _until(lambda: (out / "batch.ended").exists(), process)
+        os.kill(process.pid, signal.SIGKILL)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["failed"] == []
+    for seed in range(3):
+        alone = tmp_path / f"alone{seed}"
+        assert invoke(["run", str(clip), "--out", str(alone), *common, "--seed", str(seed)]).code in (0, 1)
+        assert (alone / "output.mp4").read_bytes() == (out / f"job{seed}" / "output.mp4").read_bytes()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _until(there: "object", process: "subprocess.Popen[str]") -> None:
+    import time
+
+    assert callable(there)
+    for _ in range(6000):
+        if there():
+            return
+        assert process.poll() is None, "the driver ended"
+        time.sleep(0.05)
+    raise AssertionError("nothing happened for 300 s")
