@@ -17,10 +17,8 @@ from stream.batch.on_ray import MOST_DEATHS, Pool, Turns
 from stream.run.children import Made
 
 
-def batch(folder: Path, *jobs: Job) -> Batch:
-    made = Batch(folder, jobs)
-    made.write()
-    return made
+def turns_of(folder: Path, *jobs: Job) -> Turns:
+    return Turns(jobs, {}, Batch(folder, jobs).note)
 
 
 def well(name: str) -> Made:
@@ -29,7 +27,7 @@ def well(name: str) -> Made:
 
 def test_jobs_take_turns_and_looks_wait_for_their_tracking(tmp_path: Path) -> None:
     a, look, b = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True), Job("b", "b.mp4", ())
-    turns = Turns(batch(tmp_path, a, look, b))
+    turns = turns_of(tmp_path, a, look, b)
     assert [turns.next() for _ in range(3)] == [(a, None), (b, None), None]
     turns.went(a, None)
     assert turns.next() == (a, None), "there is more of it; its look still waits"
@@ -42,7 +40,7 @@ def test_jobs_take_turns_and_looks_wait_for_their_tracking(tmp_path: Path) -> No
 
 def test_a_look_of_what_failed_is_not_begun(tmp_path: Path) -> None:
     a, look = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True)
-    turns = Turns(batch(tmp_path, a, look))
+    turns = turns_of(tmp_path, a, look)
     assert turns.next() == (a, None)
     turns.went(a, Made("a", 5, None, "the server is gone"))
     assert turns.next() is None and turns.over
@@ -52,7 +50,7 @@ def test_a_look_of_what_failed_is_not_begun(tmp_path: Path) -> None:
 def test_a_server_serves_one_piece_at_a_time_and_all_in_turn(tmp_path: Path) -> None:
     both = ("--server", "p:1", "--server", "q:1")
     jobs = [Job(name, "v.mp4", both) for name in "abc"] + [Job("d", "v.mp4", ("--server", "r:1"))]
-    turns = Turns(batch(tmp_path, *jobs))
+    turns = turns_of(tmp_path, *jobs)
     first, second, third = turns.next(), turns.next(), turns.next()
     assert first and second and third and turns.next() is None
     assert [server for _, server in (first, second, third)] == ["p:1", "q:1", "r:1"], "c waits, d need not"
@@ -62,7 +60,7 @@ def test_a_server_serves_one_piece_at_a_time_and_all_in_turn(tmp_path: Path) -> 
 
 def test_a_job_whose_workers_die_is_tried_again_and_given_up_in_the_end(tmp_path: Path) -> None:
     a = Job("a", "a.mp4", ("--server", "p:1"))
-    turns = Turns(batch(tmp_path, a))
+    turns = turns_of(tmp_path, a)
     for _ in range(MOST_DEATHS - 1):
         assert turns.next() == (a, "p:1")
         turns.died(a, "killed")
@@ -132,7 +130,7 @@ def test_on_ray_with_workers_and_driver_killed_every_job_ends_with_its_own_bytes
         workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "Worker" in _title(child)]
         assert workers
         workers[0].kill()
-        _until(lambda: (out / "batch.ended").exists(), process)
+        _until(lambda: any(out.glob("batch.ended/*.json")), process)
         os.kill(process.pid, signal.SIGKILL)
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode in (0, 1), ended.stdout + ended.stderr

@@ -4,13 +4,14 @@
     worker   opens the run, goes on from its journal, ends behind some windows; nothing of the clip passes through Ray
 
 State lies in the run directory, so any worker takes the next piece. A worker that dies loses what it had not committed:
-Ray starts it again, and the piece is done again. The folder must be one that all machines see under the same path.
+another takes its place, and the piece is done again. The folder must be one that all machines see under the same path.
 """
 
 import importlib
 import importlib.util
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +56,25 @@ def servers_of(job: Job) -> list[str]:
 
 
 class Turns:
-    """The jobs under way, in turn: who goes on next, and what became of the others. Pure: it knows nothing of Ray."""
+    """The jobs under way, in turn: who goes on next, and what became of the others. It knows nothing of Ray.
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self._ended = done_before(batch)
-        self._pool = Pool(batch.jobs)
-        self._waiting = deque(job for job in batch.jobs if job.name not in self._ended)
+    Args:
+        jobs: all, in order. ended: by name those that are done. note: keeps how one ended.
+    """
+
+    def __init__(self, jobs: Sequence[Job], ended: Mapping[str, Ended], note: Callable[[Job, Made], Ended]) -> None:
+        self._jobs = jobs
+        self._ended = dict(ended)
+        self._note = note
+        self._pool = Pool(jobs)
+        self._waiting = deque(job for job in jobs if job.name not in self._ended)
         self._lent: dict[str, str | None] = {}
         self._deaths: dict[str, int] = {}
 
     @property
     def over(self) -> bool:
         """Whether all have ended."""
-        return len(self._ended) == len(self._batch.jobs)
+        return len(self._ended) == len(self._jobs)
 
     def next(self) -> tuple[Job, str | None] | None:
         """A job that can go on, with its server; None where none can now."""
@@ -108,11 +114,11 @@ class Turns:
         self._end(job, Made(job.name, EnvironmentFault.exit_code, None, told))
 
     def _end(self, job: Job, made: Made) -> None:
-        self._ended[job.name] = self._batch.note(job, made)
+        self._ended[job.name] = self._note(job, made)
 
     def ended(self) -> list[Ended]:
         """How each ended, in order."""
-        return [self._ended[job.name] for job in self._batch.jobs]
+        return [self._ended[job.name] for job in self._jobs]
 
 
 def work_on_ray(batch: Batch, tell: Tell, piece: Piece, address: str, workers: int | None, gpus: bool) -> list[Ended]:
@@ -133,9 +139,10 @@ def work_on_ray(batch: Batch, tell: Tell, piece: Piece, address: str, workers: i
         count = workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
         if count < 1:
             raise EnvironmentFault(f"--ray {address}: no {'GPU' if gpus else 'CPU'} in the cluster: give --workers")
-        actor = ray.remote(num_cpus=1, num_gpus=int(gpus), max_restarts=-1, max_task_retries=0)(Worker)
-        idle = [actor.remote(piece) for _ in range(count)]
-        return _drive(ray, Turns(batch), idle, batch.folder, tell)
+        # Ray's own restarts would answer "unavailable" for a while to whoever comes next.
+        actor = ray.remote(num_cpus=1, num_gpus=int(gpus), max_restarts=0)(Worker)
+        turns = Turns(batch.jobs, done_before(batch), batch.note)
+        return _drive(ray, turns, partial(actor.remote, piece), count, batch.folder.absolute(), tell)
     finally:
         ray.shutdown()
 
@@ -170,25 +177,27 @@ class Worker:
         return self._piece(job, folder, PIECE_WINDOWS, server)
 
 
-def _drive(ray: Any, turns: Turns, idle: list[Any], folder: Path, tell: Tell) -> list[Ended]:
+def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, folder: Path, tell: Tell) -> list[Ended]:
+    idle = [new_worker() for _ in range(count)]
     under_way: dict[Any, tuple[Any, Job]] = {}
     while not turns.over:
         while idle and (going := turns.next()) is not None:
             job, server = going
             worker = idle.pop()
-            under_way[worker.work.remote(job, folder.absolute(), server)] = worker, job
+            under_way[worker.work.remote(job, folder, server)] = worker, job
         if not under_way:
             continue  # the last ones ended without a worker
         (ready, *_), _ = ray.wait(list(under_way), num_returns=1)
         worker, job = under_way.pop(ready)
-        idle.append(worker)
         try:
             made = ray.get(ready)
         except ray.exceptions.RayError as error:
             why = " ".join(str(error).split())[:200]
             tell(job.name, f"its worker died: {why}")
             turns.died(job, why)
+            idle.append(new_worker())
             continue
+        idle.append(worker)
         tell(job.name, "a piece is done" if made is None else made.message or "done")
         turns.went(job, made)
     return turns.ended()
