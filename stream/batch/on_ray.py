@@ -23,6 +23,7 @@ from stream.run.children import Made, Tell
 LOCAL = "local"
 PIECE_WINDOWS = 8  # a piece: long beside opening a run, short beside what a lost worker may cost
 MOST_DEATHS = 5  # of a job's workers without a window between them: then it is the job that kills them
+LOOK_SECONDS = 20.0  # between looks whether the cluster is still there
 
 Piece = Callable[[Job, Path, int, str | None], Made | None]
 """Does so many windows of a job: how it ended, or None: there is more. The last: the server to go to, None: its own."""
@@ -187,7 +188,7 @@ def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, fo
             under_way[worker.work.remote(job, folder, server)] = worker, job
         if not under_way:
             continue  # the last ones ended without a worker
-        (ready, *_), _ = ray.wait(list(under_way), num_returns=1)
+        ready = _ready(ray, list(under_way))
         worker, job = under_way.pop(ready)
         try:
             made = ray.get(ready)
@@ -201,3 +202,17 @@ def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, fo
         tell(job.name, "a piece is done" if made is None else made.message or "done")
         turns.went(job, made)
     return turns.ended()
+
+
+def _ready(ray: Any, under_way: Sequence[Any]) -> Any:
+    """One of them that has ended.
+
+    Raises:
+        EnvironmentFault: when the cluster is gone.
+    """
+    while True:
+        ready, _ = ray.wait(under_way, num_returns=1, timeout=LOOK_SECONDS)
+        if ready:
+            return ready[0]
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise EnvironmentFault("the Ray cluster is gone: what is committed is kept, the same command continues")
