@@ -66,7 +66,8 @@ class Warm:
     def put(self, config: SamConfig, predictor: Any) -> None:
         """Keep one, if any are kept."""
         if self._kept is not None:
-            self._kept[self._key(config)] = predictor
+            with contextlib.suppress(OSError):  # a file that is gone is not asked for again
+                self._kept[self._key(config)] = predictor
 
     @staticmethod
     def _key(config: SamConfig) -> tuple[SamConfig, int, int]:
@@ -179,6 +180,8 @@ class SamModel:
         """Let the weights go, or keep them warm."""
         if self._predictor is None:
             return
+        WARM.put(self.config, self._predictor)
+        self._predictor = self._shared = None
         if self.config.device == "cuda":
             import torch
 
