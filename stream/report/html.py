@@ -12,7 +12,7 @@ from stream.report.summary import Summary
 
 _MAX_ROWS = 200  # a page of an hour of video stays readable; iou.csv and summary.json have everything
 
-_THEME = """
+THEME = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --page: #ffffff; --box: #f5f6f8;
   --good: #00795a; --bad: #b84300; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a2abb5; --line: #3a4048; --page: #16191d;
@@ -77,7 +77,7 @@ def page(title: str, body: str, style: str = _STYLE) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'  # or a browser asks for one and logs an error
-        f"<title>{escape(title)}</title>\n<style>{_THEME}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{THEME}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
