@@ -118,7 +118,7 @@ def main() -> None:
     """Measure, print, write after every run."""
     parser = argparse.ArgumentParser(prog="python -m bench.identities", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--sam", default="mini-groups", help="name or path of the weights")
+    parser.add_argument("--sam", default="mini", help="name or path of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--frames", type=int, default=402)
     parser.add_argument("--memory", nargs="+", default=list(MEMORIES), choices=MEMORIES)
