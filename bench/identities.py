@@ -80,14 +80,15 @@ def _means(group: GroupAccuracy) -> dict[str, float]:
 
 
 def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[str, float]:
-    """Shares of the visible, reported joints that are right, `apart` and `overlapping`, and how many were asked."""
-    right, asked = np.zeros(2), np.zeros(2)
+    """Which share of the visible joints is `reported`; of these, which are right, `apart` and `overlapping`."""
+    right, asked, visible = np.zeros(2), np.zeros(2), 0
     for t in range(len(scene)):
         persons = {person.name: person for person in scene.truth(t).skaters}
         every = np.stack([person.joints for person in persons.values()])
         boxes = {name: _box(person) for name, person in persons.items()}
         for name in names:
             own, found = persons[name], arrays.read(f"keypoints/{name}", t, t + 1)[0]
+            visible += int(own.joints_visible.sum())
             joints = own.joints_visible & (found[:, 2] >= KEYPOINT_SCORE)
             nearest = np.linalg.norm(every - found[:, :2], axis=-1).argmin(0) == list(persons).index(name)
             near = np.zeros(len(joints), bool)
@@ -103,6 +104,7 @@ def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[
         "overlapping": round(float(shares[1]), 4),
         "asked_apart": int(asked[0]),
         "asked_overlapping": int(asked[1]),
+        "reported": round(float(asked.sum() / max(visible, 1)), 4),
     }
 
 

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m bench.joints [--seeds 1 2 3 4 5] [--frames 402] [--record bench/records/joints.json]
 
 The pose stage of a scene with the mini models, the detector on every 12th frame, in windows of 65 frames. Who is asked
-and what is right: `bench.identities.joints_right`. `reported`: of the visible joints, how many.
+and what is right: `bench.identities.joints_right`.
 """
 
 import argparse
@@ -53,20 +53,12 @@ def find(scene: Scene) -> Found:
     with CrowdPoseStage(config) as stage:
         for window in WindowPlan(WINDOW, 0).windows(len(scene)):
             frames = range(window.new.start, window.new.stop)
-            masks = [scene.masks(t) for t in frames]
-            arrays = {f"masks/{name}": np.stack([each[name] for each in masks]) for name in scene.skaters}
-            arrays["frames"] = np.stack([scene.picture(t) for t in frames])
+            shown = [(scene.picture(t), scene.masks(t)) for t in frames]
+            arrays = {f"masks/{name}": np.stack([masks[name] for _, masks in shown]) for name in scene.skaters}
+            arrays["frames"] = np.stack([picture for picture, _ in shown])
             arrays["times"] = np.array(frames) / scene.config.fps
             found.add(stage.process(window, Inputs(arrays)).arrays)
     return found
-
-
-def measure(scene: Scene) -> dict[str, Any]:
-    """Shares of right joints, and of visible ones that are reported."""
-    told: dict[str, Any] = joints_right(scene, scene.skaters, cast(RunArrays, find(scene)))
-    people = (person for t in range(len(scene)) for person in scene.truth(t).skaters)
-    visible = sum(int(person.joints_visible.sum()) for person in people)
-    return {**told, "reported": round((told["asked_apart"] + told["asked_overlapping"]) / visible, 4)}
 
 
 def main() -> None:
@@ -79,7 +71,8 @@ def main() -> None:
     settings = {"frames": given.frames, "skaters": 3, "boards": 3, "window": WINDOW, "detect_every": DETECT_EVERY}
     record, seeds = new_record("joints", settings), dict[str, dict[str, Any]]()
     for seed in given.seeds:
-        seeds[str(seed)] = measure(Scene(DemoConfig(frames=given.frames, seed=seed, skaters=3, boards=3)))
+        scene = Scene(DemoConfig(frames=given.frames, seed=seed, skaters=3, boards=3))
+        seeds[str(seed)] = joints_right(scene, scene.skaters, cast(RunArrays, find(scene)))
         print(seed, seeds[str(seed)], flush=True)
         write_record({**record, "seeds": seeds}, given.record)
     names = list(next(iter(seeds.values())))
