@@ -49,6 +49,7 @@ class CommitLog:
         self.made: dict[Task, Record] = {}
         self.redone_at: int | None = None
         self._done: dict[str, int] = {}
+        self._again_from: dict[str, int] = {}  # by stage, the window from which on it was done again last
         for record in records:
             self.apply(record)
 
@@ -100,9 +101,21 @@ class CommitLog:
         self._count(record["stage"])
 
     def _revoke(self, record: Record) -> None:
+        for stage in record["stages"]:
+            if record["window"] < self.done(stage):
+                self._want_again(stage, int(record["window"]))
         for key in sorted(key for key in self.commits if key[0] in record["stages"] and key[1] >= record["window"]):
             self._void(self.commits.pop(key))
             self._done[key[0]] = min(self._done[key[0]], key[1])
+
+    def _want_again(self, stage: str, window: int) -> None:
+        """The stage works on from this window: what that reads of the one before is no longer forgotten."""
+        self._again_from[stage] = window
+        before = self.commits.get((stage, window - 1))
+        if before is None:
+            return
+        for name in _arrays_of(before):
+            self.dropped[name] = min(self.dropped.get(name, 0), before["span"][0])
 
     def _void(self, record: Record) -> None:
         """What a revoked commit wrote is written again, so it is no longer dropped."""
@@ -198,9 +211,11 @@ class CommitLog:
             spec = self.layout.blocks.get(name)
             if spec is None or spec.until is None or (self.is_kept(task) and not spec.passing):
                 return False
-            return (spec.until, window + spec.after) in self.commits
+            unread = window + max(0, spec.after - 1) < self._again_from.get(spec.until, 0)
+            return unread or (spec.until, window + spec.after) in self.commits
         if folder == "state":
-            return not self.is_kept(task) and not self.is_landmark(window) and window < self.done(stage) - 2
+            wanted = max(self.done(stage) - 2, self._again_from.get(stage, 0) - 1)
+            return not self.is_kept(task) and not self.is_landmark(window) and window < wanted
         return bool(self.commits[task]["span"][1] <= self.dropped.get(array_of(key), 0))
 
 

@@ -48,8 +48,8 @@ def begin(path: Path, change: Change) -> Path:
         store.write(f"{NEXT}/{JOURNAL}", [store.read(JOURNAL, MAX_BYTES)])
         store.flush()
         with Journal(store.below(NEXT)) as journal:
-            journal.append({"kind": "revoke", "stages": list(change.void or ()), "window": 0})
-            journal.append({"kind": "config", "digest": change.manifest["config_digest"]})
+            for record in change.records:
+                journal.append(record)
     fault_point("next.cloned")
     write_manifest(path / NEXT, change.manifest)  # last: without it what lies there is no run
     return path / NEXT

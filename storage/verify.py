@@ -19,6 +19,7 @@ class Damage:
         keys: objects of arrays, blocks and states, relative to `run.zarr`. segments: file names in `segments`.
         metadata: `zarr.json` files, relative to `run.zarr`. files: finished files, relative to the run directory.
         journal: whether the journal's last record is torn, or all its commits are gone while their work is there.
+        let_go: no damage: objects that this run needs, and that the run it begins with had deleted on purpose.
     """
 
     keys: frozenset[str] = frozenset()
@@ -26,6 +27,12 @@ class Damage:
     metadata: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     journal: bool = False
+    let_go: frozenset[str] = frozenset()
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """The objects to be made again."""
+        return self.keys | self.let_go
 
     def paths(self) -> list[str]:
         """Everything, relative to the run directory."""
@@ -34,8 +41,12 @@ class Damage:
         return [*found, *self.files, *([JOURNAL] if self.journal else [])]
 
 
-def find_damage(path: Path, log: CommitLog) -> Damage:
-    """Check every committed object, segment and finished file against its digest, and the metadata."""
+def find_damage(path: Path, log: CommitLog, before: CommitLog | None = None) -> Damage:
+    """Check every committed object, segment and finished file against its digest, and the metadata.
+
+    Args:
+        before: of the finished run that this one is to replace, and began as a clone of.
+    """
     store = open_store(path)
     segments = set()
     for record in log.commits.values():
@@ -43,13 +54,22 @@ def find_damage(path: Path, log: CommitLog) -> Damage:
         if segment is not None and store.digest(f"segments/{segment}", "sha256") != record["info"]["sha256"]:
             segments.add(segment)
     finished = log.finished["files"] if log.finished is not None else {}
+    wrong = damaged_keys(store.below("run.zarr"), log, log.commits)
+    let_go = {key for key in wrong if before is not None and _was_forgotten(key, before, log)}
     return Damage(
-        keys=frozenset(damaged_keys(store.below("run.zarr"), log, log.commits)),
+        keys=frozenset(wrong - let_go),
         segments=frozenset(segments),
         metadata=tuple(metadata_of(store, log).damaged()) if finished else (),
         files=tuple(name for name, wanted in finished.items() if store.digest(name, "sha256") != wanted),
         journal=_torn(store) or (not log.commits and _holds_work(store, log)),
+        let_go=frozenset(let_go),
     )
+
+
+def _was_forgotten(key: str, before: CommitLog, log: CommitLog) -> bool:
+    """Whether the same object was deleted on purpose in the run before."""
+    task = before.writer_of(key)
+    return task is not None and before.is_forgotten(task, key) and before.digests[key] == log.digests[key]
 
 
 def damaged_keys(objects: Backend, log: CommitLog, tasks: Iterable[Task]) -> set[str]:

@@ -100,3 +100,30 @@ def small_disk(free: int) -> None:
     from stream.plan import projection
 
     projection.free_disk_bytes = lambda out: free
+
+
+def note_work(path: str) -> None:
+    """Write what is worked on ("generate 3") and what is read of the arrays ("blocks/overlap/2") to a file, a line
+    each, until the report is made: that is of the whole clip."""
+    from storage.arrays import RunArrays
+    from stream.engine.executor import Executor
+    from stream.run import lifecycle
+
+    finishing: list[None] = []
+
+    def noted(kind: Any, name: str, line: Any) -> None:
+        original = getattr(kind, name)
+
+        def call(self: Any, *given: Any, **named: Any) -> Any:
+            text = line(self, *given)
+            if not finishing:
+                with Path(path).open("a") as file:
+                    file.write(f"{text}\n")
+            return original(self, *given, **named)
+
+        setattr(kind, name, call)
+
+    noted(lifecycle, "finish_run", lambda *_: finishing.append(None))
+    noted(Executor, "prepare", lambda _, task, *__: f"{task.node} {task.window.index}")
+    noted(RunArrays, "_whole", lambda _, key, *__: key)
+    noted(RunArrays, "_get", lambda _, name, key, *__: key)

@@ -22,6 +22,16 @@ class Difference:
     old: Any
     new: Any
 
+    @property
+    def frame(self) -> int | None:
+        """The first frame that it touches, where it is of corrections alone; None: any may be."""
+        was, now = _corrections(self.name, self.old), _corrections(self.name, self.new)
+        if was is None or now is None or was[0] != now[0]:
+            return None
+        before, after = was[1], now[1]
+        apart = [item for item in before if item not in after] + [item for item in after if item not in before]
+        return min((int(item["frame"]) for _, item in apart), default=None)
+
     def __str__(self) -> str:
         if isinstance(self.old, dict) and isinstance(self.new, dict):
             inner = [key for key in self.new if self.old.get(key) != self.new[key]]
@@ -39,6 +49,16 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
         if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
             found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
     return found
+
+
+def _corrections(name: str, value: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
+    """What else an option says, and its corrections, each with whose it is; None: it has none."""
+    if name in ("correct", "correct_person"):
+        return None, [(name, item) for item in value or ()]
+    if name != "scene" or value is None:
+        return None
+    own = [{key: inner for key, inner in subject.items() if key != "corrections"} for subject in value]
+    return _content(own), [(subject["name"], item) for subject in value for item in subject.get("corrections") or ()]
 
 
 _FILES = {"mask_png": "mask_digest", "reference": "reference_digest"}

@@ -29,8 +29,17 @@ from stream.report.result import Result
 from stream.run.attempts import ClosedLoop
 from stream.run.finish import finish_run
 from stream.run.identity import check_length, check_prompts, make_manifest
-from stream.run.reconcile import check_nodes, place_of, read_log_of, reconcile, refuse, refuse_overwrite
+from stream.run.reconcile import (
+    check_nodes,
+    log_replaced,
+    place_of,
+    read_log_of,
+    reconcile,
+    refuse,
+    refuse_overwrite,
+)
 from stream.run.repair import repair_run
+from stream.run.settle import settle
 from stream.run.trouble import clear_lines
 
 
@@ -231,7 +240,10 @@ def _carry_out(
     config, chain = session.config, session.chain
     if config.keep == "all":
         run.keep_all()
-    repair_run(run, session.executor, reporter.note)
+    before = log_replaced(session.place, session.out)
+    if before is not None:
+        settle(run, before, session.executor, chain, session.interrupts, reporter.note)
+    repair_run(run, session.executor, reporter.note, before)
     beside = beside or unfinished_redo(run)
     if beside is not None:
         beside(run, session, reporter)

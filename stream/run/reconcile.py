@@ -9,6 +9,8 @@ from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
 from stream.engine.chain import Chain
+from stream.engine.reach import void_from
+from stream.engine.windows import committed_windows
 from stream.options.config import FINISH
 from stream.options.differences import Difference, differences
 from stream.options.recorded import read_run
@@ -72,13 +74,33 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
     if not found:
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
         return same, None
-    void = made_void({difference.since for difference in found}, chain)
-    gone = tuple(name for name in old["nodes"] if name not in chain)
-    return manifest, Change(manifest, anew=True) if chain.source.name in void else Change(manifest, void=void + gone)
+    void = made_void(found, chain, read_log(out))
+    gone = {name: 0 for name in old["nodes"] if name not in chain}
+    return manifest, Change(manifest, anew=True) if chain.source.name in void else Change(manifest, void=void | gone)
 
 
-def made_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
-    """The nodes whose work is void when stages of these names give other results, in order.
+def made_void(found: list[Difference], chain: Chain, log: CommitLog) -> dict[str, int]:
+    """By node, from which window on its work is void with these differences, in the chain's order.
+
+    With other corrections it is the one in which the first of their frames is tracked; a `skate redo` that is under way
+    is of all windows, and so is all else that is void then.
+    """
+    windows = committed_windows(log, chain.source.name)
+    whole = _all_void({item.since for item in found if item.frame is None or log.redo is not None}, chain)
+    void = dict.fromkeys(whole, 0)
+    for item in found:
+        if item.frame is None or log.redo is not None:
+            continue
+        frame = item.frame
+        first = next((window.index for window in windows if frame < window.new.stop), len(windows))
+        changed = {node.name: first for node in chain if node.stage.name == item.since}
+        for name, window in void_from(chain, windows, changed).items():
+            void[name] = min(window, void.get(name, window))
+    return {name: void[name] for name in chain.names if name in void}
+
+
+def _all_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
+    """The nodes whose work is void from the first window on when stages of these names give other results, in order.
 
     Of a stage that this chain lacks (there is no view any more) the generators and all behind them.
     """
@@ -120,6 +142,17 @@ def read_log_of(place: Path, out: Path, change: Change | None = None) -> CommitL
     if change is None:
         return read_log(place)
     return CommitLog([]) if change.anew else change.preview(read_log(out))
+
+
+def log_replaced(place: Path, out: Path) -> CommitLog | None:
+    """The commits of the run in `out` that the one in `place` is to replace; None: they are the same run, or the
+    journal of the one in `out` is damaged."""
+    if place == out:
+        return None
+    try:
+        return read_log(out)
+    except RunDirectoryError:
+        return None
 
 
 def _sound(out: Path, manifest: Manifest) -> bool:

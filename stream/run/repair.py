@@ -10,12 +10,12 @@ Nothing is written to the journal: the records hold as they are. What was made f
 again, because the repaired bytes are those it was made from. Other bytes than recorded are an error, never accepted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.base import Request, Window
 from storage.arrays import block_key, state_key
-from storage.errors import RunDirectoryError
+from storage.errors import GeneratorError, RunDirectoryError
 from storage.faults import fault_point
 from storage.log import CommitLog, is_block
 from storage.log import Task as Key
@@ -34,36 +34,43 @@ def repair_run(
     run: RunDirectory,
     begin: Callable[[RunDirectory], Executor],
     note: Callable[[str], None],
+    before: CommitLog | None = None,
+    among: Container[str] | None = None,
 ) -> Damage:
-    """Verify everything that is committed, and make again what is damaged; returns what was.
+    """Verify everything that is committed, and make again what is damaged or was let go of; returns what was.
 
     Args:
         run: locked.
-        begin: makes an executor of the run's chain; only called when something is damaged.
+        begin: makes an executor of the run's chain; only called when something is to be made again.
         note: takes a line for the person who watches.
+        before: of the finished run that this one is to replace; None: it replaces none.
+        among: only what these nodes wrote; None: whichever did.
 
     Raises:
         RunDirectoryError: when what is made again is not what was recorded.
+        GeneratorError: when it was not damaged, and a server gives other pictures than then.
     """
-    damage = find_damage(run.path, run.log)
-    tasks = {run.log.writers[key] for key in damage.keys}
+    damage = find_damage(run.path, run.log, before)
+    tasks = {run.log.writers[key] for key in damage.lacking}
     tasks |= {task for task, record in run.log.commits.items() if segment_of(record) in damage.segments}
     for name in (*run.mended, *damage.paths()):
         note(f"damaged: {name}")
+    tasks = {task for task in tasks if among is None or task[0] in among}
     if not tasks:
         return damage
     windows = committed_windows(run.log)
     with begin(run) as executor:
         chain = executor.chain
         needed = Needed(run.log, chain, windows, damage).all(tasks)
-        note(f"repairing: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
+        what = "repairing" if damage.keys or damage.segments else "what is read again was not kept"
+        note(f"{what}: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
         lags = {node: chain.lag(node) for node in chain.names}
-        before = -1
+        reached = -1
         for name, index in sorted(needed, key=lambda task: (task[1] + lags[task[0]], chain.names.index(task[0]))):
             step = index + lags[name]
-            if step != before:  # what the nodes furthest behind still read stays
+            if step != reached:  # what the nodes furthest behind still read stays
                 _drop_again(run, windows[max(0, step - max(lags.values()))])
-            before = step
+            reached = step
             _do_again(run, executor, Task(name, windows[index]), damage)
             fault_point("repair.window")
     run.sweep()
@@ -141,7 +148,7 @@ class Needed:
         return lost | (unwritten or set() if None in writers.values() else set())
 
     def _there(self, key: str, task: Key) -> bool:
-        return key not in self._damage.keys and not self._log.is_forgotten(task, key)
+        return key not in self._damage.lacking and not self._log.is_forgotten(task, key)
 
 
 def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage) -> None:
@@ -158,10 +165,16 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
             f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
             f"`skate generate {run.path} --out RUN2` generates all windows anew and keeps masks and poses"
         )
+    if wrong and damage.let_go and not damage.keys and executor.chain[task.node].stage.lane == "server":
+        raise GeneratorError(
+            f"{run.path}: window {key[1]} (counted from 0) has to be generated once more, as it was not kept, and the "
+            f"server gives other pictures than then ({wrong[0]}); nothing has changed: give another --out; a run with "
+            "--keep all can be gone on with on any server"
+        )
     if wrong or done.commit.info.get("sha256") != record["info"].get("sha256"):
         raise _mismatch(run.path, *key, wrong or [f"segments/{segment_of(record)}"])
     missing = [
-        name for name in wanted if name in damage.keys or (run.log.is_forgotten(key, name) and not is_block(name))
+        name for name in wanted if name in damage.lacking or (run.log.is_forgotten(key, name) and not is_block(name))
     ]
     run.take(SCRATCH, missing)
     run.store.delete_all(SCRATCH)

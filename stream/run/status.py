@@ -13,7 +13,7 @@ from storage.rundir import CommitLog, Manifest, read_log
 from storage.verify import find_damage
 from stream.engine.windows import committed_windows, shots_of
 from stream.options.recorded import read_run
-from stream.run.reconcile import place_of
+from stream.run.reconcile import log_replaced, place_of
 
 MOST_SHOTS = 20  # named in a line
 
@@ -75,7 +75,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         windows=windows,
         done=done,
         state=_state(path, log, ended and all(count == windows for count in done.values())),
-        damaged=[below + name for name in _damaged(place, manifest, log)] if verify else [],
+        damaged=[below + name for name in _damaged(place, manifest, log, path)] if verify else [],
         iou_mean=sum(iou) / len(iou) if iou else None,
         iou_min=min(iou) if iou else None,
         frames_per_second=speed,
@@ -91,14 +91,17 @@ def _state(path: Path, log: CommitLog, complete: bool) -> str:
     return "running" if open_store(path).is_locked() else "interrupted"
 
 
-def _damaged(path: Path, manifest: Manifest, log: CommitLog) -> list[str]:
+def _damaged(path: Path, manifest: Manifest, log: CommitLog, out: Path) -> list[str]:
     """What does not match its record; of a run at work, only what still counts after it was looked at.
+
+    Args:
+        out: the run's directory, where `path` may be that of the run which is to take its place.
 
     Raises:
         RunDirectoryError: when `run.json` is not the one that the journal was written with.
     """
     check_identity(path, manifest, log)
-    found = find_damage(path, log)
+    found = find_damage(path, log, log_replaced(path, out))
     if not open_store(path).is_locked():
         return found.paths()
     later = read_log(path)
