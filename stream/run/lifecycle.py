@@ -243,6 +243,7 @@ def _carry_out(
     before = log_replaced(session.place, session.out)
     if before is not None:
         settle(run, before, session.executor, chain, session.interrupts, reporter.note)
+        run.worked = False  # one window's tracking: what cannot go on from there is given up as a whole
     repair_run(run, session.executor, reporter.note, before)
     beside = beside or unfinished_redo(run)
     if beside is not None:
