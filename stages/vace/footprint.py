@@ -27,6 +27,9 @@ FILE_BYTES: Mapping[str, int] = {
     "umt5-xxl-enc-bf16.safetensors": 11_400_000_000,
     "Wan2_1_VAE_bf16.safetensors": 254_000_000,
     "t5xxl_fp8_e4m3fn.safetensors": 4_890_000_000,
+    "t5xxl_fp16.safetensors": 9_790_000_000,
+    "void_pass1.safetensors": 11_140_000_000,  # that of netflix/void-model: the same tensors by other names
+    "cogvideox_vae.safetensors": 862_000_000,  # at most: THUDM/CogVideoX-5b has it in float32
 }
 PROCESS_BYTES = 2_000_000_000  # Python, torch and a CUDA context's host memory; the order of what ours take
 FLOAT_PICTURES = 5  # of a window, held in float32 at the generated size: control, its two parts, mask, result
