@@ -2,14 +2,16 @@
 
 A key is a relative name with `/` between its parts ("run.zarr/masks/object/c.5.0.0"). An object is written whole, read
 whole or by range, moved and deleted; nothing is ever changed inside one. That is what a folder on a disk and a bucket
-both can do. The journal alone grows: on a disk it is one file, in a bucket it would be one create-only object a record.
+both can do. The journal alone grows: on a disk it is one file, in a bucket one create-only object a record.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
+
+from storage.address import BucketPath
 
 DIGEST_BYTES = 16
 PIECE_BYTES = 1 << 20
@@ -99,7 +101,11 @@ class Backend(ABC):
 
     @abstractmethod
     def path(self, key: str) -> Path:
-        """Where programs that want a file (encoder, player) find this object or write it."""
+        """Where programs that want a file (encoder, player) find this object."""
+
+    @abstractmethod
+    def place(self, key: str) -> Path:
+        """Where such programs write it; it is the object from `flush` with its key on."""
 
     @abstractmethod
     def folder(self, part: str) -> Path:
@@ -110,12 +116,31 @@ class Backend(ABC):
         """The journal, opened by its one writer; what a crash left behind `intact_bytes` is cut off."""
 
     @abstractmethod
-    def lock(self) -> AbstractContextManager[object]:
+    def lock(self, note: Callable[[str], None] = lambda text: None) -> AbstractContextManager[object]:
         """Become the one writer, until what this gives is left or the process dies.
+
+        Args:
+            note: told when this takes its time.
 
         Raises:
             RunDirectoryError: when another process is.
             EnvironmentFault: when nothing can be written here.
+        """
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[object]:
+        """Be able to write what is in no journal (a report), beside a process that writes the rest, where that can be.
+
+        Raises:
+            RunDirectoryError: when another process is at work, and it cannot.
+        """
+
+    @abstractmethod
+    def check_ours(self) -> None:
+        """Refuse a place that holds something and no run: it may not be ours.
+
+        Raises:
+            RunDirectoryError: with what to do.
         """
 
     @abstractmethod
@@ -132,7 +157,11 @@ class Backend(ABC):
 
 
 def open_store(address: Path) -> Backend:
-    """The store of the run at this address."""
+    """The store of the run at this address: a folder, or a `BucketPath`."""
+    if isinstance(address, BucketPath):
+        from storage.remote import open_bucket
+
+        return open_bucket(address)
     from storage.local import LocalBackend  # each kind of store imports this module
 
     return LocalBackend(address)

@@ -68,14 +68,3 @@ def check_identity(path: Path, manifest: Manifest, log: CommitLog) -> None:
         f"{path / 'run.json'} is of another config (digest {str(digest)[:12]}) than the journal was begun with "
         f"({log.config_digest[:12]}): put back the run.json that belongs to it, or start anew with --overwrite"
     )
-
-
-def check_ours(path: Path) -> None:
-    """Refuse a folder that holds something and has no run.json: it may not be ours.
-
-    Raises:
-        RunDirectoryError: with what to do.
-    """
-    others = [child for child in path.iterdir() if child.name not in ("input", ".lock")] if path.exists() else []
-    if others and not (path / "run.json").exists():
-        raise RunDirectoryError(f"{path} is not empty and is no run directory: choose another --out")

@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,6 +83,9 @@ class LocalBackend(Backend):
         if path.exists() and not path.is_file() and not path.is_dir():
             raise _irregular(path)
         return path
+
+    def place(self, key: str) -> Path:
+        return self.path(key)
 
     def size(self, key: str) -> int | None:
         try:
@@ -190,7 +193,7 @@ class LocalBackend(Backend):
     def open_journal(self, key: str, intact_bytes: int) -> "LocalJournal":
         return LocalJournal(self.path(key), intact_bytes)
 
-    def lock(self) -> AbstractContextManager[object]:
+    def lock(self, note: Callable[[str], None] = lambda text: None) -> AbstractContextManager[object]:
         try:
             make_folder(self.root)
             return filelock.FileLock(self.path(".lock"), timeout=LOCK_SECONDS).acquire()
@@ -202,6 +205,15 @@ class LocalBackend(Backend):
             raise EnvironmentFault(
                 f"{self.root} cannot be written to ({error.strerror}): choose another --out"
             ) from error
+
+    def writing(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def check_ours(self) -> None:
+        there = self.root.iterdir() if self.root.exists() else ()
+        others = [child for child in there if child.name not in ("input", ".lock")]
+        if others and not (self.root / "run.json").exists():
+            raise RunDirectoryError(f"{self.root} is not empty and is no run directory: choose another --out")
 
     def is_locked(self) -> bool:
         try:

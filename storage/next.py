@@ -10,6 +10,7 @@ Whoever opens the run next finishes a move that was killed. A store without rena
 
 from pathlib import Path
 
+from storage.address import NEXT as NEXT
 from storage.backend import Backend, open_store
 from storage.change import Change
 from storage.errors import RunDirectoryError
@@ -19,8 +20,6 @@ from storage.log import CommitLog, read_log
 from storage.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from storage.records import segment_of
 from storage.verify import metadata_of
-
-NEXT = "next"
 
 
 def pending(path: Path) -> Manifest | None:

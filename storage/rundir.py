@@ -4,7 +4,7 @@ A commit is: arrays, durable; then the carried state, durable; then one journal 
 behind without its record is written again with the same bytes, or swept away when the directory is opened next.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
 from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, is_run, read_manifest, write_manifest
 from storage.next import NEXT, sweep
 from storage.reader import RunReader
-from storage.records import Record
+from storage.records import Record, segment_of
 from storage.verify import metadata_of
 
 __all__ = [
@@ -52,12 +52,15 @@ class RunDirectory(Closing):
         worked: whether anything was committed since it was opened.
     """
 
-    def __init__(self, path: Path, layout: Layout, manifest: Manifest) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, manifest: Manifest, note: Callable[[str], None] = lambda text: None
+    ) -> None:
         """Lock the directory, clean up after a crash, open arrays and journal; write `manifest` where none is.
 
         Args:
             layout: what the chain stores.
             manifest: what `run.json` says from the next commit on; until then every byte of it stays.
+            note: told when another process's hold has to run out first.
         """
         self.path = path
         self.store: Backend = open_store(path)
@@ -65,7 +68,7 @@ class RunDirectory(Closing):
         self.worked = False
         self._layout = layout
         with ExitStack() as opening:
-            opening.enter_context(self.store.lock())
+            opening.enter_context(self.store.lock(note))
             self.store.clean()
             self._manifest_due = self.store.size(MANIFEST) is not None
             if not self._manifest_due:
@@ -130,7 +133,11 @@ class RunDirectory(Closing):
         fault_point(f"{work.stage}.begin")
         self.settle()
         self.worked = True
-        record = self._record("commit", work, store(self.arrays, work, fault=True))
+        digests = store(self.arrays, work, fault=True)
+        segment = segment_of({"info": work.info})
+        if segment is not None:
+            self.store.flush([f"segments/{segment}"])
+        record = self._record("commit", work, digests)
         self._prune_state(work.stage, work.window - 2)
         self._drop_blocks(work.stage, work.window)
         return record

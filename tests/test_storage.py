@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from stages.video.encode import written_whole
 from storage.arrays import RunArrays
-from storage.change import check_ours
+from storage.backend import open_store
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
 from storage.journal import Journal, decode_line, read_records
@@ -276,7 +276,7 @@ def test_leftovers_are_cleaned(tmp_path: Path) -> None:
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("years of work")
     with pytest.raises(RunDirectoryError, match="no run directory"):
-        check_ours(tmp_path)
+        open_store(tmp_path).check_ours()
     assert (tmp_path / "thesis.doc").exists()
 
 

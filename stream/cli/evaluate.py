@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from storage.address import run_path
 from storage.errors import InputError, UsageError
-from stream.cli.options import JSON, GroupedCommand, chosen, from_table, option, stack, was_given
+from stream.cli.options import JSON, SCRATCH, GroupedCommand, chosen, from_table, option, stack, was_given
 from stream.options.table import picked
 from stream.options.values import FRAMES
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from stream.report.evaluate import FrameIou
     from stream.report.reference import Reference
 
-_FOR_RUNS = ("run", "iou_threshold", "gate", "baselines", "quiet", "as_json")
+_FOR_RUNS = ("run", "iou_threshold", "gate", "baselines", "quiet", "as_json", "scratch")
 
 
 @click.command("evaluate", cls=GroupedCommand)
@@ -43,6 +44,7 @@ _FOR_RUNS = ("run", "iou_threshold", "gate", "baselines", "quiet", "as_json")
         ),
         from_table(*picked("device"), help="For SAM 2.1."),
         option("output", "--quiet", is_flag=True, help="No line a frame."),
+        SCRATCH,
         JSON,
     ]
 )
@@ -75,7 +77,7 @@ def evaluate_command(run: str | None, **options: Any) -> int:
 def _left(run: str | None) -> str | None:
     from stream.report import evaluate
 
-    return None if run is None else evaluate.left_to_encode(Path(run))
+    return None if run is None else evaluate.left_to_encode(run_path(run))
 
 
 def _refuse_choices() -> None:
@@ -100,7 +102,7 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
     if run is not None:
         _refuse_choices()
         baselines = options["baselines"] is not False
-        for row in evaluate.evaluate_run(Path(run), options["iou_threshold"], options["gate"], baselines):
+        for row in evaluate.evaluate_run(run_path(run), options["iou_threshold"], options["gate"], baselines):
             if baselines:
                 click.echo(
                     "note: the source itself and a blur are tracked too, which takes three times as long: "

@@ -2,7 +2,8 @@
 
 import click
 
-from stream.cli.options import GroupedCommand, option, stack
+from storage.address import run_path
+from stream.cli.options import SCRATCH, GroupedCommand, option, stack
 
 
 @click.command("export", cls=GroupedCommand)
@@ -19,6 +20,7 @@ from stream.cli.options import GroupedCommand, option, stack
         ),
         option("output", "--view", is_flag=True, help="Also what the generator saw."),
         option("output", "--plate", is_flag=True, help="Also the clip without its subjects."),
+        SCRATCH,
         option("output", "--amodal", is_flag=True, help="Also all of each subject, what others hide of it too."),
     ]
 )
@@ -35,5 +37,5 @@ def export_command(run: str, to: str, pose_style: str | None, view: bool, plate:
 
     from stream.report.export import export_run
 
-    click.echo(export_run(Path(run), Path(to), pose_style, view, plate, amodal))
+    click.echo(export_run(run_path(run), Path(to), pose_style, view, plate, amodal))
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from storage.address import run_path
 from storage.errors import UsageError
 from stream.cli.options import GroupedCommand, option, options_of, was_given
 from stream.cli.run import carry_out
@@ -38,7 +39,7 @@ def generate_command(source: str, variations: str | None, **options: Any) -> int
     """
     if variations is not None:
         return _variations(source, variations, Path(options["out"]), options["as_json"])
-    out, as_json, overwrite = Path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
+    out, as_json, overwrite = run_path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
     masks, person_masks, pose_file = (options.pop(name) for name in ("masks", "person_masks", "pose_file"))
     if (masks is None) != (pose_file is None):
         raise UsageError("--masks and --pose belong together: give both with a VIDEO, or neither with a RUN")
@@ -74,7 +75,7 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
 
     context = click.get_current_context()
     wanted = read_variations(file, context.command)
-    read_run(Path(source))  # a RUN, or told so
+    read_run(run_path(source))  # a RUN, or told so
     servers = context.params["server"] or ()
     with TemporaryDirectory(prefix="skate-variations-") as folder:
         common = str(Path(folder) / "common.toml")
@@ -113,7 +114,7 @@ def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, 
     from stream.run.variation import generate_from_run
 
     chosen = chosen_anew(source, options)
-    return carry_out(lambda listener: generate_from_run(Path(source), out, chosen, overwrite, listener), as_json)
+    return carry_out(lambda listener: generate_from_run(run_path(source), out, chosen, overwrite, listener), as_json)
 
 
 def chosen_anew(source: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -187,10 +188,29 @@ def stack(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     return apply
 
 
+def _scratch(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value is not None:
+        from storage.nearby import use_scratch
+
+        use_scratch(Path(value))
+    return value
+
+
+SCRATCH = option(
+    "machine",
+    "--scratch",
+    type=FOLDER,
+    expose_value=False,
+    callback=_scratch,
+    help="Where a run in a bucket works on this machine's disk.  [default: the temporary folder]",
+    short=False,
+)
+
+
 def options_of(*purposes: str, without: Sequence[str] = ()) -> Callable[[F], F]:
     """The table's options for these purposes, and the two that read and write them as a file."""
     chosen = [from_table(item) for item in options_for(*purposes) if item.name not in without]
-    return stack([*chosen, CONFIG, WRITE_CONFIG])
+    return stack([*chosen, SCRATCH, CONFIG, WRITE_CONFIG])
 
 
 def chosen(*parameters: str) -> Callable[[F], F]:

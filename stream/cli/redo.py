@@ -1,12 +1,12 @@
 """`skate redo`."""
 
 import json
-from pathlib import Path
 
 import click
 
+from storage.address import run_path
 from storage.errors import UsageError
-from stream.cli.options import JSON, GroupedCommand, from_table, option, stack
+from stream.cli.options import JSON, SCRATCH, GroupedCommand, from_table, option, stack
 from stream.cli.run import carry_out
 from stream.options.table import picked
 from stream.options.values import whole_number
@@ -20,6 +20,7 @@ from stream.options.values import whole_number
         from_table(*picked("seed"), default=None, help="Of the new generation.  [default: the run's plus one]"),
         from_table(*picked("text"), default=None, help="Of the new generation.  [default: the run's]"),
         option("windows", "--cancel", is_flag=True, help="Take back a redo whose windows are not all made."),
+        SCRATCH,
         JSON,
     ]
 )
@@ -34,14 +35,14 @@ def redo_command(run: str, windows: str | None, seed: int | None, text: str | No
     if cancel:
         if windows is not None or seed is not None or text is not None:
             raise UsageError("--cancel goes with no other option: it takes back the redo that is under way")
-        return _report_cancelled(run, take_back(Path(run)), as_json)
+        return _report_cancelled(run, take_back(run_path(run)), as_json)
     if windows is None:
         raise UsageError("give --windows K[,K], or --cancel")
     numbers = {whole_number(number.strip()) for number in windows.split(",")}
     if None in numbers:
         raise UsageError(f"--windows {windows[:60]}: give numbers with commas between, e.g. 3 or 3,4")
     chosen = sorted(number for number in numbers if number is not None)
-    return carry_out(lambda listener: redo(Path(run), chosen, seed, text, listener), as_json)
+    return carry_out(lambda listener: redo(run_path(run), chosen, seed, text, listener), as_json)
 
 
 def _report_cancelled(run: str, windows: tuple[int, ...], as_json: bool) -> int:

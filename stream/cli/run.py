@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stream.cli.options import GroupedCommand, chosen, options_of, was_given
+from storage.address import run_path
+from stream.cli.options import SCRATCH, GroupedCommand, chosen, options_of, was_given
 from stream.options.table import GENERATION, SCENE, TRACKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def _begin(video: str, options: dict[str, Any], chain: str) -> int:
     from stream.options.settings import config_from_options
     from stream.run.lifecycle import start
 
-    out = Path(options.pop("out"))
+    out = run_path(options.pop("out"))
     as_json, overwrite = options.pop("as_json"), options.pop("overwrite")
     config = config_from_options(video, chain, options, out)
     return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
@@ -78,9 +79,10 @@ def _write_scene(path: str, options: dict[str, Any]) -> int:
 @click.command("resume", cls=GroupedCommand)
 @click.argument("run", type=click.Path(file_okay=False))
 @chosen("timeout", "share_gpu", "as_json")
+@SCRATCH
 def resume_command(run: str, as_json: bool, **options: Any) -> int:
     """Continue the interrupted run in RUN; on a finished one, print its result again."""
     from stream.run.lifecycle import resume
 
     given = {name: value for name, value in options.items() if was_given(name)}
-    return carry_out(lambda listener: resume(Path(run), given, listener), as_json)
+    return carry_out(lambda listener: resume(run_path(run), given, listener), as_json)

@@ -11,6 +11,7 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,13 @@ class Executor:
         infos |= {} if into is None else into.infos(window.index)
         facts = {name: infos[known] for name, known in node.facts.items() if known in infos}
         beside = None if into is None else into.folder
-        return Inputs(arrays, facts, beside or self._run.store.path("segments"))
+        return Inputs(arrays, facts, beside or self._segments(facts))
+
+    def _segments(self, facts: Mapping[str, Mapping[str, Any]]) -> Path:
+        """The folder with the segments; those that the facts name are in it."""
+        for segment in (info["segment"] for info in facts.values() if "segment" in info):
+            self._run.store.path(f"segments/{segment}")
+        return self._run.store.path("segments")
 
     def holds(self, name: str, array: str, window: Window) -> bool:
         """Whether all that a node reads of an array for this window is in memory: nothing of it need be committed."""

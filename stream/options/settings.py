@@ -12,6 +12,7 @@ from stages.prompts import Correction, ObjectPrompt
 from stages.region import DILATE, REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, plain_subjects
+from storage.address import BucketPath
 from storage.boundary import MB, printable, read_input
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
@@ -270,6 +271,8 @@ def local_video(video: str, out: Path, fetch: tuple[int, float]) -> str:
     if "://" in video:
         from stages.decode import FetchLimits, fetch_video
 
+        if isinstance(out, BucketPath):
+            raise UsageError(f"{video[:200]} is an address, and so is --out {out}: bring the video here first")
         return str(fetch_video(video, out / "input", FetchLimits(*fetch)))
     if not Path(video).is_file():
         what = "is a folder, no video file" if Path(video).is_dir() else "no such video file"

@@ -31,7 +31,7 @@ class Plan:
         footage: what is done to the clip's pictures, e.g. tone-mapped.
         models: by kind, as named. device: of all models. generator: its name, None when nothing is generated.
         ram, vram: peaks. disk_working: freed at the end. disk_kept: what stays. disk_present: of it, already written.
-        ram_limit, vram_limit, disk_free: what there is. limits: the options that set them, by name.
+        ram_limit, vram_limit, disk_free: what there is; None: in a bucket. limits: the options that set them, by name.
         by_turns: whether the VRAM is ours and a server's by turns; then neither is counted beside the other.
         ahead: windows that are tracked while one is generated; counted in RAM and disk.
         server: what ComfyUI on this machine takes of its RAM beside that; None where it is elsewhere or not used.
@@ -62,7 +62,7 @@ class Plan:
     disk_present: int
     ram_limit: int
     vram_limit: int | None
-    disk_free: int
+    disk_free: int | None
     by_turns: bool
     ahead: int
     server: ServerNeed | None
@@ -107,7 +107,7 @@ class Plan:
                 f"memory   RAM {_of(self.ram.total, self.ram_limit)}{vram}",
                 *together,
                 f"disk     {format_size(self.disk_working)} while working, {kept} kept; "
-                f"{format_size(self.disk_free)} free",
+                + ("in the bucket" if self.disk_free is None else f"{format_size(self.disk_free)} free"),
                 *([] if self.on_server is None else [f"         {self.on_server}"]),
                 f"time     {time}",
             ]
@@ -136,7 +136,7 @@ class Plan:
                     else ", or --share-gpu yes where ComfyUI has it"
                 )
             )
-        if self.disk_needed > self.disk_free:
+        if self.disk_free is not None and self.disk_needed > self.disk_free:
             claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"
             keep = " or --keep none" if self.keep != "none" else ""
             raise EnvironmentFault(

@@ -13,6 +13,7 @@ from stages.cuts import shot_starts
 from stages.generators import GENERATORS
 from stages.sam.checkpoint import read_config
 from stages.sam.footprint import object_state_bytes
+from storage.address import BucketPath
 from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.engine.chain import Chain
 from stream.options.assembly import Models
@@ -328,7 +329,9 @@ def free_vram_bytes() -> int:
     return int(free) + int(torch.cuda.memory_reserved())
 
 
-def free_disk_bytes(out: Path) -> int:
-    """Free bytes where the run directory is, or will be."""
+def free_disk_bytes(out: Path) -> int | None:
+    """Free bytes where the run directory is, or will be; None in a bucket, which says nothing of it."""
+    if isinstance(out, BucketPath):
+        return None
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free

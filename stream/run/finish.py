@@ -115,10 +115,10 @@ def _sha256(run: RunDirectory, name: str) -> str:
 def _write_videos(run: RunDirectory, config: RunConfig, frames: int, names: Sequence[str]) -> None:
     if OUTPUT in names:
         segments = [run.store.path(f"segments/{record['info']['segment']}") for record in run.log.of("sink")]
-        join_segments(segments, run.store.path(OUTPUT), run.arrays.read("times", 0, frames))
+        join_segments(segments, run.store.place(OUTPUT), run.arrays.read("times", 0, frames))
         fault_point("finish.joined")
     if COMPARISON in names:
-        write_comparison(RunReader(run.path), config, run.store.path(COMPARISON))
+        write_comparison(RunReader(run.path), config, run.store.place(COMPARISON))
 
 
 def _check_results(run: RunDirectory, found: Mapping[str, str], recorded: Mapping[str, str]) -> None:

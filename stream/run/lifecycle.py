@@ -173,10 +173,10 @@ class Session:
         """A new executor of the chain: it holds nothing in memory of what another one did."""
         return Executor(run, self.chain, self.source(run), self.config.shares_gpu, self.opened)
 
-    def open(self) -> RunDirectory:
-        """The run directory, locked."""
+    def open(self, note: Callable[[str], None]) -> RunDirectory:
+        """The run directory, locked; `note` is told when that takes its time."""
         video = self.manifest["video"]
-        return RunDirectory(self.place, self.chain.layout(video["height"], video["width"]), self.manifest)
+        return RunDirectory(self.place, self.chain.layout(video["height"], video["width"]), self.manifest, note)
 
     def source(self, run: RunDirectory) -> FrameSource:
         """The source of frames that are dropped from the store."""
@@ -207,20 +207,20 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
         if session.origin is not None:
             session.origin.copy(session.manifest, chain)
         if session.place == session.out:
-            with session.open() as run:
+            with session.open(reporter.note) as run:
                 return _carry_out(session, run, reporter, beside, started)
         return _overwrite(session, reporter, started)
 
 
 def _overwrite(session: Session, reporter: Reporter, started: float) -> Result:
     """Make the new run beside the old one, which is whole until the new one has finished."""
-    with open_store(session.out).lock():
+    with open_store(session.out).lock(reporter.note):
         if session.change is not None:
             begin_next(session.out, session.change)
         reporter.note(f"what is in {session.out} stays as it is until this run has finished")
         worked = session.change is None
         try:
-            with session.open() as run:
+            with session.open(reporter.note) as run:
                 try:
                     result = _carry_out(session, run, reporter, None, started)
                 finally:

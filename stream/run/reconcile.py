@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from storage.backend import open_store
-from storage.change import Change, check_identity, check_ours
+from storage.change import Change, check_identity
 from storage.errors import RunDirectoryError
 from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
@@ -167,7 +167,7 @@ def _sound(out: Path, manifest: Manifest) -> bool:
 def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change | None:
     """`run.json` is missing or damaged: the journal knows whether it was of this config."""
     if not is_run(out) and open_store(out).size(JOURNAL) is None:
-        check_ours(out)
+        open_store(out).check_ours()
         return None
     if overwrite:
         return Change(manifest, anew=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.generators import GENERATORS, default_generator
 from stages.region import REMOVE
+from storage.address import BucketPath
 from storage.backend import copy_object
 from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
@@ -137,6 +138,10 @@ def _check_tracked(reader: RunReader, chain: Chain) -> None:
 
 
 def _check_empty(out: Path) -> None:
+    if isinstance(out, BucketPath):
+        raise UsageError(
+            f"{out}: a variation cannot begin in a bucket: give a folder for --out, or `skate run` with --out {out}"
+        )
     if out.exists() and any(out.iterdir()):
         raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
 
