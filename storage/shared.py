@@ -96,8 +96,8 @@ class SharedRun:
             lease = self._lease
             try:
                 if not self._broken:
-                    self._burn()
                     self.publish()
+                    self._burn()
             finally:
                 self._lease = None
                 if self._broken:

@@ -1,0 +1,135 @@
+"""Servers in a thread: one in front of a real S3 server that fails on purpose, one that ignores If-None-Match."""
+
+import http.client
+import random
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+FAULTS = ("503 before", "503 after", "cut", "closed")
+
+
+class _Served:
+    """A server in a thread; used as a context manager."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def answer(
+        self, status: int, data: bytes = b"", headers: dict[str, str] | None = None, cut: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data if cut is None else data[:cut])
+        if cut is not None:
+            self.close_connection = True
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+
+class Faulty(_Served):
+    """In front of a server: about a third of the requests fail, in ways that a seed decides.
+
+    Attributes:
+        faults: how many failed so far. most_tries: of one request, one after the other.
+    """
+
+    def __init__(self, behind: str, seed: int, share: float = 0.33) -> None:
+        self.faults = 0
+        self._running: Counter[str] = Counter()
+        self.most_tries = 0
+        chance, guard, host = random.Random(seed), threading.Lock(), urlsplit(behind)
+
+        def choose(what: str) -> str | None:
+            with guard:
+                fault = chance.choice(FAULTS) if chance.random() < share else None
+                self._running[what] = self._running[what] + 1 if fault else 0
+                self.faults += fault is not None
+                self.most_tries = max(self.most_tries, self._running[what])
+                return fault
+
+        class Handler(_Handler):
+            def _pass(self) -> None:
+                data = self.body()
+                fault = choose(f"{self.command} {self.path}")
+                if fault == "503 before":
+                    return self.answer(503, b"<Error><Code>SlowDown</Code></Error>")
+                if fault == "closed":
+                    self.close_connection = True
+                    return None
+                connection = http.client.HTTPConnection(str(host.hostname), host.port)
+                connection.request(self.command, self.path, data or None, dict(self.headers))
+                found = connection.getresponse()
+                content = found.read()
+                connection.close()
+                if fault == "503 after":  # it was done, and nobody is told
+                    return self.answer(503, b"<Error><Code>InternalError</Code></Error>")
+                kept = {"connection", "content-length", "transfer-encoding", "date", "server"}
+                headers = {name: value for name, value in found.getheaders() if name.lower() not in kept}
+                if self.command == "HEAD":
+                    self.send_response(found.status)
+                    for name, value in found.getheaders():
+                        if name.lower() not in kept - {"content-length"}:
+                            self.send_header(name, value)
+                    self.end_headers()
+                    return None
+                return self.answer(found.status, content, headers, len(content) // 2 if fault == "cut" else None)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
+
+        super().__init__(Handler)
+
+
+class Deaf(_Served):
+    """Takes every write, whatever `If-None-Match` says, as some S3-compatible servers do."""
+
+    def __init__(self) -> None:
+        objects: dict[str, bytes] = {}
+
+        class Handler(_Handler):
+            def do_PUT(self) -> None:
+                objects[self.path] = self.body()
+                self.answer(200, headers={"ETag": '"1"'})
+
+            def do_GET(self) -> None:
+                if "list-type" in self.path:
+                    return self.answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+                return self.answer(*((200, objects[self.path]) if self.path in objects else (404, b"")))
+
+            def do_HEAD(self) -> None:
+                headers = {"ETag": '"1"', "Last-Modified": "Sun, 22 Nov 2026 04:00:00 GMT"}
+                self.answer(200 if self.path in objects else 404, headers=headers)
+
+            def do_DELETE(self) -> None:
+                self.answer(204)
+
+            def do_POST(self) -> None:
+                self.body()
+                self.answer(200, b"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>")
+
+        super().__init__(Handler)

@@ -1,0 +1,314 @@
+"""The store of runs in a bucket, by itself on a real S3 server: what counts, who may write, what is said."""
+
+import json
+import threading
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
+from _s3_faults import Deaf, Faulty
+
+import storage.bucket
+import storage.lease
+from storage.address import BucketPath, run_path
+from storage.backend import open_store
+from storage.bucket import Bucket
+from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
+from storage.lease import acquire
+from storage.nearby import Nearby
+from storage.profiles import bucket_settings
+from storage.remote import BucketBackend
+from storage.shared import SharedRun
+
+_names = count()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The server, and times that suit a test."""
+    for name, value in environment(shared_server()).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("storage.nearby._place", [tmp_path / "scratch"])
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(storage.lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(storage.lease, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(storage.bucket, "PAUSE_SECONDS", 0.001)
+
+
+@pytest.fixture
+def address() -> BucketPath:
+    """Of a run that is not there yet."""
+    path = run_path(f"s3://{BUCKET}/store/run{next(_names)}")
+    assert isinstance(path, BucketPath)
+    return path
+
+
+def quiet(text: str) -> None:
+    """Nobody is told."""
+
+
+def contents(address: BucketPath) -> dict[str, bytes]:
+    """What a process that comes anew finds."""
+    store = BucketBackend(fresh(address))
+    return {key: store.read(key, 1 << 20) for key in store.keys("")}
+
+
+def fresh(address: BucketPath) -> SharedRun:
+    """What another process would have of the run."""
+    run = SharedRun(address)
+    run.refresh()
+    return run
+
+
+def test_an_address_is_a_path_that_no_file_is_opened_by() -> None:
+    path = run_path("s3://studio/clips/2026/RUN")
+    assert str(path) == "s3://studio/clips/2026/RUN" and path.name == "RUN"
+    assert str(path / "next") == "s3://studio/clips/2026/RUN/next"
+    assert isinstance(path / "next", BucketPath) and (path / "next").run == path  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="is no file"):
+        path.exists()
+    assert run_path("runs/one") == Path("runs/one")
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://studio", "s3://studio/", "s3://x/RUN", "s3://studio/../RUN", "s3://studio/a//b"]
+)
+def test_what_is_no_address_of_a_run_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no address of a run"):
+        run_path(text)
+
+
+def test_what_is_written_counts_with_the_next_line_of_the_journal(address: BucketPath) -> None:
+    run = fresh(address)
+    store = BucketBackend(run)
+    with store.lock():
+        journal = store.open_journal("journal.jsonl", 0)
+        store.write("run.zarr/a/c.0", [b"one", b"two"])
+        store.flush()
+        assert store.read("run.zarr/a/c.0", 99) == b"onetwo"
+        assert contents(address) == {}
+        journal.append(b"line\n")
+        assert contents(address) == {"run.zarr/a/c.0": b"onetwo", "journal.jsonl": b"line\n"}
+        store.move("run.zarr/a/c.0", "b")
+        store.copy("b", "c")
+        store.delete("b")
+        journal.append(b"more\n")
+    assert contents(address) == {"c": b"onetwo", "journal.jsonl": b"line\nmore\n"}
+
+
+def test_a_name_is_used_once(address: BucketPath) -> None:
+    store = BucketBackend(fresh(address))
+    for text in (b"first", b"second", b"second", b"third"):
+        with store.lock():
+            store.write("key", [text])
+    bucket = Bucket(address)
+    names = [meta.name for meta in bucket.list("") if meta.name.startswith("key")]
+    assert contents(address)["key"] == b"third" == bucket.get("key")  # the last is the copy that is shown
+    assert len(names) == 2 and "key" in names
+
+
+def test_a_dead_process_is_waited_for_and_somebody_is_told(address: BucketPath) -> None:
+    bucket, said = Bucket(address), list[str]()
+    acquire(bucket, said.append).lose()
+    acquire(bucket, said.append).release()
+    assert len(said) == 1 and "waiting up to" in said[0]
+    acquire(bucket, said.append).release()
+    assert len(said) == 1, "a released lease is taken at once"
+
+
+def test_a_process_at_work_is_not_disturbed(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 20.0)
+    bucket = Bucket(address)
+    lease = acquire(bucket, quiet)
+    assert open_store(address).is_locked()
+    with pytest.raises(RunDirectoryError, match="in use by another skate process"):
+        acquire(bucket, quiet)
+    lease.release()
+    assert not open_store(address).is_locked()
+
+
+def test_of_many_that_want_a_run_one_gets_it(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 20.0)
+    bucket, got, refused = Bucket(address), list[int](), list[str]()
+
+    def want() -> None:
+        try:
+            got.append(acquire(bucket, quiet).epoch)
+        except RunDirectoryError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=want) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [1] and len(refused) == 5
+
+
+@pytest.mark.parametrize("awake", ["before writing", "written", "moved", "deleted"])
+def test_a_process_that_wakes_up_after_its_lease_was_taken_damages_nothing(address: BucketPath, awake: str) -> None:
+    sleeper = fresh(address)
+    old = BucketBackend(sleeper)
+    sleeper.hold(quiet)
+    journal = old.open_journal("journal.jsonl", 0)
+    old.write("kept", [b"kept"])
+    journal.append(b"1\n")
+    if awake != "before writing":
+        old.write("c.1", [b"of the sleeper"])
+    if awake == "moved":
+        old.move("kept", "elsewhere")
+    if awake == "deleted":
+        old.delete("kept")
+    assert sleeper._lease is not None
+    sleeper._lease.lose()  # it sleeps: its beats do not come any more
+    taker = fresh(address)
+    new = BucketBackend(taker)
+    with new.lock():
+        new.write("c.1", [b"of the taker"])
+        new.open_journal("journal.jsonl", 2).append(b"2\n")
+        wanted = contents(address)
+        with pytest.raises(RunDirectoryError, match="another process holds this run"):
+            if awake == "before writing":
+                old.write("c.1", [b"of the sleeper"])
+            journal.append(b"2 of the sleeper\n")
+        sleeper.let_go()
+        assert contents(address) == wanted == {"kept": b"kept", "c.1": b"of the taker", "journal.jsonl": b"1\n2\n"}
+        new.write("c.2", [b"more"])
+    assert contents(address) == {**wanted, "c.2": b"more"}
+
+
+def test_what_a_killed_process_uploaded_is_taken_over_or_deleted(address: BucketPath) -> None:
+    bucket = Bucket(address)
+    bucket.create("same", b"same")
+    bucket.create("other", b"other bytes")
+    bucket.create("rest", b"rest")
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        assert store.clean() == 3
+        store.write("same", [b"same"])
+        store.write("other", [b"ours"])
+    assert contents(address) == {"same": b"same", "other": b"ours"}
+    names = {meta.name for meta in bucket.list("") if not meta.name.startswith(("lease/", "journal/"))}
+    assert "rest" not in names and "same" in names
+
+
+def test_a_lost_or_damaged_entry_is_refused(address: BucketPath) -> None:
+    store = BucketBackend(fresh(address))
+    for text in (b"1", b"2"):
+        with store.lock():
+            store.write("key", [text])
+    bucket = Bucket(address)
+    entries = [meta.name for meta in bucket.list("journal/")]
+    held = bucket.get(entries[1])
+    bucket.put(entries[1], held.replace(b'"epoch"', b'"epoxh"'))
+    with pytest.raises(RunDirectoryError, match="is damaged"):
+        fresh(address)
+    bucket.delete([entries[1]])
+    with pytest.raises(RunDirectoryError, match="one is lost"):
+        fresh(address)
+
+
+def test_files_of_others_are_left_alone(address: BucketPath) -> None:
+    Bucket(address).create("thesis.doc", b"years of work")
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        open_store(address).check_ours()
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server that takes every write, whatever is asked of it."""
+    with Deaf() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+        yield
+
+
+@pytest.mark.usefixtures("deaf")
+def test_a_server_that_creates_twice_is_refused(address: BucketPath) -> None:
+    with pytest.raises(EnvironmentFault, match="let one object be created twice") as caught:
+        BucketBackend(fresh(address)).lock().__enter__()
+    assert caught.value.exit_code == 4
+
+
+def test_a_server_that_is_gone_gives_one_line(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(EnvironmentFault, match=r"does not answer \(no connection.*tried 8 times\)") as caught:
+        fresh(address)
+    told = str(caught.value)
+    assert "\n" not in told and KEY_ID not in told and SECRET not in told
+
+
+def test_a_bucket_that_is_not_there_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run_path("s3://no-such-bucket/RUN")
+    assert isinstance(path, BucketPath)
+    with pytest.raises(EnvironmentFault, match="no such bucket"):
+        fresh(path)
+
+
+@pytest.mark.parametrize("faults", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_many_faults_lose_nothing(address: BucketPath, monkeypatch: pytest.MonkeyPatch, faults: int) -> None:
+    """503s, answers cut in half, lost answers, connections that end at once: a third of all requests."""
+    with Faulty(shared_server(), seed=5) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+        wanted: dict[str, bytes] = {}
+        written = 0
+        while server.faults < faults:
+            store = BucketBackend(fresh(address))
+            with store.lock():
+                journal = store.open_journal("journal.jsonl", store.size("journal.jsonl") or 0)
+                for _ in range(5):
+                    key, data = f"run.zarr/a/c.{written % 12}", f"{written}".encode() * (1 + written % 50)
+                    store.write(key, [data])
+                    journal.append(f"{written}\n".encode())
+                    wanted[key] = data
+                    written += 1
+        assert server.most_tries <= 8 * 2
+    monkeypatch.setenv("AWS_ENDPOINT_URL", shared_server())
+    wanted["journal.jsonl"] = b"".join(f"{number}\n".encode() for number in range(written))
+    assert contents(address) == wanted
+
+
+def test_credentials_come_from_variables_or_a_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*environment(""), "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    (tmp_path / "config").write_text("[profile studio]\nregion = eu-west-1\nendpoint_url = http://store:9000\n")
+    (tmp_path / "credentials").write_text("[studio]\naws_access_key_id = A\naws_secret_access_key = B\n")
+    monkeypatch.setenv("AWS_PROFILE", "studio")
+    wanted = {"region": "eu-west-1", "endpoint": "http://store:9000", "access_key_id": "A", "secret_access_key": "B"}
+    assert bucket_settings() == wanted
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "C")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    assert bucket_settings() == {"region": "us-west-2", "endpoint": "http://store:9000"}
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(EnvironmentFault, match="names 'nobody'"):
+        bucket_settings()
+
+
+def test_scratch_is_bounded_and_what_killed_processes_left_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "scratch" / "skate-scratch-killed"
+    left.mkdir(parents=True)
+    (left / ".lock").write_text("")
+    monkeypatch.setattr("storage.nearby.CACHE_BYTES", 25)
+    files = Nearby()
+    assert not left.exists()
+    for number in range(5):
+        files.path(f"c.{number}").write_bytes(bytes(10))
+        if number:
+            files.may_go(f"c.{number}")
+    assert [files.has(f"c.{number}") for number in range(5)] == [True, False, False, True, True]
+    files.close()
+    assert not files.root.exists()
+
+
+def test_nothing_secret_is_in_the_bucket(address: BucketPath) -> None:
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("key", [json.dumps({"a": 1}).encode()])
+    bucket = Bucket(address)
+    everything = b"".join(bucket.get(meta.name) for meta in bucket.list(""))
+    assert SECRET.encode() not in everything and KEY_ID.encode() not in everything
