@@ -76,7 +76,7 @@ class Nearby:
 
     def delete_all(self, part: str) -> None:
         """Delete the files below a part."""
-        for key in [key for key in self._forgettable if key.startswith(f"{part}/")]:
+        for key in [key for key in self._forgettable if not part or key.startswith(f"{part}/")]:
             del self._forgettable[key]
         shutil.rmtree(self.root / "files" / part, ignore_errors=True)
 

@@ -61,7 +61,7 @@ class BucketBackend(Backend):
                 "was written"
             )
         full = self._part + key
-        return (self._run.logs[full] if full in self._run.logs else self._here(full)).read_bytes()
+        return (self._run.logs[full] if full in self._run.logs else self._run.fetch(full)).read_bytes()
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         full = self._part + key
@@ -82,24 +82,9 @@ class BucketBackend(Backend):
 
     def digest(self, key: str, algorithm: str = "blake2b") -> str | None:
         try:
-            return file_digest(self._here(self._part + key), algorithm)
+            return file_digest(self._run.fetch(self._part + key), algorithm)
         except FileNotFoundError:
             return None
-
-    def _here(self, full: str) -> Path:
-        """The file of an object, fetched where it is not here.
-
-        Raises:
-            FileNotFoundError: when there is no such object.
-        """
-        with self._run.lock:
-            if not self._files.has(full):
-                held = self._run.objects.get(full)
-                if held is None:
-                    raise FileNotFoundError(f"{self._run.address}/{full}")
-                self._run.bucket.fetch(held.name, self._files.path(full))
-                self._files.may_go(full)
-            return self._files.path(full)
 
     def write(self, key: str, parts: Iterable[bytes]) -> str:
         full = self._part + key
@@ -170,7 +155,7 @@ class BucketBackend(Backend):
     def path(self, key: str) -> Path:
         full = self._part + key
         try:
-            return self._here(full)
+            return self._run.fetch(full)
         except FileNotFoundError:
             return self._files.path(full)
 
@@ -203,7 +188,7 @@ class BucketBackend(Backend):
         return self.lock()
 
     def check_ours(self) -> None:
-        others = [] if self._run.objects else self._run.bucket.list("")
+        others = [] if self._run.begun else self._run.bucket.list("")
         if any(not meta.name.startswith(OURS) for meta in others):
             raise RunDirectoryError(f"{self._run.address} is not empty and holds no run: choose another --out")
 

@@ -38,6 +38,7 @@ class SharedRun:
         self.logs: dict[str, Path] = {}  # of a journal's key, a copy of it
         self.lock = threading.RLock()
         self.objects: dict[str, Held] = {}  # what counts, and what will with the next entry
+        self.damaged: set[str] = set()  # keys whose object was found to be missing or altered
         self._ledger = Ledger(self.bucket)
         self._changed: set[str] = set()
         self._changed_logs: set[str] = set()
@@ -47,6 +48,11 @@ class SharedRun:
         self._left: set[str] = set()  # names that a process before left without an entry
         self._numbers = count(1)
         self._log_numbers = count(1)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a process ever held the run."""
+        return self._ledger.count > 0
 
     def refresh(self) -> None:
         """Take in what other processes have written; who holds the run knows all there is."""
@@ -102,8 +108,15 @@ class SharedRun:
                 self._lease = None
                 if self._broken:
                     lease.lose()
+                    self._forget()
                 else:
                     lease.release()
+
+    def _forget(self) -> None:
+        """What was written here and does not count is not to be seen either."""
+        self._ledger, self.objects, self.logs = Ledger(self.bucket), {}, {}
+        self._changed, self._changed_logs, self._left = set(), set(), set()
+        self.files.delete_all("")
 
     def clean(self) -> int:
         """Find what a killed process uploaded without an entry: what comes out with the same bytes is taken over."""
@@ -127,10 +140,30 @@ class SharedRun:
         path = self.files.path(key)
         written = Held("", path.stat().st_size, file_digest(path, "blake2b"))
         stands = self.objects.get(key)
-        if stands is None or (stands.size, stands.digest) != (written.size, written.digest):
+        if key in self.damaged or stands is None or (stands.size, stands.digest) != (written.size, written.digest):
+            self.damaged.discard(key)
             self.objects[key] = written
             self._changed.add(key)
         return written.digest
+
+    def fetch(self, key: str) -> Path:
+        """The file of an object, brought to scratch where it is not there.
+
+        Raises:
+            FileNotFoundError: when there is no such object.
+        """
+        with self.lock:
+            path, held = self.files.path(key), self.objects.get(key)
+            if self.files.has(key):
+                return path
+            if held is None:
+                raise FileNotFoundError(f"{self.address}/{key}")
+            self.damaged.add(key)
+            self.bucket.fetch(held.name, path)
+            if file_digest(path, "blake2b") == held.digest:
+                self.damaged.discard(key)
+            self.files.may_go(key)
+            return path
 
     def change(self, key: str, held: Held | None) -> None:
         """Another object, or none, under this key."""
@@ -192,7 +225,7 @@ class SharedRun:
                 self._lease.epoch,
                 put={key: (held.name, held.size, held.digest) for key, held in put.items()},
                 gone=sorted(self._changed - put.keys()),
-                burned=burned or [],
+                burned=sorted({*(burned or []), *(key for key, held in put.items() if _shown(key, held))}),
                 logs=logs,
                 line=line,
             )
@@ -211,7 +244,7 @@ class SharedRun:
         """Delete what nothing refers to, and show under plain names what has another one."""
         self.bucket.delete(loose)
         for key, held in put.items():
-            if held.name != key and ("/" not in key or key.startswith(_SHOWN)):
+            if _shown(key, held):
                 self.bucket.copy(held.name, key)
 
     def _upload(self) -> None:
@@ -241,6 +274,11 @@ class SharedRun:
             f"{self.address}: another process holds this run by now: nothing that it or this one has committed is "
             "lost, and this one writes no more"
         )
+
+
+def _shown(key: str, held: Held) -> bool:
+    """Whether people look for it under its key, and it has another name: a copy is put there, and nothing else ever."""
+    return held.name != key and ("/" not in key or key.startswith(_SHOWN))
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -1,5 +1,11 @@
 """A run in a bucket on a real S3 server: the bytes of the local run, killed and resumed with nothing but the bucket."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -8,8 +14,9 @@ from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, make_case
 from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
 from _zygote import Ended, shared_zygote
 
-from storage.address import run_path
+from storage.address import BucketPath, run_path
 from storage.backend import open_store
+from storage.bucket import Bucket
 
 NOT_COMPARED = ("report/summary.json", "report/index.html", "report/cost.png")  # they hold times
 _names = count()
@@ -99,3 +106,93 @@ def test_a_run_killed_at_every_point_is_resumed_elsewhere(
     case: Case, wanted: dict[str, bytes], tmp_path: Path, fault: str
 ) -> None:
     killed_and_resumed(case, wanted, tmp_path, fault)
+
+
+def bucket_of(address: str) -> Bucket:
+    path = run_path(address)
+    assert isinstance(path, BucketPath)
+    return Bucket(path)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_and_goes_on_after_another_has_finished_it_damages_nothing(
+    case: Case, wanted: dict[str, bytes], tmp_path: Path
+) -> None:
+    address = new_run()
+    begin = f"import _s3; _s3.use({environment(shared_server())!r}, {str(tmp_path / 'sleeper')!r}); "
+    begin += f"from stream.cli import main; main({run(case, address)!r})"
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", begin],
+        env=os.environ | path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        while len(bucket_of(address).list("journal/")) < 8:
+            assert sleeper.poll() is None
+            time.sleep(0.01)
+        sleeper.send_signal(signal.SIGSTOP)
+        ended = skate(tmp_path, "resume", address)
+        assert ended.code in (0, 1), ended.output
+        before = found(address)
+        sleeper.send_signal(signal.SIGCONT)
+        output, _ = sleeper.communicate(timeout=120)
+        assert sleeper.returncode == 6 and "another process holds this run" in output, output
+        assert found(address) == before
+        check(address, wanted)
+        assert skate(tmp_path, "status", address, "--verify").code == 0
+    finally:
+        sleeper.kill()
+        sleeper.communicate()
+
+
+@pytest.mark.slow
+def test_damaged_and_missing_objects_are_found_and_repaired(
+    case: Case, wanted: dict[str, bytes], tmp_path: Path
+) -> None:
+    address = new_run()
+    assert skate(tmp_path, *run(case, address)).code in (0, 1)
+    bucket = bucket_of(address)
+    mask, segment = "run.zarr/masks/object/c.0.0.0", "segments/00001.mp4"
+    bucket.put(mask, bytes(100))
+    bucket.delete([segment, "output.mp4"])
+    status = skate(tmp_path, "status", address, "--verify")
+    assert status.code == 6
+    damaged = {line.split()[1] for line in status.output.splitlines() if line.startswith("damaged")}
+    assert damaged == {mask, segment, "output.mp4"}
+    assert skate(tmp_path, "resume", address).code in (0, 1)
+    check(address, wanted)
+
+
+@pytest.mark.slow
+def test_every_command_does_in_a_bucket_what_it_does_in_a_folder(case: Case, tmp_path: Path) -> None:
+    """Made with --keep all: exported, evaluated, reported, a window made again, other options, a smaller window."""
+    local, address = str(tmp_path / "run"), new_run()
+    changes = (["--iou-threshold", "0.5"], ["--window", "9", "--overlap", "4"])
+    for place in (local, address):
+        begun = [*run(case, place), "--keep", "all"]
+        assert skate(tmp_path, *begun).code in (0, 1)
+        told = skate(tmp_path, "evaluate", place, "--quiet", "--json").output.splitlines()[-1]
+        shown = skate(tmp_path, "export", place, "--to", str(tmp_path / f"export{place is local}"))
+        assert shown.code == 0, shown.output
+        assert skate(tmp_path, "redo", place, "--windows", "1").code in (0, 1)
+        for change in changes:
+            ended = skate(tmp_path, *begun, *change, "--overwrite")
+            assert ended.code in (0, 1), ended.output
+        assert skate(tmp_path, "report", place, "--proof").code == 0
+        assert skate(tmp_path, "status", place, "--verify").code == 0
+        if place is local:
+            first = told
+    assert told == first
+    exports = [
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in (tmp_path / "exportTrue", tmp_path / "exportFalse")
+    ]
+    assert exports[0] == exports[1]
+    files = {str(file.relative_to(local)): file.read_bytes() for file in Path(local).rglob("*") if file.is_file()}
+    check(
+        address, {name: data for name, data in files.items() if name not in (".lock", "journal.jsonl", *NOT_COMPARED)}
+    )
+    shutil.rmtree(local)

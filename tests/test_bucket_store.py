@@ -174,6 +174,8 @@ def test_a_process_that_wakes_up_after_its_lease_was_taken_damages_nothing(addre
                 old.write("c.1", [b"of the sleeper"])
             journal.append(b"2 of the sleeper\n")
         sleeper.let_go()
+        sleeper.refresh()
+        assert sleeper.objects.keys() == taker.objects.keys(), "what does not count is not seen either"
         assert contents(address) == wanted == {"kept": b"kept", "c.1": b"of the taker", "journal.jsonl": b"1\n2\n"}
         new.write("c.2", [b"more"])
     assert contents(address) == {**wanted, "c.2": b"more"}
@@ -214,6 +216,14 @@ def test_files_of_others_are_left_alone(address: BucketPath) -> None:
     Bucket(address).create("thesis.doc", b"years of work")
     with pytest.raises(RunDirectoryError, match="holds no run"):
         open_store(address).check_ours()
+
+
+def test_a_run_killed_before_its_first_entry_is_no_strangers_work(address: BucketPath) -> None:
+    run = fresh(address)
+    run.hold(quiet)
+    Bucket(address).create("run.json", b"left by a crash")
+    BucketBackend(fresh(address)).check_ours()
+    run.let_go()
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ def _write_videos(run: RunDirectory, config: RunConfig, frames: int, names: Sequ
         fault_point("finish.joined")
     if COMPARISON in names:
         write_comparison(RunReader(run.path), config, run.store.place(COMPARISON))
+    run.store.flush(names)
 
 
 def _check_results(run: RunDirectory, found: Mapping[str, str], recorded: Mapping[str, str]) -> None:

@@ -177,6 +177,8 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
         name for name in wanted if name in damage.lacking or (run.log.is_forgotten(key, name) and not is_block(name))
     ]
     run.take(SCRATCH, missing)
+    if segment_of(record) in damage.segments:
+        run.store.flush([f"segments/{segment_of(record)}"])
     run.store.delete_all(SCRATCH)
 
 
