@@ -66,7 +66,7 @@ def use(
     lease: float = 0.6,
     beat: float = 0.15,
     pause: float = 0.002,
-    request: float = 60,
+    request: int = 60,
 ) -> None:
     """Called in a forked child, as a hook: the server, a scratch folder of its own, and times that suit a test."""
     import storage.bucket

@@ -11,6 +11,7 @@ from _small_run import small_run
 from stages.base import GeneratorStage, Inputs, Output, Stage, Window
 from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
+from storage.address import run_path
 from storage.errors import EnvironmentFault
 from storage.rundir import CommitLog, Manifest, read_log
 from stream.engine.chain import Chain, Node
@@ -220,7 +221,9 @@ def test_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_limits_of_this_machine_are_found(tmp_path: Path) -> None:
     assert plan_module.available_ram_bytes() > 10**8
-    assert plan_module.free_disk_bytes(tmp_path / "not" / "there") > 0
+    free = plan_module.free_disk_bytes(tmp_path / "not" / "there")
+    assert free is not None and free > 0
+    assert plan_module.free_disk_bytes(run_path("s3://bucket/run")) is None
 
 
 def journal(windows: int) -> CommitLog:

@@ -161,7 +161,7 @@ def totals(found: Sequence[Forecast]) -> Forecast:
 def room(total: Forecast, folder: Path) -> str | None:
     """A line where all that is kept does not fit on the disk, though each for itself does."""
     free = free_disk_bytes(folder)
-    if total.kept is None or total.kept <= free:
+    if total.kept is None or free is None or total.kept <= free:
         return None
     return (
         f"{folder}: all keep about {format_size(total.kept)}, {format_size(free)} are free: free space, or other --out"
