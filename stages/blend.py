@@ -18,6 +18,7 @@ import numpy as np
 
 from stages.base import PICTURE, Array, Inputs, Output, Port, Read, Stage, Window
 from stages.fade import fade_span
+from stages.metrics import own_seam
 from stages.region import RESKIN_CHOICES, chosen_mask
 from storage.errors import GeneratorError, RunDirectoryError, UsageError
 
@@ -68,7 +69,7 @@ class BlendStage(Stage):
         Returns:
             `generated` `[final.frames, H, W, 3]` uint8 RGB, and `overlap`: the raw frames after the final span, at most
             as many as windows overlap, none in a shot's last window. In `info` `crossfade`, the frames that are mixed,
-            `[start, stop)`.
+            `[start, stop)`, and `own_seam`.
 
         Raises:
             GeneratorError: when the raw window has another number of frames than the window reads.
@@ -87,13 +88,16 @@ class BlendStage(Stage):
                 f"blend: window {window.index} needs {wanted} frames from frame {window.final.start} on of the window "
                 f"before it, there are {len(held)} of {held.shape[1:]}: redo from an earlier window"
             )
-        blended = raw[window.final.within(window.read)].copy()
+        final = window.final.within(window.read)
+        blended = raw[final].copy()
         start, stop = fade_span(self._moving(inputs), window)
         begin, end = start - window.final.start, stop - window.final.start
         blended[:begin] = held[:begin]
         blended[begin:end] = crossfade(held[begin:end], blended[begin:end])
         after = raw[window.final.stop - window.read.start :].copy()
-        return Output({"generated": blended, "overlap": after}, {"crossfade": [start, stop]})
+        subjects = inputs.arrays["masks/object"][final] | inputs.arrays["masks/person"][final]
+        seam = own_seam(blended, held, raw[final], subjects, (begin, end))
+        return Output({"generated": blended, "overlap": after}, {"crossfade": [start, stop], "own_seam": seam})
 
     def _moving(self, inputs: Inputs) -> Array:
         """`[n, H, W]` bool: what is regenerated."""

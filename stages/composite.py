@@ -16,10 +16,8 @@ import numpy as np
 
 from stages.aim import Aim
 from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, Window
-from stages.fade import fade_span
 from stages.grain import Grain, grain_of
 from stages.matching import Look, MatchState, look, sharpness_facts
-from stages.metrics import source_seam
 from stages.region import DILATE, bounding_box, check_region, chosen_mask, composite, feather, region
 from stages.resize import Size, resize_frames
 from stages.views.lens import Lens, Views, lens
@@ -100,8 +98,7 @@ class CompositeStage(Stage):
         Returns:
             `raw` `[read.frames, H, W, 3]` uint8 RGB: the source's pixels exactly outside the region. With views also
             `kept` `[m, h, w, 3]` uint8 RGB: the frames that the next window sees again, in the view's pixels; none
-            where every view is the whole frame. In `info` `source_seam`, and `grain` where
-            that is matched.
+            where every view is the whole frame. In `info` `grain`, where that is matched.
 
         Raises:
             GeneratorError: when another number of frames was made than the window reads.
@@ -136,10 +133,7 @@ class CompositeStage(Stage):
         if self.config.viewed:
             first = len(frames) if aim.whole else window.final.stop - window.read.start
             arrays[KEPT] = aim.stored(seen_again(frames, made, allowed, inner, correction, through, first))
-        final = slice(window.final.start - window.read.start, window.final.stop - window.read.start)
-        start, stop = fade_span(chosen_mask(objects, persons, self.config.reskin), window)
-        fade = start - window.final.start, stop - window.final.start
-        return Output(arrays, {**facts, "source_seam": source_seam(frames, objects | persons, final, fade)})
+        return Output(arrays, facts)
 
     def _correct(
         self, inputs: Inputs, made: Array, allowed: Array, inner: Array, through: Lens

@@ -103,16 +103,41 @@ def region_change(before: Array, after: Array) -> float | None:
     return float(difference[region].mean())
 
 
-def source_seam(frames: Array, subjects: Array, final: slice, fade: tuple[int, int]) -> dict[str, Any]:
-    """How much the source itself changes in a window's final frames: `seam_facts` of it.
+def own_seam(blended: Array, old: Array, new: Array, subjects: Array, fade: tuple[int, int]) -> dict[str, Any]:
+    """`seam_facts` of a window's final frames as if no seam were there: in the crossfade the mean of what the change is
+    within the pictures of either window. With `added`, what the crossfade adds to each change: the mean difference of
+    both windows' pictures of the same frames, by how many steps it is spread over.
 
     Args:
-        frames: `[n, H, W, 3]` uint8 RGB, subjects: `[n, H, W]` bool: of the window.
-        final: its final frames among them.
-        fade: frames that are crossfaded, counted from the first final one.
+        blended, new: `[n, H, W, 3]` uint8 RGB: the final frames, and as this window made them.
+        old: `[m, H, W, 3]` uint8 RGB: the first m of them as the window before made them.
+        subjects: `[n, H, W]` bool.
+        fade: frames that are crossfaded, counted from the first.
     """
-    pictures = [change_picture(*pair) for pair in zip(frames[final], subjects[final], strict=True)]
-    return seam_facts([None, *(region_change(*pair) for pair in itertools.pairwise(pictures))], fade)
+    changes, (start, stop) = _changes(_pictures(blended, subjects)), fade
+    if stop <= start:
+        return {**seam_facts(changes, fade), "added": 0.0}
+    first = max(start - 1, 0)
+    sides = [_pictures(side[first : stop + 1], subjects[first : stop + 1]) for side in (old, new)]
+    for place, each in enumerate(itertools.zip_longest(*map(_changes, sides))):
+        known = [value for value in each if value is not None]
+        if place:  # onto the first none is known
+            changes[first + place] = sum(known) / len(known) if known else None
+    differences = [
+        region_change(*pair) or 0.0 for pair in zip(*(side[start - first :] for side in sides), strict=False)
+    ]
+    added = sum(differences[: stop - start]) / (stop - start) / (stop - start + 1)
+    return {**seam_facts(changes, fade), "added": round(added, 6)}
+
+
+def _pictures(frames: Array, subjects: Array) -> list[Array]:
+    """A `change_picture` of each frame that there is."""
+    return [change_picture(*pair) for pair in zip(frames, subjects, strict=False)]
+
+
+def _changes(pictures: Sequence[Array]) -> list[float | None]:
+    """`region_change` onto each from the one before it; None onto the first."""
+    return [None, *(region_change(*pair) for pair in itertools.pairwise(pictures))][: len(pictures)]
 
 
 def seam_facts(changes: Sequence[float | None], fade: tuple[int, int]) -> dict[str, Any]:
@@ -130,31 +155,37 @@ def seam_facts(changes: Sequence[float | None], fade: tuple[int, int]) -> dict[s
     return {"edge": round(sum(edge) / len(edge), 6) if edge else None, **total}
 
 
-def seam_ratio(windows: Sequence[Mapping[str, Any]], source: Sequence[Mapping[str, Any]] = ()) -> float | None:
+def seam_ratio(windows: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]] = ()) -> float | None:
     """Change across the edges of windows against the change inside them; 1.0 = seams change no more than the rest.
 
-    Where it is known how much the source itself changes over the same subjects, each is measured against that: else an
-    edge that happens to lie in a trick looks like a seam.
+    Subjects move more in some frames than in others, and what the source changes there does not tell how much a texture
+    laid over it does. But both windows make all frames of a crossfade, each without a seam. Against the change of their
+    own pictures in the very same frames nothing is left but what they make differently, and coding: where they make the
+    same, the ratio is 1 before coding, whatever moves. A step of colour hides behind what moves (magnitudes of changes
+    that have nothing to do with each other add up as squares), so what the crossfade adds to every change, which is
+    known without noise, is added as it is.
 
     Args:
         windows: the score stage's `info["seam"]` of each window.
-        source: the composite stage's `info["source_seam"]` of each window.
+        own: the blend stage's `info["own_seam"]` of each window.
 
     Returns:
-        edges / insides, both in multiples of the source's; None where either is missing or nothing changes inside.
+        edges / insides, both in multiples of the windows' own, and what is added; None where either is missing or
+        nothing changes inside. Where there is nothing of the windows' own, as at hard edges, edges / insides alone.
     """
-    known = [window["edge"] for window in source[: len(windows)]] + [None] * (len(windows) - len(source))
+    known = [window["edge"] for window in own[: len(windows)]] + [None] * (len(windows) - len(own))
     edges = [window["edge"] for window in windows]
     pairs = [(edge, at) for edge, at in zip(edges, known, strict=True) if edge is not None]
     inside, frames = (sum(window[f"inside_{what}"] for window in windows) for what in ("sum", "frames"))
     if not pairs or not inside or not frames:
         return None
-    usual = sum(window["inside_sum"] for window in source)
+    usual = sum(window["inside_sum"] for window in own)
     measured = [(edge, at) for edge, at in pairs if at]
-    if len(source) < len(windows) or not usual or not measured:
+    if len(own) < len(windows) or not usual or not measured:
         return float((sum(edge for edge, _ in pairs) / len(pairs)) / (inside / frames))
-    across = sum(edge for edge, _ in measured) / sum(at for _, at in measured)
-    return float(across / (inside / usual))
+    expected = sum(at for _, at in measured)
+    across = sum(edge for edge, _ in measured) / expected
+    return float(across / (inside / usual) + sum(window.get("added", 0.0) for window in own) / expected)
 
 
 def flag_spans(flags: Array, start: int = 0) -> list[list[int]]:

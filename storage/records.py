@@ -83,6 +83,7 @@ class Seam(Struct, frozen=True):
     edge: Sum | None
     inside_sum: Sum
     inside_frames: Count
+    added: Sum = 0.0
 
 
 class Facts(Struct, frozen=True):
@@ -110,7 +111,7 @@ class Facts(Struct, frozen=True):
     visible: list[bool] | UnsetType = UNSET
     failed: Spans = []
     seam: Seam | None = None
-    source_seam: Seam | None = None
+    own_seam: Seam | None = None
     crossfade: tuple[Count, Count] = (0, 0)
     read: tuple[Count, Count] = (0, 0)
     final: tuple[Count, Count] = (0, 0)

@@ -1,11 +1,16 @@
 """Numbers of the gate on masks small enough to count by hand."""
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from stages.base import Inputs
+from stages.blend import BlendConfig, BlendStage
 from stages.metrics import (
     boundary_f,
     change_picture,
@@ -19,9 +24,9 @@ from stages.metrics import (
     rounded,
     seam_facts,
     seam_ratio,
-    source_seam,
     summarise_iou,
 )
+from storage.spans import Span
 from stream.engine.windows import WindowPlan
 
 Array = np.ndarray[Any, Any]
@@ -110,14 +115,16 @@ def test_seam() -> None:
         {"edge": 6.0, "inside_sum": 8.0, "inside_frames": 4},
     ]
     assert seam_ratio(windows) == 3.0
-    source: list[dict[str, Any]] = [
+    own: list[dict[str, Any]] = [
         {"edge": None, "inside_sum": 4.0, "inside_frames": 4},
         {"edge": 3.0, "inside_sum": 4.0, "inside_frames": 4},
     ]
-    assert seam_ratio(windows, source) == 1.0, "the source itself moves three times as much there"
-    source[1]["edge"] = 1.0
-    assert seam_ratio(windows, source) == 3.0
-    assert seam_ratio(windows, source[:1]) == 3.0 == seam_ratio(windows, [source[0], {**source[1], "edge": None}])
+    assert seam_ratio(windows, own) == 1.0, "each window itself moves three times as much there"
+    own[1]["edge"] = 1.0
+    assert seam_ratio(windows, own) == 3.0
+    assert seam_ratio(windows, own[:1]) == 3.0 == seam_ratio(windows, [own[0], {**own[1], "edge": None}])
+    own[1] |= {"edge": 2.0, "added": 0.5}
+    assert seam_ratio(windows, own) == 1.5 + 0.25
 
 
 def test_a_seam_is_where_windows_are_crossfaded() -> None:
@@ -128,29 +135,55 @@ def test_a_seam_is_where_windows_are_crossfaded() -> None:
     assert seam_facts([None], (0, 0))["edge"] is None
 
 
-def test_the_sources_own_change_is_taken_out() -> None:
-    """A clip whose subject jumps where windows go over into each other, restyled with a fixed gain: no seam is seen."""
-    frames = np.zeros((12, 20, 30, 3), np.uint8)
-    masks = np.zeros((12, 20, 30), np.bool_)
-    for index in range(12):
-        left = index + (8 if index >= 8 else 0)
-        masks[index, 5:15, left : left + 8] = True
-        frames[index][masks[index]] = (
-            np.arange(100, 180, dtype=np.uint8).reshape(10, 8).ravel()[:, None][: masks[index].sum()]
-        )
-    made = (frames * 1.5).astype(np.uint8)
-    plan = list(WindowPlan(9, 3).windows(12))
-    source = []
-    scores: list[dict[str, Any]] = []
-    for window in plan:
-        read, start = slice(*window.read), window.read.start
-        final = slice(window.final.start - start, window.final.stop - start)
-        fade = (0, window.new.start - window.final.start)
-        source.append(source_seam(frames[read], masks[read], final, fade))
-        scores.append(source_seam(made[read], masks[read], final, fade))
-    plain, mended = seam_ratio(scores), seam_ratio(scores, source)
-    assert plain is not None and mended is not None
-    assert plain > 1.5 and 0.95 <= mended <= 1.05
+def seam_of(differs: Callable[[Array, int], Array]) -> tuple[float | None, float | None]:
+    """The seam ratio of a textured subject that moves faster where windows are crossfaded, before coding: against the
+    rest alone, and against the windows' own. `differs`: what becomes of the pictures of a window of this number."""
+    texture: Array = np.random.default_rng(3).integers(60, 180, (60, 90, 3)).astype(np.uint8)
+    texture = cv2.GaussianBlur(texture, (0, 0), 1.5)
+    frames, masks = np.zeros((24, 60, 90, 3), np.uint8), np.zeros((24, 60, 90), np.bool_)
+    for index in range(24):
+        left = index + 2 * min(max(index - 8, 0), 10)
+        masks[index, 10:50, left : left + 40] = True
+        frames[index, 10:50, left : left + 40] = texture[10:50, :40]
+    blend, held = BlendStage(BlendConfig(17, 8)), frames[:0]
+    last: Array | None = None
+    seams: list[dict[str, Any]] = []
+    own: list[Any] = []
+    for window in WindowPlan(17, 8).windows(24):
+        read, final = slice(*window.read), slice(*window.final)
+        made = {"raw": differs(frames[read], window.index), "overlap": held}
+        given = {"masks/object": masks[read], "masks/person": masks[read] & False}
+        output: Any = blend.process(window, Inputs({**made, **given}))
+        held, crossfade = output.arrays["overlap"], Span(*map(int, output.info["crossfade"]))
+        shown = [change_picture(*pair) for pair in zip(output.arrays["generated"], masks[final], strict=True)]
+        changes = [region_change(*pair) for pair in pairwise([*([] if last is None else [last]), *shown])]
+        fade = crossfade.start - window.final.start, crossfade.stop - window.final.start
+        seams.append(seam_facts(changes if last is not None else [None, *changes], fade))
+        own.append(output.info["own_seam"])
+        last = shown[-1]
+    return seam_ratio(seams), seam_ratio(seams, own)
+
+
+def test_what_moves_is_no_seam() -> None:
+    """A subject that moves three times as fast in the crossfade, as both windows make it."""
+    plain, mended = seam_of(lambda pictures, window: pictures)
+    assert plain is not None and plain > 1.2
+    assert mended == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_seam_of_one_level_is_told() -> None:
+    def brighter(levels: int) -> float:
+        return seam_of(lambda pictures, window: pictures + np.uint8(levels * window))[1] or 0.0
+
+    found = [brighter(levels) for levels in (1, 2, 4, 8)]
+    assert 1.004 < found[0] < found[1] < found[2] < found[3] < 2
+    assert found[3] - 1 == pytest.approx(8 * (found[0] - 1), rel=0.5), "in proportion"
+
+
+def test_a_jump_of_the_picture_between_windows_is_told() -> None:
+    shifted = seam_of(lambda pictures, window: np.roll(pictures, 2 * window, axis=2))[1]
+    further = seam_of(lambda pictures, window: np.roll(pictures, 4 * window, axis=2))[1]
+    assert shifted is not None and further is not None and 1.05 < shifted < further
 
 
 def test_region_change_looks_at_the_region_alone() -> None:

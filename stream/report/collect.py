@@ -124,7 +124,7 @@ class Facts:
         claimed_frames: that the source's header claims (before `--fps`), None where it claims none.
         cut_short: a sentence where the source ended before the end that its header claims (see `shortfall`).
         person: `{"frame": F, "box": [x1, y1, x2, y2]}` where the person was first found, None where never.
-        seams: the score stage's `info["seam"]` by window. source_seams: the composite's `info["source_seam"]`.
+        seams: the score stage's `info["seam"]` by window. own_seams: the blend's `info["own_seam"]`.
         attempts: `window`, `attempt`, `iou_min` of everything that was tried after a window failed the gate.
         sights: of source and result, `[T, K]` each, where they were measured; interaction: what they come to.
         interactions: of a scene what each pair's come to, by the object's name.
@@ -144,7 +144,7 @@ class Facts:
     cut_short: str | None = None
     person: Mapping[str, Any] | None = None
     seams: Sequence[Mapping[str, Any]] = ()
-    source_seams: Sequence[Mapping[str, Any]] = ()
+    own_seams: Sequence[Mapping[str, Any]] = ()
     attempts: Sequence[Mapping[str, Any]] = ()
     sights: tuple[Array, ...] = ()
     interaction: Interaction | None = None
@@ -197,7 +197,7 @@ def facts(
         bad_frames=sum(_count(record["info"].get("bad_frames", 0)) for record in records.get("decode", ())),
         person=next((person for person in persons if person), None),
         seams=_each(records.get("score", ()), "seam"),
-        source_seams=_each(records.get("composite", ()), "source_seam"),
+        own_seams=_each(records.get("blend", ()), "own_seam"),
     )
 
 

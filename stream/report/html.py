@@ -122,7 +122,7 @@ def _numbers(values: Summary) -> str:
             detail = f"{low} {found[low]:.3f}, {worst} {found[worst]:.3f} at frame {found[f'{worst}_frame']}"
             boxes.append((f"{label}, mean", f"{found['mean']:.3f}", detail))
     if values.seam_ratio is not None:
-        told = "change where windows are crossfaded / elsewhere, against the source's; 1 = no seam"
+        told = "change where windows are crossfaded / elsewhere, against each window's own; 1 = no seam"
         boxes.append(("seam ratio", f"{values.seam_ratio:.2f}", told))
     cells = (f"<div>{escape(a)}<b>{b}</b><span class='soft'>{escape(c)}</span></div>" for a, b, c in boxes)
     return f'<div class="numbers">{"".join(cells)}</div>' if boxes else ""

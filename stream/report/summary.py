@@ -173,7 +173,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
     found = summarise_iou(table.iou, threshold)
     subjects = {name: _presence(table, known, name, threshold) for name in table.subjects}
     failed = flag_spans(table.failing(threshold))
-    seam = seam_ratio(known.seams, known.source_seams)
+    seam = seam_ratio(known.seams, known.own_seams)
     return Summary(
         frames=table.frames,
         windows=len(known.windows),
