@@ -66,6 +66,16 @@ def standing(run: Path, window: int) -> dict[tuple[str, int], int]:
 POINTS = ("next.cloned", "repair.window", "view.state", "generate.state", "score.journal", "next.switch")
 
 
+def test_a_run_corrected_later_is_the_one_corrected_at_once(made: Made, tmp_path: Path) -> None:
+    run = copied(made.run, tmp_path)
+    stood = standing(run, WINDOW)
+    ended = skate([*made.case.run(run), *CORRECTED, "--overwrite"])
+    assert ended.code in (0, 1) and "what is read again was not kept" in ended.output, ended.output
+    assert "damaged" not in ended.output
+    assert differing(results(run), made.corrected) == [] and standing(run, WINDOW) == stood
+
+
+@pytest.mark.slow
 def test_killed_on_the_way_the_old_result_is_whole_and_the_new_one_comes(made: Made, tmp_path: Path) -> None:
     run = copied(made.run, tmp_path)
     before, stood = tree(run), standing(run, WINDOW)
@@ -129,6 +139,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Case, Pat
         yield case, folder / "run", other
 
 
+@pytest.mark.slow  # tests/test_redo.py has the same in the suite
 def test_a_server_that_gives_other_pictures(served: tuple[Case, Path, FakeComfy], tmp_path: Path) -> None:
     case, finished, server = served
     run = copied(finished, tmp_path)

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from _crash import Case, differing, make_case, results
 from _server_chaos import comfy_case
 from _zygote import Ended, shared_zygote
-from fake_comfy import FakeComfy, Faults
+from fake_comfy import FakeComfy, Faults, Paint
 
 from storage.rundir import read_log
 
@@ -135,3 +137,59 @@ def test_what_was_made_and_is_damaged_is_made_again(made: Made, tmp_path: Path) 
         (run / ".redo" / "blocks" / "raw" / "1").unlink()
         assert skate(["resume", str(run)]).code in (0, 1)
     assert differing(results(run), made.redone) == []
+
+
+@pytest.fixture(scope="module")
+def bare(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, with nothing kept."""
+    run, options = tmp_path_factory.mktemp("bare") / "run", made.case.options[: made.case.options.index("--keep")]
+    with FakeComfy() as server:
+        assert skate(Case(made.case.video, options).run(run, "--server", server.address)).code in (0, 1)
+    return run
+
+
+class Darker(Paint):
+    """Another server: half as bright."""
+
+    def __call__(self, positive: Any, seed: int, graph: Any) -> Any:
+        """What `Paint` gives, darker."""
+        return super().__call__(positive, seed, graph) * np.float32(0.5)
+
+
+def test_what_was_not_kept_is_made_again(made: Made, bare: Path, tmp_path: Path) -> None:
+    run = copy(bare, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        before = tree(run)
+        assert redo(run, fault="repair.window#4").code == -9
+        assert {name: digest for name, digest in tree(run).items() if name in before} == before
+        assert skate(["status", str(run), "--verify"]).code == 0
+        assert redo(run, fault="generate.journal").code == -9
+        ended = skate(["resume", str(run)])
+    assert ended.code in (0, 1), ended.output
+    found, wanted = results(run, everything=False), {name: made.redone[name] for name in results(run, everything=False)}
+    assert differing(found, wanted) == ["frames", "generated"], "which are not kept"
+    assert skate(["status", str(run), "--verify"]).code == 0
+    assert not list((run / "run.zarr" / "blocks" / "raw").glob("*"))
+
+
+def test_a_server_that_gives_other_pictures_than_then(bare: Path, tmp_path: Path) -> None:
+    run = copy(bare, tmp_path / "run")
+    with FakeComfy(Darker()) as server:
+        rename_server(run, server.address)
+        before = tree(run)
+        ended = redo(run)
+    assert ended.code == 5 and "the server gives other pictures than then (blocks/made/0)" in ended.output, ended.output
+    assert tree(run) == before and skate(["status", str(run), "--verify"]).code == 0
+
+
+@pytest.mark.slow
+def test_a_second_redo_of_what_was_not_kept_says_why_it_cannot(bare: Path, tmp_path: Path) -> None:
+    run = copy(bare, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        assert skate(["redo", str(run), "--windows", "1", "--seed", "9"]).code in (0, 1)
+        before = tree(run)
+        ended = skate(["redo", str(run), "--windows", "2", "--seed", "9"])
+    assert ended.code == 5 and "a window 1 that `skate redo` has replaced since" in ended.output, ended.output
+    assert tree(run) == before

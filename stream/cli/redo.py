@@ -27,8 +27,9 @@ from stream.options.values import whole_number
 def redo_command(run: str, windows: str | None, seed: int | None, text: str | None, cancel: bool, as_json: bool) -> int:
     """Generate single windows of a finished RUN again; what depends on them is blended, encoded and scored again.
 
-    The run must have been made with --keep all. The window after keeps its generation unless it is named too. Until all
-    windows are made the result stays as it is: --cancel takes the redo back.
+    The window after keeps its generation unless it is named too. A run that was made with --keep all has all that this
+    needs; in any other the windows from there on, and those they follow from, are generated once more first, and must
+    come out as they were. Until all windows are made the result stays as it is: --cancel takes the redo back.
     """
     from stream.run.redo import redo, take_back
 

@@ -6,8 +6,9 @@
     in the run       blend, encode, score: no server is needed any more
 
 Until that record the run is what it was, and `skate redo RUN --cancel` takes the redo back. The window after keeps its
-generation and is only blended anew. That needs the raw windows and the states of every window, which a run with
-`--keep all` keeps.
+generation and is only blended anew. That needs the raw windows from there on, and states and tails of the windows
+before those named. A run with `--keep all` keeps them; in any other they are made again first, from the newest kept
+state, and must come out with the bytes that were recorded.
 """
 
 import dataclasses
@@ -16,8 +17,10 @@ from pathlib import Path
 
 from stages.base import Output, Request, Window
 from storage.errors import RunDirectoryError, UsageError
+from storage.log import Task as CommitKey
 from storage.records import Record
 from storage.rundir import RunDirectory, read_log
+from storage.verify import Damage
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor, carries_state
 from stream.engine.signals import Cancel
@@ -29,6 +32,7 @@ from stream.progress.events import Listener, Reporter
 from stream.report.result import Result
 from stream.run.lifecycle import Beside, Extend, Session, resume
 from stream.run.reconcile import refuse_overwrite
+from stream.run.repair import Needed, bring_back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,8 @@ def redo(
 
     Raises:
         UsageError: when the run has no such window.
-        RunDirectoryError: when the run is not finished, or did not keep what this needs.
+        RunDirectoryError: when the run is not finished.
+        GeneratorError: when the server cannot make again what the run did not keep.
     """
     _, config = read_run(path)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
@@ -115,12 +120,40 @@ def preparation(wanted: Redo) -> Beside:
         depending = [name for name in chain.making if name not in chain.picturing]
         # An interrupted redo left later windows without what depends on them.
         first = min(*wanted.windows, *map(run.log.done, depending))
-        with session.executor(run) as executor, Scratch() as scratch:
-            _make(session, run, executor, scratch, known[first : max(wanted.windows) + 1], wanted)
-        with session.interrupts.shield():
-            run.take_over(depending, first)
+        gone = _not_kept(run, chain, known, wanted.windows, first)
+        try:
+            bring_back(run, session.executor, reporter.note, gone)
+            with session.executor(run) as executor, Scratch() as scratch:
+                _make(session, run, executor, scratch, known[first : max(wanted.windows) + 1], wanted)
+            with session.interrupts.shield():
+                run.take_over(depending, first)
+        finally:
+            if gone:
+                run.sweep()  # of what was brought back and is not read any more
 
     return beside
+
+
+def _not_kept(
+    run: RunDirectory, chain: Chain, known: Sequence[Window], windows: Sequence[int], first: int
+) -> set[CommitKey]:
+    """Who wrote what the redo of these windows reads, and what is blended anew from `first` on, and is not kept."""
+    picturing, needed = chain.picturing, Needed(run.log, chain, known, Damage())
+    found = {
+        (name, index)
+        for name in picturing
+        for array, port in chain[name].writes.items()
+        if port.life == "window"
+        for index in set(range(first, len(known))) - set(run.arrays.kept(array))
+    }
+    for name in picturing:
+        found |= {task for index in windows for task in needed.before(name, index)}
+    depending = [name for name in chain.making if name not in picturing]
+    for name in depending:
+        found |= needed.before(name, first)
+    again = {(name, index) for name in picturing for index in windows}
+    again |= {(name, index) for name in depending for index in range(first, len(known))}
+    return found - again
 
 
 def _make(
@@ -190,11 +223,3 @@ def _check(run: RunDirectory, chain: Chain, windows: Sequence[int], count: int) 
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if set(generated) != {count}:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
-    ports = [item for name in chain.picturing for item in chain[name].writes.items()]
-    raw = [array for array, port in ports if port.life == "window"]
-    kept = set(range(count)).intersection(*map(run.arrays.kept, raw))
-    if run.log.kept_since is None or not kept.issuperset(range(min(windows), count)):
-        raise RunDirectoryError(
-            f"{path} did not keep its raw windows: `skate generate {path} --out RUN2 --keep all` makes a run "
-            "whose windows can be made again"
-        )

@@ -56,8 +56,42 @@ def repair_run(
     for name in (*run.mended, *damage.paths()):
         note(f"damaged: {name}")
     tasks = {task for task in tasks if among is None or task[0] in among}
+    if tasks:
+        _make_again(run, begin, note, damage, tasks)
+        run.sweep()
+    return damage
+
+
+def bring_back(
+    run: RunDirectory,
+    begin: Callable[[RunDirectory], Executor],
+    note: Callable[[str], None],
+    tasks: set[Key],
+) -> None:
+    """Make again what these commits wrote and what was deleted on purpose since; it lies in its place until the run is
+    swept, and counts for nothing.
+
+    Args:
+        run, begin, note: as for `repair_run`.
+
+    Raises:
+        RunDirectoryError, GeneratorError: when what is made again is not what was recorded.
+    """
     if not tasks:
-        return damage
+        return
+    log = run.log
+    keys = {key for task in tasks for key in log.commits[task]["digests"] if log.is_forgotten(task, key)}
+    _make_again(run, begin, note, Damage(let_go=frozenset(keys)), tasks)
+
+
+def _make_again(
+    run: RunDirectory,
+    begin: Callable[[RunDirectory], Executor],
+    note: Callable[[str], None],
+    damage: Damage,
+    tasks: set[Key],
+) -> None:
+    """Do these windows of stages again, and all whose work they need and that is not there."""
     windows = committed_windows(run.log)
     with begin(run) as executor:
         chain = executor.chain
@@ -69,12 +103,10 @@ def repair_run(
         for name, index in sorted(needed, key=lambda task: (task[1] + lags[task[0]], chain.names.index(task[0]))):
             step = index + lags[name]
             if step != reached:  # what the nodes furthest behind still read stays
-                _drop_again(run, windows[max(0, step - max(lags.values()))])
+                _drop_again(run, windows[max(0, step - max(lags.values()))], damage.let_go)
             reached = step
             _do_again(run, executor, Task(name, windows[index]), damage)
             fault_point("repair.window")
-    run.sweep()
-    return damage
 
 
 def _counts(needed: set[Key], chain: Chain) -> str:
@@ -107,11 +139,11 @@ class Needed:
                     "the journal does not fit this run; start anew with --overwrite"
                 )
             needed.add(task)
-            waiting |= self._before(*task) - needed
+            waiting |= self.before(*task) - needed
         return needed
 
-    def _before(self, name: str, index: int) -> set[Key]:
-        """What this window of this stage works from and is not there."""
+    def before(self, name: str, index: int) -> set[Key]:
+        """Who wrote what this window of this stage works from and is not there."""
         node = self._chain[name]
         missing = self._state(node, index - 1)
         for array, read in node.reads:
@@ -159,17 +191,19 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     found = store(run.arrays_at(SCRATCH), done.commit)
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong and damage.let_go and not damage.keys and executor.chain[task.node].stage.lane == "server":
+        why = "the server gives other pictures than then"
+        if _follows_redo(run.log, executor.chain, *key):
+            why = f"it went on from a window {key[1] - 1} that `skate redo` has replaced since"
+        raise GeneratorError(
+            f"{run.path}: window {key[1]} (counted from 0) was not kept and cannot be generated once more: {why} "
+            f"({wrong[0]}); nothing has changed: begin again with another --out, where --keep all keeps what this needs"
+        )
     if wrong and _follows_redo(run.log, executor.chain, *key):
         raise RunDirectoryError(
             f"{run.path}: window {key[1]} (counted from 0) is damaged and cannot be made again: it was generated "
             f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
             f"`skate generate {run.path} --out RUN2` generates all windows anew and keeps masks and poses"
-        )
-    if wrong and damage.let_go and not damage.keys and executor.chain[task.node].stage.lane == "server":
-        raise GeneratorError(
-            f"{run.path}: window {key[1]} (counted from 0) has to be generated once more, as it was not kept, and the "
-            f"server gives other pictures than then ({wrong[0]}); nothing has changed: give another --out; a run with "
-            "--keep all can be gone on with on any server"
         )
     if wrong or done.commit.info.get("sha256") != record["info"].get("sha256"):
         raise _mismatch(run.path, *key, wrong or [f"segments/{segment_of(record)}"])
@@ -197,8 +231,15 @@ def _mismatch(path: Path, stage: str, window: int, keys: Sequence[str]) -> RunDi
     )
 
 
-def _drop_again(run: RunDirectory, window: Window) -> None:
-    """Delete again what was brought back for earlier windows and is no longer read: disk stays bounded."""
+def _drop_again(run: RunDirectory, window: Window, wanted: Container[str]) -> None:
+    """Delete again what was brought back for earlier windows and is no longer read: disk stays bounded.
+
+    Args:
+        wanted: the objects that were asked for.
+    """
     for name, stop in run.log.dropped.items():
         if name in run.arrays.layout.arrays:
-            run.arrays.drop_before(name, min(stop, window.read.start, window.final.start))
+            keys = ((object_key(name, index, len(run.arrays.layout.arrays[name].frame_shape)), span)
+                    for index, span in run.log.spans(name).items())  # fmt: skip
+            first = min((span.start for key, span in keys if key in wanted), default=stop)
+            run.arrays.drop_before(name, min(stop, first, window.read.start, window.final.start))
