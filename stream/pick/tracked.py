@@ -33,7 +33,8 @@ class Tracked:
         path: of the run.
 
     Attributes:
-        video: its clip. subjects: who is followed. frames: tracked. cuts: first frames of the shots behind the first.
+        video: its clip. subjects: who is followed. frames: tracked. cuts: first frames of the shots behind the first,
+            None as long as the clip is not decoded to its end.
 
     Raises:
         RunDirectoryError: when there is no run. InputError: when its frames are not the clip's.
@@ -53,7 +54,8 @@ class Tracked:
         tracked = self._run.log.of("track")
         self.frames = int(tracked[-1]["span"][1]) if tracked else 0
         self.size = int(manifest["video"]["width"]), int(manifest["video"]["height"])
-        self.cuts = tuple(start for start, _ in shots_of(self._windows))[1:]
+        whole = bool(self._windows) and self._windows[-1].last
+        self.cuts = tuple(start for start, _ in shots_of(self._windows))[1:] if whole else None
 
     @property
     def names(self) -> list[str]:
