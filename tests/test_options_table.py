@@ -23,7 +23,7 @@ from stream.run import lifecycle
 
 RUN = [item for item in options_for(TRACKING, GENERATION) if item.kind is not FLAG]
 OF_THE_PROMPT = {"box", "point", "object_mask", "prompt_frame"}
-NO_FIELD = {"out", "as_json", "overwrite", "max_fetch", "fetch_timeout", "write_scene"}
+NO_FIELD = {"out", "as_json", "overwrite", "max_fetch", "fetch_timeout", "write_scene", "find"}
 NOT_ASKED = {"prompt", "video", "chain", "reskins", "gated", "correct_person"}
 HOSTILE = [
     *(
@@ -54,7 +54,7 @@ def test_every_option_has_its_field_and_every_field_its_option() -> None:
     for purpose in ((TRACKING, GENERATION), (TRACKING, SCENE), (GENERATION, GIVEN)):
         names = [item.name for item in options_for(*purpose)]
         assert len(names) == len(set(names))
-    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 5
+    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 6
 
 
 def test_defaults_lie_within_their_bounds_and_are_those_of_the_config() -> None:

@@ -19,6 +19,7 @@ PACKAGES = {
     "VHS_": "ComfyUI-VideoHelperSuite (Kosinkadink)",
     "GGUF": "ComfyUI-GGUF (city96)",
     "Wan": "a newer ComfyUI",
+    "SAM3": "a newer ComfyUI",
     "VOID": "a newer ComfyUI",
 }
 MODEL_FOLDERS = {
@@ -35,6 +36,7 @@ FOLDERS_OF = {
     ("WanVideoLoraSelect", "lora"): "models/loras",
     ("CogVideoLoraSelect", "lora"): "models/CogVideo/loras",
     ("UpscaleModelLoader", "model_name"): "models/upscale_models",
+    ("CheckpointLoaderSimple", "ckpt_name"): "models/checkpoints",
 }
 """Where another class means another folder."""
 NAMED = {**LOADERS, "LoadLatent": "latent"}
@@ -60,7 +62,12 @@ def missing_files(workflow: Workflow, object_info: Mapping[str, Json]) -> list[s
 
 def problems(workflow: Workflow, object_info: Mapping[str, Json]) -> list[str]:
     """Every missing node, model file and input, a line each."""
-    return list(_problems(workflow.graph, object_info))
+    return graph_problems(workflow.graph, object_info)
+
+
+def graph_problems(graph: Graph, object_info: Mapping[str, Json]) -> list[str]:
+    """The same of a graph that is no generator's."""
+    return list(_problems(graph, object_info))
 
 
 def _folder(name: str, key: str) -> str | None:

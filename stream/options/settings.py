@@ -75,6 +75,8 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
         UsageError: when nobody is, or a scene and the plain options are given.
         InputError: when the scene is none.
     """
+    if options.pop("find", ()):
+        raise UsageError("--find asks a server while a run begins, which keeps its scene: leave --write-scene out")
     scene, cuts = options.pop("scene", None), cuts_from_options(options)
     if scene is not None:
         given = [name for name in POINTING if options.pop(name)]
@@ -235,6 +237,7 @@ def given_config(
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
+    _find(video, given, out)
     if given.get("scene") is not None:
         cast = cast_from_options(given)
         given |= {"scene": cast.subjects, "reskins": cast.reskins, "gated": cast.gated, "cuts": cast.cuts}
@@ -255,6 +258,29 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     if unknown:
         raise TypeError(f"options without a place in RunConfig: {sorted(unknown)}")
     return RunConfig(video=local_video(video, out, fetch), chain=chain, **given)
+
+
+def _find(video: str, given: dict[str, Any], out: Path) -> None:
+    """Take --find out of the options: what a server finds becomes their scene; in place."""
+    texts, scene = dict(given.pop("find", ())), given.get("scene")
+    if not texts:
+        return
+    pointed = next((name for name in POINTING if name != "prompt_frame" and given[name]), None)
+    if pointed is not None:
+        raise UsageError(f"--find says what is followed: leave --{pointed.replace('_', '-')} out")
+    from stages.decode import DecodeConfig
+    from stream.options.find import Wanted, found_scene
+
+    cuts = read_cuts(Path(given["cuts"])) if given["cuts"] is not None else None
+    if cuts is None and scene is not None:
+        cuts = read_scene(Path(scene)).cuts
+    local = Path(local_video(video, out, (given["max_fetch"], given["fetch_timeout"])))
+    limits = {name: given[name] for name in ("fps", "hdr", "max_bad_frames", "max_pixels")}
+    decode = DecodeConfig(local, cuts=cuts, split=True, **limits)
+    behind = given["on_cut"] in ("reset", "split")
+    wanted = Wanted(texts, given["prompt_frame"], behind, decode, None if scene is None else Path(scene))
+    given["scene"] = str(found_scene(wanted, given.get("server", ()), out))
+    given["prompt_frame"] = 0  # it stands in the scene
 
 
 def fetch_limits(options: dict[str, Any]) -> tuple[int, float]:

@@ -11,9 +11,11 @@ HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE / "object_info.json").read_text())
 """Of a server 0.3.64 with VideoHelperSuite and ComfyUI-GGUF."""
 OTHERS = json.loads((HERE / "other_nodes.json").read_text())
-"""By their sources: core at 0.38.1 (WanSCAILToVideo), at 349c5aa (VOID: comfy_extras/nodes_void.py) and at 0.3.64
-(ImageFromBatch: comfy_extras/nodes_images.py), kijai/ComfyUI-WanVideoWrapper, kijai/ComfyUI-CogVideoXWrapper,
-Kosinkadink/ComfyUI-VideoHelperSuite (VHS_VideoCombine), Fannovel16/comfyui_controlnet_aux (depth)."""
+"""By their sources: core at 0.38.1 (WanSCAILToVideo), at 349c5aa (VOID: comfy_extras/nodes_void.py), at 56c0ca3
+(SAM3_Detect: comfy_extras/nodes_sam3.py) and at 0.3.64 (ImageFromBatch: comfy_extras/nodes_images.py; MaskToImage:
+comfy_extras/nodes_mask.py; CheckpointLoaderSimple, PreviewImage: nodes.py), kijai/ComfyUI-WanVideoWrapper,
+kijai/ComfyUI-CogVideoXWrapper, Kosinkadink/ComfyUI-VideoHelperSuite (VHS_VideoCombine),
+Fannovel16/comfyui_controlnet_aux (depth)."""
 UPLOADS = {"LoadLatent": "latent", "LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
 WAN_TEXT, WAN_VAE, VISION = (
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
@@ -42,6 +44,7 @@ MODELS = {
     ("WanVideoVAELoader", "model_name"): ["Wan2_1_VAE_bf16.safetensors"],
     ("WanVideoLoraSelect", "lora"): [],
     ("CogVideoLoraSelect", "lora"): [],
+    ("CheckpointLoaderSimple", "ckpt_name"): ["sam3.1_multiplex_fp16.safetensors"],
 }
 
 
