@@ -164,6 +164,15 @@ def test_what_is_no_file_of_jobs_is_refused(tmp_path: Path, text: str, said: str
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [["run", "JOBS", "--out"], ["plan", "JOBS", "--out"], ["status"]])
+def test_a_bucket_is_refused(command: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "jobs.toml"
+    file.write_text("[[job]]\nname = 'a'\nvideo = 'v.mp4'\n")
+    words = [str(file) if word == "JOBS" else word for word in command]
+    ended = invoke(["batch", *words, "s3://bucket/batch"])
+    assert ended.code == 2 and "a batch lies on a disk" in ended.err and ended.err.count("\n") == 1
+
+
 def test_a_folder_that_holds_no_batch_or_a_damaged_one(tmp_path: Path) -> None:
     ended = invoke(["batch", "status", str(tmp_path)])
     assert ended.code == 6 and "no batch lies there" in ended.err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from storage.address import BucketPath, run_path
 from storage.bounds import Bounds
 from storage.errors import UsageError
 from stream.cli.ending import fault_of
@@ -62,7 +63,7 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
         raise UsageError("--workers: belongs to --ray; without it the jobs are done one after the other")
     begun = time.monotonic()
     tell = partial(tell_line, "job", as_json)
-    folder = Path(out)
+    folder = _on_disk(out)
     batch = Batch(folder, read_jobs(jobs, run_command, generate_command))
     with open_store(folder).lock():
         batch.write()
@@ -77,6 +78,18 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
             click.echo(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
         click.echo(f"page     {page}")
     return whole_code(each.code for each in ended)
+
+
+def _on_disk(text: str) -> Path:
+    """The folder of a batch.
+
+    Raises:
+        UsageError: when it is in a bucket.
+    """
+    path = run_path(text)
+    if isinstance(path, BucketPath):
+        raise UsageError(f"{text[:200]}: a batch lies on a disk: give a folder that every worker sees")
+    return path
 
 
 def _on_ray(batch: "Batch", tell: "Tell", address: str, workers: int | None) -> "list[Ended]":
@@ -133,8 +146,9 @@ def batch_status(folder: str, as_json: bool) -> int:
     from stream.batch.status import HEAD, counts, rows_of, write_page
     from stream.report.tables import text_table
 
-    rows = rows_of(read_batch(Path(folder)))
-    page = write_page(Path(folder), rows)
+    place = _on_disk(folder)
+    rows = rows_of(read_batch(place))
+    page = write_page(place, rows)
     if as_json:
         click.echo(json.dumps({"jobs": [dataclasses.asdict(row) for row in rows], "page": str(page)}))
         return 0
@@ -170,9 +184,10 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
 
     given = None if price is None else prices(price)
     times = read_calibration(None if calibration is None else Path(calibration))
-    found = forecast(read_jobs(jobs, run_command, generate_command), Path(out), _planned, times)
+    folder = _on_disk(out)
+    found = forecast(read_jobs(jobs, run_command, generate_command), folder, _planned, times)
     total = totals(found)
-    short = room(total, Path(out))
+    short = room(total, folder)
     code = 4 if short or any(each.refused for each in found) else 0
     if as_json:
         rows = [{**dataclasses.asdict(each), "cost": given and each.cost(given)} for each in (*found, total)]
