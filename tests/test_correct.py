@@ -205,7 +205,7 @@ def test_the_bytes_of_a_run_corrected_from_the_start(tmp_path: Path, more: tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [None, "view.begin", "view.arrays", "journal.before#3", "view.journal"])
+@pytest.mark.parametrize("point", [None, "view.begin", "view.arrays", "view.journal"])
 def test_a_view_that_comes_out_other_takes_the_window_before_with_it(tmp_path: Path, point: str | None) -> None:
     case = make_case(tmp_path, frames=13, size=(160, 96))
     options = list(case.options)
