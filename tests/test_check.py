@@ -144,7 +144,7 @@ def test_a_server_and_its_workflow(server: tuple[dict[str, Any], str], tmp_path:
 def test_a_server_and_the_workflows_that_come_along(server: tuple[dict[str, Any], str]) -> None:
     _, address = server
     rows = list(check_server(address, None))[1:]
-    assert [row.needed for row in rows] == [True, *[False] * 10]
+    assert [row.needed for row in rows] == [True, *[False] * 11]
 
 
 def test_servers_that_are_none(server: tuple[dict[str, Any], str]) -> None:

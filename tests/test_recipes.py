@@ -317,4 +317,5 @@ def test_the_newer_cogvideox_makes_even_numbers_of_latents() -> None:
 
 def test_a_graph_for_every_recipe_and_a_recipe_for_every_graph() -> None:
     folder = Path(__file__).resolve().parents[1] / "workflows"
-    assert {path.stem for path in folder.glob("*.json")} == set(RECIPES)
+    finding = {"sam3-detect"}  # of --find: it generates nothing
+    assert {path.stem for path in folder.glob("*.json")} == set(RECIPES) | finding
