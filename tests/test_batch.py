@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from storage.errors import RunDirectoryError, UsageError
 from stream.batch.jobs import Batch, Job, read_batch
 from stream.batch.plan import Prices, prices
 from stream.batch.status import rows_of
+from stream.run.children import SKATE, Children, Made, made_of
 
 
 def as_toml(words: list[str]) -> str:
@@ -21,6 +23,23 @@ def as_toml(words: list[str]) -> str:
     return "\n".join(
         f"{key.removeprefix('--')} = {value!r}" for key, value in zip(words[::2], words[1::2], strict=True)
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Jobs run in this process, which has loaded everything; in one of their own: the slow test, and variations'."""
+
+    def follow(children: Children, name: str, words: Sequence[str]) -> Made:
+        assert tuple(words[: len(SKATE)]) == SKATE
+        ended = invoke([*words[len(SKATE) :], "--json"])
+        lines = ended.out.splitlines()
+        for line in lines:
+            children.tell(name, line)
+        return made_of(name, ended.code, json.loads(lines[-1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Children, "follow", follow)
+        yield
 
 
 @pytest.fixture(scope="module")

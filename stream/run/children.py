@@ -41,7 +41,7 @@ class Children:
     """
 
     def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+        self.tell = tell
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -70,19 +70,19 @@ class Children:
             errors.start()
             assert process.stdout is not None
             for line in process.stdout:
-                self._tell(name, line.rstrip("\n"))
+                self.tell(name, line.rstrip("\n"))
                 with contextlib.suppress(ValueError):
                     last = json.loads(line)
             errors.join()
             code = process.wait()
         with self._lock:
             self._running.discard(process)
-        return _made(name, code, last if isinstance(last, dict) else {})
+        return made_of(name, code, last if isinstance(last, dict) else {})
 
     def _notes(self, name: str, process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None
         for line in process.stderr:
-            self._tell(name, line.rstrip("\n"))
+            self.tell(name, line.rstrip("\n"))
 
     def stop(self) -> None:
         """Tell all processes to stop at their next commit, and wait until they have; none is begun any more."""
@@ -98,7 +98,7 @@ class Children:
                 process.kill()
 
 
-def _made(name: str, code: int, last: Mapping[str, Any]) -> Made:
+def made_of(name: str, code: int, last: Mapping[str, Any]) -> Made:
     """How it ended, from its exit code and its last line."""
     if last.get("event") == "done":
         return Made(name, code, last, "")
