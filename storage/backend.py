@@ -72,6 +72,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def publish(self) -> None:
+        """Make everything written so far durable and seen by all, by itself: without a line of the journal."""
+
+    @abstractmethod
+    def show(self, key: str, data: bytes) -> None:
+        """Write a page that nothing of the program reads: also beside a process that writes the rest, the last wins."""
+
+    @abstractmethod
     def move(self, source: str, target: str) -> None:
         """Rename an object, in place of one that may be there (a store without renaming copies, then deletes)."""
 

@@ -141,6 +141,13 @@ class LocalBackend(Backend):
             if folder.is_dir():
                 fsync_folder(folder)
 
+    def publish(self) -> None:
+        self.flush()
+
+    def show(self, key: str, data: bytes) -> None:
+        self.write(key, [data])
+        self.flush()
+
     def move(self, source: str, target: str) -> None:
         old, new = self.path(source), self.path(target)
         make_folder(new.parent)

@@ -4,10 +4,11 @@ A folder of the process's own below `--scratch` (else below the system's tempora
 again once the process has ended: the next one begins with an empty one, and deletes what a killed one left.
 """
 
-import atexit
 import os
 import shutil
 import tempfile
+import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -30,9 +31,51 @@ def scratch_place() -> Path:
     return _place[0] if _place else Path(tempfile.gettempdir())
 
 
-class Nearby:
-    """Files by key. Those that may be forgotten are deleted, the longest unused first, where they take over
+class _Forgettable:
+    """The files of this process that the bucket has too: the longest unused are deleted where all take over
     `CACHE_BYTES`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # one of them may be forgotten by the collector, in the midst of this
+        self._sizes: OrderedDict[Path, int] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, file: Path) -> None:
+        """It is the last one used."""
+        with self._lock:
+            self.forget(file)
+            self._sizes[file] = file.stat().st_size
+            self._bytes += self._sizes[file]
+            while self._bytes > CACHE_BYTES and len(self._sizes) > 1:
+                oldest = next(iter(self._sizes))
+                self.forget(oldest)
+                oldest.unlink(missing_ok=True)
+
+    def used(self, file: Path) -> None:
+        """Where it is one of them it is the last one used."""
+        with self._lock:
+            if file in self._sizes:
+                self._sizes.move_to_end(file)
+
+    def forget(self, file: Path) -> bool:
+        """It is none of them any more; whether it was."""
+        with self._lock:
+            size = self._sizes.pop(file, None)
+            self._bytes -= size or 0
+            return size is not None
+
+    def forget_below(self, folder: Path) -> None:
+        """As `forget`, of all in this folder."""
+        with self._lock:
+            for file in [file for file in self._sizes if file.is_relative_to(folder)]:
+                self.forget(file)
+
+
+_forgettable: dict[int, _Forgettable] = {}  # by process: a fork deletes nothing of its parent's
+
+
+class Nearby:
+    """Files by key, of one run. Those that may be forgotten are bounded, over all runs that this process has open."""
 
     def __init__(self) -> None:
         place = scratch_place()
@@ -43,12 +86,11 @@ class Nearby:
             raise EnvironmentFault(
                 f"{place} cannot be written to ({error.strerror}): choose another --scratch"
             ) from error
-        self._lock = filelock.FileLock(self.root / _LOCK)
-        self._lock.acquire()
-        self._owner = os.getpid()
-        self._forgettable: OrderedDict[str, int] = OrderedDict()
+        lock = filelock.FileLock(self.root / _LOCK, thread_local=False)
+        lock.acquire()
+        self._forgettable = _forgettable.setdefault(os.getpid(), _Forgettable())
         _sweep(place, self.root)
-        atexit.register(self.close)
+        self._end = weakref.finalize(self, _delete, self.root, lock, self._forgettable, os.getpid())
 
     def path(self, key: str) -> Path:
         """Where the file of a key is or will be; its folder is there."""
@@ -58,42 +100,45 @@ class Nearby:
 
     def has(self, key: str) -> bool:
         """Whether it is here; it is used."""
-        if key in self._forgettable:
-            self._forgettable.move_to_end(key)
-        return (self.root / "files" / key).is_file()
+        file = self.root / "files" / key
+        self._forgettable.used(file)
+        return file.is_file()
 
     def may_go(self, key: str) -> None:
         """From now on the bucket has it too."""
-        self._forgettable[key] = self.path(key).stat().st_size
-        self._forgettable.move_to_end(key)
-        while sum(self._forgettable.values()) > CACHE_BYTES and len(self._forgettable) > 1:
-            self.delete(next(iter(self._forgettable)))
+        self._forgettable.add(self.path(key))
 
     def delete(self, key: str) -> None:
         """Nothing happens where there is none."""
-        self._forgettable.pop(key, None)
-        (self.root / "files" / key).unlink(missing_ok=True)
+        file = self.root / "files" / key
+        self._forgettable.forget(file)
+        file.unlink(missing_ok=True)
 
     def delete_all(self, part: str) -> None:
         """Delete the files below a part."""
-        for key in [key for key in self._forgettable if not part or key.startswith(f"{part}/")]:
-            del self._forgettable[key]
-        shutil.rmtree(self.root / "files" / part, ignore_errors=True)
+        folder = self.root / "files" / part
+        self._forgettable.forget_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def move(self, source: str, target: str) -> None:
         """Give a file another key, in place of one that may be there."""
         self.delete(target)
         if self.has(source):
+            forgettable = self._forgettable.forget(self.path(source))
             self.path(source).replace(self.path(target))
-            size = self._forgettable.pop(source, None)
-            if size is not None:
-                self._forgettable[target] = size
+            if forgettable:
+                self.may_go(target)
 
     def close(self) -> None:
-        """Delete all of it; may be called twice."""
-        if self._owner == os.getpid():  # a fork's copy of this is not its own
-            self._lock.release()
-            shutil.rmtree(self.root, ignore_errors=True)
+        """Delete all of it; may be called twice. Nobody having it any more, and the end of the process, do it too."""
+        self._end()
+
+
+def _delete(root: Path, lock: filelock.BaseFileLock, forgettable: _Forgettable, owner: int) -> None:
+    if owner == os.getpid():  # a fork's copy of this is not its own
+        forgettable.forget_below(root)
+        lock.release()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _sweep(place: Path, own: Path) -> None:

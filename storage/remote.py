@@ -1,28 +1,35 @@
 """A run in a bucket: `storage/backend.py` over a ledger of what counts (`storage/ledger.py`) and files on scratch."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from storage.address import NEXT, BucketPath
 from storage.backend import Backend
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.lease import is_held
+from storage.manifest import MANIFEST
 from storage.nearby import Nearby
 from storage.shared import OURS, SharedRun, file_digest
 
-_runs: dict[tuple[int, str], SharedRun] = {}  # by process (a fork has none of its parent's threads) and address
+MOST_RUNS = 8  # that a process keeps when nobody has them any more: the workers of a batch go through thousands
+_runs: WeakValueDictionary[tuple[int, str], SharedRun] = WeakValueDictionary()  # by process and address
+_recent: dict[int, deque[SharedRun]] = {}  # by process: a fork has none of its parent's threads, and leaves these alone
 
 
 def open_bucket(address: BucketPath) -> "BucketBackend":
     """The store of a run in a bucket, or of the one that grows under `next/` in it; up to date."""
     key = os.getpid(), str(address.run)
-    if key not in _runs:
-        _runs[key] = SharedRun(address.run)
-    _runs[key].refresh()
-    return BucketBackend(_runs[key], f"{NEXT}/" if address.name == NEXT else "")
+    run = _runs.get(key)
+    if run is None:
+        run = _runs[key] = SharedRun(address.run)
+        _recent.setdefault(key[0], deque(maxlen=MOST_RUNS)).append(run)
+    run.refresh()
+    return BucketBackend(run, f"{NEXT}/" if address.name == NEXT else "")
 
 
 class BucketBackend(Backend):
@@ -106,6 +113,12 @@ class BucketBackend(Backend):
                     self._run.put(self._part + key)
         # What was written counts with the next line of the journal, or when the run is let go.
 
+    def publish(self) -> None:
+        self._run.publish()
+
+    def show(self, key: str, data: bytes) -> None:
+        self._run.bucket.put(self._part + key, data)
+
     def move(self, source: str, target: str) -> None:
         old, new = self._part + source, self._part + target
         with self._run.lock:
@@ -188,8 +201,11 @@ class BucketBackend(Backend):
         return self.lock()
 
     def check_ours(self) -> None:
-        others = [] if self._run.begun else self._run.bucket.list("")
-        if any(not meta.name.startswith(OURS) for meta in others):
+        if self._run.begun:
+            others = bool(self._run.objects) and MANIFEST not in self._run.objects  # a batch's, say
+        else:
+            others = any(not meta.name.startswith(OURS) for meta in self._run.bucket.list(""))
+        if others:
             raise RunDirectoryError(f"{self._run.address} is not empty and holds no run: choose another --out")
 
     def is_locked(self) -> bool:

@@ -125,12 +125,14 @@ class SharedRun:
         return len(self._left)
 
     def _burn(self) -> None:
-        """Delete what nobody took over, once it is said that its names are not used again."""
-        left = sorted(self._left - {held.name for held in self.objects.values()})
+        """Delete what nobody took over, once it is said that its names are not used again; other people's files, and
+        runs that lie below this place, are beside what this run ever wrote."""
+        own = {_top(name) for name in self._ledger.seen}
+        left = {name for name in self._left if _top(name) in own} - {held.name for held in self.objects.values()}
         self._left = set()
         if left:
-            self.publish(burned=left)
-            self.bucket.delete(left)
+            self.publish(burned=sorted(left))
+            self.bucket.delete(sorted(left))
 
     # -- what is written ----------------------------------------------------------------------------------------------
 
@@ -274,6 +276,11 @@ class SharedRun:
             f"{self.address}: another process holds this run by now: nothing that it or this one has committed is "
             "lost, and this one writes no more"
         )
+
+
+def _top(name: str) -> str:
+    """The folder or object right below the run that this is, or is in."""
+    return name.partition("/")[0].partition("~")[0]
 
 
 def _shown(key: str, held: Held) -> bool:

@@ -19,7 +19,7 @@ from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
 from storage.lease import acquire
 from storage.nearby import Nearby
 from storage.profiles import bucket_settings
-from storage.remote import BucketBackend
+from storage.remote import MOST_RUNS, BucketBackend, open_bucket
 from storage.shared import SharedRun
 
 _names = count()
@@ -96,6 +96,21 @@ def test_what_is_written_counts_with_the_next_line_of_the_journal(address: Bucke
         store.delete("b")
         journal.append(b"more\n")
     assert contents(address) == {"c": b"onetwo", "journal.jsonl": b"line\nmore\n"}
+
+
+def test_what_no_journal_tells_of_counts_once_it_is_published(address: BucketPath) -> None:
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("batch.json", [b"jobs"])
+        assert contents(address) == {}
+        store.publish()
+        assert contents(address) == {"batch.json": b"jobs"}
+        BucketBackend(fresh(address)).show("index.html", b"by one who does not write")
+        store.show("index.html", b"by the writer")
+    assert contents(address) == {"batch.json": b"jobs"}
+    assert Bucket(address).get("index.html") == b"by the writer"
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        store.check_ours()
 
 
 def test_a_name_is_used_once(address: BucketPath) -> None:
@@ -183,17 +198,21 @@ def test_a_process_that_wakes_up_after_its_lease_was_taken_damages_nothing(addre
 
 def test_what_a_killed_process_uploaded_is_taken_over_or_deleted(address: BucketPath) -> None:
     bucket = Bucket(address)
-    bucket.create("same", b"same")
-    bucket.create("other", b"other bytes")
-    bucket.create("rest", b"rest")
+    for name, data in {"same": b"same", "other": b"other bytes", "rest": b"rest"}.items():
+        bucket.create(f"run.zarr/a/{name}", data)
+    below = BucketBackend(fresh(address / "below"))
+    with below.lock():
+        below.write("key", [b"of another run"])
+    bucket.create("thesis.doc", b"years of work")
     store = BucketBackend(fresh(address))
     with store.lock():
-        assert store.clean() == 3
-        store.write("same", [b"same"])
-        store.write("other", [b"ours"])
-    assert contents(address) == {"same": b"same", "other": b"ours"}
-    names = {meta.name for meta in bucket.list("") if not meta.name.startswith(("lease/", "journal/"))}
-    assert "rest" not in names and "same" in names
+        store.clean()
+        store.write("run.zarr/a/same", [b"same"])
+        store.write("run.zarr/a/other", [b"ours"])
+    assert contents(address) == {"run.zarr/a/same": b"same", "run.zarr/a/other": b"ours"}
+    names = {meta.name for meta in bucket.list("")}
+    assert "run.zarr/a/rest" not in names and "run.zarr/a/same" in names
+    assert {"thesis.doc", "below/key"} <= names, "what this run has not written is left alone"
 
 
 def test_a_lost_or_damaged_entry_is_refused(address: BucketPath) -> None:
@@ -311,8 +330,26 @@ def test_scratch_is_bounded_and_what_killed_processes_left_is_deleted(
         if number:
             files.may_go(f"c.{number}")
     assert [files.has(f"c.{number}") for number in range(5)] == [True, False, False, True, True]
+    others = Nearby()
+    others.path("c.0").write_bytes(bytes(10))
+    others.may_go("c.0")
+    assert [files.has(f"c.{number}") for number in (3, 4)] == [False, True], "one bound for all runs of a process"
+    root = others.root
+    del others
+    assert not root.exists(), "nobody has it any more"
     files.close()
     assert not files.root.exists()
+
+
+def test_a_process_that_goes_through_many_runs_keeps_a_few(address: BucketPath, tmp_path: Path) -> None:
+    kept = open_bucket(address)
+    for number in range(MOST_RUNS + 3):
+        open_bucket(address / f"clip{number}")
+    assert open_bucket(address)._run is kept._run, "who has one and who opens it share its state"
+    del kept
+    for number in range(MOST_RUNS):
+        open_bucket(address / f"clip{number}")
+    assert len(list((tmp_path / "scratch").glob("skate-scratch-*"))) == MOST_RUNS
 
 
 def test_nothing_secret_is_in_the_bucket(address: BucketPath) -> None:

@@ -73,9 +73,7 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
         f"<script>\n{script}</script>"
     )
     text = page(f"{folder.name}: variations", body, _STYLE)
-    store = open_store(folder)
-    store.write("index.html", [text.encode(errors="backslashreplace")])
-    store.flush()
+    open_store(folder).show("index.html", text.encode(errors="backslashreplace"))
     return folder / "index.html"
 
 
