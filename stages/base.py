@@ -346,5 +346,5 @@ class GeneratorStage(Stage):
 
     @property
     def at_once(self) -> int:
-        """How many windows it may be given at a time, in threads: 1 where it carries state or reads windows before."""
+        """Windows it may be given at a time, in threads, where it reads none before or that is of another shot."""
         return 1

@@ -106,9 +106,8 @@ class ComfyStage(GeneratorStage):
 
     @property
     def at_once(self) -> int:
-        """One window a server; one with `tail`, where a window needs the one before, or with a shared GPU."""
-        alone = self.config.continuity == "blend" and not self.config.sharing
-        return max(1, len(set(self.config.servers))) if alone else 1
+        """One window a server, with `tail` of different shots; one where a server shares our GPU."""
+        return 1 if self.config.sharing else max(1, len(set(self.config.servers)))
 
     def open(self) -> None:
         """Read graph and reference, ask every server whether it can run the workflow.

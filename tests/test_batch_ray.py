@@ -13,7 +13,7 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 
 from stages.sam.model import SamConfig, SamModel, Warm
 from stream.batch.jobs import Batch, Job
-from stream.batch.on_ray import MOST_DEATHS, Pool, Turns
+from stream.batch.turns import MOST_DEATHS, MOST_SERVERS, Turns
 from stream.run.children import Made
 
 
@@ -28,11 +28,11 @@ def well(name: str) -> Made:
 def test_jobs_take_turns_and_looks_wait_for_their_tracking(tmp_path: Path) -> None:
     a, look, b = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True), Job("b", "b.mp4", ())
     turns = turns_of(tmp_path, a, look, b)
-    assert [turns.next() for _ in range(3)] == [(a, None), (b, None), None]
+    assert [turns.next() for _ in range(3)] == [(a, ()), (b, ()), None]
     turns.went(a, None)
-    assert turns.next() == (a, None), "there is more of it; its look still waits"
+    assert turns.next() == (a, ()), "there is more of it; its look still waits"
     turns.went(a, well("a"))
-    assert turns.next() == (look, None)
+    assert turns.next() == (look, ())
     turns.went(look, well("a-look"))
     turns.went(b, Made("b", 3, None, "no such file"))
     assert turns.over and [each.code for each in turns.ended()] == [0, 0, 3]
@@ -41,7 +41,7 @@ def test_jobs_take_turns_and_looks_wait_for_their_tracking(tmp_path: Path) -> No
 def test_a_look_of_what_failed_is_not_begun(tmp_path: Path) -> None:
     a, look = Job("a", "a.mp4", ()), Job("a-look", "a", (), looks=True)
     turns = turns_of(tmp_path, a, look)
-    assert turns.next() == (a, None)
+    assert turns.next() == (a, ())
     turns.went(a, Made("a", 5, None, "the server is gone"))
     assert turns.next() is None and turns.over
     assert [each.message for each in turns.ended()] == ["the server is gone", "takes the tracking of a, which failed"]
@@ -53,30 +53,84 @@ def test_a_server_serves_one_piece_at_a_time_and_all_in_turn(tmp_path: Path) -> 
     turns = turns_of(tmp_path, *jobs)
     first, second, third = turns.next(), turns.next(), turns.next()
     assert first and second and third and turns.next() is None
-    assert [server for _, server in (first, second, third)] == ["p:1", "q:1", "r:1"], "c waits, d need not"
+    assert [servers for _, servers in (first, second, third)] == [("p:1",), ("q:1",), ("r:1",)], "c waits, d need not"
     turns.went(first[0], None)
-    assert turns.next() == (jobs[2], "p:1"), "c before another piece of a"
+    assert turns.next() == (jobs[2], ("p:1",)), "c before another piece of a"
 
 
 def test_a_job_whose_workers_die_is_tried_again_and_given_up_in_the_end(tmp_path: Path) -> None:
     a = Job("a", "a.mp4", ("--server", "p:1"))
     turns = turns_of(tmp_path, a)
     for _ in range(MOST_DEATHS - 1):
-        assert turns.next() == (a, "p:1")
+        assert turns.next() == (a, ("p:1",))
         turns.died(a, "killed")
-    assert turns.next() == (a, "p:1")
+    assert turns.next() == (a, ("p:1",))
     turns.went(a, None)  # a window was done: from here on they count anew
     for _ in range(MOST_DEATHS):
-        assert turns.next() == (a, "p:1") and not turns.over
+        assert turns.next() == (a, ("p:1",)) and not turns.over
         turns.died(a, "killed")
     (ended,) = turns.ended()
     assert ended.code == 4 and f"died {MOST_DEATHS} times" in ended.message
 
 
-def test_a_pool_lends_what_a_job_may_have() -> None:
-    pool = Pool([Job("a", "v", ("--server", "p:1"))])
-    assert pool.lend(Job("b", "v", ())) == (True, None)
-    assert pool.lend(Job("b", "v", ("--server", "x:1"))) == (False, None)
+def on(*servers: str) -> tuple[str, ...]:
+    return tuple(word for server in servers for word in ("--server", server))
+
+
+def gone(job: Job) -> Made:
+    return Made(job.name, 5, None, "no answer")
+
+
+def test_a_look_goes_to_the_servers_of_its_tracking(tmp_path: Path) -> None:
+    a, b = Job("a", "a.mp4", on("p:1")), Job("b", "b.mp4", on("p:1"))
+    look, painted = Job("a-look", "a", (), looks=True), Job("a-own", "a", ("--generator", "preview"), looks=True)
+    turns = turns_of(tmp_path, a, look, painted, b)
+    assert turns.next() == (a, ("p:1",))
+    turns.went(a, well("a"))
+    assert [turns.next() for _ in range(3)] == [(b, ("p:1",)), (painted, ()), None], "the look waits for the server"
+    turns.went(b, well("b"))
+    assert turns.next() == (look, ("p:1",))
+
+
+def test_what_fails_on_one_server_is_tried_on_another_that_is_well(tmp_path: Path) -> None:
+    a, b = (Job(name, "v.mp4", on("p:1", "q:1")) for name in "ab")
+    turns = turns_of(tmp_path, a, b)
+    assert turns.next() == (a, ("p:1",)) and turns.next() == (b, ("q:1",))
+    assert not turns.went(a, gone(a))
+    assert turns.next() is None, "p failed it, q is at work"
+    turns.went(b, None)
+    assert turns.next() == (a, ("q:1",)) and turns.next() == (b, ("p:1",)), "who never failed tries whether p is back"
+    assert turns.went(b, well("b"))
+    assert not turns.went(a, None) and turns.next() == (a, ("p:1",)), "it is well"
+
+
+def test_a_job_that_fails_on_all_servers_has_ended(tmp_path: Path) -> None:
+    names = [f"s{number}:1" for number in range(MOST_SERVERS + 2)]
+    a, b = Job("a", "v.mp4", on(*names)), Job("b", "v.mp4", on("p:1", "q:1"))
+    turns = turns_of(tmp_path, a, b)
+    assert turns.next() and turns.next() == (b, ("p:1",))
+    assert not turns.went(b, gone(b)) and turns.next() == (b, ("q:1",)), "no server of its own is left that is well"
+    assert turns.went(b, gone(b))
+    for number in range(MOST_SERVERS):
+        assert turns.went(a, gone(a)) == (number == MOST_SERVERS - 1)
+        assert (turns.next() is None) == turns.over
+    assert [each.code for each in turns.ended()] == [5, 5]
+
+
+def test_servers_that_nobody_waits_for_are_lent_to_who_can_use_several(tmp_path: Path) -> None:
+    four = on("p:1", "q:1", "r:1", "s:1")
+    blend, tail = Job("a", "v.mp4", (*four, "--continuity", "blend")), Job("b", "v.mp4", four)
+    shots = Job("c", "v.mp4", (*four, "--ahead", "2"))
+    turns = turns_of(tmp_path, blend, tail, shots)
+    assert turns.next(2) == (blend, ("p:1", "q:1")), "two workers share four"
+    assert turns.next(1) == (tail, ("r:1",)), "its windows depend on each other"
+    turns.went(blend, well("a"))
+    assert turns.next(2) == (shots, ("s:1", "p:1", "q:1"))
+
+
+def test_a_job_is_given_its_servers_by_words() -> None:
+    job = Job("a", "v.mp4", ("--server", "p:1", "--no-baselines", "--server", "q:1", "--seed", "3"))
+    assert job.on(["r:1"]).words == ("--no-baselines", "--seed", "3", "--server", "r:1")
 
 
 def test_weights_are_kept_warm_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,10 +84,10 @@ def test_blend_gives_no_kept_frames_and_needs_no_tail() -> None:
         assert stage.at_once == 1
 
 
-def test_with_tail_one_window_is_made_at_a_time() -> None:
+@pytest.mark.parametrize("continuity", ["tail", "blend"])
+def test_as_many_windows_may_be_given_as_there_are_servers(continuity: str) -> None:
     servers = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2")
-    assert ComfyStage(config(*servers)).at_once == 1
-    assert ComfyStage(config(*servers, continuity="blend")).at_once == 2
+    assert ComfyStage(config(*servers, continuity=continuity)).at_once == 2
 
 
 def test_an_interruption_ends_what_other_threads_wait_for() -> None:

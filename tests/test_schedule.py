@@ -111,11 +111,15 @@ class Decode(Stage):
     writes = (Port("frames", "new", PICTURE, "uint8", "until_read"),)
     fails_at = -1
 
+    def __init__(self, cuts: tuple[int, ...] = ()) -> None:
+        self.cuts = cuts
+
     def process(self, window: Window, inputs: Inputs) -> Output:
         if window.index == self.fails_at:
             raise InputError("the clip ends in the middle of a frame")
-        frames = CLIP[slice(*window.new)]
-        return Output({"frames": frames}, {"frames": len(frames), "last": window.new.stop >= FRAMES})
+        stop = min([*(cut for cut in self.cuts if window.new.start < cut), FRAMES, window.new.stop])
+        frames = CLIP[window.new.start : stop]
+        return Output({"frames": frames}, {"frames": len(frames), "last": stop == FRAMES, "cut": stop in self.cuts})
 
 
 class Track(Carrying):
@@ -133,16 +137,16 @@ class Track(Carrying):
 
 
 class Generate(GeneratorStage):
-    """Paints from source, masks and what was made before; with `servers` each window alone."""
+    """Paints from source, masks and what was made before; with `servers` each window alone, if not by `tail`."""
 
     name = "generate"
     lane = "server"
     facts = ("track",)
 
-    def __init__(self, board: Board, servers: int = 0) -> None:
+    def __init__(self, board: Board, servers: int = 0, tail: bool = False) -> None:
         self.board, self.servers = board, servers
         self.reads = (Read("frames", "read"), Read("masks/object", "read"))
-        if not servers:
+        if tail or not servers:
             self.reads = (*self.reads, Read("generated", "context", -1), Read("overlap", "window", -1))
         self.writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
         self.interrupted = threading.Event()
@@ -477,6 +481,32 @@ def test_where_windows_may_be_made_again_servers_work_ahead_but_nothing_counts(t
     board.acts.append(ahead)
     carry_out(tmp_path / "run", 3, board, servers=3, retry=looking)
     assert seen == [(index, index + 1) for index in range(WINDOWS)]
+
+
+SHOTS = (5, 10)  # cuts: windows 0 and 1 are shots of their own, 2 to 5 are the third
+
+
+def of_shots(board: Board, servers: int) -> Chain:
+    return Chain([Decode(SHOTS), Track(board), Generate(board, servers, True), Blend(), Sink(board), Score(board)])
+
+
+@pytest.mark.parametrize("retry", [None, lambda window, commit: None])
+def test_with_tail_several_servers_work_on_several_shots(tmp_path: Path, retry: Any) -> None:
+    """Window 0 ends only when 1 and 2, which begin shots, have been made; 3 and 4 wait for those before them."""
+    carry_out(tmp_path / "alone", 0, nodes=of_shots(Board(), 1))
+    shots = {window.index for window in PLAN.windows(FRAMES, SHOTS) if window.begins_shot}
+    assert shots == {0, 1, 2}
+
+    def together(board: Board, node: str, window: int) -> None:
+        if (node, window) == ("generate", 0):
+            board.until(board.ended, "generate", 1)
+            board.until(board.ended, "generate", 2)
+        elif node == "generate" and window not in shots:
+            assert board.event(board.ended, "generate", window - 1).is_set()
+            assert retry is None or board.event(board.ended, "score", window - 1).is_set()
+
+    carry_out(tmp_path / "run", 3, nodes=of_shots(Board([together]), 3), retry=retry)
+    assert files(tmp_path / "run") == files(tmp_path / "alone")
 
 
 def test_what_is_kept_in_memory_is_let_go(tmp_path: Path) -> None:

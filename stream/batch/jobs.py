@@ -6,6 +6,7 @@ jobs.toml --> Job, Job, ...     DIR/batch.json             the jobs
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -38,6 +39,16 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`skate`'s words, less `skate` itself."""
         source = str(folder / self.source) if self.looks else self.source
         return ["generate" if self.looks else "run", source, "--out", str(folder / self.name), *self.words]
+
+    def given(self, option: str) -> list[str]:
+        """Every value that it gives for an option."""
+        return [value for name, value in pairwise(self.words) if name == option]
+
+    def on(self, servers: Sequence[str]) -> "Job":
+        """The same with these servers in place of its own."""
+        before = ("", *self.words)
+        words = [word for word, last in zip(self.words, before, strict=False) if "--server" not in (word, last)]
+        return msgspec.structs.replace(self, words=(*words, *(word for each in servers for word in ("--server", each))))
 
 
 class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,117 +9,23 @@ another takes its place, and the piece is done again. The folder must be one tha
 
 import importlib
 import importlib.util
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from storage.errors import EnvironmentFault
 from stream.batch.jobs import Batch, Ended, Job
-from stream.batch.work import done_before, without_tracking
+from stream.batch.turns import Servers, Turns
+from stream.batch.work import done_before
 from stream.run.children import Made, Tell
 
 LOCAL = "local"
 PIECE_WINDOWS = 8  # a piece: long beside opening a run, short beside what a lost worker may cost
-MOST_DEATHS = 5  # of a job's workers without a window between them: then it is the job that kills them
 LOOK_SECONDS = 20.0  # between looks whether the cluster is still there
 
-Piece = Callable[[Job, Path, int, str | None], Made | None]
-"""Does so many windows of a job: how it ended, or None: there is more. The last: the server to go to, None: its own."""
-
-
-class Pool:
-    """The servers of all jobs, each lent to one piece at a time, the one that waited longest first."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._free = deque(dict.fromkeys(server for job in jobs for server in servers_of(job)))
-
-    def lend(self, job: Job) -> tuple[bool, str | None]:
-        """Whether the job can go on now, and with which server; None where it needs none."""
-        own = servers_of(job)
-        if not own:
-            return True, None
-        found = next((server for server in self._free if server in own), None)
-        if found is not None:
-            self._free.remove(found)
-        return found is not None, found
-
-    def take_back(self, server: str | None) -> None:
-        """Behind all others."""
-        if server is not None:
-            self._free.append(server)
-
-
-def servers_of(job: Job) -> list[str]:
-    """The job's own `--server`s."""
-    return [value for name, value in zip(job.words, job.words[1:], strict=False) if name == "--server"]
-
-
-class Turns:
-    """The jobs under way, in turn: who goes on next, and what became of the others. It knows nothing of Ray.
-
-    Args:
-        jobs: all, in order. ended: by name those that are done. note: keeps how one ended.
-    """
-
-    def __init__(self, jobs: Sequence[Job], ended: Mapping[str, Ended], note: Callable[[Job, Made], Ended]) -> None:
-        self._jobs = jobs
-        self._ended = dict(ended)
-        self._note = note
-        self._pool = Pool(jobs)
-        self._waiting = deque(job for job in jobs if job.name not in self._ended)
-        self._lent: dict[str, str | None] = {}
-        self._deaths: dict[str, int] = {}
-
-    @property
-    def over(self) -> bool:
-        """Whether all have ended."""
-        return len(self._ended) == len(self._jobs)
-
-    def next(self) -> tuple[Job, str | None] | None:
-        """A job that can go on, with its server; None where none can now."""
-        for _ in range(len(self._waiting)):
-            job = self._waiting.popleft()
-            if job.looks and job.source not in self._ended:
-                self._waiting.append(job)
-                continue
-            failed = without_tracking(job, self._ended)
-            if failed is not None:
-                self._end(job, failed)
-                continue
-            can, server = self._pool.lend(job)
-            if can:
-                self._lent[job.name] = server
-                return job, server
-            self._waiting.append(job)
-        return None
-
-    def went(self, job: Job, made: Made | None) -> None:
-        """A piece of it is done: how the job ended, or None: there is more."""
-        self._pool.take_back(self._lent.pop(job.name))
-        self._deaths.pop(job.name, None)
-        if made is None:
-            self._waiting.append(job)
-        else:
-            self._end(job, made)
-
-    def died(self, job: Job, why: str) -> None:
-        """The worker died of it, or beside it."""
-        self._pool.take_back(self._lent.pop(job.name))
-        self._deaths[job.name] = self._deaths.get(job.name, 0) + 1
-        if self._deaths[job.name] < MOST_DEATHS:
-            self._waiting.append(job)
-            return
-        told = f"its worker died {MOST_DEATHS} times in turn ({why}): what is committed is kept"
-        self._end(job, Made(job.name, EnvironmentFault.exit_code, None, told))
-
-    def _end(self, job: Job, made: Made) -> None:
-        self._ended[job.name] = self._note(job, made)
-
-    def ended(self) -> list[Ended]:
-        """How each ended, in order."""
-        return [self._ended[job.name] for job in self._jobs]
+Piece = Callable[[Job, Path, int, Servers], Made | None]
+"""Does so many windows of a job with some of its servers: how it ended, or None: there is more."""
 
 
 def work_on_ray(batch: Batch, tell: Tell, piece: Piece, address: str, workers: int | None, gpus: bool) -> list[Ended]:
@@ -173,19 +79,19 @@ class Worker:
         WARM.keep()
         self._piece = piece
 
-    def work(self, job: Job, folder: Path, server: str | None) -> Made | None:
+    def work(self, job: Job, folder: Path, servers: Servers) -> Made | None:
         """Do a piece of a job."""
-        return self._piece(job, folder, PIECE_WINDOWS, server)
+        return self._piece(job, folder, PIECE_WINDOWS, servers)
 
 
 def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, folder: Path, tell: Tell) -> list[Ended]:
     idle = [new_worker() for _ in range(count)]
     under_way: dict[Any, tuple[Any, Job]] = {}
     while not turns.over:
-        while idle and (going := turns.next()) is not None:
-            job, server = going
+        while idle and (going := turns.next(len(idle))) is not None:
+            job, servers = going
             worker = idle.pop()
-            under_way[worker.work.remote(job, folder, server)] = worker, job
+            under_way[worker.work.remote(job, folder, servers)] = worker, job
         if not under_way:
             continue  # the last ones ended without a worker
         ready = _ready(ray, list(under_way))
@@ -199,8 +105,8 @@ def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, fo
             idle.append(new_worker())
             continue
         idle.append(worker)
-        tell(job.name, "a piece is done" if made is None else made.message or "done")
-        turns.went(job, made)
+        told = "a piece is done" if made is None else made.message or "done"
+        tell(job.name, told if turns.went(job, made) or made is None else f"{told}; goes on with another server")
     return turns.ended()
 
 

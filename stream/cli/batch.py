@@ -21,6 +21,7 @@ from stream.options.values import INTEGER
 
 if TYPE_CHECKING:
     from stream.batch.jobs import Batch, Ended, Job
+    from stream.batch.turns import Servers
     from stream.options.config import RunConfig
     from stream.run.children import Made, Tell
 
@@ -101,8 +102,8 @@ def _on_ray(batch: "Batch", tell: "Tell", address: str, workers: int | None) -> 
     return work_on_ray(batch, tell, piece_of, address, workers, gpus)
 
 
-def piece_of(job: "Job", folder: Path, windows: int, server: str | None) -> "Made | None":
-    """Do so many windows of a job in this process: how it ended, or None: there is more."""
+def piece_of(job: "Job", folder: Path, windows: int, servers: "Servers") -> "Made | None":
+    """Do so many windows of a job in this process, with these of its servers: how it ended, or None: there is more."""
     from storage.errors import Interrupted
     from stream.engine.signals import Cancel
     from stream.progress.events import Event, RunBegins, WindowDone
@@ -123,7 +124,7 @@ def piece_of(job: "Job", folder: Path, windows: int, server: str | None) -> "Mad
 
     out = folder / job.name
     try:
-        given = _configured(job, out, server)
+        given = _configured(job.on(servers) if servers else job, out)
         if isinstance(given, dict):
             result = generate_from_run(folder / job.source, out, given, listener=listen, cancel=cancel)
         else:
@@ -201,8 +202,8 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
     return code
 
 
-def _configured(job: "Job", out: Path, server: str | None = None) -> "RunConfig | dict[str, Any]":
-    """The config of a job, or what a look has otherwise; with one of its servers, where one is chosen.
+def _configured(job: "Job", out: Path) -> "RunConfig | dict[str, Any]":
+    """The config of a job, or what a look has otherwise.
 
     Raises:
         SkateError: as where that command begins.
@@ -218,8 +219,6 @@ def _configured(job: "Job", out: Path, server: str | None = None) -> "RunConfig 
         options = dict(context.params)
         for name in ("source" if job.looks else "video", "out", "as_json", "overwrite"):
             options.pop(name)
-        if server is not None:
-            options["server"] = (server,)
         if job.looks:
             return chosen_anew(job.source, options)
         options.pop("write_scene")

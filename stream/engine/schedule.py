@@ -127,13 +127,17 @@ class Schedule:
             return False
         if index > self._finished + self._ahead + self._most - self._lags[node.name]:
             return False
-        if self._is_gated(node.name, index) and at_once == 1:  # what it works from may be made again
-            return False
+        if self._is_gated(node.name, index) and (at_once == 1 or self._needs_before(node, window)):
+            return False  # what it works from may be made again
         made = all(self._is_made(node, array, read, window) for array, read in node.reads)
         return made and all(self._taken(name) > index for name in node.facts.values() if name in self._chain)
 
     def _is_gated(self, name: str, index: int) -> bool:
         return self._gate is not None and name in self._making and index > self._finished
+
+    def _needs_before(self, node: Node, window: Window) -> bool:
+        before = (read.window for _, read in node.reads if read.window < 0)
+        return any(not beyond_shot(window, offset, self._windows.get) for offset in before)
 
     def _is_made(self, node: Node, array: str, read: Read, window: Window) -> bool:
         """Whether what a task reads of an array is there: durable, or all of it in memory."""

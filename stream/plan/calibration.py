@@ -91,13 +91,15 @@ def together(seconds: Mapping[str, float], config: RunConfig, nodes: Sequence[No
     if not config.windows_ahead:
         return max(beside, sum(seconds[node.name] for node in behind))
     ours = sum(seconds[node.name] for node in behind if node.stage.lane == "gpu")
-    others = [
-        seconds[node.name]
-        / (min(node.stage.at_once, 1 + config.windows_ahead) if isinstance(node.stage, GeneratorStage) else 1)
-        for node in behind
-        if node.stage.lane != "gpu"
-    ]
+    others = [seconds[node.name] / _side_by_side(node, config) for node in behind if node.stage.lane != "gpu"]
     return max(beside, ours, sum(others))
+
+
+def _side_by_side(node: Node, config: RunConfig) -> int:
+    """How many of its windows are made at a time; 1 where one needs the one before: where shots begin is not known."""
+    if not isinstance(node.stage, GeneratorStage) or any(read.window < 0 for _, read in node.reads):
+        return 1
+    return min(node.stage.at_once, 1 + config.windows_ahead)
 
 
 def measured(log: CommitLog, config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> Calibration:
