@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from mimetypes import guess_type
@@ -23,8 +23,9 @@ T = TypeVar("T")
 
 TRIES = 8
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
-REQUEST_SECONDS = 60  # of a request or, of a large answer, between two pieces of it
-PART_BYTES = 8 << 20  # of a large object, sent a few at a time
+REQUEST_SECONDS = 60.0  # without an answer, or a piece of one; at most twice as long for all of a request
+GIVE_UP_SECONDS = 180.0  # after which nothing is tried again
+PART_BYTES = 8 << 20  # of a large object, which is sent and fetched in parts: none takes longer than a request may
 _PARTS_AT_ONCE = 4
 _STATUS = re.compile(r"status code: (\d{3})")
 _AGAIN = {408, 409, 425, 429}  # besides 5xx; 409: another conditional write of the name is under way
@@ -59,15 +60,30 @@ class Bucket:
         endpoint = str(settings.get("endpoint", ""))
         client: Any = {
             "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=10),
+            "connect_timeout": timedelta(seconds=min(10.0, REQUEST_SECONDS)),
             "read_timeout": timedelta(seconds=REQUEST_SECONDS),
-            "timeout": timedelta(seconds=5 * REQUEST_SECONDS),
+            "timeout": timedelta(seconds=2 * REQUEST_SECONDS),
         }
+        self._is_down = False  # it was given up, and has not answered since
+
+        def store(tries: int) -> S3Store:
+            pauses: Any = {
+                "init_backoff": timedelta(seconds=PAUSE_SECONDS),
+                "max_backoff": timedelta(seconds=LONGEST_PAUSE_SECONDS),
+                "base": 2,
+            }
+            again: Any = {
+                "max_retries": tries - 1,
+                "retry_timeout": timedelta(seconds=GIVE_UP_SECONDS),
+                "backoff": pauses,
+            }
+            return S3Store(
+                address.bucket, prefix=address.prefix, config=settings, client_options=client, retry_config=again
+            )
+
         try:
-            self._store = S3Store(
-                address.bucket, prefix=address.prefix, config=settings, client_options=client,
-                retry_config={"max_retries": 0},
-            )  # fmt: skip
+            self._store = store(tries=1)
+            self._in_parts = store(tries=TRIES)  # one part that fails does not begin the whole object anew
         except Exception as error:  # noqa: BLE001 - what it says may hold a secret
             raise EnvironmentFault(
                 f"{address}: the bucket cannot be used with these settings ({type(error).__name__}): look at "
@@ -85,28 +101,28 @@ class Bucket:
             return False
         return True
 
-    def put(self, name: str, data: bytes | Path) -> None:
+    def put(self, name: str, data: bytes | Path, tries: int = TRIES) -> None:
         """Write an object, in place of one that may be there; a large file in parts."""
         import obstore
 
-        self._again(
-            lambda: obstore.put(
-                self._store, name, data, attributes=_kind(name), chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
-            )
-        )
+        large = isinstance(data, Path) and data.stat().st_size > PART_BYTES
+        store = self._in_parts if large else self._store
+
+        def once() -> None:
+            try:
+                obstore.put(
+                    store, name, data, attributes=_kind(name), chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                )
+            except FileNotFoundError as error:
+                if not large or "NoSuchBucket" in str(error):
+                    raise
+                raise Fault("its parts are put together or gone") from None  # the answer to the last request was lost
+
+        self._again(once, tries)
 
     def get(self, name: str) -> bytes:
         """A whole object."""
-        import obstore
-
-        def once() -> bytes:
-            found = obstore.get(self._store, name)
-            data = bytes(found.bytes())
-            if len(data) != found.meta["size"]:
-                raise Fault("half an answer")
-            return data
-
-        return self._again(once)
+        return b"".join(self._pieces(name))
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """A part of an object."""
@@ -122,38 +138,38 @@ class Bucket:
 
     def fetch(self, name: str, target: Path) -> None:
         """Write a whole object to a file, piece by piece; the file is there once it is whole."""
-        import obstore
-
         partial = target.with_name(f"{target.name}.partial")
-
-        def once() -> None:
-            found = obstore.get(self._store, name)
-            with partial.open("wb") as file:
-                for piece in found.stream(min_chunk_size=PART_BYTES):
-                    file.write(piece)
-                if file.tell() != found.meta["size"]:
-                    raise Fault("half an answer")
-
         try:
-            self._again(once)
+            with partial.open("wb") as file:
+                for piece in self._pieces(name):
+                    file.write(piece)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 
     def digest(self, name: str) -> str:
         """The BLAKE2b digest of an object, as `Backend.digest` gives it."""
+        total = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for piece in self._pieces(name):
+            total.update(piece)
+        return total.hexdigest()
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        """An object that does not change, in order; each piece is asked for, and tried again, by itself."""
         import obstore
 
-        def once() -> str:
-            found, total, size = obstore.get(self._store, name), hashlib.blake2b(digest_size=DIGEST_BYTES), 0
-            for piece in found.stream(min_chunk_size=PART_BYTES):
-                total.update(piece)
-                size += len(piece)
-            if size != found.meta["size"]:
+        def once() -> tuple[int, bytes]:
+            found = obstore.get(self._store, name)
+            size = int(found.meta["size"])
+            data = bytes(found.bytes()) if size <= PART_BYTES else b""
+            if size <= PART_BYTES and len(data) != size:
                 raise Fault("half an answer")
-            return total.hexdigest()
+            return size, data
 
-        return self._again(once)
+        size, whole = self._again(once)
+        yield whole
+        for at in range(0, size - len(whole), PART_BYTES):
+            yield self.get_range(name, at, min(PART_BYTES, size - at))
 
     def head(self, name: str) -> Meta | None:
         """What the server knows of an object; None where there is none."""
@@ -164,11 +180,11 @@ class Bucket:
         except FileNotFoundError:
             return None
 
-    def list(self, part: str) -> list[Meta]:
-        """All objects below a part of the prefix, in order of names."""
+    def list(self, part: str, after: str | None = None) -> list[Meta]:
+        """All objects below a part of the prefix, in order of names, behind a name."""
         import obstore
 
-        found = self._again(lambda: obstore.list(self._store, part or None).collect())
+        found = self._again(lambda: obstore.list(self._store, part or None, offset=after).collect())
         return sorted(map(_meta, found), key=lambda meta: meta.name)
 
     def delete(self, names: Iterable[str]) -> None:
@@ -185,21 +201,32 @@ class Bucket:
 
         self._again(lambda: obstore.copy(self._store, source, target))
 
-    def _again(self, call: Callable[[], T]) -> T:
-        """Do it until it succeeds, a few times at most; waits longer from try to try, by chance not all at one time."""
-        last = ""
-        for turn in range(TRIES):
-            if turn:
-                time.sleep(min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2**turn) * random.uniform(0.5, 1.0))
+    def _again(self, call: Callable[[], T], tries: int = TRIES) -> T:
+        """Do it until it succeeds, a few times at most; waits longer from try to try, by chance not all at one time.
+
+        A store that was given up is asked once only until it answers again: what ends after that ends soon.
+        """
+        begun, turn = time.monotonic(), 0
+        while True:
+            turn += 1
             try:
-                return call()
+                found = call()
             except Fault as error:
                 last = str(error)
             except Exception as error:  # noqa: BLE001 - sorted below; what it says may hold a key
                 last = self._reason(error)
+            else:
+                self._is_down = False
+                return found
+            seconds = time.monotonic() - begun
+            if turn >= tries or self._is_down or seconds > GIVE_UP_SECONDS:
+                break
+            time.sleep(min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2**turn) * random.uniform(0.5, 1.0))
+        self._is_down = self._is_down or tries > 1
+        times = "once" if turn == 1 else f"{turn} times"
         raise EnvironmentFault(
-            f"{self.address}: the object store does not answer ({last}; tried {TRIES} times): nothing that is "
-            f"committed is lost, `skate resume {self.address.run}` goes on once it is back"
+            f"{self.address}: the object store does not answer ({last}; tried {times} in {seconds:.0f} s): nothing "
+            f"that is committed is lost, `skate resume {self.address.run}` goes on once it is back"
         )
 
     def _reason(self, error: Exception) -> str:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from storage.bucket import Bucket
+from storage.bucket import TRIES, Bucket
 from storage.errors import EnvironmentFault, RunDirectoryError
 
 LEASE_SECONDS, BEAT_SECONDS, POLL_SECONDS = 20.0, 4.0, 0.5
@@ -46,28 +46,26 @@ class Lease:
         """Let the next process take the run at once; may be called twice."""
         if self._ended.is_set():
             return
-        self._stop()
+        self._ended.set()
+        self._thread.join()  # a beat that came later would take it back
         self._beat(RELEASED)
 
     def lose(self) -> None:
-        """Stop beating without a word: another process holds the run."""
-        self._stop()
-
-    def _stop(self) -> None:
+        """Stop beating without a word: another process holds the run, or the store is down."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(BEAT_SECONDS)  # of a store that is down it may wait longer for an answer
 
     def _keep(self) -> None:
         count = 1
         while not self._ended.wait(BEAT_SECONDS):
             count += 1
             try:
-                self._beat(str(count))
+                self._beat(str(count), tries=1)  # the next one is the next try
             except (EnvironmentFault, FileNotFoundError):
                 continue  # who commits next says that the store is down; if it comes back before, nothing happened
 
-    def _beat(self, text: str) -> None:
-        self._bucket.put(_beat_name(self.epoch), text.encode())
+    def _beat(self, text: str, tries: int = TRIES) -> None:
+        self._bucket.put(_beat_name(self.epoch), text.encode(), tries)
 
 
 def acquire(bucket: Bucket, note: Callable[[str], None]) -> Lease:

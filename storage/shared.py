@@ -19,12 +19,12 @@ from storage.faults import fault_point
 from storage.lease import PART as LEASES
 from storage.lease import Lease, acquire
 from storage.ledger import PART as LEDGER
-from storage.ledger import Held, Ledger
+from storage.ledger import SUMS, Held, Ledger
 from storage.nearby import Nearby
 
 WHOLE_BYTES = 16 << 20  # a larger object goes in parts, under a name of its own
 _AT_ONCE = 4
-OURS = (LEDGER, LEASES)  # what is no object of a run
+OURS = (LEDGER, SUMS, LEASES)  # what is no object of a run
 _SHOWN = "report/"  # and what lies in no folder: people look for these under their plain names
 
 
@@ -104,6 +104,7 @@ class SharedRun:
                 if not self._broken:
                     self.publish()
                     self._burn()
+                    self._ledger.sum_up(self._logs, ending=True)
             finally:
                 self._lease = None
                 if self._broken:
@@ -190,6 +191,9 @@ class SharedRun:
     def _log(self, key: str) -> str | None:
         return self.logs[key].read_bytes().decode() if key in self.logs else None
 
+    def _logs(self) -> dict[str, str | None]:
+        return {key: self._log(key) for key in self.logs}
+
     def _add_line(self, key: str, text: str) -> None:
         if key not in self.logs:
             self.set_log(key, b"", changed=False)
@@ -241,6 +245,7 @@ class SharedRun:
                 if self.files.has(key):
                     self.files.may_go(key)
             self._tidy(written[1], put)
+            self._ledger.sum_up(self._logs)
 
     def _tidy(self, loose: list[str], put: dict[str, Held]) -> None:
         """Delete what nothing refers to, and show under plain names what has another one."""

@@ -66,7 +66,8 @@ def use(
     lease: float = 0.6,
     beat: float = 0.15,
     pause: float = 0.002,
-    request: int = 60,
+    request: float = 60,
+    give_up: float = 60,
 ) -> None:
     """Called in a forked child, as a hook: the server, a scratch folder of its own, and times that suit a test."""
     import storage.bucket
@@ -77,3 +78,4 @@ def use(
     use_scratch(Path(scratch))
     storage.lease.LEASE_SECONDS, storage.lease.BEAT_SECONDS, storage.lease.POLL_SECONDS = lease, beat, 0.02
     storage.bucket.PAUSE_SECONDS, storage.bucket.REQUEST_SECONDS = pause, request
+    storage.bucket.GIVE_UP_SECONDS = give_up

@@ -2,21 +2,32 @@
 
 import http.client
 import random
+import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-FAULTS = ("503 before", "503 after", "cut", "closed")
+FAULTS = Counter({"503 before": 6, "503 after": 6, "cut": 6, "closed": 6, "slow": 6})
+SILENT = Counter({"hung": 1, "hung after": 1, "stalled": 1})  # each takes the client's patience
+IN_A_ROW = 5
+SLOW_SECONDS = 0.05
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that gave up is what is wanted
+            super().handle_error(request, client_address)
 
 
 class _Served:
     """A server in a thread; used as a context manager."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -53,25 +64,45 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Faulty(_Served):
-    """In front of a server: about a third of the requests fail, in ways that a seed decides.
+    """In front of a server: about a third of the requests go wrong, in ways that a seed decides.
+
+    Args:
+        behind: address of the server. kinds: how often which way, dealt as a deck of cards; at most `IN_A_ROW` of them
+            for one request. always: every request goes wrong in this way, behind so many good ones.
 
     Attributes:
-        faults: how many failed so far. most_tries: of one request, one after the other.
+        faults: how many so far, by kind. requests: all of them.
     """
 
-    def __init__(self, behind: str, seed: int, share: float = 0.33) -> None:
-        self.faults = 0
-        self._running: Counter[str] = Counter()
-        self.most_tries = 0
+    def __init__(
+        self,
+        behind: str,
+        kinds: Counter[str] = FAULTS,
+        seed: int = 0,
+        share: float = 0.33,
+        always: str | None = None,
+        good: int = 0,
+    ) -> None:
+        self.faults: Counter[str] = Counter()
+        self.requests = 0
+        self._ended = threading.Event()
+        running: Counter[str] = Counter()
+        deck: list[str] = []
         chance, guard, host = random.Random(seed), threading.Lock(), urlsplit(behind)
 
         def choose(what: str) -> str | None:
             with guard:
-                fault = chance.choice(FAULTS) if chance.random() < share else None
-                self._running[what] = self._running[what] + 1 if fault else 0
-                self.faults += fault is not None
-                self.most_tries = max(self.most_tries, self._running[what])
+                self.requests += 1
+                fault = always if self.requests > good else None
+                if always is None and running[what] < IN_A_ROW and chance.random() < share:
+                    if not deck:
+                        deck.extend(chance.sample([*kinds.elements()], kinds.total()))
+                    fault = deck.pop()
+                running[what] = running[what] + 1 if fault else 0
+                self.faults.update([fault] if fault else [])
                 return fault
+
+        ended = self._ended
 
         class Handler(_Handler):
             def _pass(self) -> None:
@@ -82,6 +113,8 @@ class Faulty(_Served):
                 if fault == "closed":
                     self.close_connection = True
                     return None
+                if fault == "hung":
+                    return self._hang()
                 connection = http.client.HTTPConnection(str(host.hostname), host.port)
                 connection.request(self.command, self.path, data or None, dict(self.headers))
                 found = connection.getresponse()
@@ -89,6 +122,10 @@ class Faulty(_Served):
                 connection.close()
                 if fault == "503 after":  # it was done, and nobody is told
                     return self.answer(503, b"<Error><Code>InternalError</Code></Error>")
+                if fault == "hung after":
+                    return self._hang()
+                if fault == "slow":
+                    ended.wait(SLOW_SECONDS)
                 kept = {"connection", "content-length", "transfer-encoding", "date", "server"}
                 headers = {name: value for name, value in found.getheaders() if name.lower() not in kept}
                 if self.command == "HEAD":
@@ -98,11 +135,26 @@ class Faulty(_Served):
                             self.send_header(name, value)
                     self.end_headers()
                     return None
-                return self.answer(found.status, content, headers, len(content) // 2 if fault == "cut" else None)
+                if fault not in ("cut", "stalled"):
+                    return self.answer(found.status, content, headers)
+                self.close_connection = True
+                if content:  # else all of the answer is lost
+                    self.answer(found.status, content, headers, len(content) // 2)
+                return self._hang() if fault == "stalled" else None
+
+            def _hang(self) -> None:
+                """Say no more, and keep the connection, until whoever asked has given up."""
+                self.wfile.flush()
+                self.close_connection = True
+                ended.wait(10)
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
 
         super().__init__(Handler)
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        super().__exit__(*error)
 
 
 class Deaf(_Served):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, make_case
 from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
+from _s3_faults import Faulty
 from _zygote import Ended, shared_zygote
 
 from storage.address import BucketPath, run_path
@@ -50,10 +51,12 @@ def new_run() -> str:
     return f"s3://{BUCKET}/tests/run{next(_names)}"
 
 
-def skate(tmp_path: Path, *arguments: str, fault: str | None = None, address: str | None = None) -> Ended:
+def skate(
+    tmp_path: Path, *arguments: str, fault: str | None = None, address: str | None = None, **times: float
+) -> Ended:
     """Call `skate` in a fork, with a scratch folder of its own."""
     scratch = tmp_path / f"scratch{next(_names)}"
-    given = {"variables": environment(address or shared_server()), "scratch": str(scratch)}
+    given = {"variables": environment(address or shared_server()), "scratch": str(scratch), **times}
     ended = shared_zygote().run(arguments, fault=fault, hook=("_s3:use", given))
     assert SECRET not in ended.output and KEY_ID not in ended.output
     return ended
@@ -106,6 +109,21 @@ def test_a_run_killed_at_every_point_is_resumed_elsewhere(
     case: Case, wanted: dict[str, bytes], tmp_path: Path, fault: str
 ) -> None:
     killed_and_resumed(case, wanted, tmp_path, fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["closed", "hung"])
+def test_a_run_whose_bucket_goes_away_says_so_and_goes_on_later(
+    case: Case, wanted: dict[str, bytes], tmp_path: Path, fault: str
+) -> None:
+    address = new_run()
+    with Faulty(shared_server(), always=fault, good=60) as server:
+        ended = skate(tmp_path, *run(case, address), address=server.address, request=2, give_up=4)
+    assert ended.code == 4, ended.output
+    told = [line for line in ended.output.splitlines() if "object store" in line]
+    assert len(told) == 1 and "Traceback" not in ended.output and f"`skate resume {address}`" in told[0], ended.output
+    assert skate(tmp_path, "resume", address).code in (0, 1)
+    check(address, wanted)
 
 
 def bucket_of(address: str) -> Bucket:

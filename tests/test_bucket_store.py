@@ -2,20 +2,24 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
-from _s3_faults import Deaf, Faulty
+from _s3_faults import FAULTS, SILENT, Deaf, Faulty
 
 import storage.bucket
 import storage.lease
+import storage.ledger
+import storage.shared
 from storage.address import BucketPath, run_path
 from storage.backend import open_store
 from storage.bucket import Bucket
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
+from storage.journal import encode_line
 from storage.lease import acquire
 from storage.nearby import Nearby
 from storage.profiles import bucket_settings
@@ -52,7 +56,7 @@ def quiet(text: str) -> None:
 def contents(address: BucketPath) -> dict[str, bytes]:
     """What a process that comes anew finds."""
     store = BucketBackend(fresh(address))
-    return {key: store.read(key, 1 << 20) for key in store.keys("")}
+    return {key: store.read(key, 1 << 25) for key in store.keys("")}
 
 
 def fresh(address: BucketPath) -> SharedRun:
@@ -231,6 +235,64 @@ def test_a_lost_or_damaged_entry_is_refused(address: BucketPath) -> None:
         fresh(address)
 
 
+@pytest.fixture
+def summed(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What a run holds after 24 entries, with a sum every 4."""
+    monkeypatch.setattr(storage.ledger, "SUM_EVERY", 4)
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        journal = store.open_journal("journal.jsonl", 0)
+        for number in range(22):
+            store.write(f"run.zarr/a/c.{number % 7}", [f"{number}".encode()])
+            journal.append(f"{number}\n".encode())
+        monkeypatch.setattr(storage.ledger, "SUM_EVERY", 1 << 20)  # none at the end
+        store.write("output.mp4", [b"after the last sum"])
+    bucket = Bucket(address)
+    assert [meta.name for meta in bucket.list("sums/")] == [f"sums/{number:010d}.json" for number in (15, 19)]
+    found = contents(address)
+    assert found["journal.jsonl"].count(b"\n") == 22 and len(found) == 9
+    return found
+
+
+def requests_to_open(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> int:
+    with Faulty(shared_server(), share=0.0) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+        assert fresh(address).begun
+        monkeypatch.setenv("AWS_ENDPOINT_URL", shared_server())
+        return server.requests
+
+
+def test_opening_after_many_entries_takes_few_requests(
+    address: BucketPath, summed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert requests_to_open(address, monkeypatch) == 2 + 2 + 4, "two lists, a sum and its last entry, entries 20 to 23"
+    Bucket(address).delete([f"journal/{number:010d}.json" for number in range(19)])
+    assert contents(address) == summed, "what the sum stands for is not asked for"
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "of another run", "all damaged"])
+def test_a_sum_that_is_not_right_costs_time_only(
+    address: BucketPath, summed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    bucket = Bucket(address)
+    names = [meta.name for meta in bucket.list("sums/")]
+    if harm == "missing":
+        bucket.delete(names[1:])
+    elif harm == "of another run":
+        entry = json.loads(bucket.get(names[1]))
+        del entry["crc"]
+        bucket.put(names[1], encode_line({**entry, "last": "0" * 32, "put": {}}))
+    else:
+        for name in names if harm == "all damaged" else names[1:]:
+            bucket.put(name, bucket.get(name)[:-9])
+    assert contents(address) == summed
+    assert requests_to_open(address, monkeypatch) > 8 + 3
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("run.zarr/a/c.0", [b"new"])
+    assert contents(address) == {**summed, "run.zarr/a/c.0": b"new"}
+
+
 def test_files_of_others_are_left_alone(address: BucketPath) -> None:
     Bucket(address).create("thesis.doc", b"years of work")
     with pytest.raises(RunDirectoryError, match="holds no run"):
@@ -262,7 +324,7 @@ def test_a_server_that_creates_twice_is_refused(address: BucketPath) -> None:
 
 def test_a_server_that_is_gone_gives_one_line(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(EnvironmentFault, match=r"does not answer \(no connection.*tried 8 times\)") as caught:
+    with pytest.raises(EnvironmentFault, match=r"does not answer \(no connection.*tried 8 times in . s\)") as caught:
         fresh(address)
     told = str(caught.value)
     assert "\n" not in told and KEY_ID not in told and SECRET not in told
@@ -275,27 +337,62 @@ def test_a_bucket_that_is_not_there_gives_one_line(monkeypatch: pytest.MonkeyPat
         fresh(path)
 
 
-@pytest.mark.parametrize("faults", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_many_faults_lose_nothing(address: BucketPath, monkeypatch: pytest.MonkeyPatch, faults: int) -> None:
-    """503s, answers cut in half, lost answers, connections that end at once: a third of all requests."""
-    with Faulty(shared_server(), seed=5) as server:
+@pytest.mark.parametrize(
+    ("faults", "kinds"), [(60, FAULTS), pytest.param(1000, FAULTS + SILENT, marks=pytest.mark.slow)], ids=["60", "1000"]
+)
+def test_many_faults_lose_nothing(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, faults: int, kinds: Counter[str]
+) -> None:
+    """503s, answers cut in half or late, lost answers, closed and silent connections: a third of all requests."""
+    monkeypatch.setattr(storage.bucket, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(storage.bucket, "PART_BYTES", 5 << 20)
+    large = b"large" * (1 << 20) + b"r"  # in two parts
+    with Faulty(shared_server(), kinds, seed=5) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
-        wanted: dict[str, bytes] = {}
+        wanted: dict[str, bytes] = {"output.mp4": large}
         written = 0
-        while server.faults < faults:
+        while server.faults.total() < faults:
             store = BucketBackend(fresh(address))
             with store.lock():
                 journal = store.open_journal("journal.jsonl", store.size("journal.jsonl") or 0)
+                if not written:
+                    monkeypatch.setattr(storage.shared, "WHOLE_BYTES", 5 << 20)
+                    store.write("output.mp4", [large])
                 for _ in range(5):
                     key, data = f"run.zarr/a/c.{written % 12}", f"{written}".encode() * (1 + written % 50)
                     store.write(key, [data])
                     journal.append(f"{written}\n".encode())
                     wanted[key] = data
                     written += 1
-        assert server.most_tries <= 8 * 2
+        assert set(server.faults) == set(kinds)
+        wanted["journal.jsonl"] = b"".join(f"{number}\n".encode() for number in range(written))
+        assert contents(address) == wanted
     monkeypatch.setenv("AWS_ENDPOINT_URL", shared_server())
-    wanted["journal.jsonl"] = b"".join(f"{number}\n".encode() for number in range(written))
-    assert contents(address) == wanted
+    assert Bucket(address).get("output.mp4") == large
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "requests"),
+    [("503 before", "HTTP 503; tried 8 times", 8), ("hung", "no connection, or no answer in time; tried 3 times", 3)],
+)
+def test_a_server_that_is_down_for_good_is_given_up_in_time(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, fault: str, reason: str, requests: int
+) -> None:
+    """What hangs is given up after so many seconds rather than so many tries; what comes after it is tried once."""
+    monkeypatch.setattr(storage.bucket, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(storage.bucket, "GIVE_UP_SECONDS", 0.5)
+    store = BucketBackend(fresh(address))
+    with Faulty(shared_server(), always=fault) as server, pytest.raises(EnvironmentFault, match=reason) as caught:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+        lost = Bucket(address)
+        store._run.bucket._store = lost._store
+        with store.lock():
+            pass
+    assert server.requests == requests
+    with pytest.raises(EnvironmentFault, match="tried once"):
+        store._run.bucket.get("key")
+    assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+    assert KEY_ID not in str(caught.value) and "skate resume" in str(caught.value)
 
 
 def test_credentials_come_from_variables_or_a_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
