@@ -43,7 +43,6 @@ def material(name: str) -> Material:
         objects=objects,
         persons=persons,
         region=region(objects, persons, "both", (8, 8)),
-        tail=frames[:TAIL, ..., [2, 0, 1]][: family.geometry.carried],
         length=LENGTH,
         size=(WIDTH, HEIGHT),
         guides=Guides(family.fill, family.object_guide, True, family.pose_style),
@@ -55,7 +54,9 @@ def material(name: str) -> Material:
 def picture(name: str) -> Array:
     """`[rows, columns, 3]` uint8 RGB: the source, then each video that is sent, a row a frame."""
     given = material(name)
-    videos = RECIPES[name].family.condition(given).videos
+    family = RECIPES[name].family
+    tail = given.frames[:TAIL, ..., [2, 0, 1]][: family.geometry.carried]
+    videos = family.carry(family.condition(given), tail, given.size).videos
     rows = []
     for index in SHOWN:
         panels = [given.frames[index], *(videos[channel][index] for channel in COLUMNS[name])]

@@ -13,6 +13,7 @@ from bench.clocks import Clock, compute_seconds, difference
 from stream.engine.tasks import Ready, Worked
 
 DECODE = "decode"  # has a thread of its own beside the lanes
+CONDITION = "condition"  # the part of a generator's work that is done ahead
 ROWS = {"server": "the server", "gpu": "our models", "cpu": "compositing, blending and encoding", DECODE: "decoding"}
 LITTLE = 0.5  # a lane that is busy for less of the time bounds nothing by itself
 
@@ -45,13 +46,14 @@ def watching(clock: Clock | None = None) -> Iterator[list[Box]]:
     work = Ready.work
 
     def timed(ready: Ready) -> Worked:
-        lane = DECODE if threading.current_thread().name == DECODE else ready.stage.lane
+        lane = DECODE if threading.current_thread().name == DECODE else ready.lane
         before = clock.of_this_thread() if clock else {}
         begun = time.perf_counter()
         worked = work(ready)
         ended = time.perf_counter()
         compute = compute_seconds(difference(clock.of_this_thread(), before)) if clock else 0.0
-        boxes.append(Box(lane, ready.task.node, ready.task.window.index, begun, ended, compute))
+        stage = CONDITION if ready.conditions else ready.task.node
+        boxes.append(Box(lane, stage, ready.task.window.index, begun, ended, compute))
         return worked
 
     Ready.work = timed  # type: ignore[method-assign, assignment]

@@ -6,7 +6,6 @@ I/O: decode reads the video, sink writes a segment, score reads one, the ComfyUI
 """
 
 import dataclasses
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,12 +72,14 @@ class Inputs:
         info: by stage name, the `info` that the stages named in `facts` committed for this window.
         folder: where files lie that one stage writes and another reads (segments).
         lens: what a generator's frames, masks and keypoints are seen through; None: they are the source's.
+        conditioned: what the generator's `condition` gave of this window; None: nobody asked it.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     info: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     folder: Path = Path()
     lens: "Lens | None" = None
+    conditioned: object = None
 
 
 @dataclass(frozen=True)
@@ -269,82 +270,3 @@ class Stage(Closing, ABC):
     def __enter__(self) -> Self:
         self.open()
         return self
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one try at generating a window changes; None: as the run's config says.
-
-    Attributes:
-        number: of the attempt; another number is another seed.
-        seed, text: in place of the config's.
-        dilate: width of the ring around the object and around the person, pixels at the generator's size.
-        strength: of the control.
-    """
-
-    number: int = 0
-    seed: int | None = None
-    text: str | None = None
-    dilate: tuple[int, int] | None = None
-    strength: float | None = None
-
-    def to_info(self) -> dict[str, Json]:
-        """As it stands in the info of a commit; `of` is the inverse."""
-        changed = {name: value for name, value in vars(self).items() if value is not None}
-        return {"request": json.loads(json.dumps(changed))}
-
-    @classmethod
-    def of(cls, info: Mapping[str, Json]) -> Self:
-        """What was asked for when a window was committed with this info."""
-        given = dict(info.get("request", {}))
-        if "dilate" in given:
-            given["dilate"] = tuple(given["dilate"])
-        return cls(**given)
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """So many of a generator's steps are done, of how many, in this attempt at a window, on this server."""
-
-    window: int
-    attempt: int
-    step: int
-    steps: int
-    server: str
-
-
-class GeneratorStage(Stage):
-    """A stage that makes the picture: a window can be asked for otherwise than the config says.
-
-    It writes `made` `[read.frames, h, w, 3]` uint8 RGB at its own size: the window as it made it, all of the picture.
-    What of it goes back into the source, and how, is the composite's.
-    """
-
-    def __init__(self) -> None:
-        self.writes = (Port("made", "window", self._made_shape, "uint8", "passing"),)
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any], progress: Callable[[StepProgress], None]) -> Self:
-        """The stage, closed, for a run with these options by name; `progress` is told every step, from any thread."""
-        return cls()
-
-    @abstractmethod
-    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:
-        """Generate a window as the config says, or as `request` changes that."""
-
-    def size_for(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of what it makes of frames of this size."""
-        return width, height
-
-    def works_at(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) whose pixels `--dilate` is counted in: `size_for`, but where it enlarges in the end."""
-        return self.size_for(width, height)
-
-    def _made_shape(self, height: int, width: int) -> tuple[int, ...]:
-        columns, rows = self.size_for(width, height)
-        return rows, columns, 3
-
-    @property
-    def at_once(self) -> int:
-        """Windows it may be given at a time, in threads, where it reads none before or that is of another shot."""
-        return 1

@@ -13,14 +13,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, StepProgress, Window
+from stages.base import Array, Inputs, Json, Output, Read, Window
 from stages.choices import PLATE
-from stages.plates.behind import BEHIND, plates_of
+from stages.generator import GeneratorStage, Request, StepProgress
+from stages.plates.behind import BEHIND
 from stages.poses.pictures import SkeletonPictures
-from stages.recipes.material import Conditioning, Material
+from stages.recipes.conditioner import Conditioner, Shown
+from stages.recipes.material import Conditioning
 from stages.recipes.recipe import Family
 from stages.recipes.registry import Chosen, Wanted, choose, plain
-from stages.region import region, source_pixels
 from stages.resize import Size, resize_frames
 from stages.server.address import parse_server
 from stages.server.client import ComfyClient
@@ -34,10 +35,9 @@ from stages.server.share import make_room, naming_the_switch
 from stages.server.validate import check_workflow
 from stages.server.wiring import SENDS_PICTURES
 from stages.vace.carry import LatentState
-from stages.vace.condition import Guides
 from stages.vace.config import Attempt, ComfyConfig
 from stages.vace.continuity import window_seed
-from stages.vace.reference import Reference, read_reference
+from stages.vace.reference import read_reference
 from stages.vace.sizes import check_size, fit_size
 from storage.errors import UsageError
 
@@ -57,6 +57,7 @@ class ComfyStage(GeneratorStage):
 
     name = "generate"
     lane = "server"
+    conditions = True
     reads: tuple[Read, ...] = (
         Read("frames", "read"),
         Read("keypoints/person", "read"),
@@ -79,10 +80,8 @@ class ComfyStage(GeneratorStage):
         self._progress = progress
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
-        self._reference: Reference | None = None
-        self._pictures: SkeletonPictures | None = None
+        self._conditioner: Conditioner | None = None
         self._checked: set[str] = set()
-        self._conditioning = threading.Lock()  # what it reads from files is read by one thread at a time
         self._latents = LatentState()
         self._leftovers = Leftovers(config.comfy_output)
 
@@ -127,9 +126,10 @@ class ComfyStage(GeneratorStage):
             places(self._chosen.workflow)
         if self.config.size is not None:
             check_size(self.config.size, self._family.geometry.size_step)
-        self._reference = read_reference(reference, self.config.max_pixels) if reference else None
-        if self.config.pose_pictures is not None:
-            self._pictures = SkeletonPictures(Path(self.config.pose_pictures), self.config.max_pixels)
+        shown = read_reference(reference, self.config.max_pixels) if reference else None
+        folder = self.config.pose_pictures
+        pictures = None if folder is None else SkeletonPictures(Path(folder), self.config.max_pixels)
+        self._conditioner = Conditioner(self.config, self._chosen, self._fill, shown, pictures)
         timeouts = self.config.timeouts()
         self._stop.clear()
         self._pool = ServerPool([ComfyClient(address, timeouts, self._stop) for address in addresses], self._stop)
@@ -145,6 +145,14 @@ class ComfyStage(GeneratorStage):
             check_workflow(sent, known, client.address.host)
             client.sends_pictures = SENDS_PICTURES in known
             self._checked.add(client.address.host)
+
+    def condition(self, window: Window, inputs: Inputs) -> Shown:
+        """Draw and encode all of a window but the frames that the window before it makes."""
+        assert self._conditioner is not None, "open() comes first"
+        frames, carried = inputs.arrays["frames"], self._family.geometry.carried
+        shown = self._conditioner.shown(window, inputs, self.config.dilate, self.works_at(*_sides(frames)))
+        before = 0 if not self._before or window.begins_shot else window.new.start - window.read.start
+        return self._conditioner.encoded(shown, before if carried is None else min(carried, before))
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """Generate one window.
@@ -165,17 +173,19 @@ class ComfyStage(GeneratorStage):
         """
         key = Attempt.of(self.config, window, request)
         before, self._latents = LatentState() if window.begins_shot else self._latents, LatentState()
+        assert self._conditioner is not None, "open() comes first"
         frames = inputs.arrays["frames"]
-        size = self.works_at(frames.shape[2], frames.shape[1])
-        allowed = self._allowed(inputs, key, size)
+        size = self.works_at(*_sides(frames))
+        shown = inputs.conditioned
+        if not isinstance(shown, Shown) or shown.dilate != key.dilate:
+            shown = self._conditioner.shown(window, inputs, key.dilate, size)
         facts: dict[str, Json] = {"attempt": key.number, "seed": window_seed(key.seed, window.index, key.number)}
-        if not allowed.any():  # nothing to regenerate: no server is asked
+        if shown.given is None:  # nothing to regenerate: no server is asked
             made = resize_frames(frames, self._enlarged(inputs) or size).copy()
             return Output({"made": made}, facts | {"kept_frames": 0, "skipped": True})
-        with self._conditioning:
-            given = self._condition(window, inputs, allowed, size)
+        given = self._family.carry(shown.given, self._tail(inputs), size)
         latents = self._handed_on(window, given, before)
-        result = self._run(key, given, size, self._part(inputs, allowed, size), latents)
+        result = self._run(key, shown, given, size, self._part(inputs, shown.allowed, size), latents)
         self._leftovers.keep(window.index, result.saved)
         facts["kept_frames"] = given.kept
         if latents is not None:
@@ -207,52 +217,15 @@ class ComfyStage(GeneratorStage):
         """What the model is shown; known before `open` too."""
         return (self._chosen or plain(self.config.workflow)).family
 
-    def _allowed(self, inputs: Inputs, key: Attempt, size: Size) -> Array:
-        """`[n, H, W]` bool: the pixels of the source that this try may change."""
-        objects, persons = inputs.arrays["masks/object"], inputs.arrays["masks/person"]
-        radii = source_pixels(key.dilate, (objects.shape[2], objects.shape[1]), size)
-        every = inputs.arrays.get("masks/all")
-        return region(objects, persons, self.config.reskin, radii, self.config.region, every)
+    @property
+    def _before(self) -> list[str]:
+        """The arrays with what the window before made."""
+        return [read.port for read in self.reads if read.window < 0]
 
-    def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: Size) -> Conditioning:
-        assert self._chosen is not None, "open() comes first"
-        config, family = self.config, self._chosen.family
-        frames, objects, persons = (inputs.arrays[name] for name in ("frames", "masks/object", "masks/person"))
-        before = [read.port for read in self.reads if read.window < 0]
-        tail = [inputs.arrays[name] for name in before if name in inputs.arrays]
-        material = Material(
-            frames,
-            inputs.arrays["keypoints/person"],
-            objects if config.reskin != "person" else objects & False,
-            persons if config.reskin != "object" else persons & False,
-            allowed,
-            np.concatenate([frames[:0], *tail])[: family.geometry.carried],
-            window.padded_frames,
-            size,
-            Guides(
-                fill=self._fill,
-                object_guide=config.object_guide or family.object_guide,
-                skeleton=config.reskin != "object",
-                pose_style=config.pose_style or family.pose_style,
-            ),
-            self._skeletons(window, inputs, size),
-            frozenset(self._chosen.workflow.points.loaders),
-            self._reference,
-            plates_of(inputs, allowed, size, window.new.start - window.read.start),
-        )
-        return family.condition(material)
-
-    def _skeletons(self, window: Window, inputs: Inputs, size: Size) -> Array | None:
-        """`[n, h, w, 3]` uint8: the skeletons that were given as pictures, at the generator's size; None without."""
-        if self._pictures is None:
-            return None
-        frames, seen = inputs.arrays["frames"], inputs.lens
-        video = (frames.shape[2], frames.shape[1]) if seen is None else seen.source
-        shown = []
-        for place, index in enumerate(range(*window.read)):
-            picture = self._pictures.read(index, video)[None]
-            shown.append(seen.pictures(resize_frames(picture, video), place) if seen else picture)
-        return np.concatenate([resize_frames(picture, size) for picture in shown])
+    def _tail(self, inputs: Inputs) -> Array:
+        """`[m, H, W, 3]` uint8 RGB: what is already generated at the window's start, as far as the model takes it."""
+        tail = [inputs.arrays[name] for name in self._before if name in inputs.arrays]
+        return np.concatenate([inputs.arrays["frames"][:0], *tail])[: self._family.geometry.carried]
 
     def _enlarged(self, inputs: Inputs) -> Size | None:
         """The size that enlarged pictures are brought to; None where they are not enlarged."""
@@ -275,7 +248,13 @@ class ComfyStage(GeneratorStage):
         )
 
     def _run(
-        self, key: Attempt, given: Conditioning, size: Size, enlarged: Enlarged | None, latents: Latents | None = None
+        self,
+        key: Attempt,
+        shown: Shown,
+        given: Conditioning,
+        size: Size,
+        enlarged: Enlarged | None,
+        latents: Latents | None,
     ) -> JobResult:
         """Run the window on a server of the pool; on another one when it dies."""
         assert self._pool is not None and self._chosen is not None, "open() comes first"
@@ -303,7 +282,8 @@ class ComfyStage(GeneratorStage):
 
             with naming_the_switch(client.address, self.config.sharing):
                 fitting = family.fitted(given, client.version())
-                job = WindowJob(workflow, values, fitting.videos, fitting.pictures, enlarged, latents)
+                encoded = shown.encoded_of(fitting)
+                job = WindowJob(workflow, values, fitting.videos, fitting.pictures, encoded, enlarged, latents)
                 return run_job(client, job, steps)
 
         return self._pool.run(work)
@@ -336,6 +316,16 @@ class ComfyStage(GeneratorStage):
         small = window_frames * rows * columns
         held = self.at_once * 2 * 3 * small  # uploads and results of the windows under way
         return window_frames * height * width * (3 + 3 + 4) + small * (3 * 3 + 2) + held, 0
+
+    def conditioned_bytes(self, height: int, width: int, window_frames: int) -> int:
+        """Region at source size; control, pose, mask at the generated size, and all of them encoded."""
+        columns, rows = self.works_at(width, height)
+        return self.at_once * window_frames * (height * width + 2 * (3 + 3 + 1) * rows * columns)
+
+
+def _sides(frames: Array) -> Size:
+    """(width, height) of `[n, H, W, 3]`."""
+    return frames.shape[2], frames.shape[1]
 
 
 def wanted(config: ComfyConfig) -> Wanted:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from stages.aim import Aim
-from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Request, Stage, Window
+from stages.base import PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, Window
+from stages.generator import Request
 from stages.grain import Grain, grain_of
 from stages.matching import Look, MatchState, look, sharpness_facts
 from stages.region import DILATE, bounding_box, check_region, chosen_mask, composite, feather, region

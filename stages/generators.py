@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.base import GeneratorStage
+    from stages.generator import GeneratorStage
 
 
 @dataclass(frozen=True)

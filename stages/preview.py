@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from stages.anchor import ROW_VALUES, Anchor, anchor_of
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, StepProgress, Window
+from stages.base import Array, Inputs, Json, Output, Read, State, Window
+from stages.generator import GeneratorStage, Request, StepProgress
 from stages.paint import Palette, choose_palette, paint_object, paint_person, shade_ring, strip_between
 from stages.region import DILATE, check_region
 

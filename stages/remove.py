@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from stages.base import GeneratorStage, Inputs, Output, Read, Request, StepProgress, Window
+from stages.base import Inputs, Output, Read, Window
+from stages.generator import GeneratorStage, Request, StepProgress
 from stages.plates.behind import behind, come_in, keys_in
 from stages.plates.names import KNOWN, PART, PATH, PICTURES, PLACES
 from stages.region import DILATE, bounding_box

@@ -1,11 +1,13 @@
 """A generator that looks through a view: it is given the view's pictures, and never knows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from stages.aim import Aim
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Read, Request, State, Window
+from stages.base import Array, Inputs, Json, Output, Read, State, Window
+from stages.generator import GeneratorStage, Request
 from stages.views.lens import Views, lens
 from stages.views.names import KEPT, VIEWS
 
@@ -24,6 +26,7 @@ class ThroughStage(GeneratorStage):
         self.inner = inner
         self.name = inner.name  # type: ignore[misc]
         self.lane, self.scales, self.weights = inner.lane, inner.scales, inner.weights
+        self.conditions = inner.conditions
         self.facts = (*inner.facts, "aim")
         super().__init__()
         carries = any(read.port == "overlap" for read in inner.reads)
@@ -46,32 +49,49 @@ class ThroughStage(GeneratorStage):
         """Open the generator."""
         self.inner.open()
 
+    def condition(self, window: Window, inputs: Inputs) -> Inputs:
+        """What the generator is given, as far as it is known, and what it makes of that."""
+        seen = self._seen(inputs)
+        return replace(seen, conditioned=self.inner.condition(window, seen))
+
+    def conditioned_bytes(self, height: int, width: int, window_frames: int) -> int:
+        """The generator's for its own size, beside what it is given."""
+        columns, rows = self.works_at(width, height)
+        return self.inner.conditioned_bytes(rows, columns, window_frames) + window_frames * rows * columns * 6
+
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
         """Generate a window of the view's picture; one that is turned lies on its side in `made` (`Aim.stored`)."""
-        found = self.inner.process(window, self._seen(inputs), request)
+        ahead = inputs.conditioned if isinstance(inputs.conditioned, Inputs) else None
+        found = self.inner.process(window, self._seen(inputs, ahead), request)
         return Output({"made": Aim.of(inputs).stored(found.arrays["made"])}, found.info)
 
-    def _seen(self, inputs: Inputs) -> Inputs:
-        """What the generator is given: the view's picture in place of the source's."""
-        arrays = dict(inputs.arrays)
+    def _seen(self, inputs: Inputs, ahead: Inputs | None = None) -> Inputs:
+        """What the generator is given: the view's picture in place of the source's.
+
+        Args:
+            ahead: what `condition` gave.
+        """
+        arrays, conditioned = dict(inputs.arrays), None if ahead is None else ahead.conditioned
         views, kept, frames, aim = arrays.pop(VIEWS), arrays.pop(KEPT, None), arrays["frames"], Aim.of(inputs)
         source = (frames.shape[2], frames.shape[1])
         through = lens(source, aim.sized(self.works_at(*source)), views)
         if not isinstance(through, Views):
-            return Inputs(arrays, inputs.info, inputs.folder)
+            return Inputs(arrays, inputs.info, inputs.folder, conditioned=conditioned)
         if kept is not None and len(kept):
             arrays["overlap"] = aim.stored(kept)
         elif "overlap" in arrays:
             arrays["overlap"] = through.pictures(arrays["overlap"], len(arrays.get("generated", ())))
-        for name in ("frames", "generated"):
-            if name in arrays:
-                arrays[name] = through.pictures(arrays[name])
+        if "generated" in arrays:
+            arrays["generated"] = through.pictures(arrays["generated"])
+        if ahead is not None:
+            return Inputs({**arrays, **ahead.arrays}, inputs.info, inputs.folder, through, conditioned)
+        arrays["frames"] = through.pictures(frames)
         for name in ("masks/object", "masks/person", "masks/all"):
             if name in arrays:
                 arrays[name] = through.regions(arrays[name])
         if "keypoints/person" in arrays:
             arrays["keypoints/person"] = keypoints_through(arrays["keypoints/person"], views)
-        return Inputs(arrays, inputs.info, inputs.folder, through)
+        return Inputs(arrays, inputs.info, inputs.folder, through, conditioned)
 
     def interrupt(self) -> bool:
         """Interrupt the generator."""

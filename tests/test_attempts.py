@@ -9,22 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.base import (
-    MASK,
-    PICTURE,
-    Array,
-    GeneratorStage,
-    Inputs,
-    Json,
-    Output,
-    Port,
-    Read,
-    Request,
-    Stage,
-    State,
-    Window,
-)
+from stages.base import MASK, PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.blend import BlendConfig, BlendStage
+from stages.generator import GeneratorStage, Request
 from stages.prompts import ObjectPrompt
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
 from stream.engine.chain import Chain

@@ -11,7 +11,7 @@ from stages.composite import put_back
 from stages.matching import Look
 from stages.region import chosen_mask, region
 from stages.server.transport import encode_png
-from stages.vace.condition import Drawn, Guides, condition, contours, fill_region, scale_keypoints
+from stages.vace.condition import Drawn, Guides, condition, contours, fill_region, keep, scale_keypoints
 from stages.vace.continuity import union_by_slot
 from stages.vace.reference import on_canvas, read_reference
 from stages.views.lens import Lens
@@ -21,20 +21,17 @@ SCENE = make_scene(17)
 SIZE = (64, 48)
 REGION = region(SCENE.objects, SCENE.persons, "both", (4, 4))
 SENT = union_by_slot(REGION)
-NO_TAIL = SCENE.frames[:0]
 
 
-def build(guides: Guides, tail: Array = NO_TAIL, length: int = 17, count: int = 17) -> Drawn:
+def build(guides: Guides, length: int = 17, count: int = 17) -> Drawn:
     cut = slice(0, count)
-    return condition(
-        SCENE.frames[cut], SCENE.keypoints[cut], SCENE.objects[cut], REGION[cut], tail, length, SIZE, guides
-    )  # fmt: skip
+    return condition(SCENE.frames[cut], SCENE.keypoints[cut], SCENE.objects[cut], REGION[cut], length, SIZE, guides)
 
 
 def test_source_outside_fill_inside() -> None:
     given = build(Guides(object_guide="none", skeleton=False))
     assert np.array_equal(given.control[~SENT], SCENE.frames[~SENT])
-    assert (given.control[SENT] == 128).all() and given.pose is None and given.kept == 0
+    assert (given.control[SENT] == 128).all() and given.pose is None
     assert np.array_equal(given.mask, np.where(SENT, 255, 0))
     assert (build(Guides(fill="white", object_guide="none", skeleton=False)).control[SENT] == 255).all()
 
@@ -115,9 +112,11 @@ def test_separate_pose_leaves_the_control_without_skeleton() -> None:
 
 def test_kept_frames_stand_as_they_are_with_mask_0() -> None:
     tail = np.random.default_rng(5).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)
-    given = build(Guides(), tail)
-    assert given.kept == 4 and np.array_equal(given.control[:4], tail[:4])
-    assert (given.mask[:4] == 0).all() and given.mask[4].any()
+    given = build(Guides(object_guide="depth"))
+    assert given.objects is not None and given.objects[:4].any()
+    assert keep(given.control, [given.mask, given.objects], tail, SIZE) == 4
+    assert np.array_equal(given.control[:4], tail[:4]) and not given.mask[:4].any() and not given.objects[:4].any()
+    assert given.mask[4].any() and given.objects[4].any()
 
 
 def test_short_clips_are_padded_by_reflection() -> None:

@@ -13,8 +13,8 @@ from fake_comfy import ERAS, FakeComfy, Faults
 from fake_comfy.interpreter import OnDisk
 from fake_comfy.scene import Array, config, make_scene, windows
 
-from stages.base import Request
 from stages.comfyui import ComfyStage, StepProgress
+from stages.generator import Request
 from stages.recipes.registry import graph_file
 from stages.region import region
 from stages.resize import resize_frames

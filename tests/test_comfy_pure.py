@@ -19,7 +19,7 @@ from stages.resize import resize_frames, resize_region
 from stages.server.address import parse_server
 from stages.server.answers import Entry
 from stages.server.history import Verdict, images, judge
-from stages.server.transport import decode_png, encode_png, encode_video
+from stages.server.transport import GROUP, decode_png, encode_groups, encode_png, encode_video
 from stages.transfer import Transfer, inverse
 from stages.vace.config import ComfyConfig
 from stages.vace.continuity import kept_frames, latent_slots, pad_indices, sampled_frames, window_seed
@@ -120,6 +120,17 @@ def test_video_is_exact(shape: tuple[int, ...]) -> None:
         form = "gray" if len(shape) == 3 else "rgb24"
         back = np.stack([frame.to_ndarray(format=form) for frame in container.decode(video=0)])
     assert name == ("gray" if len(shape) == 3 else "bgr0") and np.array_equal(back, frames)
+
+
+@pytest.mark.parametrize("count", [1, GROUP, GROUP + 1, 2 * GROUP + 5])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_a_video_encoded_in_pieces_is_the_same_to_the_byte(count: int, channels: tuple[int, ...]) -> None:
+    frames = np.random.default_rng(4).integers(0, 256, (count, 32, 48, *channels), dtype=np.uint8)
+    whole = encode_video(frames)
+    for since in (0, 1, GROUP, GROUP + 1):
+        pieces = encode_groups(frames, since)
+        assert list(pieces) == [start for start in range(0, count, GROUP) if start >= since]
+        assert encode_video(frames, pieces) == whole
 
 
 def test_png_is_exact_and_refuses_rubbish() -> None:

@@ -1,6 +1,7 @@
 """Whole runs against the test server, through the command line: identity, two servers, resume, variations by a loop."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from fake_comfy.generators import window_number
 from fake_comfy.interpreter import OnDisk
 from fake_comfy.vace import Conditioning
 
-from stages.base import Array
+from stages.base import Array, Inputs, Window
+from stages.comfyui import ComfyStage
 from stages.poses.openpose_json import pose_keypoint_chunks
+from stages.recipes.conditioner import Shown
 from stages.region import dilate_mask
 from stages.video.plain import plain_frames
 from storage.rundir import RunReader
@@ -236,3 +239,31 @@ def test_void_removes_the_subjects_and_nothing_is_gated(given: Given, tmp_path: 
     for frame, picture, mask in zip(source, made, masks, strict=True):
         assert np.array_equal(picture[~dilate_mask(mask, 4)], frame[~dilate_mask(mask, 4)])
         assert not mask.any() or (picture[mask] != frame[mask]).any(axis=-1).mean() > 0.9
+
+
+def test_the_next_window_is_encoded_before_the_server_hands_out_one(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it but its kept frames."""
+    source, windows = np.stack(list(plain_frames(given.clip))), list(PLAN.windows(CLIP.frames))
+    encoded: list[threading.Event] = [threading.Event() for _ in windows]
+    condition = ComfyStage.condition
+
+    def telling(stage: ComfyStage, window: Window, inputs: Inputs) -> Shown:
+        shown = condition(stage, window, inputs)
+        assert {channel: list(groups) for channel, groups in shown.encoded.items()} == {"control": [12], "mask": [12]}
+        encoded[window.index].set()
+        return shown
+
+    class Waiting(Identity):
+        def __call__(self, positive: Conditioning, seed: int, graph: Any) -> Array:
+            behind = window_number(graph) + 1
+            assert behind == len(windows) or encoded[behind].wait(60), "it never comes"
+            return super().__call__(positive, seed, graph)
+
+    monkeypatch.setattr(ComfyStage, "condition", telling)
+    with FakeComfy(Waiting(source, [window.read.start for window in windows])) as server:
+        result = given.run(tmp_path / "run", server)
+        assert result.code in (0, 1), result.err
+    assert [event.is_set() for event in encoded] == [False, True, True]
+    assert np.array_equal(generated(tmp_path / "run"), source)

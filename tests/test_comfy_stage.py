@@ -10,9 +10,10 @@ from fake_comfy import FakeComfy, Identity, Shift
 from fake_comfy.generators import Generator
 from fake_comfy.scene import Array, Picturing, Scene, config, make_scene, windows
 
-from stages.base import Inputs, Request
+from stages.base import Inputs
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyConfig, ComfyStage
+from stages.generator import Request
 from stages.matching import Look
 from stages.recipes.registry import graph_file
 from stages.region import region

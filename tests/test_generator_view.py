@@ -21,6 +21,7 @@ from stages.base import Array, Inputs, Window
 from stages.comfyui import ComfyStage
 from stages.composite import seen_again
 from stages.matching import Look
+from stages.recipes.conditioner import Conditioner
 from stages.region import region
 from stages.through import ThroughStage, keypoints_through
 from stages.video.plain import plain_frames
@@ -300,17 +301,17 @@ def test_another_variation_of_what_was_tracked_has_views_of_its_own(tmp_path: Pa
     assert not np.array_equal(views[0], views[1])
 
 
-class Drawn(ComfyStage):
-    """Tells what skeletons the model is shown."""
-
-    def _condition(self, window: Window, inputs: Inputs, allowed: Array, size: tuple[int, int]) -> Any:
-        self.skeletons = self._skeletons(window, inputs, size)
-        return super()._condition(window, inputs, allowed, size)
-
-
 def test_skeletons_that_were_given_as_pictures_are_seen_through_the_view_and_what_is_made_is_enlarged(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    skeletons: list[Any] = []
+    read = Conditioner._skeletons
+
+    def telling(*given: Any) -> Any:
+        skeletons.append(read(*given))
+        return skeletons[-1]
+
+    monkeypatch.setattr(Conditioner, "_skeletons", telling)
     scene, window = make_scene(17, 128, 128), windows(17)[0]
     for t in range(17):
         picture = np.zeros((256, 256, 3), np.uint8)
@@ -323,11 +324,13 @@ def test_skeletons_that_were_given_as_pictures_are_seen_through_the_view_and_wha
     made = {}
     for upscale in (None, "RealESRGAN_x2plus.pth"):
         with FakeComfy() as server:
-            inner = Drawn(config(server.address, size=size, steps=1, upscale=upscale, pose_pictures=str(tmp_path)))
+            inner = ComfyStage(config(server.address, size=size, steps=1, upscale=upscale, pose_pictures=str(tmp_path)))
             with ThroughStage(inner) as stage:
                 made[upscale] = stage.process(window, inputs).arrays["made"]
+                ahead = replace(inputs, conditioned=stage.condition(window, inputs))
+                assert np.array_equal(stage.process(window, ahead).arrays["made"], made[upscale])
         assert made[upscale].shape[1:3] == ((64, 64) if upscale is None else (128, 128))
-        shown = np.asarray(inner.skeletons)[0, ..., 0] > 127
+        shown = np.asarray(skeletons.pop())[0, ..., 0] > 127
         ys, xs = np.nonzero(shown)
         assert abs(xs.mean() - (59.5 * 1.5 - 40)) < 1 and abs(ys.mean() - (52 * 1.5 - 30)) < 1.2
     large = made["RealESRGAN_x2plus.pth"]

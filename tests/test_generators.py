@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.base import GeneratorStage
+from stages.generator import GeneratorStage
 from stages.generators import GENERATORS
 from stages.prompts import ObjectPrompt
 from storage.errors import UsageError

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from _small_run import small_run
 
-from stages.base import GeneratorStage, Inputs, Output, Stage, Window
+from stages.base import Inputs, Output, Stage, Window
+from stages.generator import GeneratorStage
 from stages.models.registry import Resolved, packaged
 from stages.prompts import ObjectPrompt
 from storage.address import run_path
@@ -115,6 +116,9 @@ def test_windows_ahead_are_counted(tmp_path: Path) -> None:
     each = 81 * (1280 * 720 * 5 + plan_module.SMALL_ARRAYS_BYTES)
     assert ahead - alone == pytest.approx(1.1 * (81 * (2 + 2) * MB + 2 * each), abs=2), "the largest of each lane"
     assert two - ahead == pytest.approx(1.1 * each, abs=2)
+    chain["generate"].stage.conditioned_bytes = lambda height, width, frames: frames * MB  # type: ignore[attr-defined]
+    shown = [ram_need(chain, 720, 1280, 81, count).total for count in (0, 1)]
+    assert shown[0] == alone and shown[1] - ahead == pytest.approx(1.1 * 81 * MB, abs=2), "what is conditioned ahead"
     disk = [disk_bytes(config(tmp_path), models(), 1280, 720, 2_000, behind)[0] for behind in (0, 1, 2)]
     assert disk[2] - disk[1] == disk[1] - disk[0] == 2 * 81 * 1280 * 720 * 3
     server: dict[str, Any] = {"generator": "comfyui", "server": ("a:1", "b:2"), "text": "x"}

@@ -1,6 +1,7 @@
 """Every recipe on the test server: what goes in, is kept and comes out; what its model is shown; what is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from stages.recipes.cogvideox import NEWER
 from stages.recipes.material import Conditioning, Material
 from stages.recipes.registry import RECIPES, Wanted, choose
 from stages.recipes.scail import PALETTE, identities
+from stages.server import transport
 from stages.vace.condition import Guides
 from stages.vace.continuity import sampled_frames, slot_frames, union_by_slot
 from storage.errors import InputError, UsageError
@@ -72,6 +74,41 @@ def test_the_identity_gives_the_source_back_in_every_pixel(name: str, look: str)
         assert set(lengths) == {21 if name == "void" else 17}, "VOID has an even number of latents"
     expected = {"wan-animate": [0, 5, 5], "scail2": [0, 5, 5], "cogvideox-fun": [0, 0, 0], "void": [0, 0, 0]}
     assert kept == expected.get(name, [0, 4, 10])
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, {}) for name in ("vace-two-contexts", "wan-animate", "scail2", "cogvideox-fun", "void")),
+        ("vace", {"object_guide": "depth"}),
+        ("vace", {"continuity": "blend"}),
+    ],
+)
+def test_a_window_conditioned_ahead_sends_the_same_to_the_byte(
+    name: str, look: str, more: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of it is encoded again but where frames of the window before are put in."""
+    scene, window = make_scene(41, 64, 64), windows(41)[1]
+    inputs = scene.inputs(window, scene.frames[:5] + np.uint8(9))
+    alone = Inputs({key: values for key, values in inputs.arrays.items() if key not in ("generated", "overlap")})
+    encoded: list[int] = []
+    encode = transport._encode_group
+
+    def counting(frames: Array) -> list[bytes]:
+        encoded.append(len(frames))
+        return encode(frames)
+
+    monkeypatch.setattr(transport, "_encode_group", counting)
+    sent = []
+    with FakeComfy() as server, ComfyStage(config(server.address, **options(name, look), **more)) as stage:
+        for conditioned in (None, stage.condition(window, alone)):
+            encoded.clear()
+            output = stage.process(window, replace(inputs, conditioned=conditioned))
+            sent.append((dict(server.executor.files.input), output.arrays["made"], output.info["kept_frames"]))
+    (plain, made, kept), (ahead, also_made, also_kept) = sent
+    assert plain == ahead and np.array_equal(made, also_made) and kept == also_kept
+    assert len(plain) >= 1 and (not kept or encoded) and all(count in (5, 12) for count in encoded)
+    assert bool(kept) == bool(encoded) or name == "wan-animate", "its mask is fitted to the server"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -161,12 +198,17 @@ def material(**given: Any) -> Material:
         "objects": scene.objects,
         "persons": scene.persons,
         "region": scene.objects | scene.persons,
-        "tail": scene.frames[:0],
         "length": 17,
         "size": SIZE,
         "guides": Guides(fill="black", object_guide="none", pose_style="wan-animate"),
     }
     return Material(**{**plain, **given})
+
+
+def shown(given: Material, tail: Array) -> Conditioning:
+    """What Animate is shown of a window whose first frames are made already."""
+    family = RECIPES["wan-animate"].family
+    return family.carry(family.condition(given), tail, SIZE)
 
 
 def asked_for(given: Conditioning, version: str) -> Array:
@@ -181,7 +223,7 @@ def asked_for(given: Conditioning, version: str) -> Array:
 def test_animates_mask_lies_on_its_frames(version: str, carried: int) -> None:
     """At 0.3.64 the node takes the mask 3 frames early; the last 3 frames it has no mask for are made anew whole."""
     tail = make_scene(17, 64, 64).frames[: carried and carried + 2]
-    given = RECIPES["wan-animate"].family.condition(material(tail=tail))
+    given = shown(material(), tail)
     assert given.kept == carried
     region = material().region.copy()
     region[:carried] = False
@@ -200,9 +242,7 @@ def test_animate_is_shown_skeleton_background_face_and_the_frames_before() -> No
     points = make_scene(17, 64, 64).keypoints.copy()
     points[:, 23:91, :2] = np.stack(np.meshgrid(np.arange(20, 24), np.arange(10, 27)), -1).reshape(68, 2)
     tail = make_scene(17, 64, 64).frames[:7] + np.uint8(1)
-    given = RECIPES["wan-animate"].family.condition(
-        material(keypoints=points, tail=tail, channels=frozenset(["face", "before"]))
-    )
+    given = shown(material(keypoints=points, channels=frozenset(["face", "before"])), tail)
     region = material().region
     assert np.array_equal(given.videos["before"], tail[:5])
     background = given.videos["background"]

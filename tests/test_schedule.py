@@ -14,21 +14,8 @@ import numpy as np
 import pytest
 from test_windows_anywhere import Killed, files
 
-from stages.base import (
-    MASK,
-    PICTURE,
-    Array,
-    GeneratorStage,
-    Inputs,
-    Json,
-    Output,
-    Port,
-    Read,
-    Request,
-    Stage,
-    State,
-    Window,
-)
+from stages.base import MASK, PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.generator import GeneratorStage, Request
 from storage import faults
 from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
@@ -177,6 +164,28 @@ class Generate(GeneratorStage):
         return self.board.work(self, window.index, work)
 
 
+class Drawing(Generate):
+    """Draws ahead what needs nothing of the window before: the sum of frames and masks."""
+
+    conditions = True
+
+    def condition(self, window: Window, inputs: Inputs) -> object:
+        assert not {"generated", "overlap"} & set(inputs.arrays) and inputs.info["track"]
+        self.board.event(self.board.begun, "condition", window.index).set()
+        for act in self.board.acts:
+            act(self.board, "condition", window.index)
+        self.board.event(self.board.ended, "condition", window.index).set()
+        return self.sums(inputs)
+
+    def sums(self, inputs: Inputs) -> tuple[int, ...]:
+        return tuple(int(inputs.arrays[name].sum()) for name in ("frames", "masks/object"))
+
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008
+        assert inputs.conditioned in (None, self.sums(inputs))
+        self.board.order.append(("drawn", window.index) if inputs.conditioned else ("undrawn", window.index))
+        return super().process(window, inputs, request)
+
+
 class Blend(Stage):
     """The mean of what two windows made of the same frames."""
 
@@ -223,7 +232,11 @@ class Score(Carrying):
 
 
 def chain(board: Board, servers: int = 0) -> Chain:
-    return Chain([Decode(), Track(board), Generate(board, servers), Blend(), Sink(board), Score(board)])
+    return chain_of(board, Generate(board, servers))
+
+
+def chain_of(board: Board, generate: Generate) -> Chain:
+    return Chain([Decode(), Track(board), generate, Blend(), Sink(board), Score(board)])
 
 
 def source() -> Any:
@@ -525,3 +538,70 @@ def test_what_is_kept_in_memory_is_let_go(tmp_path: Path) -> None:
         pipeline.process()
     assert max(most) <= PLAN.window + 2 * PLAN.stride
     assert RunReader(tmp_path / "run").log.done("score") == WINDOWS
+
+
+@pytest.mark.parametrize("servers", [0, 3])
+def test_the_next_window_is_conditioned_while_the_server_makes_one(
+    tmp_path: Path, whole: dict[str, str], alone: dict[str, str], servers: int
+) -> None:
+    """A window that others are made before ends only once the next one that waits for a server is conditioned."""
+    board = Board()
+
+    def waiting(board: Board, node: str, window: int) -> None:
+        behind = window + max(1, servers)
+        if node == "generate" and behind < WINDOWS:
+            board.until(board.ended, "condition", behind)
+
+    board.acts.append(waiting)
+    nodes = chain_of(board, Drawing(board, servers))
+    carry_out(tmp_path / "run", 3, board, nodes=nodes)
+    assert files(tmp_path / "run") == (alone if servers else whole)
+    drawn = [window for what, window in board.order if what == "drawn"]
+    assert sorted(drawn) == list(range(max(1, servers), WINDOWS)), "what was conditioned is what is generated from"
+
+
+def test_one_after_the_other_nothing_is_conditioned_ahead(tmp_path: Path, whole: dict[str, str]) -> None:
+    board = Board()
+    carry_out(tmp_path / "run", 0, board, nodes=chain_of(board, Drawing(board)))
+    assert ("undrawn", 1) in board.order and not [window for what, window in board.order if what == "drawn"]
+    assert files(tmp_path / "run") == whole
+
+
+def test_a_window_that_cannot_be_conditioned_fails_the_run_and_what_the_server_made_is_kept(
+    tmp_path: Path, whole: dict[str, str]
+) -> None:
+    board = Board()
+
+    def failing(board: Board, node: str, window: int) -> None:
+        if (node, window) == ("condition", 2):
+            raise InputError("a picture of a skeleton is missing")
+        if (node, window) == ("generate", 1):
+            board.until(board.begun, "condition", 2)
+
+    board.acts.append(failing)
+    with pytest.raises(InputError, match="skeleton"):
+        carry_out(tmp_path / "run", 1, board, nodes=chain_of(board, Drawing(board)))
+    assert read_log(tmp_path / "run").done("generate") == 2
+    carry_out(tmp_path / "run", 1, nodes=chain_of(Board(), Drawing(Board())))
+    assert files(tmp_path / "run") == whole
+
+
+def test_what_is_conditioned_ends_with_an_interruption(tmp_path: Path, whole: dict[str, str]) -> None:
+    board = Board()
+
+    def endless(board: Board, node: str, window: int) -> None:
+        if (node, window) == ("generate", 1):
+            board.until(board.begun, "condition", 2)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert generate.interrupted.wait(PATIENCE)
+            raise Interrupted("told")
+        while (node, window) == ("condition", 2):
+            threading.Event().wait(0.001)
+
+    generate = Drawing(board)
+    board.acts.append(endless)
+    with pytest.raises(KeyboardInterrupt), InterruptShield().installed() as interrupts:
+        carry_out(tmp_path / "run", 1, nodes=chain_of(board, generate), interrupts=interrupts)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane-")]
+    carry_out(tmp_path / "run", 1)
+    assert files(tmp_path / "run") == whole

@@ -18,10 +18,11 @@ from fake_comfy.scene import make_scene
 from fake_comfy.server import HELD_BYTES
 from test_plan import MANIFEST, MB, Weighed, models
 
-from stages.base import Inputs, Output, Port, Request, Stage, Window
+from stages.base import Inputs, Output, Port, Stage, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
 from stages.composite import CompositeConfig, MatchingCompositeStage
+from stages.generator import Request
 from stages.poses.onnx import Session
 from stages.prompts import ObjectPrompt
 from stages.server.address import on_this_machine, parse_server

@@ -56,10 +56,10 @@ from storage.rundir import FORMAT_VERSION, RunDirectory
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import Executor, span_of
+from stream.engine.executor import Executor
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Task
-from stream.engine.windows import WindowPlan
+from stream.engine.windows import WindowPlan, span_of
 from stream.options.assembly import encoder_settings
 
 PLAN = WindowPlan(9, 3)

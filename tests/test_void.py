@@ -32,7 +32,7 @@ def material(length: int = 17, frames: int = 17) -> Material:
     scene = make_scene(frames, 64, 64)
     allowed = region(scene.objects, scene.persons, "both", (4, 4))
     seen = scene.frames, scene.keypoints, scene.objects, scene.persons
-    return Material(*seen, allowed, scene.frames[:3], length, SIZE, Guides())
+    return Material(*seen, allowed, length, SIZE, Guides())
 
 
 def test_it_is_shown_the_source_and_a_mask_of_what_goes_what_that_affects_and_what_stays() -> None:

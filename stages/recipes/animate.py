@@ -15,7 +15,7 @@ from stages.generators import Geometry
 from stages.poses.skeleton import FACE
 from stages.recipes.material import Conditioning, Material
 from stages.recipes.recipe import Family, Lora, Recipe, Settings, Version
-from stages.resize import resize_frames, resize_region
+from stages.resize import Size, resize_frames, resize_region
 from stages.vace.condition import fill_region, skeleton_video
 from stages.vace.continuity import pad_indices
 from stages.vace.reference import on_canvas
@@ -31,16 +31,12 @@ LIGHTX2V = Lora("lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
 
 
 def animate_condition(given: Material) -> Conditioning:
-    """Skeleton, face, background and mask of a window, and the frames before it."""
+    """Skeleton, face, background and mask of a window."""
     order = pad_indices(len(given.frames), given.length)
     small = resize_frames(given.frames, given.size)[order]
     region = resize_region(given.region, given.size)[order]
-    kept = carried_frames(len(given.tail), CARRIED)
-    tail = resize_frames(given.tail[:kept], given.size)
     plates = None if given.plates is None else given.plates[order]
     background = fill_region(small, region, given.guides.background, plates)
-    background[:kept] = tail
-    region[:kept] = False
     video = (given.frames.shape[2], given.frames.shape[1])
     pose = skeleton_video(given.keypoints, video, given.size, given.guides.pose_style, given.pictures)
     videos = {
@@ -50,10 +46,19 @@ def animate_condition(given: Material) -> Conditioning:
     }
     if "face" in given.channels:
         videos["face"] = face_video(given.frames, given.keypoints)[order]
-    if kept:
-        videos["before"] = tail
     pictures = {} if given.reference is None else {"reference": on_canvas(given.reference, given.size)}
-    return Conditioning(videos, kept, given.length, pictures)
+    return Conditioning(videos, given.length, pictures)
+
+
+def animate_carry(given: Conditioning, tail: Array, size: Size) -> Conditioning:
+    """The frames before the window as a video of their own, and in its background, with mask 0."""
+    kept = carried_frames(len(tail), CARRIED)
+    if not kept:
+        return given
+    before = resize_frames(tail[:kept], size)
+    given.videos["background"][:kept] = before
+    given.videos["mask"][:kept] = 0
+    return replace(given, videos={**given.videos, "before": before}, kept=kept)
 
 
 def carried_frames(available: int, most: int) -> int:
@@ -102,6 +107,7 @@ def mask_for_version(given: Conditioning, version: Version) -> Conditioning:
 ANIMATE = Family(
     name="wan-animate",
     condition=animate_condition,
+    carry=animate_carry,
     geometry=Geometry(frame_step=4, carried=CARRIED, size_step=16, fps=16.0),
     frames=77,
     most=77,

@@ -24,7 +24,7 @@ def cogvideox_condition(given: Material, even_latents: bool = False) -> Conditio
     order = pad_indices(len(given.frames), length)
     video = (given.frames.shape[2], given.frames.shape[1])
     pose = skeleton_video(given.keypoints, video, given.size, given.guides.pose_style, given.pictures)
-    return Conditioning({"pose": (pose if given.guides.skeleton else np.zeros_like(pose))[order]}, 0, length)
+    return Conditioning({"pose": (pose if given.guides.skeleton else np.zeros_like(pose))[order]}, length)
 
 
 def even_length(length: int) -> int:

@@ -18,7 +18,6 @@ class Material:
         keypoints: `[n, 133, 3]` float32, pixels.
         objects, persons: `[n, H, W]` bool, undilated; all false for what is not regenerated.
         region: `[n, H, W]` bool, what may change.
-        tail: `[m, H, W, 3]` uint8 RGB, what is already generated at the window's start.
         length: frames of the generated window, 4n+1, >= n.
         size: `(width, height)` it is generated at.
         guides: what is drawn into the region.
@@ -33,7 +32,6 @@ class Material:
     objects: Array
     persons: Array
     region: Array
-    tail: Array
     length: int
     size: Size
     guides: Guides
@@ -49,12 +47,12 @@ class Conditioning:
 
     Attributes:
         videos: by channel; `[length, h, w, 3]` uint8 RGB, or `[length, h, w]` uint8 for a mask.
+        length: frames of the generated window.
         pictures: by channel, `[h, w, 3]` uint8 RGB.
         kept: how many frames at the start are given as already generated.
-        length: frames of the generated window.
     """
 
     videos: Mapping[str, Array]
-    kept: int
     length: int
     pictures: Mapping[str, Array] = field(default_factory=dict)
+    kept: int = 0

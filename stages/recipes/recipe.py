@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stages.base import Array
 from stages.generators import Geometry
 from stages.recipes.material import Conditioning, Material
+from stages.resize import Size
 from stages.server.edit import Settings
 from stages.server.lora import Lora
 from storage.errors import UsageError
@@ -19,13 +21,20 @@ def as_it_is(given: Conditioning, version: Version) -> Conditioning:
     return given
 
 
+def without_tail(given: Conditioning, tail: Array, size: Size) -> Conditioning:
+    """Nothing is carried over."""
+    return given
+
+
 @dataclass(frozen=True)
 class Family:
     """The models that are shown the same: what they take, and in which windows.
 
     Attributes:
         name: as a `Wiring` names it.
-        condition: what the model is shown of a window.
+        condition: what the model is shown of a window, as far as that is known before the one before it is made.
+        carry: the same with the frames `[m, H, W, 3]` uint8 RGB that are already generated at its start, at `size`; in
+            place but for its first `kept` frames, or in new arrays.
         geometry: of its windows, and how many frames of the window before it takes as they are.
         frames: of a window, where nothing else is asked for.
         most: frames that a window may have; None: as many as memory allows.
@@ -46,6 +55,7 @@ class Family:
     fill: str = ""
     object_guide: str = "none"
     region: str = "tight"
+    carry: Callable[[Conditioning, Array, Size], Conditioning] = without_tail
     fitted: Callable[[Conditioning, Version], Conditioning] = as_it_is
     objects: bool = True
     removes: bool = False

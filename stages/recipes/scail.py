@@ -6,6 +6,8 @@ white behind them in replacement mode, black behind the reference's). The first 
 person is the first, the object the second: plausible for an object, and nobody is known to have tried it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from stages.base import Array
@@ -13,7 +15,7 @@ from stages.generators import Geometry
 from stages.recipes.animate import LIGHTX2V, carried_frames
 from stages.recipes.material import Conditioning, Material
 from stages.recipes.recipe import Family, Lora, Recipe, Settings
-from stages.resize import nearest, resize_frames
+from stages.resize import Size, nearest, resize_frames
 from stages.vace.continuity import pad_indices
 from stages.vace.reference import matte_on_canvas, on_canvas
 
@@ -24,9 +26,8 @@ DPO = Lora("wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", 1.0)
 
 
 def scail_condition(given: Material) -> Conditioning:
-    """The source, the identities in their colours, and the frames before the window."""
+    """The source, and the identities in their colours."""
     order = pad_indices(len(given.frames), given.length)
-    kept = carried_frames(len(given.tail), CARRIED)
     videos = {
         "driving": resize_frames(given.frames, given.size)[order],
         "identities": identities(
@@ -34,8 +35,6 @@ def scail_condition(given: Material) -> Conditioning:
             (given.length, given.size[1], given.size[0]),
         ),
     }
-    if kept:
-        videos["before"] = resize_frames(given.tail[:kept], given.size)
     pictures = {}
     if given.reference is not None:
         matte = matte_on_canvas(given.reference, given.size)
@@ -43,7 +42,14 @@ def scail_condition(given: Material) -> Conditioning:
             "reference": on_canvas(given.reference, given.size),
             "reference mask": np.where(matte[..., None], np.array(PALETTE[0], np.uint8), np.uint8(0)),
         }
-    return Conditioning(videos, kept, given.length, pictures)
+    return Conditioning(videos, given.length, pictures)
+
+
+def carry_before(given: Conditioning, tail: Array, size: Size) -> Conditioning:
+    """The frames before the window as a video of their own, where there are any."""
+    kept = carried_frames(len(tail), CARRIED)
+    before = {"before": resize_frames(tail[:kept], size)} if kept else {}
+    return replace(given, videos={**given.videos, **before}, kept=kept)
 
 
 def identities(masks: list[Array], shape: tuple[int, int, int]) -> Array:
@@ -62,6 +68,7 @@ def identities(masks: list[Array], shape: tuple[int, int, int]) -> Array:
 SCAIL = Family(
     name="scail2",
     condition=scail_condition,
+    carry=carry_before,
     geometry=Geometry(frame_step=4, carried=CARRIED, size_step=32, fps=16.0),
     frames=81,
     most=81,

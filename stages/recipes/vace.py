@@ -9,10 +9,12 @@ model how the object turns. The region stays tight: that a box works better is o
 
 from dataclasses import replace
 
+from stages.base import Array
 from stages.generators import Geometry
 from stages.recipes.material import Conditioning, Material
 from stages.recipes.recipe import Family, Lora, Recipe, Settings
-from stages.vace.condition import condition
+from stages.resize import Size
+from stages.vace.condition import condition, keep
 from stages.vace.reference import on_canvas
 
 CAUSVID_SMALL = Lora("Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors", 1.0)
@@ -30,7 +32,6 @@ def vace_condition(given: Material) -> Conditioning:
         given.keypoints,
         given.objects,
         given.region,
-        given.tail,
         given.length,
         given.size,
         replace(given.guides, separate_pose="pose" in given.channels),
@@ -41,12 +42,19 @@ def vace_condition(given: Material) -> Conditioning:
     extra = {"pose": drawn.pose, "source": drawn.source, "objects": drawn.objects}
     videos |= {channel: video for channel, video in extra.items() if video is not None}
     pictures = {} if given.reference is None else {"reference": on_canvas(given.reference, given.size)}
-    return Conditioning(videos, drawn.kept, len(drawn.control), pictures)
+    return Conditioning(videos, len(drawn.control), pictures)
+
+
+def vace_carry(given: Conditioning, tail: Array, size: Size) -> Conditioning:
+    """The frames that are already generated in the control video, with mask 0: nothing of them is asked for."""
+    masks = [given.videos[channel] for channel in ("mask", "objects") if channel in given.videos]
+    return replace(given, kept=keep(given.videos["control"], masks, tail, size))
 
 
 VACE = Family(
     name="vace",
     condition=vace_condition,
+    carry=vace_carry,
     geometry=Geometry(frame_step=4, carried=None, size_step=16, fps=16.0),
     frames=81,
     most=None,

@@ -31,7 +31,7 @@ def void_condition(given: Material) -> Conditioning:
     quadmask = np.where(region, np.uint8(AFFECTED), np.uint8(KEPT))
     quadmask[region & subjects] = REMOVED
     videos = {"source": resize_frames(given.frames, given.size)[order], "quadmask": quadmask[order]}
-    return Conditioning(videos, 0, length)
+    return Conditioning(videos, length)
 
 
 VOID = Family(

@@ -20,7 +20,7 @@ from stages.server.history import images, latent_files
 from stages.server.inject import Files, Values, inject
 from stages.server.latent import Latents, places, with_latents
 from stages.server.pictures import Arriving, most_bytes
-from stages.server.transport import encode_png, encode_video
+from stages.server.transport import Groups, encode_png, encode_video
 from stages.server.workflow import Workflow
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.boundary import printable
@@ -44,6 +44,7 @@ class WindowJob:
         values: what is injected; its prefix is completed by each try.
         videos: by channel, `[n, height, width, 3]` uint8 RGB or, for a mask, `[n, height, width]` uint8.
         pictures: by channel, `[height, width, 3]` uint8 RGB.
+        encoded: by channel, what of its video is encoded already.
         enlarged: what the server enlarges; None: nothing.
         latents: what is handed on beside the pictures; None: nothing.
     """
@@ -52,6 +53,7 @@ class WindowJob:
     values: Values
     videos: Mapping[str, Array]
     pictures: Mapping[str, Array] = field(default_factory=dict)
+    encoded: Mapping[str, Groups] = field(default_factory=dict)
     enlarged: Enlarged | None = None
     latents: Latents | None = None
 
@@ -148,8 +150,9 @@ def _upload(client: ComfyClient, job: WindowJob, parts: int, slot: str) -> Files
 
     def send(name: str, video: Array) -> tuple[str, ...]:
         pieces = np.array_split(video, min(parts, len(video))) if video.ndim == 4 else [video]
+        encoded = job.encoded.get(name, {}) if len(pieces) == 1 else {}
         return tuple(
-            client.upload(f"{slot}_{name}{index}.mkv", encode_video(piece), SUBFOLDER)
+            client.upload(f"{slot}_{name}{index}.mkv", encode_video(piece, encoded), SUBFOLDER)
             for index, piece in enumerate(pieces)
         )
 

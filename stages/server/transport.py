@@ -5,6 +5,9 @@ every YUV 4:4:4 form is off by up to 2.
 """
 
 import io
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -17,28 +20,58 @@ from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.errors import GeneratorError
 
 VIDEO_RATE = 16  # frames a second written into the container (Wan's own rate); nothing reads it
+GROUP = 12  # frames; with each group FFV1 begins anew, so that it can be encoded without those before
+
+Groups = Mapping[int, Sequence[bytes]]
+"""By the number of a group's first frame, its packets."""
 
 
-def encode_video(frames: Array) -> bytes:
+def encode_video(frames: Array, encoded: Groups = MappingProxyType({})) -> bytes:
     """Matroska bytes with one FFV1 stream.
 
     Args:
         frames: `[n, H, W, 3]` uint8 RGB (stored as bgr0) or `[n, H, W]` uint8 (stored as gray), n >= 1.
+        encoded: groups of them, as `encode_groups` gave them; the others are encoded here.
     """
     buffer = io.BytesIO()
-    gray = frames.ndim == 3
     with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
         stream: Any = container.add_stream("ffv1", rate=VIDEO_RATE)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "gray" if gray else "bgr0"
-        for frame in frames:
-            if gray:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
-            else:
-                picture = _as_bgr0(frame)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+        _set_up(stream.codec_context, frames)
+        container.start_encoding()
+        for start in range(0, len(frames), GROUP):
+            packets = encoded.get(start) or _encode_group(frames[start : start + GROUP])
+            for place, data in enumerate(packets):
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = stream, Fraction(1, VIDEO_RATE)
+                packet.pts = packet.dts = start + place
+                packet.duration, packet.is_keyframe = 1, place == 0
+                container.mux(packet)
     return buffer.getvalue()
+
+
+def encode_groups(frames: Array, since: int = 0) -> Groups:
+    """The groups of a video that begin at frame `since` or later."""
+    return {start: _encode_group(frames[start : start + GROUP]) for start in range(0, len(frames), GROUP)
+            if start >= since}  # fmt: skip
+
+
+def _encode_group(frames: Array) -> list[bytes]:
+    """The packets of a few frames, one each, the first of which stands for itself."""
+    codec: Any = av.CodecContext.create("ffv1", "w")
+    codec.time_base = Fraction(1, VIDEO_RATE)
+    _set_up(codec, frames)
+    packets = []
+    for frame in frames:
+        gray = frames.ndim == 3
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "gray") if gray else _as_bgr0(frame)
+        packets += codec.encode(picture)
+    return [bytes(packet) for packet in [*packets, *codec.encode(None)]]
+
+
+def _set_up(codec: Any, frames: Array) -> None:
+    codec.height, codec.width = frames.shape[1:3]
+    codec.pix_fmt = "gray" if frames.ndim == 3 else "bgr0"
+    codec.gop_size = GROUP
 
 
 def _as_bgr0(frame: Array) -> av.VideoFrame:

@@ -7,6 +7,7 @@ object's guide on the background that such a picture has, because what lies unde
 already generated stand at the start as they are, with mask 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -67,7 +68,6 @@ class Drawn:
         control: `[length, h, w, 3]` uint8 RGB.
         mask: `[length, h, w]` uint8, 255 = generate, 0 = keep.
         pose: `[length, h, w, 3]` uint8 RGB, skeletons on black, or None.
-        kept: how many frames at the start are given as already generated.
         source, objects: where the server is to make the object's guide, `[length, h, w, 3]` uint8 RGB and
             `[length, h, w]` uint8, 255 = there; else None.
     """
@@ -75,7 +75,6 @@ class Drawn:
     control: Array
     mask: Array
     pose: Array | None
-    kept: int
     source: Array | None = None
     objects: Array | None = None
 
@@ -85,7 +84,6 @@ def condition(
     keypoints: Array,
     objects: Array,
     region: Array,
-    tail: Array,
     length: int,
     size: Size,
     guides: Guides,
@@ -99,7 +97,6 @@ def condition(
         keypoints: `[n, 133, 3]` float32, source pixels.
         objects: `[n, H, W]` bool, the object's undilated mask; all false where the object is not regenerated.
         region: `[n, H, W]` bool, what may change.
-        tail: `[m, H, W, 3]` uint8 RGB, what is already generated at the window's start.
         length: frames of the generated window, 4n+1, >= n.
         size: `(width, height)` it is generated at.
         guides: what is drawn into the region.
@@ -127,14 +124,28 @@ def condition(
             for frame, where, index in zip(control, seen, order, strict=True):
                 _lay(frame, where, skeletons[index])
     mask = np.where(sent, np.uint8(255), np.uint8(0))
-    kept = kept_frames(len(tail), length)
-    control[:kept] = resize_frames(tail[:kept], size)
-    mask[:kept] = 0
-    drawn = Drawn(control, mask, pose, kept)
+    drawn = Drawn(control, mask, pose)
     if guides.object_guide != "depth":
         return drawn
     shown = np.where(things & (mask > 0), np.uint8(255), np.uint8(0))
     return replace(drawn, source=small, objects=shown)
+
+
+def keep(control: Array, masks: Sequence[Array], tail: Array, size: Size) -> int:
+    """Put frames that are already generated at the start of a window, as they are; there its masks become 0.
+
+    Args:
+        control: `[length, h, w, 3]` uint8 RGB, masks `[length, h, w]` uint8; written to.
+        tail: `[m, H, W, 3]` uint8 RGB, what is already generated. size: (w, h).
+
+    Returns:
+        How many of them are given so.
+    """
+    kept = kept_frames(len(tail), len(control))
+    control[:kept] = resize_frames(tail[:kept], size)
+    for mask in masks:
+        mask[:kept] = 0
+    return kept
 
 
 def skeleton_video(keypoints: Array, video: Size, size: Size, style: str, pictures: Array | None = None) -> Array:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from stages import bounds
-from stages.base import Request, Window
+from stages.base import Window
+from stages.generator import Request
 from stages.region import DILATE, check_region
 from stages.server.client import Timeouts
 from stages.server.lora import Lora

@@ -10,7 +10,8 @@ what is dropped from the store, and what the plan counts.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stages.base import GeneratorStage, Port, Read, Stage
+from stages.base import Port, Read, Stage
+from stages.generator import GeneratorStage
 from storage.errors import UsageError
 from storage.layout import ArraySpec, Layout
 

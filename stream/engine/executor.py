@@ -11,12 +11,14 @@ Pipeline, repair, redo, retries, evaluation and the contract test all go through
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.base import Array, GeneratorStage, Inputs, Json, Port, Read, Request, Stage, Window
+from stages.base import Array, Inputs, Json, Port, Read, Stage, Window
+from stages.generator import GeneratorStage, Request
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import Commit, RunDirectory, RunReader
@@ -26,7 +28,7 @@ from stream.engine.declared import check_declared, check_told
 from stream.engine.recent import RecentArrays
 from stream.engine.source import FrameSource
 from stream.engine.tasks import Done, OpenStages, Ready, Scratch, StateParts, Task, Worked
-from stream.engine.windows import beyond_shot, window_facts, window_of
+from stream.engine.windows import beyond_shot, span_of, window_facts, window_of
 from stream.progress.memory import peak_vram_bytes, rss_bytes
 
 
@@ -86,16 +88,26 @@ class Executor:
             self._let_go(task)
         return done
 
-    def prepare(self, task: Task, request: Request | None = None, into: Scratch | None = None) -> Ready:
-        """The task's stage as it stands before the window, and all that its work needs; arguments as for `run`."""
+    def prepare(
+        self, task: Task, request: Request | None = None, into: Scratch | None = None, conditioned: object = None
+    ) -> Ready:
+        """The task's stage as it stands before the window, and all that its work needs; arguments as for `run`.
+
+        Args:
+            conditioned: what came of it when it was conditioned ahead.
+        """
         self._make_way(self.chain[task.node].stage)
         stage = self.make_ready(task, into)
-        inputs = self.inputs(task, into)
+        inputs = replace(self.inputs(task, into), conditioned=conditioned)
         committed = self._run.log.get(task.node, task.window.index)
         if isinstance(stage, GeneratorStage) and request is None and into is None and committed is not None:
             request = Request.of(committed["info"])  # a repair: the same once more
         del self._opened.standing[task.node]  # until it has worked it stands nowhere
         return Ready(task, stage, inputs, request, into)
+
+    def conditioning(self, task: Task) -> Ready:
+        """The part of a generator's task that needs nothing of windows before."""
+        return Ready(task, self._opened.open(task.node), self.inputs(task, before=False), conditions=True)
 
     def take(self, ready: Ready, worked: Worked) -> Done:
         """What came of a task, handed on in memory; to be committed where it was not done beside the run."""
@@ -330,14 +342,3 @@ def has_work(log: CommitLog, node: str, source: str) -> bool:
     """Whether a node has windows to do: it has not committed every window to the end of the clip."""
     decoded = log.of(source)
     return not (decoded and decoded[-1]["info"]["last"] and log.done(node) == len(decoded))
-
-
-def span_of(window: Window, kind: Port | Read) -> Span:
-    """The window's frames that a port covers, or that are read."""
-    spans = {
-        "new": window.new,
-        "read": window.read,
-        "final": window.final,
-        "context": Span(window.read.start, max(window.read.start, window.final.start)),
-    }
-    return spans[kind.span]

@@ -57,7 +57,7 @@ class Lanes:
 
     def start(self, ready: Ready) -> None:
         """Begin a task; `ended` tells once it has ended."""
-        lane = ready.stage.lane
+        lane = ready.lane
         self.busy[lane] += 1
         if self.side_by_side:
             self._jobs[lane].put((ready, self._events))
@@ -68,7 +68,7 @@ class Lanes:
         """Wait for the next task that ends, or for `wake`: None."""
         event = self._events.get()
         if event is not None:
-            self.busy[event.ready.stage.lane] -= 1
+            self.busy[event.ready.lane] -= 1
         return event
 
     def wake(self) -> None:
@@ -77,7 +77,7 @@ class Lanes:
 
     def carry_out(self, ready: Ready) -> Worked:
         """Do a task and wait for it, in the thread of our models where it is theirs."""
-        if not self.side_by_side or ready.stage.lane != TORCH:
+        if not self.side_by_side or ready.lane != TORCH:
             return ready.work()
         answer: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
         self._jobs[TORCH].put((ready, answer))
@@ -100,7 +100,7 @@ class Lanes:
             for _ in range(count):
                 jobs.put(None)
         leave = {thread: time.monotonic() + GRACE_SECONDS for thread, ready in list(self._working.items())
-                 if ready.stage.interrupt()}  # fmt: skip
+                 if not ready.conditions and ready.stage.interrupt()}  # fmt: skip
         for thread in list(self._working):
             if thread not in leave:
                 _interrupt(thread)

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from stages.base import Read, Window
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import span_of
-from stream.engine.windows import beyond_shot
+from stream.engine.windows import beyond_shot, span_of
 
 
 def void_from(chain: Chain, windows: Sequence[Window], changed: Mapping[str, int]) -> dict[str, int]:

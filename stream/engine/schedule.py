@@ -2,10 +2,11 @@
 
     server   generate k ................  generate k+1 .............
     gpu         pose, track k+1 .           score k  pose, track k+2
-    cpu                             comp.,    sink k                  composite and blend of k, then generate k+1
+    cpu      condition k+1          comp.,    sink k                  composite and blend of k, then generate k+1
 
 A task may start once all that it reads is made, its node has done the window before, and its lane is free: the one of
-the earliest window first, then the one that stands first in the chain. Work that ends is handed on in memory, what
+the earliest window first, then the one that stands first in the chain. What of a generator's work needs nothing of the
+windows before is done ahead, where nothing else is to be done. Work that ends is handed on in memory, what
 waited for it is started, and only then is it committed, so that the store works beside the next task; commits are
 made in one thread, in the order in which work ended. A window is finished once all nodes have committed it. No task
 is more than `ahead` windows beyond the first one that is not.
@@ -17,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stages.base import Read, Window
+from stages.generator import GeneratorStage
 from stream.engine.ahead import DecodedWindows
 from stream.engine.chain import Node
 from stream.engine.executor import Executor, most_at_once
 from stream.engine.lanes import Ended, Lanes
-from stream.engine.tasks import Done, Task
+from stream.engine.tasks import Done, Task, Worked
 from stream.engine.windows import beyond_shot
 
 Retry = Callable[[Window, Callable[[Done], None]], None]
@@ -34,11 +36,13 @@ class Course:
     Attributes:
         started, taken: how many windows, from the first, are begun, and are done and handed on.
         held: by window, what is done and waits for its turn.
+        conditioned: by window that is not begun, what came of conditioning it; None: that is under way.
     """
 
     started: int
     taken: int
     held: dict[int, Ended] = field(default_factory=dict)
+    conditioned: dict[int, Worked | None] = field(default_factory=dict)
 
 
 class Schedule:
@@ -114,23 +118,50 @@ class Schedule:
                     if self._lanes.is_free(node.stage.lane)
                     and self._may_start(node, index := self._courses[node.name].started)]  # fmt: skip
             if not able:
+                self._condition()
                 return
             index, _, node = min(able, key=lambda item: item[:2])
-            ready = self._executor.prepare(Task(node.name, self._windows[index]))
-            self._courses[node.name].started += 1
+            course = self._courses[node.name]
+            conditioned = course.conditioned.pop(index, None)
+            task = Task(node.name, self._windows[index])
+            ready = self._executor.prepare(task, conditioned=conditioned and conditioned.conditioned)
+            course.started += 1
             self._lanes.start(ready)
+
+    def _condition(self) -> None:
+        """Let generators that wait for windows before do ahead what needs nothing of these."""
+        for node in self._nodes:
+            if not isinstance(node.stage, GeneratorStage) or not node.stage.conditions or not self._lanes.side_by_side:
+                continue
+            course = self._courses[node.name]
+            for index in range(course.started, course.started + node.stage.at_once):
+                window = self._windows.get(index)
+                if window is None or index in course.conditioned or not self._lanes.is_free("cpu"):
+                    continue
+                if self._is_near(node, index) and self._has_all(node, window, before=False):
+                    course.conditioned[index] = None
+                    self._lanes.start(self._executor.conditioning(Task(node.name, window)))
 
     def _may_start(self, node: Node, index: int) -> bool:
         window, course = self._windows.get(index), self._courses[node.name]
         at_once = most_at_once(node.stage)
-        if window is None or course.started - course.taken >= at_once:
-            return False
-        if index > self._finished + self._ahead + self._most - self._lags[node.name]:
+        if window is None or course.started - course.taken >= at_once or not self._is_near(node, index):
             return False
         if self._is_gated(node.name, index) and (at_once == 1 or self._needs_before(node, window)):
             return False  # what it works from may be made again
-        made = all(self._is_made(node, array, read, window) for array, read in node.reads)
-        return made and all(self._taken(name) > index for name in node.facts.values() if name in self._chain)
+        if course.conditioned.get(index, True) is None:  # that is still under way
+            return False
+        return self._has_all(node, window)
+
+    def _is_near(self, node: Node, index: int) -> bool:
+        """Whether the window is no further ahead than the node may be."""
+        return index <= self._finished + self._ahead + self._most - self._lags[node.name]
+
+    def _has_all(self, node: Node, window: Window, before: bool = True) -> bool:
+        """Whether all that a node reads for a window is there, with or without what is of windows before."""
+        reads = [(array, read) for array, read in node.reads if before or read.window >= 0]
+        made = all(self._is_made(node, array, read, window) for array, read in reads)
+        return made and all(self._taken(name) > window.index for name in node.facts.values() if name in self._chain)
 
     def _is_gated(self, name: str, index: int) -> bool:
         return self._gate is not None and name in self._making and index > self._finished
@@ -160,10 +191,19 @@ class Schedule:
             return
         if ended.error is not None:
             self._fail(ended.error)
-        task = ended.ready.task
-        self._courses[task.node].held[task.window.index] = ended
+        node = ended.ready.task.node
+        self._note(ended)
         del ended
-        self._take(task.node)
+        self._take(node)
+
+    def _note(self, ended: Ended) -> None:
+        """Keep what came of a task until it is its turn."""
+        task = ended.ready.task
+        course = self._courses[task.node]
+        if ended.ready.conditions:
+            course.conditioned[task.window.index] = ended.worked
+        else:
+            course.held[task.window.index] = ended
 
     def _take(self, name: str, start: bool = True) -> None:
         """Hand on and commit what the node has done, as far as it is its turn."""
@@ -188,9 +228,8 @@ class Schedule:
         while isinstance(error, Exception) and self._lanes.busy.total():
             other = self._lanes.ended()
             if other is not None and other.error is None:
-                task = other.ready.task
-                self._courses[task.node].held[task.window.index] = other
-                self._take(task.node, start=False)
+                self._note(other)
+                self._take(other.ready.task.node, start=False)
         raise error
 
     def _pass(self) -> bool:

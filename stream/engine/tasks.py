@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base import Array, GeneratorStage, Inputs, Json, Output, Request, Stage, Window
+from stages.base import Array, Inputs, Json, Output, Stage, Window
+from stages.generator import GeneratorStage, Request
 from storage.closing import Closing
 from storage.rundir import Commit
 from storage.spans import Span
@@ -25,11 +26,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Worked:
-    """What a stage made of a window, by its own names; its state behind the window; seconds of wall clock."""
+    """What a stage made of a window, by its own names; its state behind the window; seconds of wall clock; of a task
+    that is only conditioned, what came of that."""
 
     output: Output
     state: StateParts
     seconds: float
+    conditioned: object = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Ready:
     Attributes:
         task: what is to be done. stage: open, standing before the window. inputs: all that it reads.
         request: what this try at generating changes. into: where it is made, None: in the run.
+        conditions: whether only `condition` is done, ahead of the task itself.
     """
 
     task: Task
@@ -46,10 +50,20 @@ class Ready:
     inputs: Inputs
     request: Request | None = None
     into: "Scratch | None" = None
+    conditions: bool = False
+
+    @property
+    def lane(self) -> str:
+        """What it occupies."""
+        return "cpu" if self.conditions else self.stage.lane
 
     def work(self) -> Worked:
-        """Let the stage do the window; in whichever thread, as long as nobody else has the stage meanwhile."""
+        """Let the stage do the window; in whichever thread, as long as nobody else has the stage meanwhile (who has it
+        may condition beside)."""
         started = time.perf_counter()
+        if self.conditions and isinstance(self.stage, GeneratorStage):
+            found = self.stage.condition(self.task.window, self.inputs)
+            return Worked(Output(), ({}, {}), time.perf_counter() - started, found)
         if self.request is None or not isinstance(self.stage, GeneratorStage):
             output = self.stage.process(self.task.window, self.inputs)
         else:

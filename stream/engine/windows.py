@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from stages.base import Json, Window
+from stages.base import Json, Port, Read, Window
 from storage.errors import UsageError
 from storage.log import CommitLog
 from storage.spans import Span
@@ -178,3 +178,14 @@ def beyond_shot(window: Window, offset: int, at: Callable[[int], Window | None])
 def committed_windows(log: CommitLog, source: str = "decode") -> list[Window]:
     """The windows that are decoded; `source` is the node that does that."""
     return [window_of(record) for record in log.of(source)]
+
+
+def span_of(window: Window, kind: Port | Read) -> Span:
+    """The window's frames that a port covers, or that are read."""
+    spans = {
+        "new": window.new,
+        "read": window.read,
+        "final": window.final,
+        "context": Span(window.read.start, max(window.read.start, window.final.start)),
+    }
+    return spans[kind.span]

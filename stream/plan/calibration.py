@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from stages.base import GeneratorStage
+from stages.generator import GeneratorStage
 from storage.boundary import MB, parse, read_regular
 from storage.durable import write_atomic
 from storage.errors import EnvironmentFault

@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 
-from stages.base import GeneratorStage
 from stages.cuts import shot_starts
+from stages.generator import GeneratorStage
 from stages.generators import GENERATORS
 from stages.sam.checkpoint import read_config
 from stages.sam.footprint import object_state_bytes
@@ -199,7 +199,8 @@ def ram_need(chain: Chain, height: int, width: int, window_frames: int, ahead: i
     """Peak RAM: what every stage keeps loaded, the window decoded ahead, and the stage whose window is the largest.
 
     With windows `ahead` the largest of each lane, for they work side by side; and of each window ahead its frames,
-    masks and small arrays, beside what is committed of one window while the next one is made.
+    masks and small arrays, beside what is committed of one window while the next one is made; and what generators are
+    to be shown of the windows that come next.
     """
     loaded = {node.name: node.stage.peak_bytes(height, width, 0)[0] for node in chain}
     whole = {node.name: node.stage.peak_bytes(height, width, window_frames)[0] for node in chain}
@@ -211,6 +212,9 @@ def ram_need(chain: Chain, height: int, width: int, window_frames: int, ahead: i
         lane = chain[name].stage.lane if ahead else ""
         lanes[lane] = max(lanes.get(lane, 0), size)
     waiting = (ahead + 1 if ahead else 0) * window_frames * (height * width * 5 + SMALL_ARRAYS_BYTES)
+    if ahead:
+        stages = [node.stage for node in chain.generators if isinstance(node.stage, GeneratorStage)]
+        waiting += sum(stage.conditioned_bytes(height, width, window_frames) for stage in stages)
     total = OTHER_LIBRARIES_BYTES + sum(kept.values()) + decoded + sum(lanes.values()) + waiting
     return Need(int(SPARE * total), max(whole, key=lambda name: whole[name]))
 

@@ -11,8 +11,9 @@ frame is committed in place of the first, and what is later depends on it alone.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from stages.base import Json, Request, Window
+from stages.base import Json, Window
 from stages.gate import IOU
+from stages.generator import Request
 from stages.region import REMOVE
 from storage.log import CommitLog
 from storage.records import Record

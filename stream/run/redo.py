@@ -15,7 +15,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.base import Output, Request, Window
+from stages.base import Output, Window
+from stages.generator import Request
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import Task as CommitKey
 from storage.records import Record

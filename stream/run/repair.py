@@ -13,7 +13,8 @@ again, because the repaired bytes are those it was made from. Other bytes than r
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.base import Request, Window
+from stages.base import Window
+from stages.generator import Request
 from storage.arrays import block_key, state_key
 from storage.errors import GeneratorError, RunDirectoryError
 from storage.faults import fault_point
@@ -25,9 +26,9 @@ from storage.rundir import SCRATCH, RunDirectory, store
 from storage.spans import Span
 from storage.verify import Damage, find_damage
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import Executor, carries_state, span_of
+from stream.engine.executor import Executor, carries_state
 from stream.engine.tasks import Task
-from stream.engine.windows import beyond_shot, committed_windows
+from stream.engine.windows import beyond_shot, committed_windows, span_of
 
 
 def repair_run(

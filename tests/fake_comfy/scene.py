@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Inputs, Output, Request, Window
+from stages.base import Inputs, Output, Window
 from stages.comfyui import ComfyConfig, ComfyStage
 from stages.composite import CompositeConfig, MatchingCompositeStage
+from stages.generator import Request
 from stream.engine.windows import WindowPlan
 
 Array = np.ndarray[Any, np.dtype[Any]]
