@@ -58,6 +58,7 @@ SECTIONS = (
     Section("stages.sam.frames:prepare_image", "resizing for SAM 2.1"),
     Section("stages.track:TrackStage.process", "track, beside the model"),
     Section("stages.comfyui:ComfyStage.process", "ComfyUI's input and output"),
+    Section("stages.comfyui:ComfyStage.condition", "ComfyUI's input and output"),
     Section("stages.composite:CompositeStage.process", "composite"),
     Section("stages.blend:BlendStage.process", "blend"),
     Section("stages.sink:SinkStage.process", "encode"),
