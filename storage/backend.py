@@ -175,10 +175,12 @@ def open_store(address: Path) -> Backend:
     return LocalBackend(address)
 
 
-def copy_object(source: Backend, target: Backend, key: str) -> None:
-    """Have an object in another store under the same key: shared where it can be, else copied piece by piece; durable
-    after the target's `flush`."""
-    if target.share(source, key):
-        return
-    size = source.size(key) or 0
-    target.write(key, (source.read_range(key, at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES)))
+def copy_objects(source: Backend, target: Backend, keys: Iterable[str]) -> None:
+    """Have objects in another store under the same keys: shared where they can be, else copied piece by piece; durable
+    when this returns."""
+    for key in keys:
+        if not target.share(source, key):
+            size = source.size(key) or 0
+            pieces = range(0, size, PIECE_BYTES)
+            target.write(key, (source.read_range(key, at, min(PIECE_BYTES, size - at)) for at in pieces))
+    target.flush()

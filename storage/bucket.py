@@ -66,7 +66,7 @@ class Bucket:
         }
         self._is_down = False  # it was given up, and has not answered since
 
-        def store(tries: int) -> S3Store:
+        def store(prefix: str | None, tries: int = 1) -> S3Store:
             pauses: Any = {
                 "init_backoff": timedelta(seconds=PAUSE_SECONDS),
                 "max_backoff": timedelta(seconds=LONGEST_PAUSE_SECONDS),
@@ -77,13 +77,12 @@ class Bucket:
                 "retry_timeout": timedelta(seconds=GIVE_UP_SECONDS),
                 "backoff": pauses,
             }
-            return S3Store(
-                address.bucket, prefix=address.prefix, config=settings, client_options=client, retry_config=again
-            )
+            return S3Store(address.bucket, prefix=prefix, config=settings, client_options=client, retry_config=again)
 
         try:
-            self._store = store(tries=1)
-            self._in_parts = store(tries=TRIES)  # one part that fails does not begin the whole object anew
+            self._store = store(address.prefix)
+            self._whole = store(None)
+            self._in_parts = store(address.prefix, TRIES)  # one part that fails does not begin the whole object anew
         except Exception as error:  # noqa: BLE001 - what it says may hold a secret
             raise EnvironmentFault(
                 f"{address}: the bucket cannot be used with these settings ({type(error).__name__}): look at "
@@ -200,6 +199,13 @@ class Bucket:
         import obstore
 
         self._again(lambda: obstore.copy(self._store, source, target))
+
+    def copy_from(self, other: "Bucket", source: str, target: str) -> None:
+        """Copy an object of another run in the same bucket, in place of one that may be there; no bytes come here."""
+        import obstore
+
+        full = [f"{bucket.address.prefix}/{name}" for bucket, name in ((other, source), (self, target))]
+        self._again(lambda: obstore.copy(self._whole, *full))
 
     def _again(self, call: Callable[[], T], tries: int = TRIES) -> T:
         """Do it until it succeeds, a few times at most; waits longer from try to try, by chance not all at one time.

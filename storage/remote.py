@@ -143,7 +143,15 @@ class BucketBackend(Backend):
             self._run.change(new, held)
 
     def share(self, source: Backend, key: str) -> bool:
-        return False
+        if not isinstance(source, BucketBackend) or source._run.address.bucket != self._run.address.bucket:
+            return False
+        with source._run.lock:
+            held = source._run.objects.get(source._part + key)
+        if held is None or not held.name:  # it lies on scratch alone
+            return False
+        with self._run.lock:
+            self._run.copy_from(source._run, held, self._part + key)
+        return True
 
     def delete(self, key: str) -> None:
         full = self._part + key

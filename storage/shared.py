@@ -22,6 +22,7 @@ from storage.ledger import PART as LEDGER
 from storage.ledger import SUMS, Held, Ledger
 from storage.nearby import Nearby
 
+WAITING_BYTES = 256 << 20  # what is written is uploaded at the latest where it comes to more than that
 WHOLE_BYTES = 16 << 20  # a larger object goes in parts, under a name of its own
 _AT_ONCE = 4
 OURS = (LEDGER, SUMS, LEASES)  # what is no object of a run
@@ -41,6 +42,7 @@ class SharedRun:
         self.damaged: set[str] = set()  # keys whose object was found to be missing or altered
         self._ledger = Ledger(self.bucket)
         self._changed: set[str] = set()
+        self._waiting_bytes = 0  # written since the last upload
         self._changed_logs: set[str] = set()
         self._lease: Lease | None = None
         self._holders = 0
@@ -147,6 +149,9 @@ class SharedRun:
             self.damaged.discard(key)
             self.objects[key] = written
             self._changed.add(key)
+            self._waiting_bytes += written.size
+            if self._waiting_bytes > WAITING_BYTES:
+                self._upload()
         return written.digest
 
     def fetch(self, key: str) -> Path:
@@ -176,6 +181,14 @@ class SharedRun:
         else:
             self.objects[key] = held
         self._changed.add(key)
+
+    def copy_from(self, other: "SharedRun", held: Held, key: str) -> None:
+        """Under this key, an object of another run in the same bucket; it is copied there."""
+        self.writable()
+        name = self._new_name(key)
+        self.bucket.copy_from(other.bucket, held.name, name)
+        self.files.delete(key)
+        self.change(key, Held(name, held.size, held.digest))
 
     def set_log(self, key: str, content: bytes | None, changed: bool = True) -> None:
         """What a journal holds from now on; None: there is none."""
@@ -241,9 +254,6 @@ class SharedRun:
             if line is not None:
                 self._add_line(*line)
             self._changed, self._changed_logs = set(), set()
-            for key in put:
-                if self.files.has(key):
-                    self.files.may_go(key)
             self._tidy(written[1], put)
             self._ledger.sum_up(self._logs)
 
@@ -255,6 +265,7 @@ class SharedRun:
                 self.bucket.copy(held.name, key)
 
     def _upload(self) -> None:
+        """Bring to the bucket what was written; it counts with the next entry."""
         waiting: dict[int, tuple[str, Held]] = {}
         for key in sorted(self._changed):
             held = self.objects.get(key)
@@ -263,18 +274,26 @@ class SharedRun:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for (_, held), name in zip(waiting.values(), pool.map(self._upload_one, waiting.values()), strict=True):
                 held.name = name
+        self._waiting_bytes = 0
+        for key in self._changed:
+            if key in self.objects and self.files.has(key):
+                self.files.may_go(key)
 
     def _upload_one(self, what: tuple[str, Held]) -> str:
         """Upload what lies on scratch under a key; returns the name it got: the key, where that was never used."""
         key, held = what
-        assert self._lease is not None
         path = self.files.path(key)
         fresh = held.size <= WHOLE_BYTES and key not in self._ledger.seen
         if fresh and (self.bucket.create(key, path) or self.bucket.digest(key) == held.digest):
             return key
-        name = f"{key}~{self._lease.epoch}.{next(self._numbers)}"
+        name = self._new_name(key)
         self.bucket.put(name, path)
         return name
+
+    def _new_name(self, key: str) -> str:
+        """One that nobody else ever uses."""
+        assert self._lease is not None
+        return f"{key}~{self._lease.epoch}.{next(self._numbers)}"
 
     def _lost(self) -> SkateError:
         return RunDirectoryError(

@@ -20,6 +20,8 @@ from storage.backend import open_store
 from storage.bucket import Bucket
 
 NOT_COMPARED = ("report/summary.json", "report/index.html", "report/cost.png")  # they hold times
+LOOK = ("--seed", "5")
+LIMIT = 600.0  # of one command, on a busy machine
 _names = count()
 
 
@@ -29,12 +31,31 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(scope="module")
-def wanted(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of the local run."""
+def local(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in a folder."""
     out = tmp_path_factory.mktemp("local") / "run"
     assert shared_zygote().run(case.run(out)).code in (0, 1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wanted(local: Path) -> dict[str, bytes]:
+    """The files of the local run."""
+    return files_of(local)
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """Those that are compared."""
     files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     return {name: data for name, data in files.items() if name not in (".lock", "journal.jsonl", *NOT_COMPARED)}
+
+
+@pytest.fixture(scope="module")
+def look(local: Path) -> Path:
+    """Another look of it."""
+    ended = shared_zygote().run(["generate", str(local), "--out", str(local.with_name("look")), *LOOK])
+    assert ended.code in (0, 1), ended.output
+    return local.with_name("look")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +78,7 @@ def skate(
     """Call `skate` in a fork, with a scratch folder of its own."""
     scratch = tmp_path / f"scratch{next(_names)}"
     given = {"variables": environment(address or shared_server()), "scratch": str(scratch), **times}
-    ended = shared_zygote().run(arguments, fault=fault, hook=("_s3:use", given))
+    ended = shared_zygote().run(arguments, fault=fault, hook=("_s3:use", given), limit=LIMIT)
     assert SECRET not in ended.output and KEY_ID not in ended.output
     return ended
 
@@ -109,6 +130,47 @@ def test_a_run_killed_at_every_point_is_resumed_elsewhere(
     case: Case, wanted: dict[str, bytes], tmp_path: Path, fault: str
 ) -> None:
     killed_and_resumed(case, wanted, tmp_path, fault)
+
+
+def test_another_look_is_generated_into_a_bucket(local: Path, look: Path, tmp_path: Path) -> None:
+    """From a folder; killed after the tracking was uploaded and before it counted."""
+    address = new_run()
+    command = ["generate", str(local), "--out", address, *LOOK]
+    assert skate(tmp_path, *command, fault="journal.uploaded").code == -9
+    assert found(address) == {}
+    ended = skate(tmp_path, *command)
+    assert ended.code in (0, 1), ended.output
+    check(address, files_of(look))
+
+
+@pytest.mark.slow
+def test_another_look_of_a_run_in_the_bucket_is_copied_there(case: Case, look: Path, tmp_path: Path) -> None:
+    source, address = new_run(), new_run()
+    assert skate(tmp_path, *run(case, source)).code in (0, 1)
+    for fault, code in (("journal.uploaded", -9), ("generate.journal", -9), (None, None)):
+        ended = skate(tmp_path, "generate", source, "--out", address, *LOOK, fault=fault)
+        assert ended.code == code or (fault is None and ended.code in (0, 1)), ended.output
+    check(address, files_of(look))
+    names = {meta.name for meta in bucket_of(address).list("run.zarr/masks/")}
+    assert all("~" in name for name in names if "/c." in name), (
+        "copied by the server, under names that nobody else uses"
+    )
+    assert skate(tmp_path, "status", address, "--verify").code == 0
+    back = tmp_path / "back"
+    assert skate(tmp_path, "generate", address, "--out", str(back), *LOOK).code in (0, 1)
+    assert files_of(back) == files_of(look)
+
+
+@pytest.mark.slow
+def test_several_looks_lie_beside_each_other_in_a_bucket(local: Path, look: Path, tmp_path: Path) -> None:
+    looks = tmp_path / "looks.toml"
+    looks.write_text("".join(f'[[variation]]\nname = "{name}"\nseed = {seed}\n' for name, seed in (("a", 5), ("b", 6))))
+    folder = new_run()
+    ended = skate(tmp_path, "generate", str(local), "--variations", str(looks), "--out", folder)
+    assert ended.code in (0, 1), ended.output
+    assert f"page     {folder}/index.html" in ended.output
+    check(f"{folder}/a", files_of(look))
+    assert b'src="b/output.mp4"' in bucket_of(folder).get("index.html")
 
 
 @pytest.mark.slow
@@ -209,8 +271,5 @@ def test_every_command_does_in_a_bucket_what_it_does_in_a_folder(case: Case, tmp
         for folder in (tmp_path / "exportTrue", tmp_path / "exportFalse")
     ]
     assert exports[0] == exports[1]
-    files = {str(file.relative_to(local)): file.read_bytes() for file in Path(local).rglob("*") if file.is_file()}
-    check(
-        address, {name: data for name, data in files.items() if name not in (".lock", "journal.jsonl", *NOT_COMPARED)}
-    )
+    check(address, files_of(Path(local)))
     shutil.rmtree(local)

@@ -117,6 +117,29 @@ def test_what_no_journal_tells_of_counts_once_it_is_published(address: BucketPat
         store.check_ours()
 
 
+def test_much_that_waits_is_uploaded_and_does_not_count_yet(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.shared, "WAITING_BYTES", 10)
+    monkeypatch.setattr("storage.nearby.CACHE_BYTES", 1)
+    store, bucket = BucketBackend(fresh(address)), Bucket(address)
+    with store.lock():
+        for number in range(5):
+            store.write(f"run.zarr/a/c.{number}", [b"six..."])
+        store.write("run.zarr/a/c.0", [b"other bytes"])
+        assert len(bucket.list("run.zarr/")) == 6 and contents(address) == {}
+        assert store.read("run.zarr/a/c.1", 99) == b"six...", "it is not on scratch any more"
+        store.delete_all("")
+    store.check_ours()
+    assert contents(address) == {}, "given up, it never counted"
+    with store.lock():
+        store.clean()
+        for number in range(4):
+            store.write(f"run.zarr/a/c.{number}", [b"six..."])
+    assert contents(address) == {f"run.zarr/a/c.{number}": b"six..." for number in range(4)}
+    assert [meta.name for meta in bucket.list("run.zarr/")] == [f"run.zarr/a/c.{number}" for number in range(4)]
+
+
 def test_a_name_is_used_once(address: BucketPath) -> None:
     store = BucketBackend(fresh(address))
     for text in (b"first", b"second", b"second", b"third"):

@@ -38,7 +38,7 @@ def generate_command(source: str, variations: str | None, **options: Any) -> int
     [[variation]] for each look: its name, and what it has otherwise (prompt, seed, workflow ...).
     """
     if variations is not None:
-        return _variations(source, variations, Path(options["out"]), options["as_json"])
+        return _variations(source, variations, run_path(options["out"]), options["as_json"])
     out, as_json, overwrite = run_path(options.pop("out")), options.pop("as_json"), options.pop("overwrite")
     masks, person_masks, pose_file = (options.pop(name) for name in ("masks", "person_masks", "pose_file"))
     if (masks is None) != (pose_file is None):

@@ -137,8 +137,8 @@ class Origin(Protocol):
     def check(self, manifest: Manifest, chain: Chain) -> None:
         """Refuse what cannot be taken over into a run of this manifest; nothing is written."""
 
-    def copy(self, manifest: Manifest, chain: Chain) -> None:
-        """Make the run directory, whole or not at all."""
+    def copy(self, manifest: Manifest, chain: Chain, note: Callable[[str], None]) -> None:
+        """Make the run directory, whole or not at all; `note` is told when that takes its time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
             if has_work(log, node.name, chain.source.name):
                 opened.open(node.name)  # one that cannot work says so before anything is written
         if session.origin is not None:
-            session.origin.copy(session.manifest, chain)
+            session.origin.copy(session.manifest, chain, reporter.note)
         if session.place == session.out:
             with session.open(reporter.note) as run:
                 return _carry_out(session, run, reporter, beside, started)

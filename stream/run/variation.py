@@ -3,16 +3,18 @@
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stages.generators import GENERATORS, default_generator
 from stages.region import REMOVE
 from storage.address import BucketPath
-from storage.backend import copy_object
+from storage.backend import Backend, copy_objects, open_store
 from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
+from storage.nearby import scratch_place
 from storage.rundir import Manifest, RunDirectory, RunReader
 from storage.verify import damaged_keys
 from stream.engine.chain import Chain
@@ -76,9 +78,9 @@ class _Tracked:
         _check_reskin(self._reader, self._config)
         _check_empty(self._out)
 
-    def copy(self, manifest: Manifest, chain: Chain) -> None:
+    def copy(self, manifest: Manifest, chain: Chain, note: Callable[[str], None]) -> None:
         """Make the new run directory."""
-        copy_tracking(self._reader, self._out, manifest, chain)
+        copy_tracking(self._reader, self._out, manifest, chain, note)
 
 
 OF_THE_RECIPE: dict[str, Any] = {
@@ -139,10 +141,8 @@ def _check_tracked(reader: RunReader, chain: Chain) -> None:
 
 def _check_empty(out: Path) -> None:
     if isinstance(out, BucketPath):
-        raise UsageError(
-            f"{out}: a variation cannot begin in a bucket: give a folder for --out, or `skate run` with --out {out}"
-        )
-    if out.exists() and any(out.iterdir()):
+        open_store(out).check_ours()
+    elif out.exists() and any(out.iterdir()):
         raise RunDirectoryError(f"{out} is not empty and is no run directory: choose another --out")
 
 
@@ -162,40 +162,57 @@ def _check_reskin(reader: RunReader, config: RunConfig) -> None:
         )
 
 
-def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain) -> None:
+def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain, note: Callable[[str], None]) -> None:
     """Make `out` a run directory in which all that comes before generation is done; whole or not at all.
+
+    Args:
+        note: told when another process's hold of `out` has to run out first.
 
     Raises:
         RunDirectoryError: when `out` is there and is not empty.
     """
     _check_empty(out)
-    make_folder(out.absolute().parent)
+    in_bucket = isinstance(out, BucketPath)
+    place = scratch_place() if in_bucket else out.absolute().parent
+    make_folder(place)
     # A name of our own beside it: a folder of the user's is never taken for a leftover.
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=out.absolute().parent))
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=place))
     try:
-        _build(reader, building, manifest, chain)
-        if out.exists():
-            out.rmdir()
-        building.replace(out)
-        fsync_folder(out.absolute().parent)
-    except BaseException:
+        keys = _begin(reader, building, manifest, chain)
+        if in_bucket:
+            _fill(reader, open_store(building), keys, open_store(out), note)
+        else:
+            copy_objects(reader.store, open_store(building), keys)
+            if out.exists():
+                out.rmdir()
+            building.replace(out)
+            fsync_folder(out.absolute().parent)
+    finally:
         shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
-def _build(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> None:
-    """Copy arrays, states and records of tracking into a new run directory."""
+def _begin(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> list[str]:
+    """Make a run directory with the records of tracking; returns the keys of what they speak of."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
-    tracking = chain.tracking
     video = manifest["video"]
     with RunDirectory(building, chain.layout(video["height"], video["width"]), manifest) as run:
         if reader.log.kept_since is not None:
             run.keep_all()
         run.drop(("frames",), frames)
-        for stage in tracking:
+        for stage in chain.tracking:
             for record in reader.log.of(stage):
                 run.adopt(record)
-        for key, task in run.log.writers.items():
-            if not reader.log.is_forgotten(task, key) and array_of(key) != "frames":
-                copy_object(reader.store, run.store, f"run.zarr/{key}")
-        run.store.flush()
+        writers = run.log.writers.items()
+        kept = [key for key, task in writers if not reader.log.is_forgotten(task, key) and array_of(key) != "frames"]
+    return [f"run.zarr/{key}" for key in kept]
+
+
+def _fill(reader: RunReader, begun: Backend, keys: list[str], store: Backend, note: Callable[[str], None]) -> None:
+    """Bring a run that was begun elsewhere, and what its records speak of, to a bucket; it counts all at once."""
+    with store.lock(note):
+        try:
+            copy_objects(reader.store, store, keys)
+            copy_objects(begun, store, [key for key in begun.keys("") if key != ".lock"])
+        except BaseException:
+            store.delete_all("")
+            raise
