@@ -1,9 +1,10 @@
 """What finishing costs: CPU seconds of every node of a mini run, plain, with foot lock, with deflicker, and emptied.
 
-    python -m bench.finishing [--frames 73] [--clip-size 640x360] [--record bench/records/finishing.json]
+    python -m bench.finishing [--frames 73] [--clip-size 640x360] [--repeats 3] [--record bench/records/finishing.json]
 
-Four runs of the demo clip in this process, one after the other (`bench.cpu`); each feature's nodes as a share of the
-CPU of the whole run that has it. Plates are `motion` and `plate`; what lays them in is `generate` of `remove`.
+Four ways to run the demo clip in this process, in turns; each node's least seconds count (`bench.cpu`). Each feature's
+nodes as a share of the CPU of the whole run that has it. Plates are `motion` and `plate`; what lays them in is
+`generate` of `remove`.
 """
 
 import argparse
@@ -41,14 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.finishing", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=73)
     parser.add_argument("--clip-size", type=SIZE.read, default=(640, 360))
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--record", type=Path, help="write the results there as JSON")
     options = parser.parse_args()
     width, height = options.clip_size
     with TemporaryDirectory() as folder:
-        found = by_way(DemoConfig(options.frames, width, height), WAYS, Path(folder))
+        found = by_way(DemoConfig(options.frames, width, height), WAYS, Path(folder), options.repeats)
     judged = shares(found)
     print(tables(found, judged))
-    settings = {"frames": options.frames, "clip": f"demo {width}x{height}"}
+    settings = {"frames": options.frames, "repeats": options.repeats, "clip": f"demo {width}x{height}"}
     write_record(new_record("finishing", settings) | {"seconds": rounded(found), "ratios": judged}, options.record)
 
 

@@ -38,6 +38,11 @@ def resized(matrix: Array, scale: tuple[float, float]) -> Array:
     return compose(compose(to_large, matrix), invert(to_large))
 
 
+def shifting(x: float, y: float) -> Array:
+    """`[2, 3]`: moves by x and y pixels."""
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
+
+
 def scaling(scale: tuple[float, float]) -> Array:
     """`[2, 3]`: from a picture to the same picture at `scale` (x, y) times its size."""
     x, y = scale

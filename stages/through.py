@@ -122,10 +122,11 @@ class ThroughStage(GeneratorStage):
         self.inner.set_state(values, arrays)
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """The generator's for its own size, beside the source."""
+        """The generator's for its own size, beside the source; a frame at twice its size, while it is resampled."""
         columns, rows = self.works_at(width, height)
         ram, vram = self.inner.peak_bytes(rows, columns, window_frames)
-        return ram + window_frames * height * width * 5, vram
+        one_frame = rows * columns * 70 if window_frames else 0
+        return ram + window_frames * height * width * 5 + one_frame, vram
 
 
 def keypoints_through(keypoints: Array, views: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.affine import IDENTITY, compose, scaling
+from stages.affine import IDENTITY, compose, scaling, shifting
 from stages.aim import REACH, Aim, framing
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.prompts import Box
@@ -109,4 +109,4 @@ def _of_box(box: Box, size: tuple[int, int]) -> Array:
     """`[2, 3]`: the view of a box, filled by it."""
     x1, y1, x2, y2 = box
     grown = scaling((size[0] / (x2 - x1), size[1] / (y2 - y1)))
-    return compose(grown, np.array([[1.0, 0.0, -x1], [0.0, 1.0, -y1]]))
+    return compose(grown, shifting(-x1, -y1))

@@ -21,7 +21,7 @@ from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import seen_through
 from stages.subjects import OBJECTS
 from stages.track import TrackStage
-from stages.views.look import box_of, glimpse, logits_back, through
+from stages.views.look import box_of, glimpse, logits_back, mask_through, through
 from stages.views.pace import LOST, MOST, Pace
 from stages.views.path import Framing, beyond, followed, held, steadied, whole, without_slips
 from storage.rundir import RunReader
@@ -117,6 +117,40 @@ def test_there_and_back() -> None:
     assert np.array_equal(through(frame, IDENTITY, (160, 90)), frame)
     assert box_of(disc).tolist() == [55.5, 25.5, 84.5, 54.5]
     assert np.isnan(box_of(np.zeros((4, 4), bool))).all()
+
+
+@pytest.mark.parametrize("scale", [0.995, 1.0, 1.7])
+def test_a_frame_comes_back_as_sharp_as_it_was(scale: float) -> None:
+    """A hand's turn and a part of a pixel, there and back: where nothing is reduced there is nothing to lose."""
+    rng = np.random.default_rng(5)
+    frame = cv2.GaussianBlur(rng.integers(0, 256, (90, 160, 3), np.uint8), (0, 0), 0.8)
+    view = similarity(scale, 0.01, 20.3 - 40 * (scale - 1), 15.6)
+    back = through(through(frame, view, (200, 130)), invert(view), (160, 90))
+    there, was = back[30:60, 50:90], frame[30:60, 50:90]
+    detail = [np.abs(cv2.Laplacian(picture.astype(np.float32), cv2.CV_32F)).mean() for picture in (there, was)]
+    assert 0.94 < detail[0] / detail[1] < 1.04
+    assert ((there.astype(float) - was) ** 2).mean() < 255**2 / 10**3.8  # 38 dB
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.45, 0.6])
+def test_what_a_picture_has_no_room_for_is_not_seen(scale: float) -> None:
+    """Stripes of less than two of the picture's pixels become grey, and no wider stripes; those of four stay."""
+    y, x = np.mgrid[0:120, 0:200]
+    for period, least, most in ((1.5 / scale, 0.0, 12.0), (4 / scale, 60.0, 95.0)):
+        stripes = (127.5 + 127 * np.sin(2 * np.pi * (x + 0.3 * y) / period / np.hypot(1, 0.3))).astype(np.uint8)
+        shown = through(stripes, similarity(scale, 0.02, 0.4, 0.7), (int(200 * scale), int(120 * scale)))
+        assert least < shown[4:-4, 4:-4].std() < most
+
+
+def test_a_masks_part_is_seen_as_the_whole() -> None:
+    """Of a mask only what is set is warped; what touches the frame's edge goes on beyond it."""
+    for view in (similarity(1.4, 0.2, -30.2, 8.1), similarity(1.0, 0.0, 12.0, 9.0), similarity(0.5, -0.1, 20.5, 11.2)):
+        for place, sides in (((0, 0), (30, 9)), ((60, 30), (12, 25)), ((130, 70), (5, 40)), ((158, 88), (20, 20))):
+            mask = np.zeros((90, 160), np.uint8)
+            cv2.ellipse(mask, (place, sides, 30.0), (1.0,), -1)
+            seen = mask_through(mask > 0, view, (120, 80))
+            wanted = np.asarray(through(mask * 255, view, (120, 80))) >= 128
+            assert np.count_nonzero(seen ^ wanted) <= 0.03 * max(100.0, float(np.count_nonzero(wanted)))
 
 
 def test_a_model_sees_what_the_view_shows() -> None:

@@ -14,8 +14,8 @@ from stages.affine import IDENTITY, resized
 from stages.base import Array
 
 SIDE = 960  # px: larger pictures are reduced; corners are found to a small part of a pixel
-CORNERS, QUALITY, SPACING = 300, 0.005, 60  # at most; of the strongest; they lie apart by a 60th of the longer side
-LK_WINDOW, LK_LEVELS = 21, 4
+CORNERS, QUALITY, SPACING = 200, 0.005, 60  # at most; of the strongest; they lie apart by a 60th of the longer side
+LK_WINDOW, LK_LEVELS = 15, 4
 RETURN = 0.3  # px: a corner that does not come back to where it began was not followed
 RANSAC = 0.6  # px
 LEAST_POINTS, LEAST_SHARE = 12, 0.4
