@@ -131,7 +131,7 @@ class Backend(ABC):
             note: told when this takes its time.
 
         Raises:
-            RunDirectoryError: when another process is.
+            InUse: when another process is.
             EnvironmentFault: when nothing can be written here.
         """
 

@@ -44,6 +44,10 @@ class RunDirectoryError(SkateError):
     exit_code = 6
 
 
+class InUse(RunDirectoryError):
+    """Another process writes to the run directory."""
+
+
 class Interrupted(SkateError):
     """Stopped by a signal after the commit in hand; `skate resume` continues (exit 130)."""
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 from storage.bucket import TRIES, Bucket
-from storage.errors import EnvironmentFault, RunDirectoryError
+from storage.errors import EnvironmentFault, InUse
 
 LEASE_SECONDS, BEAT_SECONDS, POLL_SECONDS = 20.0, 4.0, 0.5
 _SPARE_SECONDS = 2.0  # the server's times are whole seconds
@@ -75,7 +75,7 @@ def acquire(bucket: Bucket, note: Callable[[str], None]) -> Lease:
         note: told when this has to wait for another process's lease to run out, at most `LEASE_SECONDS`.
 
     Raises:
-        RunDirectoryError: when another process is at work.
+        InUse: when another process is at work.
         EnvironmentFault: when the server lets an object be created twice, so that no lease would hold.
     """
     now = _prove(bucket)
@@ -125,7 +125,7 @@ def _wait_until_dead(bucket: Bucket, epoch: int, now: float, note: Callable[[str
     """Return when the lease is released or has run out.
 
     Raises:
-        RunDirectoryError: when its holder is at work.
+        InUse: when its holder is at work.
     """
     first, written = _last_beat(bucket, epoch)
     if first == RELEASED or now - written > LEASE_SECONDS + _SPARE_SECONDS:
@@ -138,7 +138,7 @@ def _wait_until_dead(bucket: Bucket, epoch: int, now: float, note: Callable[[str
             return
         if found != first:
             host, pid = _holder(bucket, epoch)
-            raise RunDirectoryError(
+            raise InUse(
                 f"{bucket.address} is in use by another skate process ({pid} on {host}): wait for it, or stop it"
             )
         if not told:

@@ -15,7 +15,7 @@ import filelock
 from storage.backend import DIGEST_BYTES, PIECE_BYTES, Backend
 from storage.boundary import open_regular
 from storage.durable import PARTIAL_SUFFIX, fsync_file, fsync_folder, make_folder
-from storage.errors import EnvironmentFault, RunDirectoryError
+from storage.errors import EnvironmentFault, InUse, RunDirectoryError
 from storage.faults import fault_point
 
 LOCK_SECONDS = 0.5  # `skate status` may hold the lock for a moment
@@ -205,7 +205,7 @@ class LocalBackend(Backend):
             make_folder(self.root)
             return filelock.FileLock(self.path(".lock"), timeout=LOCK_SECONDS).acquire()
         except filelock.Timeout as error:
-            raise RunDirectoryError(
+            raise InUse(
                 f"{self.root} is in use by another skate process: wait for it, or stop it"
             ) from error
         except OSError as error:

@@ -66,7 +66,10 @@ def _connected(address: str, workers: int | None) -> Any:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         told = " ".join(str(error).split())[:200]
-        raise EnvironmentFault(f"--ray {address}: the cluster cannot be reached ({told})") from error
+        raise EnvironmentFault(
+            f"--ray {address}: the cluster cannot be reached ({told}): see that it runs; where "
+            "it asks for a token, RAY_AUTH_MODE=token has to be set, and the token"
+        ) from error
     return ray
 
 

@@ -20,7 +20,7 @@ from stream.run.identity import check_prompts, make_manifest
 from stream.run.variation import resolved_changes
 
 GB = 1e9
-HEAD = ("job", "with", "frames", "windows", "time", "GPU time", "moved", "kept", "cost", "")
+HEAD = ("job", "with", "frames", "windows", "time", "GPU time", "RAM", "moved", "kept", "cost", "")
 _PRICE = re.compile(r"(gpu|gb)=(\d{1,9}(?:\.\d{1,9})?)(/h)?")
 
 
@@ -55,7 +55,7 @@ class Forecast:
         name: of the job. made_with: its generator or recipe, and the device of our models.
         frames, windows: of the clip, as its header claims.
         seconds: by the clock. gpu_seconds: of one GPU: of servers, and of our models where they run on one.
-        moved: bytes to and from servers, at most. kept: bytes of its run directory.
+        ram: bytes, of who works on it, at the highest. moved: to and from servers, at most. kept: in its run directory.
         refused: why it will not run, in a line; empty where nothing is known against it.
     """
 
@@ -65,6 +65,7 @@ class Forecast:
     windows: int | None = None
     seconds: float | None = None
     gpu_seconds: float | None = None
+    ram: int | None = None
     moved: int | None = None
     kept: int | None = None
     refused: str = ""
@@ -82,7 +83,8 @@ class Forecast:
             "" if value is None else tell(value)
             for value, tell in (
                 (self.frames, str), (self.windows, str), (self.seconds, duration_text),
-                (self.gpu_seconds, duration_text), (self.moved, format_size), (self.kept, format_size),
+                (self.gpu_seconds, duration_text), (self.ram, format_size), (self.moved, format_size),
+                (self.kept, format_size),
             )
         ]  # fmt: skip
         return [self.name, self.made_with, *shown, "" if cost is None else f"{cost:.2f}", self.refused]
@@ -141,6 +143,7 @@ def _forecast(
         windows=plan.windows,
         seconds=None if seconds is None else together(seconds, config, nodes),
         gpu_seconds=None if seconds is None else sum(seconds[node.name] for node in nodes if node.stage.lane in on_gpu),
+        ram=plan.ram.total,
         moved=moved_bytes(config, plan.generated_size, plan.windows),
         kept=plan.disk_kept,
         refused=refused,
@@ -148,14 +151,15 @@ def _forecast(
 
 
 def totals(found: Sequence[Forecast]) -> Forecast:
-    """The sum of all that will run; None where one of them is not known."""
+    """The sum of all that will run, of RAM the most; None where one of them is not known."""
 
     def added(values: Sequence[Any]) -> Any:
         return None if any(value is None for value in values) else sum(values)
 
     running = [each for each in found if not each.refused]
     names = ("frames", "windows", "seconds", "gpu_seconds", "moved", "kept")
-    return Forecast("all", **{name: added([getattr(each, name) for each in running]) for name in names})
+    ram = max((each.ram for each in running if each.ram is not None), default=None)
+    return Forecast("all", ram=ram, **{name: added([getattr(each, name) for each in running]) for name in names})
 
 
 def room(total: Forecast, folder: Path) -> str | None:

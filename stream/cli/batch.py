@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from stream.batch.jobs import Batch, Ended, Job
     from stream.batch.turns import Servers
     from stream.options.config import RunConfig
+    from stream.report.result import Result
     from stream.run.children import Made, Tell
 
 WORKERS = Bounds(1, 4096)
+FREE_SECONDS, LOOK_SECONDS = 60.0, 1.0  # that a piece waits for its run to be free, and between two looks
 
 
 @click.group("batch")
@@ -126,14 +129,29 @@ def piece_of(job: "Job", folder: Path, windows: int, servers: "Servers") -> "Mad
     try:
         given = _configured(job.on(servers) if servers else job, out)
         if isinstance(given, dict):
-            result = generate_from_run(folder / job.source, out, given, listener=listen, cancel=cancel)
+            begin = partial(generate_from_run, folder / job.source, out, given)
         else:
-            result = start(given, out, listener=listen, cancel=cancel)
+            begin = partial(start, given, out)
+        result = _once_free(partial(begin, listener=listen, cancel=cancel))
     except Interrupted as error:
         return None if cancel.due else Made(job.name, error.exit_code, None, str(error))
     except Exception as error:  # noqa: BLE001 - as where a command ends: it becomes a line, and stops no other job
         return Made(job.name, fault_of(error)[0], None, fault_of(error)[1])
     return Made(job.name, 1 if result.gate == "failed" else 0, result.to_json(), "")
+
+
+def _once_free(work: "Callable[[], Result]") -> "Result":
+    """Do it once no other process writes to the run: one that lost its driver, or its node the cluster, soon ends."""
+    from storage.errors import InUse
+
+    until = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            return work()
+        except InUse:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK_SECONDS)
 
 
 @batch.command("status", cls=GroupedCommand, short_help="How far every job is: a table, and a page.")
@@ -186,7 +204,7 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
     given = None if price is None else prices(price)
     times = read_calibration(None if calibration is None else Path(calibration))
     folder = _on_disk(out)
-    found = forecast(read_jobs(jobs, run_command, generate_command), folder, _planned, times)
+    found = forecast(read_jobs(jobs, run_command, generate_command), folder, planned, times)
     total = totals(found)
     short = room(total, folder)
     code = 4 if short or any(each.refused for each in found) else 0
@@ -225,8 +243,8 @@ def _configured(job: "Job", out: Path) -> "RunConfig | dict[str, Any]":
         return config_from_options(job.source, "run", options, out)
 
 
-def _planned(job: "Job") -> "RunConfig | dict[str, Any]":
-    """The same, where nothing may be fetched."""
+def planned(job: "Job") -> "RunConfig | dict[str, Any]":
+    """The config of a job, or what a look has otherwise, where nothing may be fetched."""
     if "://" in job.source:
         raise UsageError(f"{job.source} is an address: what it takes is known once it is fetched")
     return _configured(job, Path(job.name))
