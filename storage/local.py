@@ -205,9 +205,7 @@ class LocalBackend(Backend):
             make_folder(self.root)
             return filelock.FileLock(self.path(".lock"), timeout=LOCK_SECONDS).acquire()
         except filelock.Timeout as error:
-            raise InUse(
-                f"{self.root} is in use by another skate process: wait for it, or stop it"
-            ) from error
+            raise InUse(f"{self.root} is in use by another skate process: wait for it, or stop it") from error
         except OSError as error:
             raise EnvironmentFault(
                 f"{self.root} cannot be written to ({error.strerror}): choose another --out"

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 
 from stages.sam.model import SamConfig, SamModel, Warm
+from storage.backend import open_store
 from stream.batch.jobs import Batch, Job
 from stream.batch.turns import MOST_DEATHS, MOST_SERVERS, Turns
+from stream.cli.batch import piece_of
 from stream.run.children import Made
 
 
@@ -131,6 +134,22 @@ def test_servers_that_nobody_waits_for_are_lent_to_who_can_use_several(tmp_path:
 def test_a_job_is_given_its_servers_by_words() -> None:
     job = Job("a", "v.mp4", ("--server", "p:1", "--no-baselines", "--server", "q:1", "--seed", "3"))
     assert job.on(["r:1"]).words == ("--no-baselines", "--seed", "3", "--server", "r:1")
+
+
+def test_a_piece_waits_for_a_run_that_another_process_still_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("a", str(small_clip(tmp_path)), (*BOX, *small_models(tmp_path)))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("stream.cli.batch.time", SimpleNamespace(sleep=sleep, monotonic=lambda: len(slept) * 40.0))
+    with open_store(tmp_path / "a").lock():
+        made = piece_of(job, tmp_path, 8, ())
+    assert made is not None and made.code == 6 and "is in use by another skate process" in made.message
+    assert len(slept) == 2, "60 s are not over before"
 
 
 def test_weights_are_kept_warm_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

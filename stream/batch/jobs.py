@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from storage.address import NEXT, BucketPath
 from storage.backend import open_store
 from storage.boundary import MB, parse
-from storage.errors import RunDirectoryError
+from storage.errors import RunDirectoryError, UsageError
 from stream.run.children import Made
 
 FILE, ENDED = "batch.json", "batch.ended"  # no job can have such a name
@@ -82,7 +83,13 @@ class Batch:
         self._store = open_store(folder)
 
     def write(self) -> None:
-        """Write `batch.json`, whole or not at all."""
+        """Write `batch.json`, whole or not at all.
+
+        Raises:
+            UsageError: for a job whose run cannot have its name in a bucket.
+        """
+        if isinstance(self.folder, BucketPath) and any(job.name == NEXT for job in self.jobs):
+            raise UsageError(f"a job in a bucket cannot be called {NEXT}: choose another name")
         self._put(FILE, Kept(FORMAT, self.jobs))
 
     def note(self, job: Job, made: Made) -> Ended:
@@ -107,7 +114,7 @@ class Batch:
 
     def _put(self, key: str, value: msgspec.Struct) -> None:
         self._store.write(key, [msgspec.json.format(msgspec.json.encode(value)), b"\n"])
-        self._store.flush()
+        self._store.publish()
 
 
 def read_batch(folder: Path) -> Batch:

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,19 @@ def work_on_ray(batch: Batch, tell: Tell, piece: Piece, address: str, workers: i
         piece: does a piece; a function that a worker imports by its name.
         address: of a Ray cluster, or "local": one on this machine, for as long as this takes.
         workers: how many; None: one a GPU of the cluster where `gpus`, else one a CPU.
-        gpus: whether every worker takes a GPU.
+        gpus: whether a worker takes a GPU; where there are more workers than GPUs several share one.
 
     Raises:
         EnvironmentFault: Ray is not installed, the cluster is not there, or has no room for a worker.
     """
     ray = _connected(address, workers)
     try:
-        count = workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
+        there = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
+        count = workers or there
         if count < 1:
             raise EnvironmentFault(f"--ray {address}: no {'GPU' if gpus else 'CPU'} in the cluster: give --workers")
         # Ray's own restarts would answer "unavailable" for a while to whoever comes next.
-        actor = ray.remote(num_cpus=1, num_gpus=int(gpus), max_restarts=0)(Worker)
+        actor = ray.remote(num_cpus=1, num_gpus=gpus / max(1, ceil(count / max(1, there))), max_restarts=0)(Worker)
         turns = Turns(batch.jobs, done_before(batch), batch.note)
         return _drive(ray, turns, partial(actor.remote, piece), count, batch.folder.absolute(), tell)
     finally:

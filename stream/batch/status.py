@@ -93,7 +93,5 @@ def write_page(folder: Path, rows: Sequence[Row]) -> Path:
     body = f"<h1>{escape(folder.name)}</h1>\n<p>{escape(counts(rows))}</p>\n" + table(
         HEAD, [row.cells() for row in rows], "facts", links
     )
-    store = open_store(folder)
-    store.write("index.html", [page(f"{folder.name}: batch", body).encode(errors="backslashreplace")])
-    store.flush()
+    open_store(folder).show("index.html", page(f"{folder.name}: batch", body).encode(errors="backslashreplace"))
     return folder / "index.html"

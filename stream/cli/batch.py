@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage.address import BucketPath, run_path
+from storage.address import run_path
 from storage.bounds import Bounds
 from storage.errors import UsageError
 from stream.cli.ending import fault_of
@@ -67,9 +67,9 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
         raise UsageError("--workers: belongs to --ray; without it the jobs are done one after the other")
     begun = time.monotonic()
     tell = partial(tell_line, "job", as_json)
-    folder = _on_disk(out)
+    folder = run_path(out)
     batch = Batch(folder, read_jobs(jobs, run_command, generate_command))
-    with open_store(folder).lock():
+    with open_store(folder).lock(lambda text: click.echo(text, err=True)):
         batch.write()
         ended = work_through(batch, tell) if ray is None else _on_ray(batch, tell, ray, workers)
         page = write_page(folder, rows_of(batch))
@@ -82,18 +82,6 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
             click.echo(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
         click.echo(f"page     {page}")
     return whole_code(each.code for each in ended)
-
-
-def _on_disk(text: str) -> Path:
-    """The folder of a batch.
-
-    Raises:
-        UsageError: when it is in a bucket.
-    """
-    path = run_path(text)
-    if isinstance(path, BucketPath):
-        raise UsageError(f"{text[:200]}: a batch lies on a disk: give a folder that every worker sees")
-    return path
 
 
 def _on_ray(batch: "Batch", tell: "Tell", address: str, workers: int | None) -> "list[Ended]":
@@ -165,7 +153,7 @@ def batch_status(folder: str, as_json: bool) -> int:
     from stream.batch.status import HEAD, counts, rows_of, write_page
     from stream.report.tables import text_table
 
-    place = _on_disk(folder)
+    place = run_path(folder)
     rows = rows_of(read_batch(place))
     page = write_page(place, rows)
     if as_json:
@@ -203,7 +191,7 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
 
     given = None if price is None else prices(price)
     times = read_calibration(None if calibration is None else Path(calibration))
-    folder = _on_disk(out)
+    folder = run_path(out)
     found = forecast(read_jobs(jobs, run_command, generate_command), folder, planned, times)
     total = totals(found)
     short = room(total, folder)
