@@ -9,39 +9,46 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Correction:
-    """A subject on a later frame (absolute index): a box, or points with labels (1 = on it); exactly one of the two."""
-
-    frame: int
-    box: Box | None = None
-    points: tuple[tuple[float, float, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        if (self.box is None) != bool(self.points):
-            raise UsageError(f"a correction on frame {self.frame} needs either a box or points")
-
-
-@dataclass(frozen=True)
-class ObjectPrompt:
-    """The object on one frame: a box, or points with labels, or a mask; exactly one of the three.
+class Pointing:
+    """A subject on one frame: a box, or points with labels, or a mask; exactly one of the three.
 
     Attributes:
-        frame: absolute index of the prompt frame; frames before it are untracked.
+        frame: absolute index.
         box: x1, y1, x2, y2 in pixels, x1 < x2, y1 < y2.
         points: (x, y, label) in pixels; label 1 = on the object, 0 = not on it.
         mask_png: path of a PNG of the frame's size, white (>= 128) = object.
         mask_digest: sha256 of the PNG's bytes, so that the config digest notices another mask under the same path.
     """
 
-    frame: int = 0
+    frame: int
     box: Box | None = None
     points: tuple[tuple[float, float, int], ...] = ()
     mask_png: str | None = None
     mask_digest: str | None = None
 
+    @property
+    def forms(self) -> int:
+        """How many of the three are given."""
+        return sum([self.box is not None, bool(self.points), self.mask_png is not None])
+
+
+@dataclass(frozen=True)
+class Correction(Pointing):
+    """A subject on a later frame."""
+
     def __post_init__(self) -> None:
-        given = [self.box is not None, bool(self.points), self.mask_png is not None]
-        if sum(given) != 1:
+        if self.forms != 1:
+            raise UsageError(f"a correction on frame {self.frame} needs exactly one of a box, points and a mask")
+
+
+@dataclass(frozen=True)
+class ObjectPrompt(Pointing):
+    """A subject on the prompt frame; frames before it are untracked."""
+
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        if self.forms != 1:
             raise UsageError("the object needs exactly one of --box, --point (repeatable) or --object-mask")
         bounds.FRAME.check("--prompt-frame", self.frame)
         if self.box is not None:

@@ -15,6 +15,18 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True)
+class Sought:
+    """What a ComfyUI server is asked for while a run begins: a text, and the frame on which it is looked for first."""
+
+    text: str
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise UsageError("find: say what it is, e.g. skateboard")
+
+
+@dataclass(frozen=True)
 class Subject:
     """One of those that are followed.
 
@@ -22,8 +34,9 @@ class Subject:
         name: 1 to 32 of `a-z 0-9 - _`, a letter first: its arrays are `masks/NAME`, `visible/NAME`, ...
         kind: "object" or "person".
         prompt: where it is on a frame; frames before that are untracked. None: a person whom the pose stage chooses.
-        corrections: boxes or points on later frames, one a frame: tracked to F-1, they are added on F, continued.
+        corrections: on later frames F, one a frame: tracked to F-1, they are added on F, continued.
         held_by: the person who rides or carries it, by name.
+        find: how it is looked for, where nobody has pointed at it yet: a run puts a prompt in its place.
 
     Raises:
         UsageError: for a name or a kind that is none.
@@ -34,6 +47,7 @@ class Subject:
     prompt: ObjectPrompt | None = None
     corrections: tuple[Correction, ...] = ()
     held_by: str | None = None
+    find: Sought | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -42,7 +56,7 @@ class Subject:
             )
         if self.kind not in OBJECTS:
             raise UsageError(f"subject '{self.name}': kind {self.kind[:40]!r} is none of {', '.join(OBJECTS)}")
-        if self.prompt is None and (self.kind != PERSON or self.corrections):
+        if self.prompt is None and self.find is None and (self.kind != PERSON or self.corrections):
             raise UsageError(f"subject '{self.name}': needs a box, points or a mask")
 
 
@@ -89,12 +103,6 @@ def plain_subjects(
     if of_person and person is None:
         raise UsageError(f"--correct {PERSON}@{of_person[0].frame}: needs --person-box, where the person is at first")
     return Subject(OBJECT, OBJECT, prompt, corrections), Subject(PERSON, PERSON, person, of_person)
-
-
-def given_boxes(subject: Subject) -> dict[int, Box]:
-    """The boxes that a subject is given by, by frame."""
-    first = {} if subject.prompt is None or subject.prompt.box is None else {subject.prompt.frame: subject.prompt.box}
-    return first | {item.frame: item.box for item in subject.corrections if item.box is not None}
 
 
 def most_prompts(subjects: Sequence[Subject]) -> int:

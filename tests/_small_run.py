@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from _sam_fixture import write_small_sam
 
-from stages.prompts import ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.options.config import RunConfig
@@ -51,12 +51,13 @@ def small_mask() -> Path:
 
 
 def small_config(chain: str = "run", with_mask: bool = False) -> RunConfig:
-    """Windows of 9 frames that overlap by 3."""
+    """Windows of 9 frames that overlap by 3; the object is given by its box, or by masks on two frames."""
     sam, sam_config = small_sam()
     prompt = ObjectPrompt(mask_png=str(small_mask())) if with_mask else ObjectPrompt(box=(60.0, 70.0, 100.0, 82.0))
+    correct = (Correction(12, mask_png=str(small_mask())),) if with_mask else ()
     return RunConfig(
-        prompt, video=str(small_clip()), chain=chain, window=9, overlap=3, sam=sam, sam_config=sam_config,
-        pose="mini", detector="mini",
+        prompt, correct=correct, video=str(small_clip()), chain=chain, window=9, overlap=3, sam=sam,
+        sam_config=sam_config, pose="mini", detector="mini",
     )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from stages.base import Array
 from stages.picture import mask_box
 from stages.poses.everyone import THUMBNAIL, Everyone
 from stages.poses.follow import iou
+from stages.poses.place import given_boxes
 from stages.prompts import Box
-from stages.subjects import OBJECT, PERSON, given_boxes
+from stages.subjects import OBJECT, PERSON
 from storage.rundir import RunReader
 from stream.analyse.survey import Camera, Movement, Times
 from stream.demo import DemoConfig, Scene

@@ -154,6 +154,10 @@ def box(frame: int, x1: float = 1.0) -> dict[str, object]:
     return {"frame": frame, "box": [x1, 1.0, 9.0, 9.0], "points": []}
 
 
+def masked(path: str, digest: str = "a" * 64) -> dict[str, object]:
+    return {"frame": 8, "box": None, "points": [], "mask_png": path, "mask_digest": digest}
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "frame"),
     [
@@ -161,6 +165,9 @@ def box(frame: int, x1: float = 1.0) -> dict[str, object]:
         ("correct", [box(7), box(9)], [box(7)], 9),
         ("correct", [box(7), box(9)], [box(7, 2.0), box(9)], 7),
         ("correct_person", [box(30)], [box(12), box(30), box(40)], 12),
+        ("correct", [box(7), masked("old.png")], [box(7), masked("moved.png"), box(9)], 9),
+        ("correct", [box(7), masked("old.png")], [box(7), masked("old.png", "b" * 64)], 8),
+        ("correct", [box(7)], [box(7) | {"mask_png": None, "mask_digest": None}, box(9)], 9),  # as before
         ("seed", 1, 2, None),
         ("scene", None, [{"name": "a", "corrections": [box(3)]}], None),
         ("scene", [{"name": "a"}, {"name": "b", "corrections": [box(9)]}],

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from _runs import invoke
-from _small_run import FRAMES, HEIGHT, WIDTH, small_clip, small_config, small_run, small_sam
+from _small_run import FRAMES, HEIGHT, WIDTH, small_clip, small_config, small_mask, small_run, small_sam
 from PIL import Image
 
 from stages.poses.draw import draw
@@ -98,6 +98,9 @@ def test_metadata_and_masks_are_enough_to_evaluate(tmp_path: Path, with_mask: bo
     if with_mask:
         assert config.prompt is not None
         assert config.prompt.mask_png == str((tmp_path / "moved" / "prompt_mask.png").resolve())
+        assert [item.mask_png for item in reference.corrections] == [
+            str((tmp_path / "moved" / "correction_mask_12_object.png").resolve())
+        ]
     model = SamModel(sam_config(config, resolve_models(config, only=("sam",))))
     found = [row.iou for row in evaluate.evaluate_video(reference, run / "output.mp4", model, 0.9)]
     model.close()
@@ -109,9 +112,10 @@ def test_metadata_names_nothing_of_this_machine(tmp_path: Path) -> None:
     export_run(small_run(with_mask=True), tmp_path / "to")
     config = json.loads((tmp_path / "to" / "tracking_metadata.json").read_text())["config"]
     assert config["video"] == "clip.mp4" and config["prompt"]["mask_png"] == "prompt_mask.png"
-    assert config["server"] == []
+    assert config["correct"][0]["mask_png"] == "correction_mask_12_object.png" and config["server"] == []
+    assert (tmp_path / "to" / "correction_mask_12_object.png").read_bytes() == small_mask().read_bytes()
     export_run(small_run(), tmp_path / "to")
-    assert not (tmp_path / "to" / "prompt_mask.png").exists()
+    assert not [*(tmp_path / "to").glob("*_mask*.png")]
 
 
 def test_evaluating_in_another_folder_with_weights_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

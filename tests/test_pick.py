@@ -20,6 +20,7 @@ from PIL import Image
 from test_scene_runs import scene_config
 
 from stages.picture import mask_box
+from stages.subjects import Sought
 from stages.video.at import Frames, frame_at
 from storage.errors import InputError
 from stream.demo import Scene
@@ -225,6 +226,33 @@ def test_a_proposed_scene_is_gone_on_with(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "broken.toml").write_text("[[subject]\n")
     with pytest.raises(InputError, match="line 1"):
         Desk(clip, tmp_path / "broken.toml", still_sam("mini", None, "cpu"))
+
+
+def test_masks_and_texts_of_a_scene_are_shown_and_kept(tmp_path: Path, clip: Path) -> None:
+    mask = np.zeros((90, 160), np.uint8)
+    mask[70:82, 60:100] = 255
+    Image.fromarray(mask).save(tmp_path / "board.png")
+    target, text = tmp_path / "found.toml", '[[subject]]\nname = "board"\nkind = "object"\nfind = "a skateboard"\n'
+    target.write_text(f'{text}corrections = [{{ frame = 9, mask = "board.png" }}]\n')
+    desk = Desk(clip, target, still_sam("mini", None, "cpu"))
+    served = serve(desk)
+    try:
+        page = Page(served)
+        (board,) = page.ask("/api/clip").json()["subjects"]
+        file = board["corrections"][0]["mask"]
+        shown = np.asarray(Image.open(io.BytesIO(page.ask("/api/given", {"file": file}).content)))
+        assert board["find"] == "a skateboard" and np.array_equal(shown, mask)
+        for other in ("/etc/passwd", "board.png", str(target)):
+            assert page.ask("/api/given", {"file": other}).status_code == 400
+        saved = page.ask("/api/save", {"subjects": [{**board, "prompt": "a log"}]}).json()
+        assert saved["commands"][0].endswith("--out runs/clip --server HOST:PORT")
+        strange = {**board, "corrections": [{"frame": 9, "mask": "/etc/passwd"}]}
+        assert "only files that" in page.ask("/api/save", {"subjects": [strange]}).json()["error"]
+    finally:
+        served.close()
+        desk.close()
+    (subject,) = read_scene(target).subjects
+    assert subject.find == Sought("a skateboard") and subject.corrections[0].mask_png == file
 
 
 def test_shots_are_found_meanwhile(desk: Desk, page: Page) -> None:

@@ -14,7 +14,7 @@ from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_ma
 from stages.poses.assign import affinities, assign, best_pairs, box_of_mask, disown
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.prompts import PromptSchedule, SamPrompt
-from stages.subjects import OBJECT, PERSON, Reskin, Subject
+from stages.subjects import OBJECT, PERSON, Reskin, Sought, Subject
 from storage.durable import file_sha256
 from storage.errors import InputError, Interrupted, RunDirectoryError, UsageError
 from storage.rundir import RunReader
@@ -51,9 +51,11 @@ def scene_run() -> Path:
 @pytest.mark.parametrize("form", [".toml", ".json"])
 def test_what_is_written_is_read_as_the_same(tmp_path: Path, form: str) -> None:
     mask = ObjectPrompt(2, mask_png=str(small_mask()), mask_digest=file_sha256(small_mask()))
-    subjects = (*SUBJECTS, Subject("masked", OBJECT, mask, held_by="skater"))
+    again = Correction(9, mask_png=mask.mask_png, mask_digest=mask.mask_digest)
+    by_text = Subject("by_text", OBJECT, corrections=(again,), find=Sought('a "long" board', 4))
+    subjects = (*SUBJECTS, Subject("masked", OBJECT, mask, (again,), "skater"), by_text)
     look = Reskin("masked", False, 'a "red" board\n', "blur", str(small_mask()), file_sha256(small_mask()), 5)
-    reskins = (Reskin("board", prompt="a neon board"), *(Reskin(s.name) for s in SUBJECTS[1:]), look)
+    reskins = (Reskin("board", prompt="a neon board"), *(Reskin(s.name) for s in SUBJECTS[1:]), look, Reskin("by_text"))
     cast = Cast(subjects, reskins, ("board", "skater"), (5, 12))
     first, second = tmp_path / f"one{form}", tmp_path / f"two{form}"
     write_scene(first, cast)
@@ -83,9 +85,11 @@ BAD_SCENES = {
     "two of a name": ({"subject": [GOOD, GOOD]}, r"subject\[1\]\.name: 'a' is the name of another already"),
     "no prompt": (
         {"subject": [{"name": "a", "kind": "person"}]},
-        r"\('a'\): needs exactly one of box, points and mask",
+        r"\('a'\): needs exactly one of box, points, mask and find",
     ),
-    "two prompts": ({"subject": [{**GOOD, "points": [[1, 1, 1]]}]}, "exactly one of box, points and mask"),
+    "two prompts": ({"subject": [{**GOOD, "points": [[1, 1, 1]]}]}, "exactly one of box, points, mask and find"),
+    "found and given": ({"subject": [{**GOOD, "find": "a board"}]}, "exactly one of box, points, mask and find"),
+    "find": ({"subject": [{"name": "a", "kind": "object", "find": " "}]}, r"\('a'\): find: say what it is"),
     "inverted": ({"subject": [{**GOOD, "box": [3, 2, 1, 4]}]}, r"\('a'\): .*box 3,2,1,4 is empty or inverted"),
     "three sides": ({"subject": [{**GOOD, "box": [3, 2, 1]}]}, r"subject\[0\]\.box: "),
     "a label": ({"subject": [{"name": "a", "kind": "object", "points": [[1, 1, 2]]}]}, r"subject\[0\]\.points"),
@@ -96,7 +100,11 @@ BAD_SCENES = {
     ),
     "neither": (
         {"subject": [{**GOOD, "corrections": [{"frame": 4}]}]},
-        "a correction on frame 4 needs either a box or points",
+        "a correction on frame 4 needs exactly one of a box, points and a mask",
+    ),
+    "no mask of a correction": (
+        {"subject": [{**GOOD, "corrections": [{"frame": 4, "mask": "b.png"}]}]},
+        "correction on frame 4: mask .*b.png: no such file",
     ),
     "off it": (
         {"subject": [{**GOOD, "corrections": [{"frame": 4, "points": [[1, 1, 0]]}]}]},
@@ -275,6 +283,8 @@ def test_corrections_go_by_name(tmp_path: Path) -> None:
     assert found["board"] == (*SUBJECTS[0].corrections, Correction(15, points=((61.5, 75.0, 1), (1.0, 2.0, 0))))
     plain = ["--box", "60,70,100,82", "--correct", "9:+61,75"]
     assert written(*plain)[OBJECT] == (Correction(9, points=((61.0, 75.0, 1),)),)
+    masked = Correction(9, mask_png=str(small_mask()), mask_digest=file_sha256(small_mask()))
+    assert written("--box", "60,70,100,82", "--correct", f"9:{small_mask()}")[OBJECT] == (masked,)
     both = written(*plain, "--person-box", "60,20,100,75", "--correct", "person@8:60,20,99,75")
     assert both[PERSON] == (Correction(8, (60.0, 20.0, 99.0, 75.0)),)
     for more, line in (
@@ -284,6 +294,8 @@ def test_corrections_go_by_name(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=line):
             extract_command.main([*arguments, *more], standalone_mode=False)
+    with pytest.raises(InputError, match=r"--correct object@9: mask .*none\.png: no such file"):
+        extract_command.main([*arguments, *plain[:2], "--correct", "object@9:none.png"], standalone_mode=False)
     for bad in ("9:+1", "9:+1,2;3,4", "@9:1,2,3,4", "9@a:1,2,3,4", "A@9:1,2,3,4", "9:+1,2,3;-1,2"):
         with pytest.raises(ValueError):
             CORRECTION.read(bad)

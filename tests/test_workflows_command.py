@@ -16,7 +16,9 @@ from stages.choices import PROFILES
 from stages.models.table import ModelFile
 from stages.recipes import files as files_module
 from stages.recipes.files import SERVER_FILES, server_files
-from stages.recipes.registry import RECIPES, files_of
+from stages.recipes.registry import FINDING, RECIPES, files_of
+
+SAM3 = "sam3.1_multiplex_fp16.safetensors"
 
 
 def test_the_list_is_of_the_names_that_are_fixed() -> None:
@@ -69,6 +71,23 @@ def test_what_a_server_lacks_is_named_with_the_command_that_gets_it() -> None:
         old = invoke(["workflows", "check", "scail2", "--server", server.address])
         assert old.code == 3 and "WanSCAILToVideo is missing: install a newer ComfyUI" in old.out
     assert invoke(["workflows", "check", "vace", "--server", "127.0.0.1:9"]).code == 5
+    with FakeComfy(without=frozenset([SAM3, "SAM3_Detect"])) as server:
+        told = invoke(["workflows", "check", FINDING, "--server", server.address])
+        assert told.code == 3 and "SAM3_Detect is missing: install a newer ComfyUI" in told.out
+        assert f"{SAM3} is missing: put it into ComfyUI's models/checkpoints" in told.out
+        assert "run `skate models fetch --for sam3-detect --comfy DIR` there" in told.err
+    with FakeComfy() as server:
+        assert invoke(["workflows", "check", FINDING, "--server", server.address]).code == 0
+
+
+def test_what_find_asks_is_shown_as_the_recipes_are() -> None:
+    told = invoke(["workflows", "show", FINDING])
+    assert told.code == 0 and f"file       models/checkpoints/{SAM3} (1.7 GB, SAM License)" in told.out
+    assert "get them   skate models fetch --for sam3-detect --comfy DIR\n" in told.out
+    graph = json.loads(invoke(["workflows", "show", FINDING, "--graph"]).out)
+    assert graph["1"]["inputs"]["ckpt_name"] == SAM3 and FINDING in invoke(["workflows", "list"]).out
+    (file,) = server_files(FINDING)
+    assert file.sha256 is not None and file.size_bytes == 1_745_546_848
 
 
 # --- files for a server ---

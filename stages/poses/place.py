@@ -1,15 +1,16 @@
-"""Where the object's prompt is, as one box."""
+"""Where a subject's prompts are, as boxes."""
 
 import numpy as np
 
 from stages.picture import WHITE, mask_box, read_mask
-from stages.prompts import Box, ObjectPrompt
+from stages.prompts import Box, Pointing
+from stages.subjects import Subject
 from stages.video.limits import DEFAULT_MAX_PIXELS
 from storage.boundary import read_input
 from storage.errors import InputError
 
 
-def prompt_box(prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> Box:
+def prompt_box(prompt: Pointing, max_pixels: int = DEFAULT_MAX_PIXELS) -> Box:
     """The box itself, or the bounding box of the points on the object, or of the mask.
 
     Raises:
@@ -29,3 +30,13 @@ def prompt_box(prompt: ObjectPrompt, max_pixels: int = DEFAULT_MAX_PIXELS) -> Bo
     if not mask.any():
         raise InputError(f"{what} is black: paint the object white (>= {WHITE})")
     return mask_box(mask)
+
+
+def given_boxes(subject: Subject, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[int, Box]:
+    """The boxes that a subject is given by, or that its masks have, by frame.
+
+    Raises:
+        InputError: as `prompt_box`.
+    """
+    every = [pointing for pointing in (subject.prompt, *subject.corrections) if pointing is not None]
+    return {each.frame: prompt_box(each, max_pixels) for each in every if not each.points}

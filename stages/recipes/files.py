@@ -6,7 +6,7 @@ found who states the hashes of the two CausVid LoRAs, of VOID and of its VAE: th
 """
 
 from stages.models.table import HUB, ModelFile
-from stages.recipes.registry import RECIPES, files_of
+from stages.recipes.registry import FINDING, RECIPES, files_of
 from storage.errors import UsageError
 
 WAN_21 = HUB + "Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/"
@@ -144,17 +144,25 @@ SERVER_FILES = dict(
             1_226_936_552,
             "b106522036f64e50f5f8ae3b808973515ff442cc2fac27b65d875eafb95b89e2",
         ),
+        _file(
+            "checkpoints",
+            HUB + "Comfy-Org/sam3.1/resolve/main/checkpoints/sam3.1_multiplex_fp16.safetensors",
+            1_745_546_848,
+            "9ba99c92703c2e8b4f47de2d34a539bb8e18923049e238b780d70dbe6368eb03",
+            "SAM License",
+        ),
     ]
 )
 """By the name that graphs use; `file_name` is below ComfyUI's `models`."""
 
 
 def server_files(recipe: str, profiles: tuple[str, ...] = ()) -> list[ModelFile]:
-    """What a recipe needs on a server, with the LoRAs of these profiles.
+    """What a recipe needs on a server, or `--find`'s graph, with the LoRAs of these profiles.
 
     Raises:
         UsageError: no recipe has that name.
     """
-    if recipe not in RECIPES:
-        raise UsageError(f"--for {recipe}: no recipe has that name: known are {', '.join(RECIPES)}")
+    known = (*RECIPES, FINDING)
+    if recipe not in known:
+        raise UsageError(f"--for {recipe}: no recipe has that name: known are {', '.join(known)}")
     return [SERVER_FILES[name] for name in files_of(recipe, profiles)]

@@ -1,5 +1,6 @@
 """The recipes by name, and what a `--workflow` comes to: a recipe, or a file of the user's own."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from stages.server.edit import (
     with_settings,
     with_upscale,
 )
+from stages.server.graph import Graph
 from stages.server.workflow import Workflow, load_workflow
 from storage.errors import InputError, UsageError
 
 ALL = (*VACE_RECIPES, *ANIMATE_RECIPES, *SCAIL_RECIPES, *COGVIDEOX_RECIPES, *VOID_RECIPES)
 RECIPES = {item.name: item for item in ALL}
 DEFAULT = "vace"
+FINDING = "sam3-detect"  # the graph of `--find`, which generates nothing
 FAMILIES = {item.family.name: item.family for item in RECIPES.values()}
 
 
@@ -67,6 +70,12 @@ def graph_file(name: str) -> Path:
         if (folder / f"{name}.json").is_file():
             return folder / f"{name}.json"
     raise InputError(f"workflow {name} is not among those that come with skate: {', '.join(RECIPES)}")
+
+
+def finding_graph() -> Graph:
+    """The graph that finds what a text says on a picture."""
+    found: Graph = json.loads(graph_file(FINDING).read_text(encoding="utf-8"))
+    return found
 
 
 def workflow_file(workflow: str) -> Path:
@@ -154,7 +163,9 @@ def own_text(workflow: Workflow) -> bool:
 
 
 def files_of(name: str, profiles: Sequence[str] = ()) -> list[str]:
-    """The model files that a recipe's graph names, and those of these profiles' LoRAs."""
+    """The model files that a recipe's graph names, or `FINDING`, and those of these profiles' LoRAs."""
+    if name == FINDING:
+        return model_files(finding_graph())
     recipe = RECIPES[name]
     files = model_files(load_workflow(graph_file(name)).graph)
     loras = [lora.file for profile in profiles if profile in recipe.profiles for lora in recipe.profiles[profile].loras]

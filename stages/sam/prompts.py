@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.picture import WHITE, read_mask
-from stages.prompts import Box, Correction, ObjectPrompt, check_box, check_box_inside
+from stages.prompts import Box, Correction, ObjectPrompt, Pointing, check_box, check_box_inside
 from stages.subjects import OBJECT, PERSON, Subject
 from storage.boundary import read_input
 from storage.errors import InputError, UsageError
@@ -71,7 +71,7 @@ class PromptSchedule:
             told = f"{self.words.correct} {correction.frame}:"
             if correction.box is not None:
                 check_box(told, correction.box)
-            elif 1 not in [label for _, _, label in correction.points]:
+            elif correction.points and 1 not in [label for _, _, label in correction.points]:
                 raise UsageError(f"{told} at least one point must lie on it (+x,y)")
             if correction.frame < self.prompt.frame:
                 raise UsageError(f"{told} before the prompt frame {self.prompt.frame}, where tracking begins")
@@ -109,8 +109,9 @@ class PromptSchedule:
                     f"{option} {x:g},{y:g} lies outside the {width}x{height} frame: "
                     "read the point from `skate frame VIDEO --at N --to PNG`"
                 )
-        if self.prompt.mask_png is not None:
-            self._mask(height, width)
+        for pointing in (self.prompt, *self.corrections):
+            if pointing.mask_png is not None:
+                self._mask(pointing, height, width)
 
     def check_length(self, clip_frames: int) -> None:
         """Refuse prompts past the clip's end.
@@ -131,19 +132,21 @@ class PromptSchedule:
                 )
 
     def at(self, frame: int, height: int, width: int) -> SamPrompt | None:
-        """The prompt that applies on this frame, if any."""
-        if frame == self.prompt.frame:
-            if self.prompt.mask_png is not None:
-                return SamPrompt(mask=self._mask(height, width))
-            return SamPrompt(box=self.prompt.box, points=self.prompt.points)
-        for correction in self.corrections:
-            if correction.frame == frame:
-                return SamPrompt(box=correction.box, points=correction.points)
+        """The prompt that applies on this frame, if any.
+
+        Raises:
+            InputError: it is a mask that is unusable.
+        """
+        for pointing in (self.prompt, *self.corrections):
+            if pointing.frame == frame:
+                mask = None if pointing.mask_png is None else self._mask(pointing, height, width)
+                return SamPrompt(pointing.box, pointing.points, mask)
         return None
 
-    def _mask(self, height: int, width: int) -> Array:
-        assert self.prompt.mask_png is not None
-        return load_mask(self.prompt.mask_png, self.prompt.mask_digest, height, width, self.words.mask)
+    def _mask(self, pointing: Pointing, height: int, width: int) -> Array:
+        assert pointing.mask_png is not None
+        told = self.words.mask if pointing is self.prompt else f"{self.words.correct} {pointing.frame}: mask"
+        return load_mask(pointing.mask_png, pointing.mask_digest, height, width, told)
 
 
 def load_mask(path: str, digest: str | None, height: int, width: int, option: str = "--object-mask") -> Array:

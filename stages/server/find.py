@@ -4,8 +4,6 @@
 """
 
 import copy
-import json
-from pathlib import Path
 
 from stages.base import Array
 from stages.picture import read_mask
@@ -26,18 +24,20 @@ class Finder:
     """Asks one server.
 
     Args:
-        client: of the server. graph: the workflow's file.
+        client: of the server. graph: the workflow.
 
     Raises:
         InputError: the server lacks nodes or the model: each is named.
     """
 
-    def __init__(self, client: ComfyClient, graph: Path) -> None:
-        self._client = client
-        self._graph: Graph = json.loads(graph.read_text(encoding="utf-8"))
-        missing = graph_problems(self._graph, client.object_info())
+    def __init__(self, client: ComfyClient, graph: Graph) -> None:
+        self._client, self._graph = client, graph
+        missing = graph_problems(graph, client.object_info())
         if missing:
-            raise InputError(f"--find: ComfyUI at {client.address.host} cannot find subjects: {'; '.join(missing)}")
+            raise InputError(
+                f"--find: ComfyUI at {client.address.host} cannot find subjects: {'; '.join(missing)} "
+                "(`skate models fetch --for sam3-detect --comfy DIR` there gets the file)"
+            )
 
     def mask(self, picture: Array, text: str) -> Array:
         """`[H, W]` bool: what fits the text on a picture `[H, W, 3]` uint8 RGB; nothing where nothing does.
@@ -60,6 +60,10 @@ class Finder:
         if found.shape != (height, width):
             raise GeneratorError(f"{what} is {found.shape[1]}x{found.shape[0]}, the picture {width}x{height}")
         return found
+
+    def close(self) -> None:
+        """Let the server go."""
+        self._client.close()
 
 
 def _titled(graph: Graph, title: str) -> str:

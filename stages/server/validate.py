@@ -45,10 +45,10 @@ EDITOR_ONLY = ("upload", "choose file to upload", "choose video to upload", "vid
 """Widgets of the editor that its API export writes as inputs; servers ignore them."""
 
 
-def missing_files(workflow: Workflow, object_info: Mapping[str, Json]) -> list[str]:
-    """The model files that a workflow names and a server has not, each once."""
+def missing_files(graph: Graph, object_info: Mapping[str, Json]) -> list[str]:
+    """The model files that a graph names and a server has not, each once."""
     found = []
-    for node in workflow.graph.values():
+    for node in graph.values():
         name = node["class_type"]
         if name not in object_info:
             continue

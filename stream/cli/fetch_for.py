@@ -39,7 +39,7 @@ def fetch_for(recipe: str, comfy: Path, profiles: tuple[str, ...], mirror: str |
             _tell(file, folder, fetched, found.status, as_json)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted: what has arrived is kept, the same command continues") from error
-    packages = RECIPES[recipe].packages
+    packages = RECIPES[recipe].packages if recipe in RECIPES else ()
     if packages and not as_json:
         click.echo(f"{recipe} also needs the custom nodes of {', '.join(packages)}", err=True)
     return 0

@@ -31,6 +31,7 @@ def pick_command(source: str, scene: str | None, port: int, sam: str, sam_config
     saved as a scene. Of a RUN the worst frames are shown first, and corrected there. Ctrl-C ends it.
     """
     from storage.rundir import is_run
+    from stream.cli.again import command_again
     from stream.pick.desk import Desk
     from stream.pick.sam import still_sam
     from stream.pick.serve import serve, until_interrupted
@@ -39,7 +40,7 @@ def pick_command(source: str, scene: str | None, port: int, sam: str, sam_config
     run = Tracked(Path(source)) if is_run(Path(source)) else None
     video = Path(source) if run is None else run.video
     target = Path(scene) if scene is not None else Path(f"{video.stem}.scene.toml")
-    desk = Desk(video, target, still_sam(sam, sam_config, device), run)
+    desk = Desk(video, target, still_sam(sam, sam_config, device), run, command_again)
     served = serve(desk, port)
     click.echo(f"open     {served.address}")
     click.echo("         Ctrl-C ends it; closing the page ends nothing", err=True)

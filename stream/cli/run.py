@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from storage.address import run_path
-from stream.cli.options import SCRATCH, GroupedCommand, chosen, options_of, was_given
+from stream.cli.options import SCRATCH, GroupedCommand, chosen, option, options_of, was_given
 from stream.options.table import GENERATION, SCENE, TRACKING
+from stream.options.values import TEXT
 
 if TYPE_CHECKING:
     from stream.progress.events import Listener
@@ -47,6 +48,17 @@ def report_end(result: "Result", as_json: bool) -> int:
     return 1 if result.gate == "failed" else 0
 
 
+ASKED = option(
+    "subjects",
+    "--server",
+    type=TEXT,
+    multiple=True,
+    metavar="HOST:PORT",
+    short=False,
+    help="ComfyUI server that --find asks; repeatable.",
+)
+
+
 @click.command("run", cls=GroupedCommand)
 @click.argument("video")
 @options_of(TRACKING, GENERATION, SCENE)
@@ -61,6 +73,7 @@ def run_command(video: str, write_scene: str | None, **options: Any) -> int:
 @click.command("extract", cls=GroupedCommand)
 @click.argument("video")
 @options_of(TRACKING, SCENE)
+@ASKED
 def extract_command(video: str, write_scene: str | None, **options: Any) -> int:
     """Pose and masks of VIDEO only: nothing is generated, so there is no gate. Of the object and the person, or of all
     subjects of a --scene.

@@ -28,7 +28,7 @@ def list_command(as_json: bool) -> int:
     """Every recipe. Frames: of a window. Carried: frames of the window before that it takes as they are; `overlap`: all
     that two windows share. Step: of --size, pixels.
     """
-    from stages.recipes.registry import DEFAULT, RECIPES
+    from stages.recipes.registry import DEFAULT, FINDING, RECIPES
     from stream.report.tables import text_table
 
     if as_json:
@@ -42,6 +42,7 @@ def list_command(as_json: bool) -> int:
         name = recipe.name + ("*" if recipe.name == DEFAULT else "")
         rows.append([name, str(family.frames), carried, str(family.geometry.size_step), recipe.reference, recipe.about])
     click.echo(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
+    click.echo(f"{FINDING}: what --find asks; `show` and `check` know it too")
     return 0
 
 
@@ -67,13 +68,14 @@ def _row(recipe: "Recipe") -> dict[str, Any]:
 @stack([option("output", "--graph", is_flag=True, help="The graph alone, in API format: to save and change.")])
 def show_command(name: str, graph: bool) -> int:
     """A recipe, or what becomes of a workflow FILE: which node takes what, how it samples, which files it needs."""
-    from stages.recipes.registry import plain
+    from stages.recipes.registry import FINDING, finding_graph, plain
 
-    chosen = plain(name)
+    finding = name == FINDING
     if graph:
-        click.echo(json.dumps(chosen.workflow.graph, indent=1))
+        click.echo(json.dumps(finding_graph() if finding else plain(name).workflow.graph, indent=1))
         return 0
-    for line in _shown(chosen):
+    about = f"{FINDING}: finds what --find says on single pictures; it generates nothing"
+    for line in [about, *_needs(FINDING)] if finding else _shown(plain(name)):
         click.echo(line)
     return 0
 
@@ -106,19 +108,20 @@ def _shown(chosen: "Chosen") -> list[str]:
     for profile, settings in recipe.profiles.items():
         loras = "".join(f", {lora}" for lora in settings.loras)
         lines.append(f"profile    {profile}: {settings.steps} steps, cfg {settings.cfg:g}{loras} ({settings.source})")
-    return [*lines, *_needs(recipe)]
+    return [*lines, *_needs(recipe.name, PROFILES, recipe.packages)]
 
 
-def _needs(recipe: "Recipe") -> list[str]:
+def _needs(name: str, profiles: tuple[str, ...] = (), packages: tuple[str, ...] = ()) -> list[str]:
     from stages.recipes.files import server_files
     from storage.sizes import format_size
 
     lines = []
-    for file in server_files(recipe.name, PROFILES):
+    for file in server_files(name, profiles):
         size = "size not known" if file.size_bytes is None else format_size(file.size_bytes)
         lines.append(f"file       models/{file.file_name} ({size}, {file.licence})")
-    lines += [f"nodes      of {package}" for package in recipe.packages]
-    return [*lines, f"get them   skate models fetch --for {recipe.name} --comfy DIR [--profile fast]"]
+    lines += [f"nodes      of {package}" for package in packages]
+    more = " [--profile fast]" if profiles else ""
+    return [*lines, f"get them   skate models fetch --for {name} --comfy DIR{more}"]
 
 
 @workflows.command("check", cls=GroupedCommand, short_help="Whether a server has a recipe's nodes and model files.")
@@ -136,21 +139,24 @@ def check_command(name: str, server: str, profile: str | None, as_json: bool) ->
     """
     import threading
 
-    from stages.recipes.registry import RECIPES, Wanted, choose, plain
+    from stages.recipes.registry import FINDING, RECIPES, Wanted, choose, finding_graph, plain
     from stages.server.address import parse_server
     from stages.server.client import ComfyClient, Timeouts
-    from stages.server.validate import missing_files, problems
+    from stages.server.validate import graph_problems, missing_files
 
-    reference = plain(name).recipe.reference == "needed"
-    chosen = choose(Wanted(name, reference, profile=profile))
+    if name == FINDING:
+        graph = finding_graph()
+    else:
+        reference = plain(name).recipe.reference == "needed"
+        graph = choose(Wanted(name, reference, profile=profile)).workflow.graph
     client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
     try:
         info = client.object_info()
     finally:
         client.close()
-    found, files = problems(chosen.workflow, info), missing_files(chosen.workflow, info)
+    found, files = graph_problems(graph, info), missing_files(graph, info)
     command = None
-    if files and name in RECIPES:
+    if files and name in (*RECIPES, FINDING):
         command = f"skate models fetch --for {name} --comfy DIR" + ("" if profile is None else f" --profile {profile}")
     if as_json:
         told = {"name": name, "server": server, "missing": found, "files": files, "command": command}

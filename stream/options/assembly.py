@@ -13,8 +13,9 @@ from stages.decode import DecodeConfig
 from stages.device import use_device
 from stages.gate import asks_for_poses
 from stages.models.registry import Kind, Resolved, check_content, content_sha256, resolve
+from stages.poses.place import given_boxes
 from stages.sink import ColourTags, EncoderSettings
-from stages.subjects import PERSON, given_boxes
+from stages.subjects import PERSON
 from storage.errors import UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Chain, Node
@@ -222,7 +223,8 @@ def following_stages(config: RunConfig, models: Models, sam: "SamModel", size: t
     track = TrackConfig(config.subjects, config.on_cut, chosen=chosen, apart=config.scene is not None)
     if config.track_view != "follow":
         return [TrackStage(track, sam)]
-    boxes = {subject.name: given_boxes(subject) for subject in config.subjects if subject.name != chosen}
+    followed = [subject for subject in config.subjects if subject.name != chosen]
+    boxes = {subject.name: given_boxes(subject, config.max_pixels) for subject in followed}
     return [
         Node(TrackStage(replace(track, look="first"), sam), "look"),
         CloserStage(CloserConfig(track.names, sam_side(config, models), size, boxes)),

@@ -54,11 +54,12 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
 def _corrections(name: str, value: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
     """What else an option says, and its corrections, each with whose it is; None: it has none."""
     if name in ("correct", "correct_person"):
-        return None, [(name, item) for item in value or ()]
+        return None, [(name, _content(item)) for item in value or ()]
     if name != "scene" or value is None:
         return None
     own = [{key: inner for key, inner in subject.items() if key != "corrections"} for subject in value]
-    return _content(own), [(subject["name"], item) for subject in value for item in subject.get("corrections") or ()]
+    items = [(subject["name"], item) for subject in value for item in subject.get("corrections") or ()]
+    return _content(own), [(name, _content(item)) for name, item in items]
 
 
 _FILES = {"mask_png": "mask_digest", "reference": "reference_digest"}

@@ -88,6 +88,9 @@ def check_scene(config: "RunConfig") -> None:
         return
     if config.prompt is not None or config.correct or config.correct_person or config.person_box is not None:
         raise UsageError("--scene says what is followed: leave --box, --point, --correct and the like out")
+    sought = next((who.name for who in config.scene if who.find is not None), None)
+    if sought is not None:
+        raise UsageError(f"subject '{sought}': find asks a ComfyUI server while a run begins: give its mask here")
     if len(set(names)) != len(names):
         raise UsageError(f"two subjects of the scene have one name: {', '.join(names)}")
     if config.generates:

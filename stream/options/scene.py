@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from stages import bounds
-from stages.prompts import Correction, ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt, Pointing
 from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import NAME, PERSON, Reskin, Subject, gated_by_kind
+from stages.subjects import NAME, PERSON, Reskin, Sought, Subject, gated_by_kind
 from storage.boundary import convert, printable, read_input
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
@@ -37,21 +37,23 @@ Points = Annotated[list[tuple[Coordinate, Coordinate, Literal[0, 1]]], Meta(min_
 
 
 class Fix(Struct, frozen=True, forbid_unknown_fields=True):
-    """A box or points on a later frame."""
+    """A box, points or a mask on a later frame."""
 
     frame: Frame
     box: Corners | None = None
     points: Points | None = None
+    mask: str | None = None
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A subject as it stands in a file: with exactly one of box, points and mask."""
+    """A subject as it stands in a file: with exactly one of box, points, mask and find."""
 
     name: Name
     kind: Literal["object", "person"]
     box: Corners | None = None
     points: Points | None = None
     mask: str | None = None
+    find: str | None = None
     frame: Frame = 0
     corrections: list[Fix] = []
     held_by: Name | None = None
@@ -189,18 +191,24 @@ def _no_constant(name: str) -> Any:
 
 
 def _subject(entry: Entry, folder: Path) -> Subject:
-    given = [entry.box is not None, entry.points is not None, entry.mask is not None]
-    if sum(given) != 1:
-        raise UsageError("needs exactly one of box, points and mask")
+    if sum(given is not None for given in (entry.box, entry.points, entry.mask, entry.find)) != 1:
+        raise UsageError("needs exactly one of box, points, mask and find")
     places: list[Entry | Fix] = [entry, *entry.corrections]
     numbers = [value for each in places for value in each.box or ()]
     numbers += [value for each in places for point in each.points or () for value in point]
     if not all(math.isfinite(value) for value in numbers):
         raise UsageError("a coordinate is no finite number")
-    mask, digest = _file(entry.mask, folder, "mask")
-    prompt = ObjectPrompt(entry.frame, entry.box, tuple(entry.points or ()), mask, digest)
-    corrections = tuple(Correction(fix.frame, fix.box, tuple(fix.points or ())) for fix in entry.corrections)
-    return Subject(entry.name, entry.kind, prompt, corrections, entry.held_by)
+    corrections = []
+    for fix in entry.corrections:
+        mask = named_file(f"correction on frame {fix.frame}: mask", fix.mask, folder)
+        corrections.append(Correction(fix.frame, fix.box, tuple(fix.points or ()), *mask))
+    prompt, find = None, None
+    if entry.find is not None:
+        find = Sought(entry.find, entry.frame)
+    else:
+        mask = named_file("mask", entry.mask, folder)
+        prompt = ObjectPrompt(entry.frame, entry.box, tuple(entry.points or ()), *mask)
+    return Subject(entry.name, entry.kind, prompt, tuple(corrections), entry.held_by, find)
 
 
 def _reskin(entry: Entry, folder: Path) -> Reskin:
@@ -211,13 +219,17 @@ def _reskin(entry: Entry, folder: Path) -> Reskin:
         entry.reskin,
         entry.prompt,
         entry.negative,
-        *_file(entry.reference, folder, "reference"),
+        *named_file("reference", entry.reference, folder),
         entry.dilate,
     )
 
 
-def _file(name: str | None, folder: Path, key: str) -> tuple[str | None, str | None]:
-    """Path and sha256 of a file that an entry names."""
+def named_file(key: str, name: str | None, folder: Path = Path()) -> tuple[str | None, str | None]:
+    """Path and sha256 of a file that a key of a scene or an option names; None, None: it names none.
+
+    Raises:
+        InputError: when there is no such file.
+    """
     if name is None:
         return None, None
     file = folder / name
@@ -247,9 +259,9 @@ def write_scene(path: Path, cast: Cast, option: str = "--write-scene", remarks: 
 def scene_text(cast: Cast, toml: bool = True, remarks: Remarks = NO_REMARKS) -> str:
     """What stands in a scene file, in TOML or JSON."""
     entries = [
-        _entry(subject, subject.prompt, reskin, subject.name in (cast.gated or ()))
+        _entry(subject, pointing, reskin, subject.name in (cast.gated or ()))
         for subject, reskin in zip(cast.subjects, cast.reskins, strict=True)
-        if subject.prompt is not None
+        if (pointing := subject.prompt or subject.find) is not None
     ]
     clip = {} if cast.cuts is None else {"clip": {"cuts": list(cast.cuts)}}
     if not toml:
@@ -269,23 +281,13 @@ def _comments(lines: Sequence[str]) -> str:
     return "".join(f"# {printable(line, 500)}".rstrip() + "\n" for line in lines)
 
 
-def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -> dict[str, Any]:
+def _entry(subject: Subject, pointing: Pointing | Sought, reskin: Reskin, gate: bool) -> dict[str, Any]:
     """A subject's keys and values, without those that are as when left out."""
-    found: dict[str, Any] = {"name": subject.name, "kind": subject.kind}
-    if prompt.box is not None:
-        found["box"] = list(prompt.box)
-    elif prompt.mask_png is not None:
-        found["mask"] = prompt.mask_png
-    else:
-        found["points"] = [list(point) for point in prompt.points]
+    found: dict[str, Any] = {"name": subject.name, "kind": subject.kind, **_pointed(pointing)}
     if subject.corrections:
-        found["corrections"] = [
-            {"frame": item.frame}
-            | ({"points": [list(point) for point in item.points]} if item.box is None else {"box": list(item.box)})
-            for item in subject.corrections
-        ]
+        found["corrections"] = [{"frame": item.frame} | _pointed(item) for item in subject.corrections]
     wanted = {
-        "frame": prompt.frame or None,
+        "frame": pointing.frame or None,
         "held_by": subject.held_by,
         "reskin": None if reskin.on is True else reskin.on,
         "prompt": reskin.prompt or None,
@@ -295,6 +297,16 @@ def _entry(subject: Subject, prompt: ObjectPrompt, reskin: Reskin, gate: bool) -
         "gate": None if gate == bool(gated_by_kind([subject], [reskin])) else gate,
     }
     return found | {key: value for key, value in wanted.items() if value is not None}
+
+
+def _pointed(pointing: Pointing | Sought) -> dict[str, Any]:
+    if isinstance(pointing, Sought):
+        return {"find": pointing.text}
+    if pointing.box is not None:
+        return {"box": list(pointing.box)}
+    if pointing.mask_png is not None:
+        return {"mask": pointing.mask_png}
+    return {"points": [list(point) for point in pointing.points]}
 
 
 def _toml(value: Any) -> str:

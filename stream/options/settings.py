@@ -11,14 +11,13 @@ from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from stages.region import DILATE, REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, plain_subjects
+from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, Sought, plain_subjects
 from storage.address import BucketPath
 from storage.boundary import MB, printable, read_input
-from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.recipes import ALONE, check_family, settle, wanted
-from stream.options.scene import Cast, read_scene
+from stream.options.scene import Cast, named_file, read_scene
 from stream.options.values import whole_number
 
 logger = logging.getLogger("skate.device")
@@ -53,13 +52,7 @@ def prompt_from_options(options: dict[str, Any]) -> ObjectPrompt:
     points = tuple((x, y, int(rest[0]) if rest else 1) for x, y, *rest in options.pop("point"))
     if any(label not in (0, 1) for _, _, label in points):
         raise UsageError("--point x,y,label: the label is 1 (on the object) or 0 (not on it)")
-    mask = options.pop("object_mask")
-    digest = None
-    if mask is not None:
-        if not Path(mask).is_file():
-            raise InputError(f"--object-mask {mask}: no such file")
-        digest = file_sha256(Path(mask))
-        mask = str(Path(mask).resolve())
+    mask, digest = named_file("--object-mask", options.pop("object_mask"))
     return ObjectPrompt(
         frame=options.pop("prompt_frame"), box=options.pop("box"), points=points, mask_png=mask, mask_digest=digest
     )
@@ -113,7 +106,8 @@ def corrections_from_options(options: dict[str, Any], *names: str) -> dict[str, 
         if name not in found:
             whose = f"is the name of none of {', '.join(names)}" if name else "whose? write NAME@ before it"
             raise UsageError(f"--correct {item}: {whose}")
-        found[name] += (Correction(item.frame, item.box, item.points),)
+        mask, digest = named_file(f"--correct {item.name and f'{item.name}@'}{item.frame}: mask", item.mask)
+        found[name] += (Correction(item.frame, item.box, item.points, mask, digest),)
     return found
 
 
@@ -237,7 +231,7 @@ def given_config(
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
     given = dict(options)
-    _find(video, given, out)
+    _find(video, chain, given, out)
     if given.get("scene") is not None:
         cast = cast_from_options(given)
         given |= {"scene": cast.subjects, "reskins": cast.reskins, "gated": cast.gated, "cuts": cast.cuts}
@@ -260,26 +254,29 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     return RunConfig(video=local_video(video, out, fetch), chain=chain, **given)
 
 
-def _find(video: str, given: dict[str, Any], out: Path) -> None:
-    """Take --find out of the options: what a server finds becomes their scene; in place."""
-    texts, scene = dict(given.pop("find", ())), given.get("scene")
-    if not texts:
+def _find(video: str, chain: str, given: dict[str, Any], out: Path) -> None:
+    """Take --find out of the options: what a server finds, for them and for a scene's `find`, becomes their scene; in
+    place."""
+    asked, scene, frame = given.pop("find", ()), given.get("scene"), given["prompt_frame"]
+    servers = given["server"] if chain == "run" else given.pop("server", ())
+    base = Cast(()) if scene is None else read_scene(Path(scene))
+    sought = {subject.name: subject.find for subject in base.subjects if subject.find is not None}
+    if not (asked or sought):
         return
-    pointed = next((name for name in POINTING if name != "prompt_frame" and given[name]), None)
+    pointed = next((name for name in POINTING if given[name] and not (asked and name == "prompt_frame")), None)
     if pointed is not None:
         raise UsageError(f"--find says what is followed: leave --{pointed.replace('_', '-')} out")
     from stages.decode import DecodeConfig
     from stream.options.find import Wanted, found_scene
 
-    cuts = read_cuts(Path(given["cuts"])) if given["cuts"] is not None else None
-    if cuts is None and scene is not None:
-        cuts = read_scene(Path(scene)).cuts
+    cuts = base.cuts if given["cuts"] is None else read_cuts(Path(given["cuts"]))
     local = Path(local_video(video, out, (given["max_fetch"], given["fetch_timeout"])))
     limits = {name: given[name] for name in ("fps", "hdr", "max_bad_frames", "max_pixels")}
     decode = DecodeConfig(local, cuts=cuts, split=True, **limits)
-    behind = given["on_cut"] in ("reset", "split")
-    wanted = Wanted(texts, given["prompt_frame"], behind, decode, None if scene is None else Path(scene))
-    given["scene"] = str(found_scene(wanted, given.get("server", ()), out))
+    wanted = Wanted(
+        sought | {name: Sought(text, frame) for name, text in asked}, given["on_cut"] in ("reset", "split"), decode
+    )
+    given["scene"] = str(found_scene(wanted, base, servers, out))
     given["prompt_frame"] = 0  # it stands in the scene
 
 

@@ -125,7 +125,7 @@ OPTIONS: tuple[Option, ...] = (
     _object(
         "--correct",
         CORRECTION,
-        "Its box, or points +x,y;-x,y, on a later frame; also NAME@FRAME:...; repeatable.",
+        "Its box, points +x,y;-x,y or mask FILE.png on a later frame; also NAME@FRAME:...; repeatable.",
         many=True,
     ),
     _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),

@@ -79,15 +79,16 @@ def _numbers(*counts: int) -> Callable[[str], tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A value of `--correct`: whose, on which frame, and a box or points with labels."""
+    """A value of `--correct`: whose, on which frame, and a box, points with labels, or the file of a mask."""
 
     name: str
     frame: int
     box: tuple[float, ...] | None
     points: tuple[tuple[float, float, int], ...]
+    mask: str | None = None
 
     def __str__(self) -> str:
-        place = ",".join(f"{side:.17g}" for side in self.box or ())
+        place = self.mask or ",".join(f"{side:.17g}" for side in self.box or ())
         place += ";".join(f"{'+' if label else '-'}{x:.17g},{y:.17g}" for x, y, label in self.points)
         return f"{self.name and f'{self.name}@'}{self.frame}:{place}"
 
@@ -98,6 +99,8 @@ def _correction(text: str) -> Corrected:
     frame, parts = whole_number(first), place.split(";")
     if frame is None or bool(at) != bool(NAME.fullmatch(name)):
         raise ValueError
+    if place.lower().endswith(".png"):
+        return Corrected(name, frame, None, (), _path(place))
     if place[:1] in ("+", "-") and parts[0].count(",") == 1:
         return Corrected(name, frame, None, tuple(_point(part) for part in parts))
     return Corrected(name, frame, BOX.read(place), ())
@@ -240,7 +243,8 @@ BOX = Kind("x1,y1,x2,y2", "of the form x1,y1,x2,y2", _numbers(4), _array)
 POINT = Kind("x,y[,label]", "of the form x,y[,label]", _numbers(2, 3), _array)
 CORRECTION = Kind(
     "FRAME:x1,y1,x2,y2",
-    "of the form FRAME:x1,y1,x2,y2 or FRAME:+x,y;-x,y, with NAME@ before it where it is not the object's",
+    "of the form FRAME:x1,y1,x2,y2 or FRAME:+x,y;-x,y or FRAME:FILE.png, with NAME@ before it where it is not the "
+    "object's",
     _correction,
     lambda value: toml_text(str(value)),
 )

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from stages.prompts import Box, Correction, ObjectPrompt
+from stages.prompts import Box, Pointing
 from stages.subjects import Subject
 from storage.errors import UsageError
 from stream.options.config import RunConfig
+
+P = TypeVar("P", bound=Pointing)
 
 
 def source_size(video: Mapping[str, Any]) -> tuple[int, int]:
@@ -42,25 +44,20 @@ def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
     def places(given: tuple[tuple[float, float, int], ...]) -> tuple[tuple[float, float, int], ...]:
         return tuple((x * across, y * down, label) for x, y, label in given)
 
-    def prompt(given: ObjectPrompt) -> ObjectPrompt:
+    def pointed(given: P) -> P:
         if given.mask_png is not None:
             raise UsageError(f"--work-height: {given.mask_png} is of the video's size: give a box or points instead")
         return replace(given, box=None if given.box is None else box(given.box), points=places(given.points))
 
-    def corrections(given: tuple[Correction, ...]) -> tuple[Correction, ...]:
-        return tuple(
-            replace(each, box=None if each.box is None else box(each.box), points=places(each.points)) for each in given
-        )
-
     def subject(given: Subject) -> Subject:
-        pointed = None if given.prompt is None else prompt(given.prompt)
-        return replace(given, prompt=pointed, corrections=corrections(given.corrections))
+        prompt = None if given.prompt is None else pointed(given.prompt)
+        return replace(given, prompt=prompt, corrections=tuple(map(pointed, given.corrections)))
 
     return replace(
         config,
-        prompt=None if config.prompt is None else prompt(config.prompt),
-        correct=corrections(config.correct),
-        correct_person=corrections(config.correct_person),
+        prompt=None if config.prompt is None else pointed(config.prompt),
+        correct=tuple(map(pointed, config.correct)),
+        correct_person=tuple(map(pointed, config.correct_person)),
         person_box=None if config.person_box is None else box(config.person_box),
         scene=None if config.scene is None else tuple(map(subject, config.scene)),
         view=config.view if isinstance(config.view, str) else box(config.view),

@@ -37,6 +37,13 @@ class Shown(BaseModel):
     frame: Annotated[int, Field(ge=0, le=10**9)]
 
 
+class Named(BaseModel):
+    """A file that the scene names."""
+
+    model_config = ConfigDict(extra="forbid")
+    file: Annotated[str, Field(max_length=4096)]
+
+
 class Saved(BaseModel):
     """The subjects of a scene, as in a file: `stream.options.scene` checks them."""
 
@@ -71,6 +78,10 @@ def make_app(desk: Desk, port: int, token: str) -> App:
     @app.get("/api/tracked/{name}/{frame}")
     def tracked(name: str, frame: FrameNumber) -> Response:
         return Response(desk.tracked(name, frame), media_type="image/png")
+
+    @app.post("/api/given")
+    def given(asked: Named) -> Response:
+        return Response(desk.given(asked.file), media_type="image/png")
 
     @app.get("/api/redone/{frame}")
     def redone(frame: FrameNumber) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,21 @@ import numpy as np
 from stages.base import Array
 from stages.picture import mask_box
 from stages.prompts import Box
+from stages.sam.prompts import load_mask
 from stages.sam.still import StillSam
+from stages.subjects import OBJECT, OBJECTS, PERSON
 from stages.video.at import Frames
 from storage.boundary import printable
 from storage.errors import InputError, UsageError
+from stream.options.config import RunConfig
 from stream.options.scene import FORMS, Cast, Remarks, cast_of, parsed, scene_text, write_scene
 from stream.pick.shots import Shots
 from stream.pick.tracked import Tracked
 
 JPEG_QUALITY = 92
 FILES = ("mask", "reference")  # keys of a subject that name a file
+PLACES = {"name", "kind", "box", "points", "mask", "frame", "corrections"}  # keys that say who is where
+Again = Callable[[RunConfig, Path, Sequence[str]], str | None]
 
 
 class Desk:
@@ -30,20 +35,24 @@ class Desk:
     Args:
         video: the clip. target: the scene file, read where it is there, and written. sam: for the masks.
         run: the run that is looked at; None: none is.
+        again: gives the command that makes a run of this config, in this place, with other words of who is where; None
+            where there is no such command.
 
     Raises:
         InputError: the clip or the scene cannot be used.
     """
 
-    def __init__(self, video: Path, target: Path, sam: StillSam, run: Tracked | None = None) -> None:
+    def __init__(
+        self, video: Path, target: Path, sam: StillSam, run: Tracked | None = None, again: Again | None = None
+    ) -> None:
         if target.suffix.lower() not in FORMS:
             raise InputError(f"--scene {target}: is neither {' nor '.join(FORMS)} by its name: rename it")
-        self.video, self.target, self.run, self._sam = video, target, run, sam
+        self.video, self.target, self.run, self._sam, self._again = video, target, run, sam, again
         self.frames = Frames(video)
         cuts, self.subjects, self._head = self._read()
         self._cuts = cuts
         self.shots = Shots(video, run.cuts if run is not None and cuts is None else cuts)
-        self._files = {entry[key] for entry in self.subjects for key in FILES if key in entry}
+        self._files = set(_files_of(self.subjects))
 
     def _read(self) -> tuple[tuple[int, ...] | None, list[dict[str, Any]], tuple[str, ...]]:
         """Cuts, subjects as in a file, and the comments at its head: of the scene that is there, else of the run."""
@@ -136,6 +145,18 @@ class Desk:
         """
         return _encoded(".png", self._run_of().mask(name, frame).astype(np.uint8) * 255)
 
+    def given(self, file: str) -> bytes:
+        """A mask that the scene names, as PNG.
+
+        Raises:
+            InputError: it names none such, or the file is no mask of the clip's size.
+        """
+        if file not in self._files:
+            raise InputError(f"{printable(file, 80)}: only masks that the scene named before")
+        clip = self.frames.properties
+        found = load_mask(file, None, clip.height, clip.width, "the scene's mask")
+        return _encoded(".png", found.astype(np.uint8) * 255)
+
     def redone(self, frame: int) -> dict[str, Any]:
         """What a correction on a frame has the run do again."""
         first, count, start, stop = self._run_of().redone(frame)
@@ -153,11 +174,9 @@ class Desk:
             InputError: when it is none: with the subject and the key.
         """
         what = "the scene"
-        for entry in subjects:
-            files = [entry.get(key) for key in FILES if isinstance(entry, Mapping)]
-            strange = next((file for file in files if file is not None and file not in self._files), None)
-            if strange is not None:  # the page reads no file by name
-                raise InputError(f"{what}: {printable(str(strange), 80)}: only files that the scene named before")
+        strange = next((file for file in _files_of(subjects) if file not in self._files), None)
+        if strange is not None:  # the page reads no file by name
+            raise InputError(f"{what}: {printable(str(strange), 80)}: only files that the scene named before")
         values: dict[str, Any] = {"subject": list(subjects)}
         cuts = self._cuts
         if cuts is None and self.shots.done and len(self.shots.starts) > 1:
@@ -173,16 +192,24 @@ class Desk:
     def _check_places(self, cast: Cast) -> None:
         count = self.frames.count
         for subject in cast.subjects:
-            assert subject.prompt is not None  # a scene file says where each is
-            for frame in (subject.prompt.frame, *(item.frame for item in subject.corrections)):
+            first = subject.prompt or subject.find
+            assert first is not None  # a scene file says where each is
+            for frame in (first.frame, *(item.frame for item in subject.corrections)):
                 if count is not None and frame >= count:
                     raise InputError(f"'{subject.name}': frame {frame} is not in the clip of {count} frames")
 
     def commands(self) -> list[str]:
-        """How the scene is run, and what is added to the command that made the run."""
+        """How the scene is run, or the run again with what was changed here."""
         video, scene = shlex.quote(str(self.video)), shlex.quote(str(self.target))
         if self.run is None:
-            return [f"skate run {video} --scene {scene} --out {shlex.quote(f'runs/{self.video.stem}')}"]
+            server = " --server HOST:PORT" if any("find" in entry for entry in self.subjects) else ""
+            return [f"skate run {video} --scene {scene} --out {shlex.quote(f'runs/{self.video.stem}')}{server}"]
+        pointing = self._pointing()
+        whole = (
+            None if pointing is None or self._again is None else self._again(self.run.config, self.run.path, pointing)
+        )
+        if whole is not None:
+            return [whole]
         old = {entry["name"]: entry.get("corrections", []) for entry in _entries(_cast_of_run(self.run))}
         words = [
             f"--correct {shlex.quote(_correction_text(entry['name'], item))}"
@@ -194,6 +221,28 @@ class Desk:
         if self.run.config.scene is not None:
             return [f"{again}  # with its other options"]
         return [f"# to the command that made {self.run.path} add:", " ".join(["--overwrite", *words])]
+
+    def _pointing(self) -> list[str] | None:
+        """The words that say who is where in the run that is open; None: its options cannot say it."""
+        assert self.run is not None
+        if any("find" in entry for entry in self.subjects):
+            return None
+        if self.run.config.scene is not None:
+            return ["--scene", str(self.target)]
+        who = {entry["name"]: entry for entry in self.subjects}
+        if OBJECT not in who or any(name not in OBJECTS or set(entry) - PLACES for name, entry in who.items()):
+            return None
+        words = _object_words(who[OBJECT])
+        if PERSON in who:
+            if "box" not in who[PERSON] or who[PERSON].get("frame", 0) != who[OBJECT].get("frame", 0):
+                return None
+            words += ["--person-box", _box_text(who[PERSON]["box"])]
+        return words + [
+            word
+            for entry in self.subjects
+            for item in entry.get("corrections", [])
+            for word in ("--correct", _correction_text(entry["name"], item))
+        ]
 
 
 _NOBODY = {"name": "nobody", "kind": "person", "box": [0, 0, 1, 1]}
@@ -209,6 +258,15 @@ def _entries(cast: Cast) -> list[dict[str, Any]]:
     return found
 
 
+def _files_of(subjects: Sequence[Any]) -> Iterator[str]:
+    """The files that subjects name, as they stand in a file; what is no subject names none."""
+    for entry in subjects:
+        if isinstance(entry, Mapping):
+            yield from (str(entry[key]) for key in FILES if entry.get(key) is not None)
+            fixes = entry.get("corrections")
+            yield from _files_of(fixes if isinstance(fixes, list) else ())
+
+
 def _head_of(path: Path) -> list[str]:
     """The comments at the head of a scene file."""
     lines = []
@@ -221,11 +279,33 @@ def _head_of(path: Path) -> list[str]:
 
 def _correction_text(name: str, item: Mapping[str, Any]) -> str:
     """A correction as `--correct` takes it."""
-    if "box" in item:
-        place = ",".join(f"{value:g}" for value in item["box"])
+    if "mask" in item:
+        place = str(item["mask"])
+    elif "box" in item:
+        place = _box_text(item["box"])
     else:
-        place = ";".join(f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in item["points"])
+        place = ";".join(f"{'+' if label else '-'}{_text(x)},{_text(y)}" for x, y, label in item["points"])
     return f"{name}@{item['frame']}:{place}"
+
+
+def _object_words(entry: Mapping[str, Any]) -> list[str]:
+    """Where the object is, as the plain options say it."""
+    if "mask" in entry:
+        words = ["--object-mask", str(entry["mask"])]
+    elif "box" in entry:
+        words = ["--box", _box_text(entry["box"])]
+    else:
+        words = [word for x, y, label in entry["points"] for word in ("--point", f"{_text(x)},{_text(y)},{label}")]
+    return words + (["--prompt-frame", str(entry["frame"])] if entry.get("frame") else [])
+
+
+def _box_text(box: Box) -> str:
+    return ",".join(map(_text, box))
+
+
+def _text(value: float) -> str:
+    """A coordinate, exactly: a correction that stays must stay as it is."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def _encoded(kind: str, picture: Array, settings: Sequence[int] = ()) -> bytes:

@@ -31,6 +31,7 @@ from stream.options.recorded import read_run
 from stream.options.working import at_work
 from stream.report.amodal import AmodalMasks
 from stream.report.plates import PlatePictures
+from stream.report.portable import CORRECTION_MASK, PROMPT_MASK, SUBJECT_MASK, given_masks, portable_config
 from stream.report.seen import SeenPictures
 
 FORMAT = 1
@@ -42,7 +43,7 @@ PNGS, CMUS = "frame_*.png", "frame_*_keypoints.json"
 SEEN, SEEN_VIEWS = "view", "views_generate.npy"  # of the generator
 PLATE, HOLES = "plate", "plate_holes"
 AMODAL = "amodal_{}"  # of a subject
-METADATA, PROMPT_MASK, VIEWS = "tracking_metadata.json", "prompt_mask.png", "views_object.npy"
+METADATA, VIEWS = "tracking_metadata.json", "views_object.npy"
 
 
 def export_run(
@@ -72,11 +73,10 @@ def export_run(
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
     for subject in config.subjects:
-        mask = None if subject.prompt is None else subject.prompt.mask_png
-        if mask is not None and not Path(mask).is_file():
-            raise InputError(
-                f"{words_of(subject).mask} {mask} of {path} is not there any more: put it back, it belongs to an export"
-            )
+        for mask in given_masks(subject).values():
+            if not Path(mask).is_file():
+                raise InputError(f"{words_of(subject).mask} {mask} of {path} is not there any more: put it back, it "
+                                 "belongs to an export")  # fmt: skip
     if view and not config.generates:
         raise UsageError(f"--view: {path} tracks alone, no generator saw it: export a run that generates")
     if view and config.passes == EACH:
@@ -125,7 +125,7 @@ def files_of(subject: Subject, plain: bool) -> Files:
         return Files(poses=POSES, cmu=CMU, keypoints="pose.json", pose_video="pose.mp4")
     if plain:
         return Files(MASKS, "mask.mp4", prompt_mask=PROMPT_MASK, views=VIEWS)
-    masks = Files(f"mask_{name}", f"mask_{name}.mp4", prompt_mask=f"prompt_mask_{name}.png", views=f"views_{name}.npy")
+    masks = Files(f"mask_{name}", f"mask_{name}.mp4", prompt_mask=SUBJECT_MASK.format(name), views=f"views_{name}.npy")
     if not person:
         return masks
     return dataclasses.replace(
@@ -177,13 +177,15 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
             keypoints = _each(run, f"keypoints/{subject.name}", frames)
             with (target / files.keypoints).open("w", encoding="utf-8") as file:
                 file.writelines(pose_keypoint_chunks(keypoints, video["height"], video["width"]))
-        for name in filter(None, (files.prompt_mask, files.views)):
-            (target / name).unlink(missing_ok=True)  # of an earlier export
+        earlier = [target / name for name in (files.prompt_mask, files.views) if name]
+        for stale in [*earlier, *target.glob(CORRECTION_MASK.format("*", subject.name))]:
+            stale.unlink(missing_ok=True)
         if config.track_view == "follow" and files.views:  # a score looks through the same views
             views = run.arrays.read(view_name(subject.name), 0, frames)
             np.save(target / files.views, views, allow_pickle=False)
-        if subject.prompt is not None and subject.prompt.mask_png is not None:
-            shutil.copyfile(subject.prompt.mask_png, target / files.prompt_mask)
+        for frame, mask in given_masks(subject).items():
+            name = files.prompt_mask if frame is None else CORRECTION_MASK.format(frame, subject.name)
+            shutil.copyfile(mask, target / name)
     metadata = tracking_metadata(run.manifest, run.log, frames, style, config)
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
 
@@ -287,22 +289,6 @@ def _skeletons(run: RunReader, person: str, frames: int, style: str, pictures: P
 def _write_png(path: Path, picture: Array) -> None:
     """`[H, W]` grey or `[H, W, 3]` BGR, uint8. Encoded here: cv2.imwrite tells no reason when it fails."""
     path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-
-
-def portable_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's config without what is of this machine: files by name, prompts' masks as they lie in the export."""
-    names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow")
-    files = {name: Path(config[name]).name for name in names if config.get(name)}
-    found = {**config, **files, "prompt": _portable_prompt(config["prompt"], PROMPT_MASK), "server": []}
-    for reskin in found.get("reskins") or ():
-        reskin["reference"] = reskin["reference"] and Path(reskin["reference"]).name
-    for subject in found.get("scene") or ():
-        subject["prompt"] = _portable_prompt(subject["prompt"], f"prompt_mask_{subject['name']}.png")
-    return found
-
-
-def _portable_prompt(prompt: dict[str, Any] | None, mask: str) -> dict[str, Any] | None:
-    return {**prompt, "mask_png": mask} if prompt is not None and prompt["mask_png"] is not None else prompt
 
 
 def tracking_metadata(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -12,13 +12,15 @@ from msgspec import Meta, Struct
 from stages.base import Array
 from stages.given import first_prompt
 from stages.order import frame_files
-from stages.prompts import Correction, ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt, Pointing
 from stages.subjects import OBJECT
 from storage.boundary import parse, read_input
 from storage.errors import InputError, UsageError
 from storage.spans import Span
 from stream.options.config import RunConfig
 from stream.report.export import VIEWS
+
+P = TypeVar("P", bound=Pointing)
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,15 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
         raise InputError(f"--metadata {metadata}: is of a scene, of which nothing is generated that could be judged")
     if OBJECT not in found.untracked:
         raise InputError(f"{what}: untracked: lacks '{OBJECT}': {remedy}")
-    if prompt.mask_png is not None:  # named as it lies beside the metadata, wherever both are now
-        prompt = replace(prompt, mask_png=str((metadata.parent / prompt.mask_png).resolve()))
-        config = replace(config, prompt=prompt)
+
+    def beside(given: P) -> P:  # masks are named as they lie beside the metadata, wherever both are now
+        here = None if given.mask_png is None else str((metadata.parent / given.mask_png).resolve())
+        return replace(given, mask_png=here)
+
+    config = replace(config, prompt=beside(prompt), correct=tuple(map(beside, config.correct)))
     masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked[OBJECT])
     views = read_views(metadata.parent / VIEWS, found.video.frames) if config.track_view == "follow" else None
-    return Reference(masks, prompt, config.correct, untracked, found.video.frames, views), config
+    return Reference(masks, beside(prompt), config.correct, untracked, found.video.frames, views), config
 
 
 def read_views(path: Path, frames: int) -> Array:

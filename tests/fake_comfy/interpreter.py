@@ -231,11 +231,14 @@ class Interpreter:
         return picture[None], np.zeros((1, *picture.shape[:2]), np.float32)
 
     def _SAM3_Detect(self, values: Json) -> Any:
-        """A quarter of the picture's width low in its middle, whatever the text is; nothing where it is "nothing"."""
+        """A quarter of the picture's width low in its middle, whatever the text is; nothing where it is "nothing", or
+        the name of a colour that the picture has less of than of another."""
         pictures, text = values["image"], values["conditioning"].text
         mask = np.zeros(pictures.shape[:3], np.float32)
         height, width = mask.shape[1:]
-        if text != "nothing":
+        colours = ["red", "green", "blue"]
+        other = text in colours and int(pictures.mean((0, 1, 2)).argmax()) != colours.index(text)
+        if text != "nothing" and not other:
             mask[:, round(0.78 * height) : round(0.91 * height), round(0.375 * width) : round(0.625 * width)] = 1.0
         return mask, [[] for _ in pictures]
 
