@@ -281,11 +281,18 @@ def test_what_is_the_same_for_all_objects_is_computed_once_a_frame(
     count("second", second.self_attn, "forward")
     count("projection", projection, "_conv_forward")
     count("positions", predictor.sam_prompt_encoder.pe_layer, "forward")
+    resize = torch.nn.functional.interpolate
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "interpolate",
+        lambda *given, **named: calls.update([str(named.get("mode"))]) or resize(*given, **named),
+    )
     before = (projection.forward, predictor.sam_prompt_encoder.forward)
     config = plain_track(ObjectPrompt(box=BOX), person_box=OTHER_BOX)
     run_streamed(model, config, clip[:8], [(0, 8)], restore=False)
     assert calls["first"] == 7 and calls["second"] == 14  # frame 0 has no memories to read
     assert calls["projection"] == 8 and calls["positions"] <= 1
+    assert calls["bicubic"] <= 1 < calls["bilinear"]  # of the patches' positions, and of masks
     assert (projection.forward, predictor.sam_prompt_encoder.forward) == before
 
 

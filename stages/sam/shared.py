@@ -2,7 +2,7 @@
 
     of a frame   the first layer's self-attention in the memory attention, what that layer asks the object's memories
                  with, and the projection of the frame's features in the memory encoder
-    of a model   the embedding of no prompt, and the positions of the picture's cells
+    of a model   the embedding of no prompt, and the positions of the picture's cells, for its encoder and for its masks
 
 All else in a step depends on the object.
 """
@@ -52,6 +52,7 @@ class Shared:
         self._replace(projection, "forward", self._once(projection.forward))
         self._share_first_layer(predictor.memory_attention)
         self._share_no_prompt(predictor, predictor.sam_prompt_encoder)
+        self._share_positions(predictor.image_encoder.trunk)
 
     def __enter__(self) -> None:
         for module, name, function in self._own:
@@ -108,3 +109,8 @@ class Shared:
         self._replace(predictor, "_forward_sam_heads", shared_heads)
         self._replace(encoder, "forward", shared_encode)
         self._replace(encoder, "get_dense_pe", lambda: positions.of(weights))
+
+    def _share_positions(self, trunk: Any) -> None:
+        """Of every picture's patches: all have the model's input size."""
+        positions, weights = self._once(trunk._get_pos_embed), (trunk.pos_embed, trunk.pos_embed_window)
+        self._replace(trunk, "_get_pos_embed", lambda size: positions.of(weights, size))
