@@ -2,19 +2,23 @@
 
 python -m bench.subjects --sam mini --record bench/records/subjects.json
 
-All counts are measured in turn, frame by frame, on a clip of the demo's background, from when memories are full.
+By each memory policy. All counts are measured in turn on every frame, each frame beginning with another, on a clip of
+the demo's background, from when memories are full.
 """
 
 import argparse
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench._common import run_main, write_record
 from bench.machine import command_line, machine
 from stages.base import Array
+from stages.choices import MEMORIES
 from stages.models.registry import resolve
 from stages.sam.frames import prepare_image
 from stages.sam.model import SamConfig, SamModel
@@ -27,32 +31,33 @@ COUNTS = (1, 2, 4, 8)
 FULL = 8  # frames after which the spatial memories that SAM 2.1 reads are full
 
 
-def measure(model: SamModel, frames: int) -> dict[str, object]:
-    """CPU seconds a frame: medians over the frames behind the first `FULL`."""
+def measure(models: Mapping[str, SamModel], frames: int) -> dict[str, Any]:
+    """CPU seconds a frame, by memory policy: medians over the frames behind the first `FULL`."""
     scene = Scene(DemoConfig(frames=FULL + frames, width=640, height=360, seed=1))
     boxes = [(40.0 + 70 * k, 120.0, 90.0 + 70 * k, 220.0) for k in range(max(COUNTS))]
-    trackers = {count: Tracker(model, 360, 640) for count in COUNTS}
-    took: dict[str, list[float]] = {"encode": [], **{str(count): [] for count in COUNTS}}
+    trackers = {(memory, n): Tracker(model, 360, 640) for memory, model in models.items() for n in COUNTS}
+    keys, encoding = list(trackers), list[float]()
+    took: dict[tuple[str, int], list[float]] = {key: [] for key in trackers}
     for index in range(FULL + frames):
         frame = scene.frame(index).image
-        image = partial(prepare_image, frame, model.image_size)
-        seconds = {"encode": _encoding(model, frame)}
-        for count, tracker in trackers.items():
+        encoding.append(_encoding(next(iter(models.values())), frame))
+        for memory, count in (*keys[index % len(keys) :], *keys[: index % len(keys)]):
+            image = partial(prepare_image, frame, models[memory].image_size)
             prompts = {f"s{k}": SamPrompt(box=boxes[k]) for k in range(count)} if index == 0 else {}
             started = time.process_time()
-            tracker.see(index, frame, image, {}, prompts, 16)
-            seconds[str(count)] = time.process_time() - started
-        for name, value in seconds.items() if index >= FULL else ():
-            took[name].append(value)
-    found = {name: float(np.median(values)) for name, values in took.items()}
-    first, last = found[str(COUNTS[0])], found[str(COUNTS[-1])]
-    further = (last - first) / (COUNTS[-1] - COUNTS[0])
-    return {
-        "encode_seconds": round(found["encode"], 4),
-        "frame_seconds": {name: round(found[name], 4) for name in map(str, COUNTS)},
-        "object_step_seconds": round(further, 4),
-        "further_share_of_first": round(further / first, 3),
-    }
+            trackers[memory, count].see(index, frame, image, {}, prompts, 16)
+            took[memory, count].append(time.process_time() - started)
+    found: dict[str, Any] = {"encode_seconds": round(float(np.median(encoding[FULL:])), 4)}
+    for memory in models:
+        seconds = {count: float(np.median(took[memory, count][FULL:])) for count in COUNTS}
+        first, last = seconds[COUNTS[0]], seconds[COUNTS[-1]]
+        further = (last - first) / (COUNTS[-1] - COUNTS[0])
+        found[memory] = {
+            "frame_seconds": {str(count): round(value, 4) for count, value in seconds.items()},
+            "object_step_seconds": round(further, 4),
+            "further_share_of_first": round(further / first, 3),
+        }
+    return found
 
 
 def _encoding(model: SamModel, frame: Array) -> float:
@@ -65,6 +70,11 @@ def _encoding(model: SamModel, frame: Array) -> float:
         return time.process_time() - started
 
 
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    seconds = [*found["frame_seconds"].values(), found["object_step_seconds"], found["further_share_of_first"]]
+    return [str(value) for value in seconds]
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m bench.subjects", description=(__doc__ or "").splitlines()[0])
@@ -74,11 +84,12 @@ def main() -> None:
     given = parser.parse_args()
     weights = resolve("sam", given.sam)
     assert weights.config_path is not None  # resolve() refuses a SAM without one
-    model = SamModel(SamConfig(weights.path, weights.config_path))
-    model.load()
-    found = measure(model, given.frames)
-    rows = [[name, str(value)] for name, value in found.items()]
-    print(text_table(["", "CPU seconds a frame"], rows))
+    models = {each: SamModel(SamConfig(weights.path, weights.config_path, memory=each)) for each in MEMORIES}
+    for model in models.values():
+        model.load()
+    found = measure(models, given.frames)
+    rows = [[memory, *_cells(found[memory])] for memory in MEMORIES]
+    print(text_table(["memory", *map(str, COUNTS), "further one", "of the first"], rows))
     if given.record is not None:
         told = {"bench": "subjects", "command": command_line("python -m bench.subjects"), "machine": machine()}
         write_record({**told, "sam": given.sam, "frames": given.frames, **found}, given.record)

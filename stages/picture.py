@@ -68,8 +68,8 @@ def read_mask(data: bytes, what: str, max_pixels: int, remedy: str = SMALLER) ->
 
 def mask_box(mask: Array) -> Box:
     """x1, y1, x2, y2 (pixels, half-open) around a mask `[H, W] bool` that is not empty."""
-    y, x = np.nonzero(mask)
-    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
+    x, y = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
+    return float(x[0]), float(y[0]), float(x[-1] + 1), float(y[-1] + 1)
 
 
 def picture_size(data: bytes, what: str, fault: type[SkateError] = InputError) -> tuple[int, int] | None:

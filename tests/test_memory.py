@@ -1,7 +1,9 @@
 """Distractor-aware memory: what is read, kept and promoted; bounded, carried, and stock where both read the same."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from _sam_fixture import moving_clip, new_spans, plain_track, stock_logits, writ
 from stages.base import Array, Inputs, Window
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam import memory
-from stages.sam.memory import DistractorMemory, attended, distracts, kept_conditioning, needed, recent
+from stages.sam.memory import DistractorMemory, attended, distracts, kept_conditioning, may_distract, needed, recent
 from stages.sam.model import SamConfig, SamModel
 from stages.sam.prompts import SamPrompt
 from stages.track import TrackConfig, TrackStage
@@ -82,6 +84,16 @@ def test_the_frames_that_are_read() -> None:
     assert recent(1, 0, [0], [], True) == []
 
 
+def test_pointers_reach_back_to_where_the_object_began() -> None:
+    predictor = SimpleNamespace(num_maskmem=7, max_obj_ptrs_in_encoder=16)
+    output = {"maskmem_features": 1, "obj_ptr": 2}
+    for frame, reach in ((31, 1), (34, 4), (45, 15), (90, 15)):
+        others = dict.fromkeys(range(31, frame), output)
+        _, pointers, found = memory.choose(frame, {30: output}, others, predictor)
+        assert found == reach
+        assert [ago for ago, _ in pointers[1:]] == [ago for ago in range(1, reach + 1) if ago < frame - 30]
+
+
 def test_nothing_is_dropped_that_may_be_read() -> None:
     """With all frames and with those that were kept the same ones are read."""
     rng = np.random.default_rng(1)
@@ -117,6 +129,22 @@ def test_what_a_distractor_is() -> None:
     assert not distracts(mask, stray)
 
 
+@pytest.mark.parametrize("shape", [(72, 96), (11, 9)])
+def test_what_cannot_be_a_distractor_is_told_before_it_is_enlarged(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    told = {True: 0, False: 0}
+    for _ in range(300):
+        logits = torch.from_numpy(cv2.GaussianBlur(rng.standard_normal((16, 16)), (0, 0), 1.5))[None, None] - 0.3
+        other = torch.nn.functional.interpolate(logits, shape, mode="bilinear", align_corners=False)[0, 0] > 0
+        mask = np.zeros(shape, bool)
+        top, left = rng.integers(0, shape[0] // 2), rng.integers(0, shape[1] // 2)
+        mask[top : top + rng.integers(1, shape[0]), left : left + rng.integers(1, shape[1])] = True
+        may = may_distract(mask, (logits[0, 0] > 0).numpy())
+        assert may or not distracts(mask, other.numpy())
+        told[may] += 1
+    assert min(told.values()) > 20
+
+
 def test_when_a_frame_is_kept() -> None:
     mask, other, small = (np.zeros((60, 60), bool) for _ in range(3))
     mask[10:20, 10:20] = other[10:20, 40:50] = small[10:14, 10:14] = True
@@ -141,11 +169,12 @@ def test_the_arithmetic_is_stocks(weights: SamConfig, clip: Array, monkeypatch: 
     stock = SamModel(weights)
     stock.load()
 
-    def as_stock(frame: int, conditioning: Any, others: Any, predictor: Any, num_frames: int) -> Any:
+    def as_stock(frame: int, conditioning: Any, others: Any, predictor: Any) -> Any:
         memories = [(6, output) for output in conditioning.values()]
         memories += [(rank, others[frame - rank - 1]) for rank in reversed(range(6)) if frame - rank - 1 in others]
         pointers = [(frame - index, output["obj_ptr"]) for index, output in conditioning.items()]
-        return memories, pointers + [(n, others[frame - n]["obj_ptr"]) for n in range(1, 16) if frame - n in others]
+        pointers += [(n, others[frame - n]["obj_ptr"]) for n in range(1, 16) if frame - n in others]
+        return memories, pointers, 15
 
     monkeypatch.setattr(memory, "choose", as_stock)
     monkeypatch.setattr("stages.sam.tracker.DISTRACTOR_AWARE", "no session chooses")
@@ -160,8 +189,27 @@ def test_it_differs_from_stock_where_the_choice_does(aware: SamModel, weights: S
     found, _ = follow(aware, plain_track(ObjectPrompt(box=BOX)), clip[:24], [(0, 24)])
     expected, _ = stock_logits(stock.predictor, clip[:24], {0: SamPrompt(box=BOX)})
     equal = [torch.equal(found["object", frame], logits) for frame, logits in expected.items()]
-    assert all(equal[:2]), "there is nothing to choose among yet"
-    assert not all(equal)
+    assert equal[0], "a prompt is stock's"
+    assert not all(equal[1:])
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_frame_that_is_kept_is_remembered_as_a_prompted_one(
+    aware: SamModel, clip: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory is made again, of its binary mask."""
+    encode, encoded = aware.predictor._run_memory_encoder, list[int]()
+
+    def note(inference_state: Any, frame_idx: int, **given: Any) -> Any:
+        assert given["is_mask_from_pts"]
+        encoded.append(frame_idx)
+        return encode(inference_state, frame_idx, **given)
+
+    monkeypatch.setattr(aware.predictor, "_run_memory_encoder", note)
+    _, banks = follow(aware, plain_track(ObjectPrompt(box=BOX)), clip[:24], [(0, 24)], restore=False)
+    kept = banks["object"]["conditioning"]
+    assert len(kept) > 2
+    assert encoded == kept
 
 
 @pytest.mark.usefixtures("eager")

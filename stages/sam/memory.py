@@ -77,15 +77,34 @@ def distracts(mask: Array, other: Array) -> bool:
     beside = other & ~mask
     if not beside.any():
         return False
-    labels, parts = cv2.connectedComponentsWithStats(beside.view(np.uint8), connectivity=8)[1:3]
-    largest = 1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))
-    return _box_iou(mask_box(mask), mask_box(mask | (labels == largest))) <= DISTRACTS
+    box, around = mask_box(mask), mask_box(beside)
+    if _grown(box, around) > DISTRACTS:
+        return False  # whichever part is the largest, it is no farther away
+    left, top, right, bottom = (int(edge) for edge in around)
+    parts = cv2.connectedComponentsWithStats(beside[top:bottom, left:right].view(np.uint8), connectivity=8)[2]
+    x, y, width, height = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA])), :4]
+    return _grown(box, (left + x, top + y, left + x + width, top + y + height)) <= DISTRACTS
 
 
-def _box_iou(inner: Sequence[float], outer: Sequence[float]) -> float:
-    """Of a box and one around it."""
-    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (inner, outer)]
-    return areas[0] / areas[1]
+def may_distract(mask: Array, cells: Array) -> bool:
+    """Whether another mask of the decoder's may, told before it is enlarged by its cells, `[h, w] bool`.
+
+    Enlarged (bilinearly) it has no pixel farther than a cell's side from these.
+    """
+    if not cells.any():
+        return False
+    height, width = mask.shape
+    left, top, right, bottom = mask_box(cells)
+    x, y = width / cells.shape[1], height / cells.shape[0]
+    around = max(0, (left - 1) * x), max(0, (top - 1) * y), min(width, (right + 1) * x), min(height, (bottom + 1) * y)
+    return _grown(mask_box(mask), around) <= DISTRACTS
+
+
+def _grown(box: Sequence[float], other: Sequence[float]) -> float:
+    """The IoU of a box and the one around it and another."""
+    both = np.array([box, other])
+    (left, top), (right, bottom) = both[:, :2].min(0), both[:, 2:].max(0)
+    return float((box[2] - box[0]) * (box[3] - box[1]) / ((right - left) * (bottom - top)))
 
 
 def attended(frame: int, conditioning: Iterable[int], most: int = MOST_CONDITIONING) -> list[int]:
@@ -159,8 +178,7 @@ def install(predictor: Any) -> None:
             return stock_features(frame_idx=frame_idx, is_init_cond_frame=True, **given)
         outputs = given["output_dict"]
         conditioning, others = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-        memories, pointers = choose(frame_idx, conditioning, others, predictor, given["num_frames"])
-        return attend(predictor, memories, pointers, given)
+        return attend(predictor, given, *choose(frame_idx, conditioning, others, predictor))
 
     def heads(*positional: Any, **named: Any) -> Any:
         found = stock_heads(*positional, **named)
@@ -171,12 +189,13 @@ def install(predictor: Any) -> None:
 
 
 def choose(
-    frame: int, conditioning: Outputs, others: Outputs, predictor: Any, num_frames: int
-) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
+    frame: int, conditioning: Outputs, others: Outputs, predictor: Any
+) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]], int]:
     """What frame `frame` reads.
 
     Returns:
-        memories: (index of the temporal encoding, output), pointers: (frames ago, pointer), in the order of the tokens.
+        memories: (index of the temporal encoding, output), pointers: (frames ago, pointer), in the order of the tokens;
+        reach: frames that pointers reach back, the unit of their time: no more than the object has been followed for.
     """
     selected = attended(frame, conditioning)
     first = next(iter(conditioning))
@@ -184,21 +203,25 @@ def choose(
     newest = recent(frame, first, selected, seen, frame - 1 in conditioning)
     memories = [(predictor.num_maskmem - 1, conditioning[index]) for index in selected]
     read = [(rank, conditioning.get(index) or others[index]) for rank, index in enumerate(newest)]
-    reach = min(num_frames, predictor.max_obj_ptrs_in_encoder)
+    reach = min(frame - first, predictor.max_obj_ptrs_in_encoder - 1)
     pointers = [(frame - index, conditioning[index]["obj_ptr"]) for index in selected]
-    for ago in range(1, reach):
+    for ago in range(1, reach + 1):
         output = others.get(frame - ago)
         if output is None and frame - ago not in selected:
             output = conditioning.get(frame - ago)
         if output is not None:
             pointers.append((ago, output["obj_ptr"]))
-    return [*memories, *reversed(read)], pointers
+    return [*memories, *reversed(read)], pointers, reach
 
 
 def attend(
-    predictor: Any, memories: Sequence[tuple[int, Any]], pointers: Sequence[tuple[int, Any]], given: Mapping[str, Any]
+    predictor: Any,
+    given: Mapping[str, Any],
+    memories: Sequence[tuple[int, Any]],
+    pointers: Sequence[tuple[int, Any]],
+    reach: int,
 ) -> Any:
-    """The frame's features conditioned on these memories and pointers.
+    """The frame's features conditioned on what `choose` gives.
 
     The arithmetic of `SAM2Base._prepare_memory_conditioned_features` (facebookresearch/sam2, Apache-2.0), operation by
     operation, so that the same choice gives the same bits.
@@ -218,7 +241,6 @@ def attend(
         encoding = output["maskmem_pos_enc"][-1].to(device).flatten(2).permute(2, 0, 1)
         places.append(encoding + predictor.maskmem_tpos_enc[position])
     found = torch.stack([pointer for _, pointer in pointers], dim=0)
-    reach = min(given["num_frames"], predictor.max_obj_ptrs_in_encoder) - 1
     ago = torch.tensor([ago for ago, _ in pointers]).to(device=device, non_blocking=True)
     place = predictor.obj_ptr_tpos_proj(get_1d_sine_pe(ago / reach, dim=channels))
     place = place.unsqueeze(1).expand(-1, batch, predictor.mem_dim)

@@ -14,7 +14,7 @@ from stages.sam.frames import prepare_image
 from stages.sam.memory import DistractorMemory
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
-from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
+from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked, positive
 from stages.views.look import box_through, glimpse, logits_back, mask_through
 
 
@@ -103,7 +103,7 @@ class Tracker:
                 name: session.step(index, images, encoded, prompts.get(name), num_frames)
                 for name, session in self._sessions.items()
             }
-            return {name: Seen((each.logits > 0).cpu().numpy(), each, each.logits) for name, each in found.items()}
+            return {name: Seen(positive(each.logits), each, each.logits) for name, each in found.items()}
 
     def _see_through(
         self, name: str, index: int, frame: Array, view: Array, prompt: SamPrompt | None, num_frames: int
