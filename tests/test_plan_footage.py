@@ -80,7 +80,8 @@ def asked(tmp_path: Path, **given: Any) -> RunConfig:
         file.truncate(10**7)
     models = {"sam": "mini", "pose": "mini", "detector": "mini"}
     comfy = {"generator": "comfyui", "server": ("127.0.0.1:8188",), "share_gpu": "no"}
-    return RunConfig(ObjectPrompt(box=(1.0, 2.0, 30.0, 40.0)), video=str(video), **(models | comfy | given))
+    options: dict[str, Any] = {"prompt": ObjectPrompt(box=(1.0, 2.0, 30.0, 40.0)), **models, **comfy, **given}
+    return RunConfig(video=str(video), **options)
 
 
 def planned(tmp_path: Path, width: int, height: int, video: dict[str, Any] | None = None, **given: Any) -> Plan:
@@ -129,15 +130,22 @@ def test_an_hour_of_4k_at_60_on_16_gb(tmp_path: Path, monkeypatch: pytest.Monkey
         plan.check()
     alone = planned(tmp_path, 3840, 2160, server=("203.0.113.5:8188",))
     with pytest.raises(
-        EnvironmentFault, match=r"--window \d+ --overlap \d+ takes .* or a clip of \d+ lines"
+        EnvironmentFault, match=r"--window \d+ --overlap \d+ takes .* or --work-height \d+ takes"
     ) as refused:
         alone.check()
-    found = re.search(r"--window (\d+) --overlap (\d+) takes [\d.]+ GB, or a clip of (\d+) lines", str(refused.value))
+    found = re.search(
+        r"--window (\d+) --overlap (\d+) takes [\d.]+ GB, or --work-height (\d+) takes", str(refused.value)
+    )
     assert found is not None
     window, overlap, lines = map(int, found.groups())
     given: Any = {"server": ("203.0.113.5:8188",)}
     planned(tmp_path, 3840, 2160, window=window, overlap=overlap, **given).check()
-    planned(tmp_path, lines * 16 // 9, lines, **given).check()
+    whole: Any = {"source": [3840, 2160]}
+    reduced = planned(tmp_path, lines * 16 // 9, lines, whole, work_height=lines, **given)
+    reduced.check()
+    assert reduced.ram.total > planned(tmp_path, lines * 16 // 9, lines, **given).ram.total, "4K is still decoded"
+    masked = ObjectPrompt(mask_png=str(tmp_path / "mask.png"))
+    assert f"a clip of {lines} lines takes" in planned(tmp_path, 3840, 2160, prompt=masked, **given).fits
     assert "memory   ComfyUI" not in alone.text()
 
 

@@ -23,6 +23,15 @@ def frame_size(video: Mapping[str, Any]) -> tuple[int, int]:
     return int(video["width"]), int(video["height"])
 
 
+def given_in_pixels(config: RunConfig) -> bool:
+    """Whether masks are given, which are of the video's size: then every frame is."""
+    subjects = config.scene or ()
+    pointed = (config.prompt, *config.correct, *config.correct_person, *(one.prompt for one in subjects))
+    corrections = (each for one in subjects for each in one.corrections)
+    masks = (each.mask_png for each in (*pointed, *corrections) if each is not None)
+    return config.chain == "given" or any(mask is not None for mask in masks)
+
+
 def at_work(config: RunConfig, video: Mapping[str, Any]) -> RunConfig:
     """The config with its boxes and points in pixels of the frames.
 

@@ -31,7 +31,7 @@ from stream.plan.hints import (
 from stream.plan.plan import Need, Plan
 from stream.plan.rate import rate_line
 from stream.plan.server import kept_by_server, server_need
-from stream.plan.smaller import what_fits
+from stream.plan.smaller import Projection, what_fits
 from stream.progress.memory import rss_bytes
 
 OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 128 MB measured, beside what stages count
@@ -139,7 +139,7 @@ def make_plan(
         server=server,
         on_server=kept_by_server(config, generated, frames),
         both_fit=server is None or need.total + server.total <= available,
-        fits="" if need.total <= spare else _what_fits(chain, config, (width, height), held, spare),
+        fits="" if need.total <= spare else what_fits(_projected(config), chain, config, models, manifest, held, spare),
         limits=_given_limits(config, ram, vram),
         seconds=expected_seconds(calibration, config, manifest, tuple(chain), frames),
         out=out,
@@ -173,11 +173,9 @@ def _present_bytes(log: CommitLog, chain: Chain, kept: int | None, frames: int |
     return kept * min(done, frames) // frames if kept and frames else 0
 
 
-def _what_fits(chain: Chain, config: RunConfig, size: tuple[int, int], held: int, spare: int) -> str:
-    def needed(height: int, width: int, frames: int) -> int:
-        return ram_need(chain, height, width, frames, config.windows_ahead).total
-
-    return what_fits(needed, size, held, config.overlap, spare)
+def _projected(config: RunConfig) -> Projection:
+    """Peak RAM of a run by its chain, the size of its frames, and the frames of a window."""
+    return lambda chain, size, frames: ram_need(chain, size[1], size[0], frames, config.windows_ahead).total
 
 
 def _given_limits(config: RunConfig, ram: int, vram: int | None) -> frozenset[str]:
