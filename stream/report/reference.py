@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -97,12 +98,17 @@ def read_views(path: Path, frames: int) -> Array:
         InputError: when they are not there, or not what `skate export` writes.
     """
     try:
-        data = read_input(path, str(path), "export the run again")
-        views: Array = np.load(BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        file = BytesIO(read_input(path, str(path), "export the run again"))
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)  # before anything of this size is made
+        if shape != (frames, 2, 3) or dtype != np.float64:
+            raise InputError(f"{path}: holds {dtype} {shape}, not {frames} views: export the run again")
+        file.seek(0)
+        views: Array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, TokenError) as error:
         raise InputError(f"{path}: is no array of views: export the run again") from error
-    if views.shape != (frames, 2, 3) or views.dtype != np.float64 or not np.isfinite(views).all():
-        raise InputError(f"{path}: holds {views.dtype} {views.shape}, not {frames} views: export the run again")
+    if not np.isfinite(views).all():
+        raise InputError(f"{path}: holds numbers that are none: export the run again")
     return views
 
 
