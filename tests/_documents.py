@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = re.compile(r"#.*\bneeds (the network|a GPU|Docker|Windows|a ComfyUI server|a browser)")
 PROGRAMS = re.compile(r"skate|make|source|docker|wsl|py|uv|pre-commit|python3?[\d.]*|COMFYUI=\S+|\.venv\S+")
 NOT_SHELL = ("python", "json", "toml", "mermaid")  # languages of blocks that tests run or read, and of drawings

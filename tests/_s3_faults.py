@@ -5,6 +5,7 @@ import random
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ FAULTS = Counter({"503 before": 6, "503 after": 6, "cut": 6, "closed": 6, "slow"
 SILENT = Counter({"hung": 1, "hung after": 1, "stalled": 1})  # each takes the client's patience
 IN_A_ROW = 5
 SLOW_SECONDS = 0.05
+Answer = tuple[int, bytes, dict[str, str]]  # status, body, headers
 
 
 class _Server(ThreadingHTTPServer):
@@ -69,6 +71,7 @@ class Faulty(_Served):
     Args:
         behind: address of the server. kinds: how often which way, dealt as a deck of cards; at most `IN_A_ROW` of them
             for one request. always: every request goes wrong in this way, behind so many good ones.
+        bend: what becomes of the answer to a request that is "bent".
 
     Attributes:
         faults: how many so far, by kind. requests: all of them.
@@ -82,6 +85,7 @@ class Faulty(_Served):
         share: float = 0.33,
         always: str | None = None,
         good: int = 0,
+        bend: Callable[[Answer], Answer] = lambda answer: answer,
     ) -> None:
         self.faults: Counter[str] = Counter()
         self.requests = 0
@@ -128,6 +132,8 @@ class Faulty(_Served):
                     ended.wait(SLOW_SECONDS)
                 kept = {"connection", "content-length", "transfer-encoding", "date", "server"}
                 headers = {name: value for name, value in found.getheaders() if name.lower() not in kept}
+                if fault == "bent":
+                    return self.answer(*bend((found.status, content, headers)))
                 if self.command == "HEAD":
                     self.send_response(found.status)
                     for name, value in found.getheaders():

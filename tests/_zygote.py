@@ -41,6 +41,17 @@ PRELOADED = (
     "stream.cli.run",
     "stream.cli.status",
     "stream.report.closing",
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PpmImagePlugin",
+    "filelock",
+    "platformdirs",
+    "stages.composite",
+    "stages.motion",
+    "stages.through",
+    "stages.view",
+    "storage.local",
 )
 
 

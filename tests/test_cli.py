@@ -101,6 +101,7 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "code", "message"),
     [
         (["run"], 2, "Missing argument 'VIDEO'"),
+        (["run", "VIDEO", "--box", "1,2,9,9"], 2, "Missing option '--out'"),
         (["run", "VIDEO", "--out", "OUT"], 2, "exactly one of --box, --point"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,3"], 2, "'1,2,3' is not of the form x1,y1,x2,y2"),
         (["run", "VIDEO", "--out", "OUT", "--box", "30,2,3,9"], 2, "--box 30,2,3,9 is empty or inverted"),

@@ -164,6 +164,16 @@ def test_an_export_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
 
 
+def test_half_an_export_is_none(tmp_path: Path) -> None:
+    """Damage is found while it is written."""
+    run = Path(shutil.copytree(small_run(), tmp_path / "run", ignore=shutil.ignore_patterns(".lock")))
+    newest = max((run / "run.zarr" / "masks" / "object").glob("c.*"))
+    newest.write_bytes(newest.read_bytes()[:-9])
+    with pytest.raises(RunDirectoryError, match="is not what was committed"):
+        export_run(run, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
 def test_memory_of_an_export_is_flat(tmp_path: Path) -> None:
     run = small_run()
     export_run(run, tmp_path / "first")  # what is loaded once is loaded

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,6 +148,15 @@ def test_paths(tmp_path: Path) -> None:
     meta = tmp_path / "sam2.1_hiera_large.pt"
     meta.write_bytes(b"1")
     assert resolve("sam", str(meta)).config_path == registry.packaged("sam/large.yaml")
+
+
+def test_a_file_without_end_is_no_model(tmp_path: Path) -> None:
+    """It would be hashed for hours."""
+    path = tmp_path / "sam.pt"
+    path.touch()
+    os.truncate(path, 1 << 40)  # a hole: it takes no room
+    with pytest.raises(EnvironmentFault, match="has 1099511627776 bytes, no sam model is larger"):
+        registry.resolve("sam", str(path))
 
 
 def test_wrong_names_and_paths(tmp_path: Path) -> None:

@@ -181,6 +181,11 @@ def test_configs_that_cannot_be(sam_config: SamConfig, tmp_path: Path) -> None:
     settings = small_settings() | {"non_overlap_masks": True}
     load_fails(config(OmegaConf.to_yaml(settings)), "non_overlap_masks")
     load_fails(SamConfig(sam_config.checkpoint, SMALL_YAML), "does not fit its config")
+    settings = small_settings()
+    settings["image_encoder"]["trunk"]["stages"] = [1, 1, 10**9, 1]
+    load_fails(config(OmegaConf.to_yaml(settings)), "trunk.stages.2.: 1000000000 is no number like stock's")
+    settings = small_settings() | {"memory_attention": {"pos_enc_at_input": {}}}
+    load_fails(config(OmegaConf.to_yaml(settings)), "pos_enc_at_input: .* stands where stock has True")
 
 
 def test_a_config_nested_as_metas_own_are(sam_config: SamConfig, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = ["DEFAULTS", "KINDS", "MODELS", "Archive", "FileState", "Kind", "Model
 __all__ += ["expected_sha256", "find", "models_folder", "named", "names", "path_of", "resolve", "state_of"]
 
 MODELS_VARIABLE = "SKATE_MODELS"
+MOST_WEIGHTS_BYTES = 32 * 2**30  # of one file; the largest here has 0.9 GB
 RECORDED_SUFFIX = ".sha256"  # beside a file: the hash recorded when it was fetched, in sha256sum's format
 
 
@@ -167,6 +168,11 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     if not path.is_file():
         raise EnvironmentFault(
             f"--{kind} {path} does not exist: give an existing file, or a name ({', '.join(names(kind))})"
+        )
+    if path.stat().st_size > MOST_WEIGHTS_BYTES:
+        raise EnvironmentFault(
+            f"--{kind} {path} has {path.stat().st_size} bytes, no {kind} model is larger than {MOST_WEIGHTS_BYTES}: "
+            "give the file of its weights"
         )
     if kind == "sam" and config_path is None:
         config_path = _config_beside(path)

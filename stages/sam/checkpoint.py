@@ -3,6 +3,7 @@
 Weights and configs belong to the environment: every error here is an `EnvironmentFault` (exit 4), whoever named it.
 """
 
+from functools import cache
 from pathlib import Path
 
 # Only the exception is used: torch raises it for files that hold more than tensors. Nothing is unpickled here.
@@ -11,6 +12,8 @@ from typing import Any
 
 from storage.errors import EnvironmentFault
 
+STOCK_CONFIG = Path(__file__).parents[1] / "models" / "sam" / "large.yaml"
+_LARGER = 16  # times stock's largest: beyond it a config is no SAM 2 of any size
 PREDICTOR = "sam2.sam2_video_predictor.SAM2VideoPredictor"
 COMPILED_PREDICTOR = "sam2.sam2_video_predictor.SAM2VideoPredictorVOS"
 
@@ -67,11 +70,50 @@ def read_config(path: Path) -> dict[str, Any]:
             raise EnvironmentFault(
                 f"SAM config {path} names {target}: only the classes of SAM 2 may be built from a config"
             )
+    _check_kinds(config, _stock(), path, "")
     if config["_target_"] == "sam2.modeling.sam2_base.SAM2Base":
         config["_target_"] = PREDICTOR
     if config["_target_"] not in (PREDICTOR, COMPILED_PREDICTOR):
         raise EnvironmentFault(f"SAM config {path} builds {config['_target_']}, not {PREDICTOR}")
     return config
+
+
+@cache
+def _stock() -> Any:
+    """The largest of Meta's configs."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(STOCK_CONFIG), resolve=True)
+
+
+def _check_kinds(node: Any, stock: Any, path: Path, at: str) -> None:
+    """Refuse values of another kind than stock's, and numbers far beyond: the model's code looks at neither.
+
+    What stock's config does not name is left to the classes that are built.
+    """
+    if isinstance(stock, dict) and isinstance(node, dict):
+        for key in node.keys() & stock.keys():
+            _check_kinds(node[key], stock[key], path, f"{at}.{key}" if at else str(key))
+    elif isinstance(stock, list) and isinstance(node, list):
+        if len(node) > _LARGER * max(1, len(stock)):
+            raise EnvironmentFault(f"SAM config {path}: {at}: has {len(node)} entries, stock's has {len(stock)}")
+        for index, value in enumerate(node):
+            _check_kinds(
+                value,
+                stock[0] if stock and isinstance(stock[0], dict) else max(stock, default=1),
+                path,
+                f"{at}[{index}]",
+            )
+    elif isinstance(stock, (int, float)) and not isinstance(stock, bool):
+        kinds = (int, float) if isinstance(stock, float) else (int,)
+        right = isinstance(node, kinds) and not isinstance(node, bool)
+        if not right or abs(node) > _LARGER * max(1, abs(stock)):
+            raise EnvironmentFault(f"SAM config {path}: {at}: {str(node)[:60]} is no number like stock's {stock}")
+    elif stock is None:
+        if isinstance(node, (bool, str, list, dict)):
+            raise EnvironmentFault(f"SAM config {path}: {at}: {str(node)[:60]} stands where stock has nothing")
+    elif type(node) is not type(stock):
+        raise EnvironmentFault(f"SAM config {path}: {at}: {str(node)[:60]} stands where stock has {str(stock)[:60]}")
 
 
 def targets_in(node: Any) -> set[str]:

@@ -97,10 +97,20 @@ def _version() -> str:
 
 def _told(code: int, message: str, as_json: bool) -> int:
     """Tell the line where it is looked for, else where it can be told; without anybody to tell, the code is left."""
+    message = _visible(message)
     if not (as_json and _printed(json.dumps({"event": "error", "code": code, "message": message}), sys.stdout)):
         _printed(f"skate: {message}", sys.stderr)
     _broken_output()
     return code
+
+
+def _visible(message: str) -> str:
+    """A message as one line; letters of a given name that are none are shown with escapes."""
+    line = " ".join(message.split())
+    strange = {
+        each for each in line if not each.isprintable() and not "\ud800" <= each <= "\udfff"
+    }  # print shows those
+    return line.translate({ord(each): each.encode("unicode_escape").decode() for each in strange})
 
 
 def _printed(line: str, stream: IO[str]) -> bool:

@@ -167,8 +167,9 @@ def from_table(item: Option, **changes: Any) -> Callable[[F], F]:
     if item.kind is FLAG:
         settings["is_flag"] = True
     else:
-        settings |= {"type": _type_of(item.kind), "default": item.default, "multiple": item.many}
-        settings["show_default"] = bool(item.default)
+        settings |= {"type": _type_of(item.kind), "multiple": item.many, "show_default": bool(item.default)}
+        if item.default is not None:  # click takes None for a value: what is required would not be missed
+            settings["default"] = item.default
     if item.metavar:
         settings["metavar"] = item.metavar
     if item.bounds is not None:

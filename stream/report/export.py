@@ -1,5 +1,6 @@
 """`skate export`: masks, skeletons and metadata as files that other tools take. Streamed, in flat memory."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -83,12 +84,17 @@ def export_run(
         raise UsageError(
             f"--view: {path} has a generation for each subject: their views are `views/generate-NAME` in its run.zarr"
         )
+    fresh = not target.exists()
     try:
-        _make_room(target, config)
-        _write_all(run, config, frames, pose_style, target)
-        seen = _write_seen(run, config, target) if view else 0
-        empty = _write_plates(run, config, target) if plate else 0
-        whole = _write_amodal(run, config, target) if amodal else 0
+        with contextlib.ExitStack() as undo:
+            if fresh:  # half an export is none
+                undo.callback(shutil.rmtree, target, ignore_errors=True)
+            _make_room(target, config)
+            _write_all(run, config, frames, pose_style, target)
+            seen = _write_seen(run, config, target) if view else 0
+            empty = _write_plates(run, config, target) if plate else 0
+            whole = _write_amodal(run, config, target) if amodal else 0
+            undo.pop_all()
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"

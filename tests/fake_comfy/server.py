@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import threading
 import time
 import uuid
@@ -17,6 +18,7 @@ from fake_comfy.schema import object_info, validate
 
 Json = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Bend = Callable[[web.Request, web.StreamResponse], Awaitable[web.StreamResponse]]
 
 VERSIONS = {"old": "0.3.40", "measured": "0.3.64", "newer": "0.45.2"}
 ERAS = tuple(VERSIONS)
@@ -66,6 +68,8 @@ class FakeComfy:
         self.instead: dict[str, str | bytes] = {}  # by path: what is answered in place of the answer, and
         self.statuses: dict[str, int] = {}  # its HTTP status, where that is not 200
         self.entry: Json = None  # in place of every entry of the history
+        self.bend: Bend | None = None  # what becomes of an answer
+        self.bend_message: Callable[[bytes], bytes] | None = None  # and of a message
         self.says: list[str] = []  # beside each sampler step, as they are
         self.prompts: list[Json] = []  # every graph that was queued
         self.freed: list[Json] = []  # the body of every /free
@@ -109,11 +113,15 @@ class FakeComfy:
             socket = self.sockets.get(client_id or "")
             if socket is not None and not socket.closed:
                 try:
-                    await socket.send_json({"type": kind, "data": data})
+                    text = json.dumps({"type": kind, "data": data}).encode()
+                    await socket.send_str(self._bent(text).decode("utf-8", "replace"))
                 except ConnectionError:
                     self.sockets.pop(client_id or "", None)
 
         asyncio.run_coroutine_threadsafe(deliver(), self._loop).result(5)
+
+    def _bent(self, message: bytes) -> bytes:
+        return message if self.bend_message is None else self.bend_message(message)
 
     def send_text(self, client_id: str | None, text: str) -> None:
         """A text message as it is."""
@@ -136,7 +144,7 @@ class FakeComfy:
             socket = self.sockets.get(client_id or "")
             if socket is not None and not socket.closed:
                 try:
-                    await socket.send_bytes(data)
+                    await socket.send_bytes(self._bent(data))
                 except ConnectionError:
                     self.sockets.pop(client_id or "", None)
 
@@ -196,6 +204,8 @@ class FakeComfy:
                 body = self.instead[request.path]
                 raw = body if isinstance(body, bytes) else body.encode()
                 return web.Response(status=self.statuses.get(request.path, 200), body=raw)
+            if self.bend is not None and request.path != "/ws":
+                return await self.bend(request, answer)
             if action == "lost":  # the work is done, the answer never arrives
                 assert request.transport is not None
                 request.transport.abort()

@@ -1,0 +1,113 @@
+"""`python -m bench.hostile`, short: what it sees, that it goes on where it was interrupted, and some of every kind."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from _zygote import Ended, shared_zygote
+
+from bench.hostile import kinds
+from bench.hostile.__main__ import carried_out, turns
+from bench.hostile.options import commands
+from bench.hostile.record import Record
+from bench.hostile.trial import Trial, is_table, untold
+from bench.hostile.world import World
+from stream.cli import _COMMANDS
+
+WELL = Ended(3, "skate: clip.mp4 is no video: give another\n", 0.1, 0.1, 1 << 20, False)
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        (WELL, ""),
+        (replace(WELL, code=0, output="done\n"), ""),
+        (replace(WELL, output='{"event": "error", "code": 3, "message": "no video"}\n'), ""),
+        (replace(WELL, code=70), "exit code 70"),
+        (replace(WELL, code=-11), "exit code -11"),
+        (replace(WELL, output=""), "0 lines say why it ended with 3"),
+        (replace(WELL, output=2 * WELL.output), "2 lines say why it ended with 3"),
+        (replace(WELL, output=f"{WELL.output}more\n"), "1 lines say why it ended with 3"),
+        (replace(WELL, output=f"skate: {'x' * 3000}\n"), "the line has 3007 characters"),
+        (replace(WELL, output=f"Traceback (most recent call last):\n{WELL.output}"), "a traceback"),
+        (replace(WELL, output="skate: \x1b[2J is no video\n"), "control characters in what it printed"),
+        (replace(WELL, peak_rss_bytes=3 << 20), "took 3 MB, 2 MB are its bound"),
+        (replace(WELL, code=-9, output="", timed_out=True, seconds=60.0), "did not end within 60 s"),
+    ],
+)
+def test_what_does_not_hold_is_told(ended: Ended, told: str) -> None:
+    assert "; ".join(untold(ended, 2 << 20)) == told
+
+
+def test_a_table_is_told_from_silence() -> None:
+    damaged = replace(WELL, code=6, output="damaged: run.zarr/masks/object/c.0\n")
+    assert is_table(["status", "run", "--verify"], damaged) and not untold(damaged, 2 << 20, table=True)
+    assert not is_table(["resume", "run"], damaged)
+    assert not is_table(["status", "run"], replace(damaged, output=""))
+
+
+def test_every_command_is_tried() -> None:
+    assert {name.split()[0] for name in commands()} == _COMMANDS.keys()
+
+
+class Told:
+    """In place of a world, for counting alone."""
+
+    seed = 1
+
+
+def counted(record: Record, kind: str, kills: int = 0, wrong: bool = False) -> None:
+    trial = Trial(Told(), kind, record.of(kind).next)  # type: ignore[arg-type]
+    trial.calls, trial.kills = [(["status", "run"], 0)], kills
+    trial.wrong = ["it hangs"] if wrong else []
+    record.of(kind).add(trial)
+
+
+def test_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
+    path, head = tmp_path / "record.json", {"bench": "hostile", "second": False, "seed": 1}
+    whole, first = Record(None, head, False), Record(path, head, False)
+    given = Namespace(inputs=100, kills=9, second=False, only=None)
+    order = []
+    for kind in turns(given, whole):
+        order.append(kind)
+        counted(whole, kind, 3 * (kind == "kills"))
+    assert (whole.inputs, whole.kills, whole.of("kills").next) == (100, 9, 3) and set(order) == set(kinds.FIRST)
+    for kind in order[:50]:
+        counted(first, kind, 3 * (kind == "kills"), wrong=kind == "options")
+    first.write(5.0)
+    second = Record(path, head, False)
+    assert second.tallies == first.tallies and second.failed == first.failed > 0
+    assert second.of("options").told[0] == {
+        "number": 0, "calls": ["status run"], "wrong": ["it hangs"], "notes": [],
+    }  # fmt: skip
+    rest = []
+    for kind in turns(given, second):
+        rest.append(kind)
+        counted(second, kind, 3 * (kind == "kills"))
+    assert order[:50] + rest == order
+    with pytest.raises(SystemExit, match="is of another seed or set"):
+        Record(path, {**head, "seed": 2}, False)
+    assert Record(path, {**head, "seed": 2}, True).inputs == 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    found = World(shared_zygote(), tmp_path_factory.mktemp("hostile"), 1, few=True)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "count"), [("options", 0, 25), ("documents", 4, 8), ("directories", 0, 6), ("kills", 0, 1)]
+)
+def test_some_of_every_kind_hold(
+    world: World, kind: str, first: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole trial: `bench/records/hostile.json`."""
+    monkeypatch.setattr("bench.hostile.kills.MOST_KILLS", 3)
+    for number in range(first, first + count):
+        trial = carried_out(world, kind, number)
+        assert not trial.wrong, f"--only {kind} --first {number}: {trial.calls}: {trial.wrong}"
+        assert trial.calls and (trial.kills > 0) == (kind == "kills")
