@@ -4,6 +4,7 @@ A folder of the process's own below `--scratch` (else below the system's tempora
 again once the process has ended: the next one begins with an empty one, and deletes what a killed one left.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import filelock
 
-from storage.errors import EnvironmentFault
+from storage.address import BucketPath
+from storage.errors import EnvironmentFault, UsageError
 
 CACHE_BYTES = 4 << 30
 _PREFIX, _LOCK = "skate-scratch-", ".lock"
@@ -29,6 +31,20 @@ def use_scratch(folder: Path) -> None:
 def scratch_place() -> Path:
     """The folder below which that is."""
     return _place[0] if _place else Path(tempfile.gettempdir())
+
+
+def inputs_of(out: Path) -> Path:
+    """The folder for what is fetched and found for a run before it begins: in the run directory; of a run in a bucket
+    below --scratch, where it stays.
+
+    Raises:
+        UsageError: where no --scratch is given: the temporary folder is everybody's, and forgets.
+    """
+    if not isinstance(out, BucketPath):
+        return out / "input"
+    if not _place:
+        raise UsageError(f"{out}: what is fetched for a run in a bucket is kept on this machine: give --scratch DIR")
+    return _place[0] / f"input-{hashlib.blake2b(str(out).encode(), digest_size=6).hexdigest()}"
 
 
 class _Forgettable:

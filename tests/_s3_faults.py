@@ -1,4 +1,4 @@
-"""Servers in a thread: one in front of a real S3 server that fails on purpose, one that ignores If-None-Match."""
+"""Servers in a thread: one in front of a real S3 server that fails on purpose, one that is deaf, and a plain one."""
 
 import http.client
 import random
@@ -6,7 +6,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -41,6 +42,20 @@ class _Served:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class Shelf(_Served):
+    """Gives the files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        class Handler(SimpleHTTPRequestHandler):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given, directory=str(folder))
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        super().__init__(Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from _crash import FINISH_POINTS, OTHER_POINTS, POINTS, Case, make_case
 from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
-from _s3_faults import Faulty
+from _s3_faults import Faulty, Shelf
 from _zygote import Ended, shared_zygote
 
 from storage.address import BucketPath, run_path
@@ -171,6 +171,18 @@ def test_several_looks_lie_beside_each_other_in_a_bucket(local: Path, look: Path
     assert f"page     {folder}/index.html" in ended.output
     check(f"{folder}/a", files_of(look))
     assert b'src="b/output.mp4"' in bucket_of(folder).get("index.html")
+
+
+@pytest.mark.slow
+def test_a_video_by_address_is_fetched_by_each_machine(case: Case, wanted: dict[str, bytes], tmp_path: Path) -> None:
+    address = new_run()
+    with Shelf(case.video.parent) as shelf:
+        command = ["run", f"{shelf.address}/{case.video.name}", "--out", address, *case.options]
+        assert skate(tmp_path, *command, fault="track.journal").code == -9
+        shutil.rmtree(tmp_path)
+        ended = skate(tmp_path, *command)
+    assert ended.code in (0, 1), ended.output
+    check(address, wanted)
 
 
 @pytest.mark.slow

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 from _s3 import BUCKET, KEY_ID, SECRET, environment, shared_server
 from _s3_faults import FAULTS, SILENT, Deaf, Faulty
+from packaging.version import Version
 
 import storage.bucket
 import storage.lease
@@ -20,11 +24,14 @@ from storage.backend import open_store
 from storage.bucket import Bucket
 from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
 from storage.journal import encode_line
+from storage.layout import ArraySpec, Layout
 from storage.lease import acquire
-from storage.nearby import Nearby
+from storage.nearby import Nearby, inputs_of
 from storage.profiles import bucket_settings
 from storage.remote import MOST_RUNS, BucketBackend, open_bucket
+from storage.rundir import Commit, RunDirectory
 from storage.shared import SharedRun
+from storage.spans import Span
 
 _names = count()
 
@@ -316,6 +323,48 @@ def test_a_sum_that_is_not_right_costs_time_only(
     assert contents(address) == {**summed, "run.zarr/a/c.0": b"new"}
 
 
+WINDOWS = (Span(0, 7), Span(7, 12), Span(12, 13))
+
+
+@pytest.fixture
+def group(address: BucketPath) -> Any:
+    """`run.zarr` of a run that has just finished, as zarr's own store of objects has it."""
+    from obstore.store import S3Store
+
+    with RunDirectory(address, Layout({"masks/object": ArraySpec((6, 8), "bool")}), {"format": 2}) as run:
+        for window, span in enumerate(WINDOWS):
+            run.commit(Commit("track", window, span, {"masks/object": picture(span)}))
+        run.finish({})
+    store = S3Store(BUCKET, prefix=f"{address.prefix}/run.zarr", client_options={"allow_http": True})
+    return zarr.storage.ObjectStore(store, read_only=True)
+
+
+def picture(span: Span) -> np.ndarray:
+    return np.stack([np.arange(48).reshape(6, 8) % (t + 2) == 0 for t in range(span.start, span.stop)])
+
+
+def test_the_objects_of_a_finished_run_are_shards_that_zarr_reads(address: BucketPath, group: Any) -> None:
+    """Of one window each, as any Zarr reads it: the grid that joins the windows needs zarr-python 3.2."""
+    bucket, where = Bucket(address), "run.zarr/masks/object"
+    for window, span in enumerate(WINDOWS):
+        metadata = json.loads(bucket.get(f"{where}/zarr.json"))
+        assert metadata["shape"] == [13, 6, 8]
+        shape = [span.frames, 6, 8]
+        metadata |= {"shape": shape, "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}}}
+        bucket.put(f"run.zarr/window{window}/zarr.json", json.dumps(metadata).encode())
+        bucket.copy(f"{where}/c.{window}.0.0", f"run.zarr/window{window}/c.0.0.0")
+        found = zarr.open_array(group, path=f"window{window}", mode="r", zarr_format=3)
+        assert np.array_equal(np.asarray(found[:]), picture(span))
+
+
+@pytest.mark.skipif(Version(zarr.__version__) < Version("3.2"), reason="zarr-python knows variable grids from 3.2 on")
+def test_a_finished_run_opens_by_zarr(group: Any) -> None:
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        found = zarr.open_group(group, mode="r")["masks/object"]
+        assert isinstance(found, zarr.Array)
+        assert np.array_equal(np.asarray(found[:]), picture(Span(0, 13)))
+
+
 def test_files_of_others_are_left_alone(address: BucketPath) -> None:
     Bucket(address).create("thesis.doc", b"years of work")
     with pytest.raises(RunDirectoryError, match="holds no run"):
@@ -459,6 +508,17 @@ def test_scratch_is_bounded_and_what_killed_processes_left_is_deleted(
     assert not root.exists(), "nobody has it any more"
     files.close()
     assert not files.root.exists()
+
+
+def test_what_is_fetched_for_a_run_stays_where_somebody_said(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert inputs_of(tmp_path / "run") == tmp_path / "run" / "input"
+    places = {inputs_of(address), inputs_of(address), inputs_of(address / "other")}
+    assert len(places) == 2 and all(place.parent == tmp_path / "scratch" for place in places)
+    monkeypatch.setattr("storage.nearby._place", [])
+    with pytest.raises(UsageError, match="give --scratch DIR"):
+        inputs_of(address)
 
 
 def test_a_process_that_goes_through_many_runs_keeps_a_few(address: BucketPath, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from stages.prompts import Correction, ObjectPrompt
 from stages.subjects import NAME, OBJECT, PERSON, Reskin, Sought, Subject, gated_by_kind
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, SkateError, UsageError
+from storage.nearby import inputs_of
 from storage.spans import Span
 from stream.options.scene import Cast, read_scene, write_scene
 
@@ -66,13 +67,13 @@ class Wanted:
 
 
 def found_scene(wanted: Wanted, base: Cast, servers: Sequence[str], out: Path) -> Path:
-    """The scene file of what a server finds, in the run directory, with all others of `base`; asked once.
+    """The scene file of what a server finds, below `inputs_of(out)`, with all others of `base`; asked once.
 
     Raises:
         UsageError: no server is given. GeneratorError: it failed.
         InputError: no server has what it takes, or nothing is found on a prompt frame.
     """
-    folder = out / "input" / FOLDER
+    folder = inputs_of(out) / FOLDER
     asked, note, found = json.dumps(wanted.to_json(), sort_keys=True), folder / ASKED, folder / FOUND
     if not (note.is_file() and found.is_file() and note.read_text(encoding="utf-8") == asked):
         write_scene(found, Cast(_asked(wanted, servers, folder)), "--find")

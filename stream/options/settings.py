@@ -12,9 +12,9 @@ from stages.prompts import Correction, ObjectPrompt
 from stages.region import DILATE, REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, Sought, plain_subjects
-from storage.address import BucketPath
 from storage.boundary import MB, printable, read_input
 from storage.errors import EnvironmentFault, InputError, UsageError
+from storage.nearby import inputs_of
 from stream.options.config import RunConfig
 from stream.options.recipes import ALONE, check_family, settle, wanted
 from stream.options.scene import Cast, named_file, read_scene
@@ -286,7 +286,7 @@ def fetch_limits(options: dict[str, Any]) -> tuple[int, float]:
 
 
 def local_video(video: str, out: Path, fetch: tuple[int, float]) -> str:
-    """The video as a local file: addresses are fetched into the run directory, within `fetch` bytes and seconds.
+    """The video as a local file: addresses are fetched to `inputs_of(out)`, within `fetch` bytes and seconds.
 
     Raises:
         InputError: when there is no such file.
@@ -294,9 +294,7 @@ def local_video(video: str, out: Path, fetch: tuple[int, float]) -> str:
     if "://" in video:
         from stages.decode import FetchLimits, fetch_video
 
-        if isinstance(out, BucketPath):
-            raise UsageError(f"{video[:200]} is an address, and so is --out {out}: bring the video here first")
-        return str(fetch_video(video, out / "input", FetchLimits(*fetch)))
+        return str(fetch_video(video, inputs_of(out), FetchLimits(*fetch)).resolve())
     if not Path(video).is_file():
         what = "is a folder, no video file" if Path(video).is_dir() else "no such video file"
         raise InputError(f"{video}: {what}")
