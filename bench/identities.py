@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m bench.identities --work DIR [--seeds 1 2 3 4 5] [--record bench/records/identities.json]
 
 Every seed and policy is a run of DIR, as of `skate extract --scene`: each subject prompted with its true box, tracked
-through views. Runs that are there are gone on with or only read, so it may be interrupted. HOTA, IDF1 and identity
+in a chase. Runs that are there are gone on with or only read, so it may be interrupted. HOTA, IDF1 and identity
 switches are TrackEval's (`stream.demo.identities`).
 
 A joint is right where it is nearer to its own person's true one than to any other's. Asked are the visible joints that
@@ -13,6 +13,7 @@ with it alone. `bench.joints` measures joints by the true masks.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ OPTIONS: dict[str, Any] = {
     "pose": "mini",
     "detector": "mini",
     "detect_every": 12,
-    "track_view": "follow",
+    "track_view": "chase",
     "device": "cpu",
 }
 
@@ -70,7 +71,7 @@ def measure(scene: Scene, options: Mapping[str, Any], work: Path, alone: bool) -
         told["iou_alone"] = {}
         for subject in subjects:
             single, name = scene.alone(subject.name), subject.name
-            found = follow(single, (subject,), options, work / name)
+            found = follow(single, (replace(subject, held_by=None),), options, work / name)
             told["iou_alone"] |= _means(compare_group(single, [name], found))
     return told
 
@@ -120,7 +121,7 @@ def main() -> None:
     """Measure, print, write after every run."""
     parser = argparse.ArgumentParser(prog="python -m bench.identities", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--sam", default="mini", help="name or path of the weights")
+    parser.add_argument("--sam", default="mini-groups", help="name or path of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--frames", type=int, default=402)
     parser.add_argument("--memory", nargs="+", default=list(MEMORIES), choices=MEMORIES)

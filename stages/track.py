@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
 
-from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.base import Array, Inputs, Json, Output, Read, Stage, Window
 from stages.likeness import Likeness
 from stages.metrics import flag_spans
 from stages.prompts import Box
@@ -18,92 +17,21 @@ from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked, clip_frames_min16
 from stages.sam.tracker import Seen, Tracker
-from stages.subjects import PERSON, Subject, most_prompts
+from stages.sam.tracking import ON_CUT, TrackConfig, TrackState, track_ports
+from stages.sam.whose import Whose
+from stages.subjects import most_prompts
 from stages.views.look import box_of
-from stages.views.names import FIRST, LOOKED, first_ports, view_name
+from stages.views.names import FIRST, LOOKED, first_ports, view_name, view_ports
 from stages.views.pace import Pace
-from storage.errors import UsageError
+from stages.views.path import whole
 
-ON_CUT = ("ignore", "stop", "reset", "split")
+__all__ = ["ON_CUT", "LogitsObserver", "TrackConfig", "TrackStage", "TrackState", "decoded_cuts", "track_ports"]
 
 
 class LogitsObserver(Protocol):
     """Called with every frame's result, for tests and benches: the frame, the object's name, what the step gave."""
 
     def __call__(self, frame: int, name: str, tracked: Tracked, /) -> None: ...
-
-
-@dataclass(frozen=True)
-class TrackConfig:
-    """What is tracked.
-
-    Attributes:
-        subjects: each from its prompt on. On frames before it is untracked: an empty mask, not visible; frames before
-            every prompt are never shown to the model.
-        chosen: the one whom the pose stage chooses, where nobody points at it or a cut has ended that; None: pose works
-            behind tracking and chooses nobody.
-        on_cut: what a hard scene cut does. `ignore`: nothing. `split`: SAM 2.1 goes on, and what it finds behind the
-            cut is believed where it looks like the subject (`stages.likeness`). `reset`: from the cut on, all are
-            untracked until their next prompt or correction, or until the pose stage chooses anew at or after the cut; a
-            prompt on the cut's own frame is applied after the reset. `stop`: from the first cut on nothing is tracked
-            any more, corrections included, and `info["stop"]` holds the cut's frame: the rest of the clip has empty
-            masks, so it passes through the chain as the source has it, unless the pipeline ends the clip there.
-        look: "frames": at the whole frames; "first": at some of them (`stages.views.pace`), and what is found only
-            tells a second pass where to look; "views": at each subject through its view, which is that second pass.
-        apart: whether a pixel belongs to one subject alone (`stages.sam.apart`).
-    """
-
-    subjects: tuple[Subject, ...]
-    on_cut: str = "ignore"
-    look: str = "frames"
-    chosen: str | None = PERSON
-    apart: bool = False
-
-    def __post_init__(self) -> None:
-        for subject in self.subjects:
-            PromptSchedule.of(subject)
-        if self.on_cut not in ON_CUT:
-            raise UsageError(f"--on-cut {self.on_cut}: choose one of {', '.join(ON_CUT)}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the subjects."""
-        return tuple(subject.name for subject in self.subjects)
-
-
-def track_ports(names: Sequence[str]) -> tuple[Port, ...]:
-    """What tracking writes of these subjects."""
-    masks = (Port(f"masks/{name}", "new", MASK, "bool") for name in names)
-    return (*masks, *(Port(f"visible/{name}", "new", (), "bool") for name in names))
-
-
-@dataclass
-class TrackState(State):
-    """What tracking carries: bounded by 1 + corrections conditioning frames, 6 memories and 15 pointers an object.
-
-    Attributes:
-        next_frame: the first frame not tracked yet.
-        pace, last: of a first pass, its `Pace`.
-        size: H, W of the frames, None before the first window.
-        clip_frames_min16: `min(T, 16)` of the clip, as the first window gave it.
-        stop: the cut that ended tracking with `on_cut="stop"`.
-        banks: by object, frame indices and dtypes (`stages.sam.session.MemoryBank`).
-        tensors: by `object.name`, the memories themselves; bfloat16 as uint16 bits.
-        known, looks: with `on_cut="split"`, by object, its `Likeness`.
-    """
-
-    version: ClassVar[int] = 3
-
-    next_frame: int = 0
-    pace: dict[str, Json] = field(default_factory=dict)
-    last: dict[str, Array] = field(default_factory=dict)
-    size: list[int] | None = None
-    clip_frames_min16: int = 16
-    stop: int | None = None
-    banks: dict[str, Json] = field(default_factory=dict)
-    tensors: dict[str, Array] = field(default_factory=dict)
-    known: dict[str, Json] = field(default_factory=dict)
-    looks: dict[str, Array] = field(default_factory=dict)
 
 
 class TrackStage(Stage):
@@ -113,7 +41,7 @@ class TrackStage(Stage):
     window where the person was chosen, and `info["pose"]["again"]`, a list of such choices behind cuts;
     `info["decode"]["cuts"]`, the new frames before which a cut lies; `info["decode"]["clip_frames_min16"]` = min(clip's
     length, 16), needed where a window is shorter than 16 frames: SAM 2 encodes pointers differently in a clip shorter
-    than that. Through views also `views/track-NAME` `[n, 2, 3]`.
+    than that. Through views also `views/track-NAME` `[n, 2, 3]`; a chase writes them.
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
     of each. Masks of several may overlap, as SAM 2.1 gives them, but `apart`. A lost object has an empty mask. The
@@ -145,7 +73,10 @@ class TrackStage(Stage):
         self._known = {name: Likeness() for name in config.names}
         self._pace = Pace()
         self._tracker: Tracker | None = None
+        self._whose: Whose | None = None
         self.writes = first_ports(config.names) if config.look == "first" else track_ports(config.names)
+        if config.look == "chase":
+            self.writes += view_ports(config.names)
         if config.look == "views":
             self.reads = (Read("frames", "new"), *(Read(view_name(name), "new") for name in config.names))
 
@@ -171,11 +102,12 @@ class TrackStage(Stage):
         masks = {name: np.zeros(frames.shape[:3], dtype=bool) for name in names}
         visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
         followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
+        views = self._views(inputs)
         prompted = set[tuple[str, int]]()
-        for offset, seen, prompts in self._seen(window, inputs):
+        for offset, seen, prompts in self._seen(window, inputs, views):
             for name, found in seen.items():
                 masks[name][offset] = found.mask
-                visible[name][offset] = bool(found.tracked.visible)
+                visible[name][offset] = bool(found.tracked.visible) and (self._whose is None or bool(found.mask.any()))
                 followed[name][offset] = True
                 if self._observer is not None:
                     self._observer(span.start + offset, name, found.tracked)
@@ -187,8 +119,9 @@ class TrackStage(Stage):
             cuts = decoded_cuts(inputs)
             unlike[name] = likeness.unlike(frames, masks[name], visible[name], span.start, cuts, own)
             masks[name][unlike[name]], visible[name][unlike[name]] = False, False
+        arrays = {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names}
         return Output(
-            {f"masks/{name}": masks[name] for name in names} | {f"visible/{name}": visible[name] for name in names},
+            arrays | ({view_name(name): each for name, each in views.items()} if self._whose is not None else {}),
             {
                 "stop": self._state.stop,
                 "untracked": {name: flag_spans(~followed[name], span.start) for name in names},
@@ -202,7 +135,7 @@ class TrackStage(Stage):
         span = window.new
         boxes = {name: np.full((span.frames, 4), np.nan) for name in self.config.names}
         looked = np.zeros(span.frames, dtype=bool)
-        for offset, seen, _ in self._seen(window, inputs):
+        for offset, seen, _ in self._seen(window, inputs, {}):
             looked[offset] = True
             for name, found in seen.items():
                 boxes[name][offset] = box_of(found.mask)
@@ -212,29 +145,52 @@ class TrackStage(Stage):
                 self._pace.saw(span.start + offset, {name: boxes[name][offset] for name in seen})
         return Output({f"{FIRST}{name}": found for name, found in boxes.items()} | {LOOKED: looked})
 
-    def _seen(self, window: Window, inputs: Inputs) -> Iterator[tuple[int, dict[str, Seen], Mapping[str, SamPrompt]]]:
+    def _seen(
+        self, window: Window, inputs: Inputs, views: dict[str, Array]
+    ) -> Iterator[tuple[int, dict[str, Seen], Mapping[str, SamPrompt]]]:
         """Look at the window's new frames, or at those that a first pass looks at: yields the frame's number in the
-        window, what is tracked on it, and what was prompted on it."""
+        window, what is tracked on it, and what was prompted on it. A chase notes its `views`."""
         frames, span, state, first = inputs.arrays["frames"], window.new, self._state, self.config.look == "first"
-        tracker = self._tracker = self._tracker or self._new_tracker(*frames.shape[1:3])
+        if self._tracker is None:
+            self._tracker, self._whose = self._new_tracker(*frames.shape[1:3]), self._new_whose(*frames.shape[1:3])
+        tracker = self._tracker
         persons, cuts = self._person_prompts(window, inputs), decoded_cuts(inputs)
-        viewed = self.config.look == "views"
-        views = {name: inputs.arrays[view_name(name)] for name in self.config.names} if viewed else {}
         ends = cuts | ({span.stop} if window.ends_shot else set())
-        for offset, (frame, image) in enumerate(feed(self._model, frames, viewed or first)):
+        for offset, (frame, image) in enumerate(feed(self._model, frames, bool(views) or first)):
             index = span.start + offset
             if index in cuts:
                 self._meet_cut(index, tracker)
             prompts = self._prompts(index, frame, tracker, persons)
             if first and not (prompts or index >= self._pace.due or index in cuts or index + 1 in ends):
                 continue
+            if self._whose is not None:
+                for name in self.config.names:
+                    if name in prompts or name in tracker:
+                        views[name][offset] = self._whose.view(name, prompts.get(name))
             looks = {name: each[offset] for name, each in views.items()}
             number = self._pace.looks if first else index
             seen = tracker.see(number, frame, image, looks, prompts, state.clip_frames_min16)
+            if self._whose is not None:
+                seen = self._whose.settle(frame, seen, prompts)
             yield offset, apart(seen) if self.config.apart else seen, prompts
 
+    def _views(self, inputs: Inputs) -> dict[str, Array]:
+        """By name, `[n, 2, 3]`: the views that it is looked at through; of a chase, where nothing is, of all."""
+        if self.config.look == "views":
+            return {name: inputs.arrays[view_name(name)] for name in self.config.names}
+        if self.config.look != "chase":
+            return {}
+        count, height, width = inputs.arrays["frames"].shape[:3]
+        every = whole((width, height), (self._model.image_size,) * 2)
+        return {name: np.repeat(every[None], count, 0) for name in self.config.names}
+
     def _new_tracker(self, height: int, width: int) -> Tracker:
-        return Tracker(self._model, height, width, self.config.look == "views")
+        return Tracker(self._model, height, width, self.config.look in ("views", "chase"))
+
+    def _new_whose(self, height: int, width: int) -> Whose | None:
+        if self.config.look != "chase":
+            return None
+        return Whose.of(self.config.subjects, (width, height), self._model.image_size)
 
     def _check_prompts(self, window: Window, inputs: Inputs) -> None:
         height, width = inputs.arrays["frames"].shape[1:3]
@@ -257,6 +213,8 @@ class TrackStage(Stage):
     def _meet_cut(self, index: int, tracker: Tracker) -> None:
         """Act on a cut before this frame."""
         self._pace.forget()
+        if self._whose is not None:
+            self._whose.forget()
         if self.config.on_cut == "stop" and self._state.stop is None:
             self._state.stop = index
         if self.config.on_cut in ("stop", "reset"):
@@ -293,7 +251,7 @@ class TrackStage(Stage):
 
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""
-        self._tracker = None
+        self._tracker = self._whose = None
 
     def get_state(self) -> TrackState:
         """The state after the last window; a copy."""
@@ -302,14 +260,14 @@ class TrackStage(Stage):
         known = {name: likeness.values() for name, likeness in self._known.items()}
         looks = {name: likeness.look for name, likeness in self._known.items() if likeness.look.size}
         pace = {"looks": self._pace.looks, "due": self._pace.due}
-        return dataclasses.replace(
-            state, pace=pace, last=self._pace.last, banks=banks, tensors=tensors, known=known, looks=looks
-        )
+        places, own = self._whose.parts() if self._whose is not None else ({}, {})
+        found = dataclasses.replace(state, banks=banks, tensors=tensors, known=known, looks=looks)
+        return dataclasses.replace(found, pace=pace, last=self._pace.last, places=places, own=own)
 
     def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Take a state back."""
         self._state = state = TrackState.from_parts(values, arrays)
-        self._tracker = None
+        self._tracker = self._whose = None
         self._pace = Pace(**state.pace, last=state.last)
         blank = Likeness().look
         self._known = {
@@ -318,7 +276,10 @@ class TrackStage(Stage):
         if state.size is not None:
             self._tracker = self._new_tracker(state.size[0], state.size[1])
             self._tracker.restore(state.banks, state.tensors)
-            state.banks, state.tensors = {}, {}  # the tracker holds them now
+            self._whose = whose = self._new_whose(state.size[0], state.size[1])
+            if whose is not None:
+                whose.restore(state.places, state.own)
+            state.banks, state.tensors, state.places, state.own = {}, {}, {}, {}  # tracker and chase hold them now
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""

@@ -163,4 +163,8 @@ def test_the_demo_of_several_follows_them_by_name(tmp_path: Path) -> None:
     assert 0 <= truth["hota"] <= 1 and 0 <= truth["idf1"] <= 1 and truth["id_switches"] >= 0
     manifest, config = read_run(tmp_path / "demo-subjects")
     assert (config.chain, config.memory) == ("extract", "distractor-aware")
+    assert (config.track_view, config.sam) == ("chase", "mini-groups")
+    assert {subject.name: subject.held_by for subject in config.subjects} == {
+        "board": "skater", "board-2": "skater-2", "skater": None, "skater-2": None,
+    }  # fmt: skip
     assert manifest["nodes"] == ["decode", "track", "pose", "occlusion"]

@@ -130,7 +130,7 @@ def own(folder: Path, video: Path) -> dict[str, Callable[[], Stage]]:
         "look": lambda: TrackStage(plain_track(prompt, look="first"), sam),
         "closer": lambda: CloserStage(CloserConfig(OBJECTS, SIDE, (CLIP.width, CLIP.height))),
         "track-views": lambda: TrackStage(plain_track(prompt, look="views"), sam),
-        "track-scene": lambda: TrackStage(TrackConfig(scene, chosen=None), sam),
+        "track-scene": lambda: TrackStage(TrackConfig(scene, look="chase", chosen=None), sam),
         "crowd": lambda: CrowdPoseStage(CrowdConfig(pose.models, ("skater",), 2, "one-euro", reset_on_cut=True)),
         "occlusion": lambda: OcclusionStage(OcclusionConfig(("board", "skater"), ("skater",), reset_on_cut=True)),
         "regions": lambda: RegionsStage(RegionsConfig(("board", "skater"), ("board",), ("skater",))),

@@ -27,17 +27,33 @@ def apart(seen: Mapping[str, Seen]) -> dict[str, Seen]:
         return found
     rows, columns = np.nonzero(contested)
     claims = np.stack([each.mask[rows, columns] for each in found.values()])
+    return award(found, claims, rows, columns)
+
+
+def award(
+    found: Mapping[str, Seen], claims: Array, rows: Array, columns: Array, had: Array | None = None
+) -> dict[str, Seen]:
+    """Give each of these pixels to one of those that claim it.
+
+    Args:
+        claims: `[n, p]` bool, of each of `found`, in its order; no pixel is without one.
+        rows, columns: `[p]` int of the pixels; all others stay as they are.
+        had: `[n, p]` bool, who had it on the frame before, and goes before who had not. None: nobody knows.
+    """
     areas = np.array([np.count_nonzero(each.mask) for each in found.values()])
-    claims &= ~_reached_over(claims, areas)
+    claims = claims & ~_reached_over(claims, areas)
+    if had is not None:
+        claims &= had | ~(claims & had).any(axis=0)
     scores = np.where(claims, np.stack([each.at(rows, columns) for each in found.values()]), -np.inf)
     depths = np.array([nearness(each.mask) for each in found.values()])[:, None]
     depths = np.where(scores >= scores.max(axis=0) - MARGIN, depths, -np.inf)
     owner = np.where(depths == depths.max(axis=0), scores, -np.inf).argmax(axis=0)
-    for index, (name, each) in enumerate(list(found.items())):
+    given = dict(found)
+    for index, (name, each) in enumerate(found.items()):
         mask = each.mask.copy()
         mask[rows, columns] &= owner == index
-        found[name] = replace(each, mask=mask)
-    return found
+        given[name] = replace(each, mask=mask)
+    return given
 
 
 def _reached_over(claims: Array, areas: Array) -> Array:

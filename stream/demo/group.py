@@ -1,7 +1,7 @@
 """Several skaters and boards: all of them followed by name, in a run of its own beside the demo's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from stream.options.table import TRACKING, options_for
 from stream.progress.events import Listener
 from stream.run.lifecycle import start
 
+CHASE = {"track_view": "chase"}  # several are followed so
+GROUPS = {"mini": "mini-groups"}  # what of the packaged weights is trained for several
 LEAST_PIXELS = 150  # of 640x360: of a subject smaller than this nothing is asked on a frame
 
 
@@ -57,16 +59,19 @@ def least_pixels(clip: DemoConfig) -> float:
 
 
 def truth_subjects(scene: Scene) -> tuple[Subject, ...]:
-    """Every skater and board with enough of it to be seen, prompted with its true box on the first such frame."""
+    """Every skater and board with enough of it to be seen, prompted with its true box on the first such frame; a board
+    is held by who rides it."""
+    riders = dict(zip(scene.boards, scene.skaters, strict=False))
     kinds = dict.fromkeys(scene.boards, OBJECT) | dict.fromkeys(scene.skaters, PERSON)
     found: dict[str, Subject] = {}
     for t in range(len(scene)):
         for name, mask in scene.masks(t).items():
             if name not in found and mask.sum() >= least_pixels(scene.config):
-                found[name] = Subject(name, kinds[name], ObjectPrompt(t, mask_box(mask)))
+                found[name] = Subject(name, kinds[name], ObjectPrompt(t, mask_box(mask)), held_by=riders.get(name))
         if len(found) == len(kinds):
             break
-    return tuple(found[name] for name in kinds if name in found)
+    every = (found[name] for name in kinds if name in found)
+    return tuple(each if each.held_by in found else replace(each, held_by=None) for each in every)
 
 
 def follow_group(
@@ -75,7 +80,8 @@ def follow_group(
     """Follow every subject of the clip in the run `OUT-subjects`, and compare with the truth.
 
     Args:
-        video: the clip. out: the demo's run. options: the demo's.
+        video: the clip. out: the demo's run. options: the demo's; this one is a chase, with the small model for groups
+            in place of the small one.
 
     Raises:
         RunDirectoryError: when another run is there, and `overwrite` is not given.
@@ -87,6 +93,7 @@ def follow_group(
     write_scene(file, Cast(subjects))
     names = {item.parameter for item in options_for(TRACKING)}
     given = {name: value for name, value in options.items() if name in names}
+    given |= CHASE | {"sam": GROUPS.get(str(given["sam"]), given["sam"])}
     given |= {"box": None, "point": (), "object_mask": None, "prompt_frame": 0, "correct": (), "person_box": None}
     config = config_from_options(str(video), "extract", {**given, "scene": str(file)}, place)
     start(config, place, overwrite=True, listener=listener)

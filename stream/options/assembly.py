@@ -215,14 +215,15 @@ def occlusion_stage(config: RunConfig) -> "OcclusionStage":
 
 def following_stages(config: RunConfig, models: Models, sam: "SamModel", size: tuple[int, int]) -> list[Stage | Node]:
     """What follows the subjects through the clip, whose frames have this (width, height): in one pass over the whole
-    frames, or in two; closed."""
+    frames or in a chase, or in two; closed."""
     from stages.closer import CloserConfig, CloserStage
     from stages.track import TrackConfig, TrackStage
 
     chosen = PERSON if config.scene is None else None
     track = TrackConfig(config.subjects, config.on_cut, chosen=chosen, apart=config.scene is not None)
     if config.track_view != "follow":
-        return [TrackStage(track, sam)]
+        look = {"full": "frames", "chase": "chase"}[config.track_view]
+        return [TrackStage(replace(track, look=look), sam)]
     followed = [subject for subject in config.subjects if subject.name != chosen]
     boxes = {subject.name: given_boxes(subject, config.max_pixels) for subject in followed}
     return [
@@ -236,7 +237,7 @@ def score_config(config: RunConfig) -> "ScoreConfig":
     """How a run's segments are scored."""
     from stages.score import ScoreConfig
 
-    scene, follows = config.scene is not None, config.track_view == "follow"
+    scene, follows = config.scene is not None, config.track_view != "full"
     chosen = None if scene else PERSON
     return ScoreConfig(config.followed, config.proved, config.iou_bound, chosen, through_views=follows, apart=scene)
 

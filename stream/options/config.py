@@ -73,7 +73,7 @@ class RunConfig:
     gated: tuple[str, ...] | None = since("score", default=None)  # of them; None: the objects
     on_cut: str = since("decode", default="split")
     cuts: tuple[int, ...] | None = since("decode", default=None)  # None: found
-    track_view: str = since("track", default="full")  # or "follow"
+    track_view: str = since("track", default="full")  # or "follow", "chase"
     view: str | Box = since("aim", default="auto")  # or "full", "follow"
     stabilise: int | None = since("aim", default=None)  # frames; 0: off; None: as `stages.aim` says
 

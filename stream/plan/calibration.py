@@ -43,7 +43,7 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
     """For every node of this run, under which name its time is kept: what its speed depends on."""
     made_by = " ".join([config.generator, Path(config.workflow or "default").name, *config.model])
     sam = f"{config.sam} {config.device}{' compiled' if config.sam_compile else ''}"
-    views = " through views" if config.track_view == "follow" else ""
+    views = " through views" if config.track_view != "full" else ""
     by_stage = {
         "pose": f"{config.pose} {config.detector} every {config.detect_every} {config.device}",
         "look": sam,

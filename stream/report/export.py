@@ -186,7 +186,7 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
         earlier = [target / name for name in (files.prompt_mask, files.views) if name]
         for stale in [*earlier, *target.glob(CORRECTION_MASK.format("*", subject.name))]:
             stale.unlink(missing_ok=True)
-        if config.track_view == "follow" and files.views:  # a score looks through the same views
+        if config.track_view != "full" and files.views:  # a score looks through the same views
             views = run.arrays.read(view_name(subject.name), 0, frames)
             np.save(target / files.views, views, allow_pickle=False)
         for frame, mask in given_masks(subject).items():
@@ -331,6 +331,6 @@ def _file_names(files: Files, frames: int, config: RunConfig) -> dict[str, str]:
         "keypoints": files.keypoints,
         "mask_video": files.mask_video,
         "pose_video": files.pose_video,
-        "views": files.views if config.track_view == "follow" else "",
+        "views": files.views if config.track_view != "full" else "",
     }
     return {key: value for key, value in found.items() if value}

@@ -87,7 +87,7 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
 
     config = replace(config, prompt=beside(prompt), correct=tuple(map(beside, config.correct)))
     masks, untracked = metadata.parent / "mask_skateboard", tuple(found.untracked[OBJECT])
-    views = read_views(metadata.parent / VIEWS, found.video.frames) if config.track_view == "follow" else None
+    views = read_views(metadata.parent / VIEWS, found.video.frames) if config.track_view != "full" else None
     return Reference(masks, beside(prompt), config.correct, untracked, found.video.frames, views), config
 
 

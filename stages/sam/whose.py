@@ -1,0 +1,238 @@
+"""Who of several is who, from frame to frame: by colours, by where each was, and by who holds it.
+
+SAM 2.1 follows each subject as if it were alone, so one that is hidden or has left is found in another that looks like
+it. What is found of all of them on a frame is settled here, after tracking; nothing is told to the memories.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+import cv2
+import numpy as np
+
+from stages.base import Array, Json
+from stages.likeness import ALIKE, BINS, look_of
+from stages.sam.apart import award
+from stages.sam.prompts import SamPrompt
+from stages.sam.tracker import Seen
+from stages.subjects import Subject
+from stages.views.chase import Chase, Place
+from stages.views.look import box_of
+
+CLEAR = 1.0  # of two log-likelihoods of a colour: a difference above it says whose a pixel is
+BLUR = 7  # pixels to each side together over which they are averaged: a colour that a subject has nowhere is a speck
+RARE = 2e-3  # likelihood of a colour that was never seen in a subject
+GAIN = 0.02  # of a new look in what is remembered beside the first
+CLEAN = 0.9  # of a mask that nobody else claims: its colours are its own
+PART = 0.5  # of a part of a mask that is left to it, or the part is another's
+SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was found
+SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
+OVERGROWN = 1.4  # of its last areas: a larger mask has taken in something else
+OWN = 0.4  # IoU of a mask with the last one, moved: below it, it may be another's
+
+
+@dataclass
+class Whose:
+    """What is known of every subject.
+
+    Attributes:
+        chase: the frames, and who holds what.
+        kinds: of the subjects, by name.
+        places: by name. masks: `[H, W]` bool, on the last frame.
+        looks: `[2, 256]` float32, histograms as `stages.likeness` makes them: the first, and the mean of that and of
+            later ones.
+    """
+
+    chase: Chase
+    kinds: Mapping[str, str]
+    places: dict[str, Place] = field(default_factory=dict)
+    masks: dict[str, Array] = field(default_factory=dict)
+    looks: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, subjects: Iterable[Subject], frame: tuple[int, int], side: int) -> Self:
+        """Of subjects who were not seen yet, in frames of (width, height), shown in squares of `side` pixels."""
+        held = {each.name: each.held_by for each in subjects if each.held_by is not None}
+        return cls(Chase(frame, side, held), {each.name: each.kind for each in subjects})
+
+    def view(self, name: str, prompt: SamPrompt | None) -> Array:
+        """`[2, 3]` float64: where a subject is looked at on the next frame, by `Chase` or as is pointed at it there."""
+        if prompt is None:
+            return self.chase.view(name, self.places)
+        if prompt.points:
+            x, y = (float(value) for value in np.mean(prompt.points, 0)[:2])
+            return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
+        box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
+        return self.chase.view(name, {name: Place.of(box)})
+
+    def forget(self) -> None:
+        """Behind a cut nobody is where it was; all look as they did."""
+        self.places, self.masks = {}, {}
+
+    def parts(self) -> tuple[dict[str, Json], dict[str, Array]]:
+        """JSON by subject, and arrays by `NAME.look` and `NAME.mask` (8 pixels of a row a byte)."""
+        arrays = {f"{name}.look": each for name, each in self.looks.items()}
+        arrays |= {f"{name}.mask": np.packbits(each, axis=1) for name, each in self.masks.items()}
+        return {name: asdict(place) for name, place in self.places.items()}, arrays
+
+    def restore(self, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Take back what `parts()` gave, on a new one."""
+        self.places = {name: Place(**value) for name, value in values.items()}
+        for key, array in arrays.items():
+            name, _, which = key.rpartition(".")
+            if which == "look":
+                self.looks[name] = array
+            else:
+                self.masks[name] = np.unpackbits(array, axis=1, count=self.chase.frame[0]).astype(bool)
+
+    def settle(self, frame: Array, seen: Mapping[str, Seen], prompted: Collection[str]) -> dict[str, Seen]:
+        """What of a frame's masks is whose.
+
+        Each pixel of several masks goes to the one whose colours it has. Where these do not tell, it goes to one that
+        was seen on the frame before and goes on from there, rather than to one that is found anew, unless the former's
+        mask is so large that it has taken in something else; then to one whose mask is not, and is about its last one,
+        moved; then as in `apart`, but to who had it on the frame before. What is found anew is believed part by part:
+        where nobody else has it, where it looks like the subject and is about as large, and where no other that is lost
+        is expected nearer by.
+
+        Args:
+            frame: `[H, W, 3]` uint8 RGB. seen: by name, as tracked. prompted: who was pointed at on it.
+        """
+        found = {name: seen[name] for name in sorted(seen)}
+        anew = {name for name, each in found.items() if name not in prompted and self._is_anew(name, each.mask)}
+        settled = self._shared_out(frame, found, anew)
+        for name in anew:
+            settled[name] = self._believed(frame, name, found[name], settled[name], anew)
+        for name, each in settled.items():
+            self._note(frame, name, each, found[name], name in anew, name in prompted)
+        return settled
+
+    def _is_anew(self, name: str, mask: Array) -> bool:
+        """Whether what was found does not go on from where the subject was."""
+        place = self.places.get(name)
+        if place is None or place.unseen:
+            return True
+        x1, y1, x2, y2 = np.maximum(np.round(place.box + 0.5), 0).astype(int)
+        return not bool(mask[y1:y2, x1:x2].any())
+
+    def _shared_out(self, frame: Array, found: Mapping[str, Seen], anew: Collection[str]) -> dict[str, Seen]:
+        """Each pixel given to one."""
+        contested = np.sum([each.mask for each in found.values()], axis=0, dtype=np.uint8) > 1 if found else np.zeros(0)
+        if not contested.any():
+            return dict(found)
+        rows, columns = np.nonzero(contested)
+        claims = np.stack([each.mask[rows, columns] for each in found.values()])
+        known = np.array([[name in self.looks] for name in found])
+        likely = np.where(claims & known, self._likely(frame, list(found), rows, columns), -np.inf)
+        claims &= ~known | (likely >= likely.max(axis=0) - CLEAR)
+        ranks = np.array([[self._rank(name, each.mask) if name in anew else -1.0] for name, each in found.items()])
+        grown = np.array([[name not in anew and self._is_overgrown(name, each.mask)] for name, each in found.items()])
+        claims &= grown | (ranks <= np.where(claims & ~grown, ranks, np.inf).min(axis=0))
+        expected = {name: self._expected(name, each.mask.shape) for name, each in found.items()}
+        own = np.array([[_iou(each.mask, expected[name]) >= OWN] for name, each in found.items()])
+        steady = claims & own & ~grown
+        claims &= steady | ~steady.any(axis=0)
+        had = np.stack([each[rows, columns] for each in expected.values()])
+        return award(found, claims, rows, columns, had)
+
+    def _rank(self, name: str, mask: Array) -> float:
+        """Of those that are found anew: the nearer it is to where it may come back, the sooner it is believed."""
+        return self._distance(name, mask) if name in self.places and mask.any() else np.inf
+
+    def _is_overgrown(self, name: str, mask: Array) -> bool:
+        place = self.places.get(name)
+        return place is not None and int(np.count_nonzero(mask)) > OVERGROWN * place.area
+
+    def _likely(self, frame: Array, names: Sequence[str], rows: Array, columns: Array) -> Array:
+        """`[n, p]` float32: the log-likelihood of the colours at and around pixels, of each subject; 0 for one whose
+        look is not known."""
+        top, left = max(0, int(rows.min()) - BLUR), max(0, int(columns.min()) - BLUR)
+        part = frame[top : int(rows.max()) + BLUR + 1, left : int(columns.max()) + BLUR + 1]
+        lab = cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2LAB).astype(np.intp)
+        cells = [lab[..., at] * count // 256 for at, count in enumerate(BINS)]
+        bins = np.ravel_multi_index(tuple(cells), BINS)
+        found = np.zeros((len(names), len(rows)), np.float32)
+        for index, name in enumerate(names):
+            if name in self.looks:
+                values = np.log(self.looks[name][1] + np.float32(RARE))[bins]
+                found[index] = cv2.blur(values, (BLUR, BLUR))[rows - top, columns - left]
+        return found
+
+    def _expected(self, name: str, shape: tuple[int, ...]) -> Array:
+        """`[H, W]` bool: its last mask, moved as it moved."""
+        mask, place = self.masks.get(name), self.places.get(name)
+        if mask is None or place is None or place.unseen:
+            return np.zeros(shape, bool)
+        x, y = place.speed
+        height, width = shape
+        moved = np.array([[1.0, 0.0, round(x)], [0.0, 1.0, round(y)]])
+        return cv2.warpAffine(mask.view(np.uint8), moved, (width, height), flags=cv2.INTER_NEAREST) > 0
+
+    def _believed(self, frame: Array, name: str, whole: Seen, left: Seen, anew: Collection[str]) -> Seen:
+        """What is believed of one that was found anew as `whole`, of which `left` is left to it."""
+        count, parts = cv2.connectedComponents(whole.mask.view(np.uint8))
+        sizes = np.bincount(parts.ravel(), minlength=count)
+        kept = np.bincount(parts[left.mask], minlength=count)
+        good = kept >= PART * sizes
+        good[0] = False
+        good &= kept >= SPECK * (kept * good).max()
+        mask = left.mask & good[parts]
+        if mask.any() and not self._is_like(frame, name, mask, anew):
+            mask[:] = False
+        return replace(left, mask=mask)
+
+    def _is_like(self, frame: Array, name: str, mask: Array, anew: Collection[str]) -> bool:
+        """Whether something may be the subject that was lost."""
+        if name not in self.looks:
+            return True
+        look, area = look_of(frame, mask)
+        if not look.size or _alike(look, self.looks[name][1]) < ALIKE:
+            return False
+        place = self.places.get(name)
+        if place is None:
+            return True
+        box = box_of(mask)
+        cut_off = bool((box[:2] < 0.5).any() or (box[2:] > np.array(self.chase.frame) - 1.5).any())
+        if area > LARGER * place.area or (area < SMALLER * place.area and not cut_off):
+            return False
+        rivals = [other for other in anew if other != name and self._are_alike(name, other)]
+        return all(self._distance(name, mask) <= self._distance(other, mask) for other in rivals)
+
+    def _are_alike(self, name: str, other: str) -> bool:
+        """Whether two could be taken for each other, as far as is known."""
+        known = other in self.places and other in self.looks and self.kinds.get(name) == self.kinds.get(other)
+        return known and _alike(self.looks[name][1], self.looks[other][1]) >= ALIKE
+
+    def _distance(self, name: str, mask: Array) -> float:
+        """Pixels from where it may come back to something that was found."""
+        box = box_of(mask)
+        return float(np.hypot(*(self.chase.expected(name, self.places) - (box[:2] + box[2:]) / 2).T).min())
+
+    def _note(self, frame: Array, name: str, settled: Seen, found: Seen, anew: bool, prompted: bool) -> None:
+        """Remember where it is, and how it looks."""
+        place, box, area = self.places.get(name), box_of(settled.mask), float(np.count_nonzero(settled.mask))
+        self.masks[name] = settled.mask
+        if not area:
+            if place is not None:
+                self.places[name] = place.missed(self.chase.frame)
+            return
+        before = Place.of(box) if place is None or prompted else place
+        self.places[name] = before.saw(box, area)
+        if (anew and name in self.looks) or area <= CLEAN * np.count_nonzero(found.mask):
+            return
+        look, _ = look_of(frame, settled.mask)
+        if look.size:
+            first, mean = self.looks.get(name, (look, look))
+            self.looks[name] = np.stack([first, mean + np.float32(GAIN) * (look + first - 2 * mean)])
+
+
+def _iou(one: Array, other: Array) -> float:
+    """Of two masks; 0 where both are empty."""
+    either = np.count_nonzero(one | other)
+    return float(np.count_nonzero(one & other) / either) if either else 0.0
+
+
+def _alike(one: Array, other: Array) -> float:
+    """Bhattacharyya's coefficient of two histograms."""
+    return float(np.sqrt(one * other).sum())

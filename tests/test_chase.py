@@ -1,0 +1,241 @@
+"""A chase: views round where each subject was on the frame before, and who of several is who."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from _crash import differing, results, shared_case
+from _sam_fixture import moving_clip, stock_logits, write_small_sam
+from _zygote import shared_zygote
+
+from stages.affine import apply, invert
+from stages.base import Array, Inputs, Window
+from stages.prompts import ObjectPrompt
+from stages.sam.model import SamModel
+from stages.sam.prompts import SamPrompt
+from stages.sam.session import Tracked
+from stages.sam.tracker import Seen, seen_through
+from stages.sam.whose import Whose
+from stages.subjects import OBJECT, PERSON, Subject
+from stages.track import TrackConfig, TrackStage
+from stages.views.chase import PATIENT, Chase, Place
+from stages.views.look import glimpse
+from storage.spans import Span
+
+CHASE = Chase((320, 180), 64, {"board": "rider"})
+PROMPT = ObjectPrompt(box=(0, 0, 9, 9))
+SUBJECTS = [Subject(name, kind, PROMPT, held_by=holder) for name, kind, holder in (
+    ("board", OBJECT, "rider"), ("board-2", OBJECT, None), ("rider", PERSON, None), ("other", PERSON, None),
+)]  # fmt: skip
+COLOURS = {"board": (20, 20, 20), "board-2": (20, 20, 20), "rider": (200, 40, 40), "other": (40, 160, 40)}
+
+
+def shown(view: Array) -> Array:
+    """`[4]`: what a view shows, x1, y1, x2, y2, edges."""
+    return apply(invert(view), np.array([[-0.5, -0.5], [63.5, 63.5]])).ravel() + 0.5
+
+
+def place(x: float, y: float, side: float = 20.0, **given: Any) -> Place:
+    return Place((x, y), (side, side), side, side * side, **given)
+
+
+def test_a_view_is_round_where_it_was_and_within_the_frame() -> None:
+    assert np.allclose(shown(CHASE.view("board", {"board": place(99.5, 79.5, 30)})), (70, 50, 130, 110))
+    assert np.allclose(shown(CHASE.view("board", {"board": place(0, 0, 30)})), (0, 0, 60, 60))
+    assert np.allclose(shown(CHASE.view("board", {"board": place(99.5, 79.5, 2)})), (77.5, 57.5, 122.5, 102.5))
+    large = shown(CHASE.view("board", {"board": place(160, 90, 300)}))
+    assert np.allclose(large, (0, -70, 320, 250)), "all of it, between edges"
+    moving = place(99.5, 79.5, 30).saw(np.array([94.5, 64.5, 124.5, 94.5]), 900)
+    assert moving.speed == (5.0, 0.0) and np.allclose(
+        shown(CHASE.view("board", {"board": moving})), (82.5, 50, 142.5, 110)
+    )
+
+
+def test_one_that_is_lost_is_looked_for_everywhere() -> None:
+    """Where it should be, by the feet of who holds it, and in the squares of the frame; with who is lost as well."""
+    lost, rider = [place(300, 90, unseen=PATIENT + k) for k in range(7)], place(100, 90, 60)
+    assert not lost[0].lost and lost[1].lost
+    views = [shown(CHASE.view("board", {"board": each, "rider": rider})) for each in lost]
+    assert views[0][2] - views[0][0] == pytest.approx(45), "something passes before it: not yet"
+    assert [(view[0] <= 290 and view[2] >= 310) for view in views[1::3]] == [True, True]
+    assert np.allclose(views[2], (0, 0, 180, 180)) and np.allclose(views[5], (140, 0, 320, 180))
+    for view in views[3::3]:
+        assert view[0] < 100 < view[2] and view[2] - view[0] == pytest.approx(90)
+    both = shown(CHASE.view("board", {"board": lost[1], "rider": place(20, 90, 60, unseen=PATIENT + 1)}))
+    assert both[0] == pytest.approx(0) and both[2] == pytest.approx(180)
+
+
+def test_it_waits_at_the_edge_where_it_left() -> None:
+    gone = place(310, 90, speed=(20.0, -1.0))
+    for _ in range(5):
+        gone = gone.missed((320, 180))
+    assert gone.middle[0] == 319 and gone.unseen == 5 and gone.speed[0] < 7
+    back = gone.saw(np.array([299.5, 80, 319.5, 100]), 300.0)
+    assert (back.unseen, back.speed) == (0, (0.0, 0.0)) and back.area == 400 + 0.02 * (300 - 400)
+
+
+class Clip:
+    """Boxes of one colour each on grey, and what is found of them."""
+
+    def __init__(self) -> None:
+        self.whose = Whose.of(SUBJECTS, (320, 180), 64)
+
+    def see(
+        self,
+        there: dict[str, tuple[int, int, int, int]],
+        found: dict[str, list[tuple[int, int, int, int]]],
+        **point: bool,
+    ) -> dict[str, Array]:
+        """The masks that are left of what was `found` on a frame on which these are `there`."""
+        frame = np.full((180, 320, 3), 128, np.uint8)
+        for name, (x1, y1, x2, y2) in there.items():
+            frame[y1:y2, x1:x2] = COLOURS[name]
+        seen = {}
+        for name, boxes in found.items():
+            logits = np.full((180, 320), -5.0, np.float32)
+            for x1, y1, x2, y2 in boxes:
+                logits[y1:y2, x1:x2] = 5.0
+            seen[name] = Seen(logits > 0, Tracked(None, None), logits)
+        settled = self.whose.settle(frame, seen, there if point else ())
+        return {name: each.mask for name, each in settled.items()}
+
+
+BOARD, OTHER_BOARD = (40, 140, 80, 152), (240, 140, 280, 152)
+RIDER, OTHER = (44, 60, 76, 138), (200, 60, 232, 138)
+ALL = {"board": BOARD, "board-2": OTHER_BOARD, "rider": RIDER, "other": OTHER}
+
+
+@pytest.fixture
+def clip() -> Clip:
+    found = Clip()
+    for _ in range(3):
+        masks = found.see(ALL, {name: [box] for name, box in ALL.items()}, prompted=True)
+    assert [int(mask.sum()) for mask in masks.values()] == [480, 480, 2496, 2496]
+    return found
+
+
+def test_colours_say_whose_a_pixel_is(clip: Clip) -> None:
+    """Two persons' masks both hold both, the surer of them in vain."""
+    masks = clip.see(ALL, {"rider": [RIDER, OTHER], "other": [RIDER, OTHER]})
+    assert masks["rider"][60:138, 44:76].all() and not masks["rider"][:, 100:].any()
+    assert masks["other"][60:138, 200:232].all() and not masks["other"][:, :100].any()
+
+
+def test_one_that_is_hidden_is_not_found_in_another(clip: Clip) -> None:
+    """It looks alike, and is surer; who was there a frame before keeps the pixels."""
+    for _ in range(PATIENT + 3):
+        masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD]})
+        assert masks["board"].sum() == 480 and not masks["board-2"].any()
+    assert clip.whose.places["board-2"].lost and not clip.whose.places["board"].unseen
+    masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, OTHER_BOARD]})
+    assert masks["board"].sum() == 480 and masks["board-2"].sum() == 480, "the part that nobody has is believed"
+    assert masks["board-2"][140:152, 240:280].all()
+
+
+def test_of_two_that_hold_both_each_keeps_its_own(clip: Clip) -> None:
+    masks = clip.see(ALL, {"board": [BOARD, OTHER_BOARD], "board-2": [BOARD, OTHER_BOARD]})
+    assert masks["board"][140:152, 40:80].all() and masks["board-2"][140:152, 240:280].all()
+    assert masks["board"].sum() == masks["board-2"].sum() == 480
+
+
+def test_a_mask_that_has_taken_in_another_gives_it_back(clip: Clip) -> None:
+    """The far one, half hidden, reaches over the near one, and has got some of it already."""
+    half = (40, 140, 60, 152)
+    clip.whose.masks["board"] = clip.whose.masks["board-2"].copy()
+    masks = clip.see(ALL, {"board": [half, OTHER_BOARD], "board-2": [OTHER_BOARD]})
+    assert masks["board-2"].sum() == 480 and masks["board"].sum() == 240
+    near = (236, 140, 284, 152)
+    for _ in range(PATIENT + 2):
+        masks = clip.see(ALL, {"board": [], "board-2": [BOARD, near]})
+    assert clip.whose.places["board"].lost and masks["board-2"].sum() == 480 + 576, "nobody else is seen there"
+    masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, near]})
+    assert masks["board"].sum() == 480 and masks["board-2"].sum() == 576
+
+
+def test_what_looks_otherwise_is_not_believed(clip: Clip) -> None:
+    """Nor what is far too small, or too large."""
+    for _ in range(2):
+        clip.see(ALL, {"rider": [], "other": [OTHER]})
+    for box in (OTHER_BOARD, (44, 60, 50, 70), (100, 100, 140, 110)):
+        assert not clip.see(ALL, {"rider": [box]})["rider"].any()
+    assert clip.see(ALL, {"rider": [RIDER]})["rider"].any()
+
+
+def test_one_of_two_that_are_lost_comes_back_where_it_left(clip: Clip) -> None:
+    riders = {"rider": [RIDER], "other": [OTHER]}
+    for _ in range(4):
+        clip.see(ALL, riders | {"board": [], "board-2": []})
+    there = (270, 140, 310, 152)
+    masks = clip.see(ALL | {"board-2": there}, riders | {"board": [there], "board-2": []})
+    assert not masks["board"].any(), "that is the other's"
+    masks = clip.see(ALL | {"board-2": there}, riders | {"board": [there], "board-2": [there]})
+    assert masks["board-2"].sum() == 480 and not masks["board"].any()
+
+
+def test_it_goes_on_from_what_was_saved(clip: Clip) -> None:
+    again = Clip()
+    again.whose.restore(*clip.whose.parts())
+    for each in (clip, again):
+        each.see(ALL, {"board": [BOARD, OTHER_BOARD], "board-2": [BOARD], "rider": [RIDER, OTHER], "other": []})
+    (values, arrays), (wanted, expected) = again.whose.parts(), clip.whose.parts()
+    assert values == wanted and arrays.keys() == expected.keys()
+    assert all(np.array_equal(arrays[name], expected[name]) for name in arrays)
+
+
+def test_behind_a_cut_nobody_is_where_it_was(clip: Clip) -> None:
+    clip.whose.forget()
+    assert not clip.whose.places and set(clip.whose.looks) == set(ALL)
+    masks = clip.see(ALL, {"rider": [OTHER], "other": [OTHER]})
+    assert masks["other"].any() and not masks["rider"].any()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SamModel:
+    handle = SamModel(write_small_sam(tmp_path_factory.mktemp("sam")))
+    handle.load()
+    return handle
+
+
+def test_a_chase_is_stock_sam_on_its_pictures(model: SamModel) -> None:
+    """In windows, each by a fresh stage: every logit."""
+    clip, side = moving_clip(24), model.image_size
+    prompts = {"board": (38.0, 30.0, 58.0, 42.0), "rider": (10.0, 10.0, 30.0, 60.0)}
+    subjects = tuple(Subject(name, OBJECT, ObjectPrompt(box=box)) for name, box in prompts.items())
+    found: dict[tuple[str, int], Any] = {}
+    stage = TrackStage(TrackConfig(subjects, look="chase", chosen=None), model,
+                       lambda frame, name, tracked: found.update({(name, frame): tracked.logits.clone()}))  # fmt: skip
+    views: dict[str, list[Array]] = {name: [] for name in prompts}
+    masks: dict[str, list[Array]] = {name: [] for name in prompts}
+    for index, (start, stop) in enumerate([(0, 10), (10, 17), (17, 24)]):
+        new = Span(start, stop)
+        output = stage.process(
+            Window(index, new, new, new, stop == 24, new.frames), Inputs({"frames": clip[start:stop]})
+        )
+        for name in prompts:
+            views[name].append(output.arrays[f"views/track-{name}"])
+            masks[name].append(output.arrays[f"masks/{name}"])
+        state = stage.get_state().to_parts()
+        stage = TrackStage(stage.config, model, stage._observer)
+        stage.set_state(*state)
+    assert not (np.concatenate(masks["board"]) & np.concatenate(masks["rider"])).any()
+    for name, box in prompts.items():
+        own = np.concatenate(views[name])
+        assert len(np.unique(own[:, 0], axis=0)) > 3, "it moves"
+        pictures = np.stack([glimpse(frame, view, (side, side)) for frame, view in zip(clip, own, strict=True)])
+        wanted, _ = stock_logits(model.predictor, pictures, {0: seen_through(SamPrompt(box=box), own[0], side)})
+        assert all(torch.equal(found[name, t], wanted[t]) for t in range(24))
+
+
+def test_killed_and_resumed_the_bytes_are_the_same(tmp_path: Path) -> None:
+    """And the score looks through the views of the chase."""
+    case, _, _ = shared_case()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert shared_zygote().run(case.run(whole, "--track-view", "chase")).code in (0, 1)
+    assert shared_zygote().run(case.run(killed, "--track-view", "chase"), fault="track.state#2").code == -9
+    assert shared_zygote().run(["resume", str(killed)]).code in (0, 1)
+    assert differing(results(killed), results(whole)) == []
+    assert (whole / "run.zarr" / "views" / "track-object").is_dir() and "closer" not in (
+        whole / "journal.jsonl"
+    ).read_text()
