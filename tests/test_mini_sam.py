@@ -202,3 +202,5 @@ def test_the_record_names_what_shipped() -> None:
 
     record = json.loads((Path(__file__).parents[1] / "training" / "mini_sam" / "record.json").read_text())
     assert record["shipped"]["sha256"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    groups = WEIGHTS.with_name("groups.safetensors")
+    assert record["shipped_for_groups"]["sha256"] == hashlib.sha256(groups.read_bytes()).hexdigest()

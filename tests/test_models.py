@@ -30,7 +30,7 @@ from storage.errors import EnvironmentFault, UsageError
 from stream.cli import main
 
 DESIGN = {
-    "sam": ["tiny", "small", "base-plus", "large", "mini"],
+    "sam": ["tiny", "small", "base-plus", "large", "mini", "mini-groups"],
     "pose": [
         "dwpose-l-384",
         "dwpose-l-256",

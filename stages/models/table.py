@@ -112,9 +112,9 @@ def _onnx(
     )
 
 
-def _mini(kind: Kind, file_name: str, config: str | None = None) -> ModelFile:
+def _mini(kind: Kind, file_name: str, config: str | None = None, name: str = "mini") -> ModelFile:
     return ModelFile(
-        name="mini",
+        name=name,
         kind=kind,
         file_name=file_name,
         url=None,
@@ -153,6 +153,7 @@ MODELS: tuple[ModelFile, ...] = (
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
     ),
     _mini("sam", "mini/sam.safetensors", "mini/sam.yaml"),
+    _mini("sam", "mini/groups.safetensors", "mini/sam.yaml", "mini-groups"),
     _onnx(
         "pose",
         "dwpose-l-384",

@@ -10,6 +10,7 @@ from stream.options.config import RunConfig
 from stream.options.recipes import wanted
 
 MINI = "mini"
+MINIS = (MINI, "mini-groups")
 FEW_STEPS = 10  # Wan 2.1 takes 20 to 50; with CausVid's or LightX2V's LoRA 4 to 8, at cfg 1
 NO_GUIDANCE = 1.0
 _DEMO_CLIP = re.compile(r"demo-\d+x\d+-\d+-seed\d+[a-z0-9-]*\.mp4")  # as `skate demo` names the clip that it renders
@@ -25,7 +26,7 @@ def mini_hint(config: RunConfig) -> str | None:
     kinds = {"sam": config.sam, "pose": config.pose, "detector": config.detector}
     if config.chain == "given" or not config.persons:
         kinds = {"sam": config.sam}
-    used = [f"--{kind}" for kind, name in kinds.items() if name == MINI]
+    used = [f"--{kind}" for kind, name in kinds.items() if name in MINIS]
     if not used or is_demo_clip(config.video):
         return None
     names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
