@@ -98,7 +98,15 @@ RECORDS = Path(__file__).parents[1] / "bench" / "records"
 # kills and mismatches: no ratio
 COUNTS_ALONE = ("chaos.json", "chaos_ahead.json", "chaos_ahead_2.json", "chaos_comfyui.json", "fuzz_video.json")
 # of codecs, of ways, of counts among themselves
-TABLES = ("storage.json", "storage_layouts.json", "stabilise.json", "subjects.json", "joints.json", "pick.json")
+TABLES = (
+    "storage.json",
+    "storage_layouts.json",
+    "stabilise.json",
+    "subjects.json",
+    "joints.json",
+    "pick.json",
+    "identities.json",
+)
 ENDED = ("track_memory_limit.json",)  # memory ended stock: there is nothing to compare speeds with
 
 
