@@ -124,6 +124,10 @@ class Nearby:
         """From now on the bucket has it too."""
         self._forgettable.add(self.path(key))
 
+    def keep(self, key: str) -> None:
+        """It was written anew: the bucket does not have it."""
+        self._forgettable.forget(self.root / "files" / key)
+
     def delete(self, key: str) -> None:
         """Nothing happens where there is none."""
         file = self.root / "files" / key

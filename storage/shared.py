@@ -147,6 +147,7 @@ class SharedRun:
         stands = self.objects.get(key)
         if key in self.damaged or stands is None or (stands.size, stands.digest) != (written.size, written.digest):
             self.damaged.discard(key)
+            self.files.keep(key)
             self.objects[key] = written
             self._changed.add(key)
             self._waiting_bytes += written.size

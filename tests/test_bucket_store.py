@@ -147,6 +147,24 @@ def test_much_that_waits_is_uploaded_and_does_not_count_yet(
     assert [meta.name for meta in bucket.list("run.zarr/")] == [f"run.zarr/a/c.{number}" for number in range(4)]
 
 
+def test_what_was_written_anew_stays_on_scratch_until_it_is_uploaded(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder writes over a segment of the same name that the bucket had."""
+    monkeypatch.setattr("storage.nearby.CACHE_BYTES", 10)
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        for text in (b"first", b"anew!"):
+            (store.folder("segments") / "1.mp4").write_bytes(text)
+            store.flush(["segments/1.mp4"])
+            if text == b"first":
+                store.publish()
+        for number in range(3):
+            store._files.path(f"other{number}").write_bytes(bytes(10))
+            store._files.may_go(f"other{number}")
+    assert contents(address) == {"segments/1.mp4": b"anew!"}
+
+
 def test_a_name_is_used_once(address: BucketPath) -> None:
     store = BucketBackend(fresh(address))
     for text in (b"first", b"second", b"second", b"third"):
