@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.base import Array
 
-MOST = 8  # frames from look to look
+MOST = 12  # frames from look to look
 LOST = 2  # while a subject is not seen: it comes back anywhere
 SHARE = 0.5  # of its larger side: no subject moves farther from look to look, or the next one comes sooner
 REMEMBERED = 5  # looks: what moved fast is watched for as long
