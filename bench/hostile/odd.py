@@ -120,7 +120,7 @@ def _bend(holder: Any, key: Any, rng: random.Random, others: list[Any]) -> None:
     elif how == 4 and isinstance(value, (int, float)) and not isinstance(value, bool):
         holder[key] = rng.choice((-value, value * 1000, value + 1, value - 1, value / 7, str(value), 10**9))
     elif how == 5:
-        holder[key] = _deep(rng.choice((5, 40, 400)), rng.random() < 0.5)
+        holder[key] = _deep(rng.choice((5, 40, 120)), rng.random() < 0.5)
     else:
         holder[key] = rng.choice(BOMBS)
 
