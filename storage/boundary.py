@@ -118,6 +118,15 @@ def _line(what: str, told: str, remedy: str) -> str:
     return f"{what}: {printable(told)}" + (f": {remedy}" if remedy else "")
 
 
+def visible(text: str) -> str:
+    """A text whose every letter may matter, a path, without what a terminal obeys: such letters as escapes.
+
+    Bytes of a name that are no UTF-8 stay what they are: the output shows them (`stream/cli/ending.py`).
+    """
+    strange = {each for each in text if not (each.isprintable() or "\ud800" <= each <= "\udfff")}
+    return text.translate({ord(each): each.encode("unicode_escape").decode() for each in strange})
+
+
 def printable(text: str, most: int = 400) -> str:
     """A text of others as one line that does nothing to a terminal: no line ends, no escape sequences, no end."""
     line = " ".join(text[: 4 * most].split())[:most]

@@ -96,7 +96,14 @@ def test_compare_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFix
 
 RECORDS = Path(__file__).parents[1] / "bench" / "records"
 # kills and mismatches: no ratio
-COUNTS_ALONE = ("chaos.json", "chaos_ahead.json", "chaos_ahead_2.json", "chaos_comfyui.json", "fuzz_video.json")
+COUNTS_ALONE = (
+    "chaos.json",
+    "chaos_ahead.json",
+    "chaos_ahead_2.json",
+    "chaos_comfyui.json",
+    "fuzz_video.json",
+    "hostile.json",
+)
 # of codecs, of ways, of counts among themselves
 TABLES = (
     "storage.json",

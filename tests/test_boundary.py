@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from stages.poses.openpose_read import read_poses
 from stages.server.workflow import load_workflow
-from storage.boundary import convert, open_regular, parse, printable, read_regular
+from storage.boundary import convert, open_regular, parse, printable, read_regular, visible
 from storage.errors import InputError, RunDirectoryError
 from storage.manifest import read_manifest
 from stream.plan.calibration import Calibration, read_calibration
@@ -62,6 +62,10 @@ def test_what_is_not_declared_is_passed_over() -> None:
 def test_printable() -> None:
     assert printable("a\nb\tc") == "a b c" and printable("x" * 10**6, 5) == "xxxxx"
     assert printable("\u001b[2Jé日\u202e") == "\N{REPLACEMENT CHARACTER}[2Jé日\N{REPLACEMENT CHARACTER}"
+
+
+def test_letters_of_a_path_that_a_terminal_obeys_are_shown() -> None:
+    assert visible("é/a\n\x1b[2J\u202e\udcff b") == "é/a\\n\\x1b[2J\\u202e\udcff b"
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:

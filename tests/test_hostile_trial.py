@@ -100,7 +100,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "first", "count"), [("options", 0, 25), ("documents", 4, 8), ("directories", 0, 6), ("kills", 0, 1)]
+    ("kind", "first", "count"),
+    [("options", 0, 25), ("documents", 4, 8), ("directories", 0, 6), ("kills", 0, 1), ("names", 0, 1)],
 )
 def test_some_of_every_kind_hold(
     world: World, kind: str, first: int, count: int, monkeypatch: pytest.MonkeyPatch

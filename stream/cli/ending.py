@@ -17,6 +17,7 @@ from storage.errors import Interrupted, SkateError, UsageError
 
 TRACEBACK = "SKATE_TRACEBACK"  # set to 1: the traceback is printed before the line
 BROKEN_PIPE = 128 + 13  # as a shell tells the end by SIGPIPE
+_MOST_OF_A_LINE = 1800  # characters; names in it may be of any length
 _MOST_OF_A_MESSAGE = 300  # characters of an exception that nobody wrote for a reader
 
 
@@ -97,20 +98,14 @@ def _version() -> str:
 
 def _told(code: int, message: str, as_json: bool) -> int:
     """Tell the line where it is looked for, else where it can be told; without anybody to tell, the code is left."""
-    message = _visible(message)
+    from storage.boundary import visible  # not at the top: it loads msgspec
+
+    message = visible(" ".join(message.split()))
+    message = message if len(message) <= _MOST_OF_A_LINE else f"{message[:_MOST_OF_A_LINE]}..."
     if not (as_json and _printed(json.dumps({"event": "error", "code": code, "message": message}), sys.stdout)):
         _printed(f"skate: {message}", sys.stderr)
     _broken_output()
     return code
-
-
-def _visible(message: str) -> str:
-    """A message as one line; letters of a given name that are none are shown with escapes."""
-    line = " ".join(message.split())
-    strange = {
-        each for each in line if not each.isprintable() and not "\ud800" <= each <= "\udfff"
-    }  # print shows those
-    return line.translate({ord(each): each.encode("unicode_escape").decode() for each in strange})
 
 
 def _printed(line: str, stream: IO[str]) -> bool:

@@ -3,6 +3,7 @@
 import click
 
 from stages.bounds import FRAME
+from storage.boundary import visible
 from stream.cli.options import GroupedCommand, option, stack
 from stream.options.values import MOMENT
 
@@ -28,5 +29,5 @@ def frame_command(video: str, at: int | float, to: str) -> int:
 
     from stream.check.ruler import write_ruled_frame
 
-    click.echo(write_ruled_frame(Path(video), at, Path(to)))
+    click.echo(visible(write_ruled_frame(Path(video), at, Path(to))))
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.subjects import OBJECT, PERSON
 from storage.backend import open_store
+from storage.boundary import visible
 from storage.sizes import format_size
 from stream.options.recorded import read_run
 from stream.plan.hints import mini_hint
@@ -48,11 +49,11 @@ def closing_text(result: Result) -> str:
         lines += subject_lines(result, "--person-masks" if config.given is not None else "--person-box")
     lines += source_lines(result)
     if result.output:
-        lines.append(f"output   {result.output}")
+        lines.append(f"output   {visible(str(result.output))}")
     store = open_store(result.run)
     if store.size("comparison.mp4") is not None:
-        lines.append(f"compare  {store.where('comparison.mp4')}")
-    lines.append(f"report   {store.where('report/index.html')}")
+        lines.append(f"compare  {visible(store.where('comparison.mp4'))}")
+    lines.append(f"report   {visible(store.where('report/index.html'))}")
     return "\n".join(lines)
 
 
