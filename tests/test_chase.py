@@ -228,6 +228,7 @@ def test_a_chase_is_stock_sam_on_its_pictures(model: SamModel) -> None:
         assert all(torch.equal(found[name, t], wanted[t]) for t in range(24))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_the_bytes_are_the_same(tmp_path: Path) -> None:
     """And the score looks through the views of the chase."""
     case, _, _ = shared_case()
