@@ -4,8 +4,8 @@
     python -m bench.scale_ray --out FOLDER --workers 0 4 --kills 12 --step-seconds 0.1 [--record FILE]
 
 Every worker has a server, which sleeps for as long as a step takes: so long that they, and not this machine, decide the
-time. All counts are worked on at the same time, so that what else the machine does slows all alike. Throughput is
-counted from the first window of the first worker on: the models' libraries are loaded before, which is told apart. With
+time. All counts are worked on at the same time, so that what else the machine does slows all alike. A worker's time
+counts from when it begins its first clip: the models' libraries are loaded before, which is told apart. With
 `--kills` workers, and every third time the driver, are killed at random, in all but the first count of workers; 0
 workers: without Ray, each clip alone. In every count each output has to be the first's.
 Needs `ray` and `grpcio`.
@@ -144,26 +144,24 @@ def work(given: argparse.Namespace, workers: int, kills: int, cluster: Cluster) 
         write_jobs(given, [server.address for server in servers], jobs)
         command = [sys.executable, "-m", "stream.cli", "batch", "run", str(jobs), "--out", str(folder), "--json"]
         command += ["--ray", cluster.address, "--workers", str(workers)] if workers else []
-        began = time.monotonic()
-        first, killed = _to_its_end(command, folder, cluster, kills, random.Random(given.seed))
-        took = {"seconds": round(time.monotonic() - first, 2), "start_seconds": round(first - began, 2)}
-        return took | found(folder) | ({"killed": killed} if kills else {})
+        began = time.time()
+        killed = _to_its_end(command, folder, cluster, kills, random.Random(given.seed))
+        return spans(folder, workers or 1, began) | found(folder) | ({"killed": killed} if kills else {})
 
 
 def _to_its_end(
     command: list[str], folder: Path, cluster: Cluster, kills: int, chance: random.Random
-) -> tuple[float, dict[str, int]]:
-    """Run the command, again where it was killed; when the first window of all was begun, and what was killed."""
-    first, killed = 0.0, {"worker": 0, "driver": 0}
+) -> dict[str, int]:
+    """Run the command, again where it was killed; returns what was."""
+    killed = {"worker": 0, "driver": 0}
     while True:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         until = time.monotonic() + chance.uniform(*KILL_SECONDS)
         try:
             while process.poll() is None:
                 there = cluster.workers()
-                if not first and any(folder.glob("*/journal.jsonl")):
-                    first = time.monotonic()
-                if there and first and sum(killed.values()) < kills and time.monotonic() > until:
+                at_work = any(folder.glob("*/journal.jsonl"))
+                if there and at_work and sum(killed.values()) < kills and time.monotonic() > until:
                     what = "driver" if sum(killed.values()) % 3 == 2 else "worker"
                     (process if what == "driver" else chance.choice(there)).kill()
                     killed[what] += 1
@@ -176,7 +174,15 @@ def _to_its_end(
             last = json.loads(said.splitlines()[-1])
             if process.returncode not in (0, 1) or last["failed"]:
                 raise EnvironmentFault(f"{' '.join(command)} ended with {process.returncode}: {last}")
-            return first, killed
+            return killed
+
+
+def spans(folder: Path, workers: int, began: float) -> dict[str, float]:
+    """Seconds from when workers began their first clips, in the mean, to the last one's end; and until they did."""
+    begun = sorted(path.stat().st_mtime for path in folder.glob("*/run.json"))[:workers]
+    ended = max(path.stat().st_mtime for path in folder.glob("batch.ended/*.json"))
+    ready = statistics.fmean(begun)
+    return {"seconds": round(ended - ready, 2), "start_seconds": round(ready - began, 2)}
 
 
 def found(folder: Path) -> dict[str, Any]:

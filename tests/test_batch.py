@@ -180,6 +180,11 @@ def test_a_folder_that_holds_no_batch_or_a_damaged_one(tmp_path: Path) -> None:
     assert ended.code == 6 and "no batch lies there" in ended.err
     Batch(tmp_path, [Job("a", "v.mp4", ())]).write()
     assert [row.state for row in rows_of(read_batch(tmp_path))] == ["waiting"]
+    jobs = [Job("a", "v.mp4", ("--seed", "1", "--fps", "5")), Job("b", "a", ("--seed", "3"), looks=True),
+            Job("c", "v.mp4", ("--seed", "1"))]  # fmt: skip
+    Batch(tmp_path, jobs).write()
+    assert read_batch(tmp_path).jobs == tuple(jobs)
+    assert (tmp_path / "batch.json").read_text().count("--seed") == 2, "what jobs have in common stands there once"
     (tmp_path / "batch.json").write_text('{"format": 1, "jobs": [{"name": 3}]}')
     with pytest.raises(RunDirectoryError, match=r"batch\.json"):
         read_batch(tmp_path)

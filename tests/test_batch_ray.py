@@ -58,7 +58,12 @@ def test_a_server_serves_one_piece_at_a_time_and_all_in_turn(tmp_path: Path) -> 
     assert first and second and third and turns.next() is None
     assert [servers for _, servers in (first, second, third)] == [("p:1",), ("q:1",), ("r:1",)], "c waits, d need not"
     turns.went(first[0], None)
-    assert turns.next() == (jobs[2], ("p:1",)), "c before another piece of a"
+    assert turns.next() == (jobs[0], ("p:1",)), "a goes on before c begins"
+    turns.went(second[0], None)
+    turns.went(first[0], None)
+    assert [turns.next(), turns.next()] == [(jobs[1], ("q:1",)), (jobs[0], ("p:1",))], "who waited longest"
+    turns.went(jobs[0], well("a"))
+    assert turns.next() == (jobs[2], ("p:1",))
 
 
 def test_a_job_whose_workers_die_is_tried_again_and_given_up_in_the_end(tmp_path: Path) -> None:
@@ -82,6 +87,19 @@ def on(*servers: str) -> tuple[str, ...]:
 
 def gone(job: Job) -> Made:
     return Made(job.name, 5, None, "no answer")
+
+
+def test_what_failed_before_a_commit_does_not_count(tmp_path: Path) -> None:
+    a = Job("a", "v.mp4", on("p:1", "q:1"))
+    commits = iter([1, 2, 2, 3, 3, *[4] * MOST_DEATHS])
+    turns = Turns([a], {}, Batch(tmp_path, [a]).note, lambda job: next(commits))
+    for ended in (False, False, True):  # on p; on q, with a window; on p again, with none
+        assert turns.next() is not None and turns.went(a, gone(a)) is ended
+    turns = Turns([a], {}, Batch(tmp_path, [a]).note, lambda job: next(commits))
+    for _ in range(1 + 1 + MOST_DEATHS):
+        assert turns.next() is not None
+        turns.died(a, "killed")
+    assert turns.over
 
 
 def test_a_look_goes_to_the_servers_of_its_tracking(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ TABLES = (
     "joints.json",
     "pick.json",
     "identities.json",
+    "scale_store.json",
 )
 ENDED = ("track_memory_limit.json",)  # memory ended stock: there is nothing to compare speeds with
 

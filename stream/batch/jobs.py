@@ -6,7 +6,7 @@ jobs.toml --> Job, Job, ...     DIR/batch.json             the jobs
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,8 @@ import msgspec
 from storage.address import NEXT, BucketPath
 from storage.backend import open_store
 from storage.boundary import MB, parse
-from storage.errors import RunDirectoryError, UsageError
+from storage.errors import RunDirectoryError, SkateError, UsageError
+from storage.rundir import is_run, read_log
 from stream.run.children import Made
 
 FILE, ENDED = "batch.json", "batch.ended"  # no job can have such a name
@@ -63,10 +64,15 @@ class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`batch.json`."""
+    """`batch.json`.
+
+    Attributes:
+        jobs: those that are no looks without the words in `common`: with a thousand servers they are most of it.
+    """
 
     format: int
     jobs: tuple[Job, ...]
+    common: tuple[str, ...] = ()
 
 
 class Batch:
@@ -90,7 +96,9 @@ class Batch:
         """
         if isinstance(self.folder, BucketPath) and any(job.name == NEXT for job in self.jobs):
             raise UsageError(f"a job in a bucket cannot be called {NEXT}: choose another name")
-        self._put(FILE, Kept(FORMAT, self.jobs))
+        side_by_side = zip(*(job.words for job in self.jobs if not job.looks), strict=False)
+        common = tuple(words[0] for words in takewhile(lambda words: len(set(words)) == 1, side_by_side))
+        self._put(FILE, Kept(FORMAT, tuple(_with_words(job, job.words[len(common) :]) for job in self.jobs), common))
 
     def note(self, job: Job, made: Made) -> Ended:
         """Keep how a job ended; durable when this returns."""
@@ -112,6 +120,14 @@ class Batch:
             for key in there
         }
 
+    def commits(self, job: Job) -> int:
+        """How many its run has; 0 where there is no run, or none that can be read."""
+        try:
+            run = self.folder / job.name
+            return len(read_log(run).commits) if is_run(run) else 0
+        except SkateError:
+            return 0
+
     def _put(self, key: str, value: msgspec.Struct) -> None:
         self._store.write(key, [msgspec.json.format(msgspec.json.encode(value)), b"\n"])
         self._store.publish()
@@ -130,4 +146,9 @@ def read_batch(folder: Path) -> Batch:
     kept = parse(store.read(FILE, MOST_BYTES), Kept, where, RunDirectoryError, most_bytes=MOST_BYTES)
     if kept.format != FORMAT:
         raise RunDirectoryError(f"{where}: format {kept.format}, this version reads {FORMAT}")
-    return Batch(folder, kept.jobs)
+    return Batch(folder, [_with_words(job, kept.common + job.words) for job in kept.jobs])
+
+
+def _with_words(job: Job, words: tuple[str, ...]) -> Job:
+    """A clip's job with other words; a look as it is."""
+    return job if job.looks else msgspec.structs.replace(job, words=words)

@@ -19,10 +19,14 @@ from storage.errors import EnvironmentFault
 from stream.batch.jobs import Batch, Ended, Job
 from stream.batch.turns import Servers, Turns
 from stream.batch.work import done_before
+from stream.engine.arenas import ARENAS, give_back_free_memory
 from stream.run.children import Made, Tell
 
 LOCAL = "local"
 PIECE_WINDOWS = 8  # a piece: long beside opening a run, short beside what a lost worker may cost
+ALLOCATOR = {  # as `skate` itself has it: memory stays flat
+    "MALLOC_ARENA_MAX": str(ARENAS), "NUMPY_MADVISE_HUGEPAGE": "0", "OMP_WAIT_POLICY": "passive",
+}  # fmt: skip
 LOOK_SECONDS = 20.0  # between looks whether the cluster is still there
 
 Piece = Callable[[Job, Path, int, Servers], Made | None]
@@ -49,8 +53,11 @@ def work_on_ray(batch: Batch, tell: Tell, piece: Piece, address: str, workers: i
         if count < 1:
             raise EnvironmentFault(f"--ray {address}: no {'GPU' if gpus else 'CPU'} in the cluster: give --workers")
         # Ray's own restarts would answer "unavailable" for a while to whoever comes next.
-        actor = ray.remote(num_cpus=1, num_gpus=gpus / max(1, ceil(count / max(1, there))), max_restarts=0)(Worker)
-        turns = Turns(batch.jobs, done_before(batch), batch.note)
+        environment = {"env_vars": ALLOCATOR}
+        actor = ray.remote(
+            runtime_env=environment, num_cpus=1, num_gpus=gpus / max(1, ceil(count / max(1, there))), max_restarts=0
+        )(Worker)
+        turns = Turns(batch.jobs, done_before(batch), batch.note, batch.commits)
         return _drive(ray, turns, partial(actor.remote, piece), count, batch.folder.absolute(), tell)
     finally:
         ray.shutdown()
@@ -86,7 +93,9 @@ class Worker:
 
     def work(self, job: Job, folder: Path, servers: Servers) -> Made | None:
         """Do a piece of a job."""
-        return self._piece(job, folder, PIECE_WINDOWS, servers)
+        made = self._piece(job, folder, PIECE_WINDOWS, servers)
+        give_back_free_memory()
+        return made
 
 
 def _drive(ray: Any, turns: Turns, new_worker: Callable[[], Any], count: int, folder: Path, tell: Tell) -> list[Ended]:
