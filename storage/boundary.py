@@ -127,6 +127,11 @@ def visible(text: str) -> str:
     return text.translate({ord(each): each.encode("unicode_escape").decode() for each in strange})
 
 
+def visible_lines(text: str) -> str:
+    """The same of several lines, which stay lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def printable(text: str, most: int = 400) -> str:
     """A text of others as one line that does nothing to a terminal: no line ends, no escape sequences, no end."""
     line = " ".join(text[: 4 * most].split())[:most]

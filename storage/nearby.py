@@ -17,6 +17,7 @@ import filelock
 
 from storage.address import BucketPath
 from storage.errors import EnvironmentFault, UsageError
+from storage.local import LocalBackend
 
 CACHE_BYTES = 4 << 30
 _PREFIX, _LOCK = "skate-scratch-", ".lock"
@@ -39,9 +40,10 @@ def inputs_of(out: Path) -> Path:
 
     Raises:
         UsageError: where no --scratch is given: the temporary folder is everybody's, and forgets.
+        RunDirectoryError: where that is a link.
     """
     if not isinstance(out, BucketPath):
-        return out / "input"
+        return LocalBackend(out).path("input")
     if not _place:
         raise UsageError(f"{out}: what is fetched for a run in a bucket is kept on this machine: give --scratch DIR")
     return _place[0] / f"input-{hashlib.blake2b(str(out).encode(), digest_size=6).hexdigest()}"

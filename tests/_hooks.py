@@ -29,6 +29,16 @@ def signal_after_commits(commits: int, number: int) -> None:
     _at_commit(commits, lambda: os.kill(os.getpid(), number))
 
 
+def signals_at_commit(commits: int, numbers: Iterable[int]) -> None:
+    """Send this process several signals in its n-th commit, one right after the other."""
+
+    def act() -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    _at_commit(commits, act)
+
+
 def kill_at_commit(commits: int) -> None:
     """Kill this process right before its commit number `commits + 1`."""
     _at_commit(commits + 1, lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from stages.poses.openpose_read import read_poses
 from stages.server.workflow import load_workflow
-from storage.boundary import convert, open_regular, parse, printable, read_regular, visible
+from storage.boundary import convert, open_regular, parse, printable, read_regular, visible, visible_lines
 from storage.errors import InputError, RunDirectoryError
 from storage.manifest import read_manifest
 from stream.plan.calibration import Calibration, read_calibration
@@ -57,6 +57,12 @@ def test_what_is_not_declared_is_passed_over() -> None:
     assert convert({"name": "a", "size": 3}, Thing, "thing", InputError) == Thing("a", 3)
     with pytest.raises(InputError, match="thing: size: expected int, got str"):
         convert({"name": "a", "size": "3"}, Thing, "thing", InputError)
+
+
+def test_visible() -> None:
+    assert visible_lines("a b\nc é日") == "a b\nc é日" and visible("a\nb") == r"a\nb"
+    assert visible_lines("\x1b[2J\r\x7f\x85") == r"\x1b[2J\r\x7f\x85"
+    assert visible("\u2028\u202e\u2066") == r"\u2028\u202e\u2066" and visible("\udcff") == "\udcff"
 
 
 def test_printable() -> None:

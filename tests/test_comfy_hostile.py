@@ -5,6 +5,7 @@ bounded. `stages/server/answers.py` says what is read.
 """
 
 import json
+import math
 import socket
 import struct
 import threading
@@ -230,7 +231,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 @pytest.mark.parametrize("framing", [b"Connection: close\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch, framing: bytes) -> None:
     more = b" " * 65536 if b"close" in framing else b"10000\r\n" + b" " * 65536 + b"\r\n"
-    monkeypatch.setattr(Wire.ask, "__defaults__", (2**20, None))
+    monkeypatch.setattr(Wire.ask, "__defaults__", (2**20, None, math.inf))
     with Raw(OK + framing, more) as server:
         client = ComfyClient(parse_server(server.address), Timeouts(patience=0.1), threading.Event())
         with pytest.raises(GeneratorError, match=r"answers /queue with more than 1 MB"):

@@ -12,8 +12,9 @@ from fake_comfy.schema import UNETS, WAN_VAE, object_info, validate
 
 from stages.recipes.registry import RECIPES, plain
 from stages.server.address import parse_server
-from stages.server.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Job, Timeouts
+from stages.server.client import DEFAULT_UPLOAD_LIMIT_BYTES, ComfyClient, Timeouts
 from stages.server.inject import Values, inject
+from stages.server.queued import Job
 from stages.server.validate import check_workflow
 from stages.server.wire import Reply, Wire
 from stages.server.wiring import LOADERS, PICTURES, TITLES

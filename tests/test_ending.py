@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from _runs import invoke, small_clip
 
+from storage.errors import InputError
+from stream import cli
 from stream.cli.ending import TRACEBACK
+from stream.cli.say import say
+from stream.progress.events import Note
+from stream.progress.listeners import JsonLines, PlainLines
+from stream.progress.terminal import TerminalLines
 from stream.run import status
 
 
@@ -42,6 +48,30 @@ def test_a_crash_with_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> Non
     event = json.loads(ended.out)
     assert ended.code == event["code"] == 70 and event["event"] == "error" and ended.err == ""
     assert "ValueError: first line second" in event["message"]
+
+
+def test_names_of_others_do_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, InputError("a\nb\x1b]0;pwned\x07\u202e.mp4: is no video"))
+    ended = invoke(["status", "RUN"])
+    assert ended.code == 3 and ended.err == "skate: a b\\x1b]0;pwned\\x07\\u202e.mp4: is no video\n"
+
+
+def test_what_is_said_on_the_way_does_nothing_to_one_either(capfd: pytest.CaptureFixture[str]) -> None:
+    note = Note(None, "clip \x1b[2J\rgone\x9b1m.mp4")
+    with TerminalLines(tick_seconds=0) as told:
+        told(note)
+    for listener in (PlainLines(), JsonLines()):
+        listener(note)
+    say(note.text)
+    ended = capfd.readouterr()
+    shown = "clip \\x1b[2J\\rgone\\x9b1m.mp4"
+    assert ended.out == f"{shown}\n" and ended.err.count(shown) == 3
+
+
+def test_commands_speak_through_one_function() -> None:
+    others = {"say.py": 1, "options.py": 1, "files.py": 1}  # the help; options to be written to a file
+    for file in Path(cli.__file__).parent.glob("*.py"):
+        assert file.read_text(encoding="utf-8").count("click.echo(") == others.get(file.name, 0), file.name
 
 
 def test_the_traceback_is_there_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:

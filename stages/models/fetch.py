@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from tqdm import tqdm
 
 from stages.address import split_address
-from stages.http import timely_session
+from stages.http import pieces, timely_session
 from stages.models.archive import MAX_BYTES, UnusableArchive, take_member
 from stages.models.registry import models_folder, path_of, recorded_path
 from stages.models.table import ModelFile
@@ -32,7 +32,6 @@ from storage.sizes import format_size
 ATTEMPTS = 4
 MOST_DIGITS = 18  # of a length in bytes
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces
-CHUNK_BYTES = 1 << 20
 USER_AGENT = "skate-physics-preserver"
 
 
@@ -277,9 +276,11 @@ def _receive(response: requests.Response, download: Download, offset: int, total
     ):
         file.seek(offset)
         file.truncate()
-        for piece in response.iter_content(CHUNK_BYTES):
+        for piece in pieces(response):
             offset += len(piece)
             if offset > limit:
+                file.close()
+                download.discard()
                 raise EnvironmentFault(f"{download.label}: {download.url} sends more than the {limit} bytes expected")
             file.write(piece)
             bar.update(len(piece))

@@ -4,17 +4,20 @@ Only the host given by `--server` is ever contacted. Names that come back in ans
 are only ever sent back to the same server, never used as local paths.
 """
 
+import math
 import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from stages.server.address import Address
-from stages.server.answers import Entry, Features, Image, Listed, Queue, Stats, Taken, Uploaded
+from stages.server.answers import Entry, Features, Image, Queue, Stats, Taken, Uploaded
 from stages.server.errors import ServerUnreachable, UploadTooLarge
+from stages.server.queued import Job, Place
 from stages.server.wire import TRANSIENT, Reply, Wire
 from stages.server.words import connection_words, node_errors, refused, words
 from storage.boundary import parse, printable
@@ -50,42 +53,6 @@ class Timeouts:
     poll: float = 1.0
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a job stands in the server's queue.
-
-    Attributes:
-        state: running or pending.
-        others_running: whether the server works on somebody's job right now that is not this one.
-    """
-
-    state: Literal["running", "pending"]
-    others_running: bool
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job's names.
-
-    Attributes:
-        prompt_id: a UUID in its canonical form, which newer servers demand. Before 0.3.45 a server passes it over and
-            chooses one itself: the one in its answer is the job's.
-        client_id: of the websocket that listens for this job alone; whatever the server calls the job, this stays.
-    """
-
-    prompt_id: str
-    client_id: str
-
-    def is_listed(self, item: Listed) -> bool:
-        """Whether an item of the queue or the history is this job."""
-        return item.prompt_id == self.prompt_id or item.extra.client_id == self.client_id
-
-
-def new_job() -> Job:
-    """Names that nobody used yet."""
-    return Job(str(uuid.uuid4()), uuid.uuid4().hex)
-
-
 def version_of(stats: Stats) -> tuple[int, ...]:
     """ComfyUI's version, e.g. (0, 3, 64); () where it does not tell."""
     found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", stats.system.comfyui_version)
@@ -103,6 +70,7 @@ class ComfyClient:
         self.slot = f"skate_{uuid.uuid4().hex[:12]}"  # of this client's upload names, used again window by window
         self.sends_pictures = False  # whether it can send pictures over the websocket, as whoever asked it found
         self._wire = Wire(address, timeouts.connect, timeouts.request)
+        self._until = math.inf  # monotonic: when the window in hand has to be done
         self._upload_limit: int | None = None
         self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known
 
@@ -115,11 +83,39 @@ class ComfyClient:
         if self.stop.wait(seconds):
             raise Interrupted(f"interrupted while waiting for ComfyUI at {self.address.host}: `skate resume` continues")
 
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """What is asked for in this block has to be done within the time for a window, whatever trickles in."""
+        self.renew()
+        try:
+            yield
+        finally:
+            self._until = math.inf
+
+    def renew(self) -> None:
+        """The time for a window begins only now."""
+        self._until = time.monotonic() + self.timeouts.job
+
+    def left(self) -> float:
+        """Seconds that are left of it.
+
+        Raises:
+            GeneratorError: none.
+        """
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise GeneratorError(
+                f"ComfyUI at {self.address.host} did not finish the window within {self.timeouts.job:g} s: "
+                "raise --timeout, or lower --size or --steps"
+            )
+        return left
+
     def request(self, method: str, path: str, **options: Any) -> Reply:
         """One request, repeated with growing pauses while the server refuses, times out or answers 5xx.
 
         Raises:
             ServerUnreachable: after `patience` seconds of that.
+            GeneratorError: when the time for the window is over.
             Interrupted: when `stop` is set meanwhile.
         """
         deadline = time.monotonic() + self.patience
@@ -127,7 +123,7 @@ class ComfyClient:
         while True:
             self.sleep(0)
             try:
-                reply = self._wire.ask(method, path, **options)
+                reply = self._wire.ask(method, path, left=self.left(), **options)
                 if reply.status < 500:
                     return reply
                 server_errors += reply.status == 500
@@ -237,7 +233,7 @@ class ComfyClient:
         """The answer, or None when it got lost: whether the server took the job is not known then."""
         self.sleep(0)
         try:
-            return self._wire.ask("POST", "/prompt", json=body)
+            return self._wire.ask("POST", "/prompt", left=self.left(), json=body)
         except TRANSIENT:
             return None
 

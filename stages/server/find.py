@@ -45,6 +45,10 @@ class Finder:
         Raises:
             GeneratorError: the server failed, or gave something else.
         """
+        with self._client.in_time():
+            return self._found(picture, text)
+
+    def _found(self, picture: Array, text: str) -> Array:
         client, graph = self._client, copy.deepcopy(self._graph)
         name = client.upload(f"{client.slot}_find.png", encode_png(picture), SUBFOLDER)
         graph[_titled(graph, PICTURE)]["inputs"]["image"] = name

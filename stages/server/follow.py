@@ -5,12 +5,13 @@ import time
 from dataclasses import dataclass
 
 from stages.server.answers import Entry
-from stages.server.client import ComfyClient, Job, new_job
+from stages.server.client import ComfyClient
 from stages.server.errors import JobLost, OutOfMemory
 from stages.server.graph import Graph
 from stages.server.history import Verdict, judge
 from stages.server.pictures import Arriving, most_bytes, sent
 from stages.server.progress import Listener, ProgressSocket, Step
+from stages.server.queued import Job, new_job
 from storage.boundary import printable
 from storage.errors import GeneratorError
 
@@ -44,7 +45,7 @@ def execute(
         arriving: takes the pictures that are sent; None: they are to be saved, as where no socket can be had.
 
     Raises:
-        JobLost, OutOfMemory, GeneratorError: it did not succeed.
+        JobLost, OutOfMemory, GeneratorError: it did not succeed, or not `in_time`.
     """
     job = new_job()
     most = 0 if arriving is None else most_bytes(arriving.awaited)
@@ -84,14 +85,14 @@ def _hear_out(client: ComfyClient, listener: Listener, arriving: Arriving) -> No
             until, came = time.monotonic() + client.timeouts.request, arriving.came.total()
         if time.monotonic() > until:
             return
+        client.left()
         listener.hear(LISTEN_SECONDS)
         client.sleep(0)
 
 
 def _watch(client: ComfyClient, listener: Listener, job: Job) -> Entry:
     """Follow the job until the history has it. The queue is asked first: a job in neither is lost."""
-    began = time.monotonic()
-    next_look, pause = began, LISTEN_SECONDS
+    next_look, pause = time.monotonic(), LISTEN_SECONDS
     while True:
         ended = listener.hear(pause)
         client.sleep(0 if listener.socket.connected else min(pause, client.timeouts.poll))
@@ -110,12 +111,8 @@ def _watch(client: ComfyClient, listener: Listener, job: Job) -> Entry:
                 f"ComfyUI at {client.address.host} knows job {job.prompt_id} no more: it was restarted; see its log"
             )
         if place.state == "pending" and place.others_running:
-            began = now  # somebody else's job: our time has not begun
-        if now - began > client.timeouts.job:
-            raise GeneratorError(
-                f"ComfyUI at {client.address.host} did not finish the window within {client.timeouts.job:g} s: "
-                "raise --timeout, or lower --size or --steps"
-            )
+            client.renew()  # somebody else's job: our time has not begun
+        client.left()
         next_look = now + (client.timeouts.poll if pause == LISTEN_SECONDS else HASTE_SECONDS)
 
 

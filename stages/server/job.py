@@ -72,12 +72,18 @@ def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
 
     A job the server lost is submitted again; after an out-of-memory error the server frees its models and the job is
     tried once more; so it is when a cached run names files that are gone; an upload over the limit is sent in parts.
+    Each of these but the last begins the time for a window anew.
 
     Raises:
         ServerUnreachable: the server is gone (another one may take the job).
         GeneratorError: the server refused or failed, with its own words.
         Interrupted: when the client's stop is set; the server's job is interrupted then, as on any other exception.
     """
+    with client.in_time():
+        return _run_job(client, job, steps)
+
+
+def _run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
     parts, lost, freed = 1, 0, False
     while True:
         try:
@@ -91,11 +97,13 @@ def run_job(client: ComfyClient, job: WindowJob, steps: Steps) -> JobResult:
             if lost > RESUBMISSIONS:
                 raise
             logger.warning("ComfyUI at %s lost the job (it was restarted): submitting again", client.address.host)
+            client.renew()
         except (OutOfMemory, StaleOutput) as error:
             if freed:
                 raise
             logger.warning("%s; freeing the server's memory and trying once more", error)
             freed = True
+            client.renew()
             client.free(drop_cache=True)
 
 

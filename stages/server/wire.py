@@ -1,5 +1,6 @@
 """One HTTP request to a server and its whole answer, within bounds of bytes and of time."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import requests
 import urllib3
 
-from stages.http import timely_session
+from stages.http import Sending, timely_session
 from stages.server.address import Address
 from storage.boundary import MB, MOST_BYTES
 from storage.errors import GeneratorError
@@ -41,7 +42,8 @@ class Wire:
         """
         self._address = address
         self._wait = (connect, request)
-        self._session = timely_session()
+        self._sending = Sending()
+        self._session = timely_session(self._sending)
         self._session.trust_env = False
         # A body that unpacks to a thousand times its size would be in memory before it is measured.
         self._session.headers["Accept-Encoding"] = "identity"
@@ -51,31 +53,39 @@ class Wire:
         self._session.close()
 
     def ask(
-        self, method: str, path: str, most_bytes: int = MOST_BYTES, wait: tuple[float, float] | None = None, **body: Any
+        self,
+        method: str,
+        path: str,
+        most_bytes: int = MOST_BYTES,
+        wait: tuple[float, float] | None = None,
+        left: float = math.inf,
+        **body: Any,
     ) -> Reply:
         """One request.
 
         Args:
-            most_bytes: of the answer. wait: instead of the session's. body: as `requests` takes it.
+            most_bytes: of the answer. wait: instead of the session's. left: seconds that any part of it may take at
+                most, and that sending the body may take. body: as `requests` takes it.
 
         Raises:
             requests.ConnectionError, requests.Timeout: see `TRANSIENT`.
             GeneratorError: the answer is longer.
         """
-        wait = wait or self._wait
+        connect, answering = wait or self._wait
+        wait = min(connect, left), min(answering, left)
+        self._sending.seconds = wait[1] if math.isinf(left) else left
         url = self._address.http + path
         with self._session.request(method, url, allow_redirects=False, stream=True, timeout=wait, **body) as answer:
-            until = time.monotonic() + wait[1]
             try:
-                content = self._content(answer, path, most_bytes, until)
+                content = self._content(answer, path, most_bytes, wait[1])
             except urllib3.exceptions.ReadTimeoutError as error:
                 raise requests.ReadTimeout(str(error)) from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise requests.ConnectionError(error) from error
             return Reply(answer.status_code, str(answer.reason or ""), content)
 
-    def _content(self, answer: requests.Response, path: str, most_bytes: int, until: float) -> bytes:
-        found = bytearray()
+    def _content(self, answer: requests.Response, path: str, most_bytes: int, allowed: float) -> bytes:
+        found, until = bytearray(), time.monotonic() + allowed
         while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=False):
             found += chunk
             if len(found) > most_bytes:
@@ -84,5 +94,5 @@ class Wire:
                     "is this a ComfyUI server?"
                 )
             if time.monotonic() > until:
-                raise requests.ReadTimeout(f"the answer did not end within {self._wait[1]:g} s")
+                raise requests.ReadTimeout(f"the answer did not end within {allowed:g} s")
         return bytes(found)

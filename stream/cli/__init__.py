@@ -3,16 +3,16 @@
 import difflib
 import importlib
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from functools import partial
 
 import click
 
-from stream.cli.ending import ended, leave_at_once_when_interrupted
+from storage.errors import Interrupted
+from stream.cli.ending import ended, leave_at_once, leave_at_once_when_interrupted
 from stream.engine.arenas import limit_arenas
+from stream.engine.signals import Leaving
 
 _COMMANDS = {
     "run": ("stream.cli.run:run_command", "Reskin a clip: decode, pose, track, generate, blend, encode, score."),
@@ -82,10 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # numpy asks for huge pages; the kernel fills them up behind its back, and the resident size creeps up for an hour.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     limit_arenas()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: exit code 130, whatever is going on
     given = list(sys.argv[1:] if arguments is None else arguments)
-    code = ended(partial(cli.main, args=given, prog_name="skate", standalone_mode=False), "--json" in given)
-    if arguments is None:  # called as the command itself
-        leave_at_once_when_interrupted()
+    with Leaving(leave_at_once).installed():  # SIGTERM is as Ctrl-C: exit code 130, whatever is going on
+        try:
+            code = ended(partial(cli.main, args=given, prog_name="skate", standalone_mode=False), "--json" in given)
+        except KeyboardInterrupt:  # it came as the end of something else was told
+            code = Interrupted.exit_code
+        if arguments is None:  # called as the command itself
+            leave_at_once_when_interrupted()
     sys.exit(code)

@@ -8,6 +8,7 @@ import click
 
 from stages.bounds import DETECT_EVERY
 from stream.cli.options import GroupedCommand, chosen, option, stack
+from stream.cli.say import say
 from stream.options.values import FILE, INTEGER
 
 
@@ -49,5 +50,5 @@ def analyse_command(
             bar.update(frames)
 
         found = analyse(config, Path(to), detector, device, detect_every, seen)
-    click.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+    say(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
     return 0

@@ -18,6 +18,7 @@ from stream.cli.generate import chosen_anew, generate_command, tell_line
 from stream.cli.jobs import read_jobs
 from stream.cli.options import JSON, GroupedCommand, option, stack
 from stream.cli.run import run_command
+from stream.cli.say import say
 from stream.options.values import INTEGER
 
 if TYPE_CHECKING:
@@ -69,18 +70,18 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
     tell = partial(tell_line, "job", as_json)
     folder = run_path(out)
     batch = Batch(folder, read_jobs(jobs, run_command, generate_command))
-    with open_store(folder).lock(lambda text: click.echo(text, err=True)):
+    with open_store(folder).lock(lambda text: say(text, err=True)):
         batch.write()
         ended = work_through(batch, tell) if ray is None else _on_ray(batch, tell, ray, workers)
         page = write_page(folder, rows_of(batch))
     failed = [{"job": each.job.name, "code": each.code, "message": each.message} for each in ended if each.message]
     if as_json:
         seconds = round(time.monotonic() - begun, 3)
-        click.echo(json.dumps({"event": "done", "jobs": len(ended), "failed": failed, "seconds": seconds}))
+        say(json.dumps({"event": "done", "jobs": len(ended), "failed": failed, "seconds": seconds}))
     else:
         for each in ended:
-            click.echo(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
-        click.echo(f"page     {page}")
+            say(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
+        say(f"page     {page}")
     return whole_code(each.code for each in ended)
 
 
@@ -157,10 +158,10 @@ def batch_status(folder: str, as_json: bool) -> int:
     rows = rows_of(read_batch(place))
     page = write_page(place, rows)
     if as_json:
-        click.echo(json.dumps({"jobs": [dataclasses.asdict(row) for row in rows], "page": str(page)}))
+        say(json.dumps({"jobs": [dataclasses.asdict(row) for row in rows], "page": str(page)}))
         return 0
-    click.echo(text_table(HEAD, [row.cells() for row in rows]))
-    click.echo(f"\n{counts(rows)}\npage     {page}")
+    say(text_table(HEAD, [row.cells() for row in rows]))
+    say(f"\n{counts(rows)}\npage     {page}")
     return 0
 
 
@@ -198,13 +199,13 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
     code = 4 if short or any(each.refused for each in found) else 0
     if as_json:
         rows = [{**dataclasses.asdict(each), "cost": given and each.cost(given)} for each in (*found, total)]
-        click.echo(json.dumps({"jobs": rows[:-1], "total": rows[-1], "room": short}))
+        say(json.dumps({"jobs": rows[:-1], "total": rows[-1], "room": short}))
         return code
-    click.echo(text_table(HEAD, [each.cells(given) for each in (*found, total)]))
+    say(text_table(HEAD, [each.cells(given) for each in (*found, total)]))
     if total.seconds is None:
-        click.echo("\ntime is known for what was run on this machine before, with the same models and recipe")
+        say("\ntime is known for what was run on this machine before, with the same models and recipe")
     if short:
-        click.echo(f"\n{short}")
+        say(f"\n{short}")
     return code
 
 

@@ -5,6 +5,7 @@ import json
 import click
 
 from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.cli.say import say
 
 CHECK_OPTIONS = [
     option("models", "--sam", help="Name or path.  [default shown: small]"),
@@ -42,11 +43,11 @@ def check(
     for row in all_rows(device, {"sam": sam, "pose": pose, "detector": detector}, sam_config, server, workflow):
         rows.append(row)
         if as_json:
-            click.echo(json.dumps(row.to_json()))
+            say(json.dumps(row.to_json()))
             continue
         state = "ok" if row.ok else "MISSING" if row.needed else "absent"
-        click.echo(f"{state:<8} {row.name:<28} {row.detail}")
+        say(f"{state:<8} {row.name:<28} {row.detail}")
         if not row.ok:
-            click.echo(f"{'':<8} {'':<28} -> {row.remedy}")
+            say(f"{'':<8} {'':<28} -> {row.remedy}")
     verdict(rows)
     return 0

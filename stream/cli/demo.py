@@ -8,6 +8,7 @@ import click
 
 from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
+from stream.cli.say import say
 from stream.options.table import GENERATION, TRACKING
 from stream.options.values import INTEGER, SIZE
 
@@ -69,15 +70,15 @@ def demo_command(
         from stream.progress.terminal import fitting
         from stream.report.closing import closing_text
 
-        click.echo(fitting(closing_text(result)))
-        click.echo(truth_text(accuracy))
+        say(fitting(closing_text(result)))
+        say(truth_text(accuracy))
         if accuracy.holds():
             passed = ", and every frame passes the gate" if result.gate == "passed" else ""
-            click.echo(f"demo     every bound holds{passed}: this installation works")
+            say(f"demo     every bound holds{passed}: this installation works")
         else:
-            click.echo("demo     a bound FAILED: see `skate check`, and whether the frames and size are the defaults")
+            say("demo     a bound FAILED: see `skate check`, and whether the frames and size are the defaults")
     else:
-        click.echo(json.dumps({"event": "done", **result.to_json(), "truth": accuracy.to_json()}))
+        say(json.dumps({"event": "done", **result.to_json(), "truth": accuracy.to_json()}))
     return 0 if accuracy.holds() else 1
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
 from typing import IO
@@ -14,6 +15,7 @@ from typing import IO
 import click
 
 from storage.errors import Interrupted, SkateError, UsageError
+from stream.engine.signals import NUMBERS
 
 TRACEBACK = "SKATE_TRACEBACK"  # set to 1: the traceback is printed before the line
 BROKEN_PIPE = 128 + 13  # as a shell tells the end by SIGPIPE
@@ -152,11 +154,18 @@ def _nowhere(mode: str = "w") -> IO[str]:
     return open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # stays open until the process ends
 
 
+def leave_at_once() -> None:
+    """End the process in the midst of what it does, as a kill would."""
+    with suppress(OSError):
+        os.write(2, b"skate: ended at once: what is committed is kept, `skate resume` continues\n")
+    os._exit(Interrupted.exit_code)
+
+
 def leave_at_once_when_interrupted() -> None:
     """From here on the process only ends: another Ctrl-C must not turn that into a traceback."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(Interrupted.exit_code)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in NUMBERS:
         signal.signal(number, leave)

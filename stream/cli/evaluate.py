@@ -13,6 +13,7 @@ import click
 from storage.address import run_path
 from storage.errors import InputError, UsageError
 from stream.cli.options import JSON, SCRATCH, GroupedCommand, chosen, from_table, option, stack, was_given
+from stream.cli.say import say
 from stream.options.table import picked
 from stream.options.values import FRAMES
 
@@ -63,14 +64,14 @@ def evaluate_command(run: str | None, **options: Any) -> int:
 
     def tell(note: str) -> None:
         notes.append(note)
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
     frames = _scored(run, options, tell)
     collected: list[FrameIou] = []
     for row in frames:
         collected.append(row)
         if not quiet and not as_json:
-            click.echo(str(row))
+            say(str(row))
     return _verdict(collected, as_json, _left(run), notes)
 
 
@@ -104,7 +105,7 @@ def _scored(run: str | None, options: dict[str, Any], tell: Callable[[str], None
         baselines = options["baselines"] is not False
         for row in evaluate.evaluate_run(run_path(run), options["iou_threshold"], options["gate"], baselines):
             if baselines:
-                click.echo(
+                say(
                     "note: the source itself and a blur are tracked too, which takes three times as long: "
                     "--no-baselines leaves them out",
                     err=True,
@@ -221,7 +222,7 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: lis
     baselines, blame = _baselines(rows)
     gate, worst = "failed" if spans else "passed", rows[found.minimum_frame].frame
     if as_json:
-        click.echo(
+        say(
             json.dumps(
                 {
                     "event": "done",
@@ -240,14 +241,14 @@ def _verdict(rows: list["FrameIou"], as_json: bool, left: str | None, notes: lis
             )
         )
         return 1 if spans else 0
-    click.echo(f"minimum: IoU {found.minimum:.4f} at frame {worst}, mean {found.mean:.4f} over {found.frames} frames")
+    say(f"minimum: IoU {found.minimum:.4f} at frame {worst}, mean {found.mean:.4f} over {found.frames} frames")
     for name, each in (baselines or {}).items():
         count = sum(b - a for a, b in each["failed_frames"])
         mean = "never tracked" if each["iou_mean"] is None else f"mean {each['iou_mean']:.4f}"
-        click.echo(f"{name}: {mean}, {count} failing")
+        say(f"{name}: {mean}, {count} failing")
     if spans:
-        click.echo(f"failed: {sum(b - a for a, b in spans)} frames in {spans_text(spans, len(spans))}")
+        say(f"failed: {sum(b - a for a, b in spans)} frames in {spans_text(spans, len(spans))}")
     for line in blame_lines(blame):
-        click.echo(line.strip())
-    click.echo(f"gate {gate}" + (f"; {left}" if left else ""))
+        say(line.strip())
+    say(f"gate {gate}" + (f"; {left}" if left else ""))
     return 1 if spans else 0

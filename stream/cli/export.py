@@ -5,6 +5,7 @@ import click
 from storage.address import run_path
 from storage.boundary import visible
 from stream.cli.options import SCRATCH, GroupedCommand, option, stack
+from stream.cli.say import say
 
 
 @click.command("export", cls=GroupedCommand)
@@ -38,5 +39,5 @@ def export_command(run: str, to: str, pose_style: str | None, view: bool, plate:
 
     from stream.report.export import export_run
 
-    click.echo(visible(export_run(run_path(run), Path(to), pose_style, view, plate, amodal)))
+    say(visible(export_run(run_path(run), Path(to), pose_style, view, plate, amodal)))
     return 0

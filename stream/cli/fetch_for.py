@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import click
-
 from stages.models.registry import expected_sha256, recorded_path
 from stages.models.table import ModelFile
 from storage.errors import EnvironmentFault, InputError, Interrupted
 from storage.sizes import format_size
+from stream.cli.say import say
 
 
 def fetch_for(recipe: str, comfy: Path, profiles: tuple[str, ...], mirror: str | None, as_json: bool) -> int:
@@ -34,14 +33,14 @@ def fetch_for(recipe: str, comfy: Path, profiles: tuple[str, ...], mirror: str |
                 raise EnvironmentFault(f"{found.detail}: not the file that {recipe} needs: move it away, then again")
             if found.status == "missing":
                 if not as_json:
-                    click.echo(f"{file.name}: {address(str(file.url), mirror)}", err=True)
+                    say(f"{file.name}: {address(str(file.url), mirror)}", err=True)
                 fetched = fetch(file, folder, mirror)[1]
             _tell(file, folder, fetched, found.status, as_json)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted: what has arrived is kept, the same command continues") from error
     packages = RECIPES[recipe].packages if recipe in RECIPES else ()
     if packages and not as_json:
-        click.echo(f"{recipe} also needs the custom nodes of {', '.join(packages)}", err=True)
+        say(f"{recipe} also needs the custom nodes of {', '.join(packages)}", err=True)
     return 0
 
 
@@ -51,7 +50,7 @@ def _tell(file: ModelFile, folder: Path, fetched: bool, status: str, as_json: bo
         row = {"name": file.name, "path": str(path), "bytes": path.stat().st_size}
         row |= {"sha256": expected_sha256(file, path), "pinned": file.sha256 is not None}
         row |= {"url": file.url, "licence": file.licence}
-        click.echo(json.dumps({"event": "fetched", "fetched": fetched, **row}))
+        say(json.dumps({"event": "fetched", "fetched": fetched, **row}))
         return
     checked = ""
     if file.sha256 is None:
@@ -59,4 +58,4 @@ def _tell(file: ModelFile, folder: Path, fetched: bool, status: str, as_json: bo
         said = f"{'recorded in' if fetched else 'as in'} {known}" if known else "not checked"
         checked = f", {said}: nobody states its sha256"
     where = "fetched to" if fetched else "already there:"
-    click.echo(f"{file.name}: {where} {path} ({format_size(path.stat().st_size)}{checked})")
+    say(f"{file.name}: {where} {path} ({format_size(path.stat().st_size)}{checked})")

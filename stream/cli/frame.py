@@ -5,6 +5,7 @@ import click
 from stages.bounds import FRAME
 from storage.boundary import visible
 from stream.cli.options import GroupedCommand, option, stack
+from stream.cli.say import say
 from stream.options.values import MOMENT
 
 
@@ -29,5 +30,5 @@ def frame_command(video: str, at: int | float, to: str) -> int:
 
     from stream.check.ruler import write_ruled_frame
 
-    click.echo(visible(write_ruled_frame(Path(video), at, Path(to))))
+    say(visible(write_ruled_frame(Path(video), at, Path(to))))
     return 0

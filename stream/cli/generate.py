@@ -12,6 +12,7 @@ from storage.address import run_path
 from storage.errors import UsageError
 from stream.cli.options import GroupedCommand, option, options_of, was_given
 from stream.cli.run import carry_out
+from stream.cli.say import say
 from stream.options.table import GENERATION, GIVEN
 from stream.options.values import FILE
 
@@ -61,7 +62,7 @@ def generate_command(source: str, variations: str | None, **options: Any) -> int
     for folder, pattern in ((masks, "*.png"), (person_masks, "*.png"), (pose_file, "*.json"), (pose_file, "*.png")):
         note = None if folder is None else order_note(Path(folder), pattern)
         if note is not None:
-            click.echo(f"note: {note}", err=True)
+            say(f"note: {note}", err=True)
     return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)
 
 
@@ -86,12 +87,12 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     page = write_gallery(out, [each.name for each in made], failed)
     if as_json:
         ends = {each.name: each.done for each in made if each.done is not None}
-        click.echo(json.dumps({"event": "done", "variations": ends, "failed": failed, "page": str(page)}))
+        say(json.dumps({"event": "done", "variations": ends, "failed": failed, "page": str(page)}))
     else:
         for each in made:
             told = each.message if each.done is None else f"gate {each.done['gate']}, {each.done['seconds']:.0f} s"
-            click.echo(f"{each.name:<16} {told}")
-        click.echo(f"page     {page}")
+            say(f"{each.name:<16} {told}")
+        say(f"page     {page}")
     return whole_code(each.code for each in made)
 
 
@@ -102,12 +103,12 @@ def tell_line(kind: str, as_json: bool, name: str, line: str) -> None:
     except ValueError:
         event = None
     if not isinstance(event, dict):
-        click.echo(f"{name}: {line}", err=True)
+        say(f"{name}: {line}", err=True)
     elif as_json:
-        click.echo(json.dumps({kind: name, **event}))
+        say(json.dumps({kind: name, **event}))
     elif event.get("event") == "window":
         first, stop = event["frames"]
-        click.echo(f"{name}: {event['stage']} window {event['index'] + 1}: frames {first}..{stop}", err=True)
+        say(f"{name}: {event['stage']} window {event['index'] + 1}: frames {first}..{stop}", err=True)
 
 
 def _from_run(source: str, out: Path, options: dict[str, Any], overwrite: bool, as_json: bool) -> int:

@@ -9,6 +9,7 @@ import click
 from stages.choices import PROFILES
 from storage.errors import EnvironmentFault, Interrupted, UsageError
 from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.cli.say import say
 from stream.options.values import choice
 
 
@@ -34,7 +35,7 @@ def list_command(long: bool, as_json: bool) -> int:
 
     if as_json:
         for model in MODELS:
-            click.echo(json.dumps(_row(model)))
+            say(json.dumps(_row(model)))
         return 0
     rows = []
     for model in MODELS:
@@ -43,13 +44,11 @@ def list_command(long: bool, as_json: bool) -> int:
         name = model.name + ("*" if DEFAULTS[model.kind] == model.name else "")
         present = "yes" if state.present else "no"
         rows.append([name, model.kind, size, model.licence, present, state.hash_state, state.path.name])
-    click.echo(f"models folder: {models_folder()}   (get one: skate models fetch NAME)\n")
-    click.echo(text_table(["name", "kind", "size", "licence", "present", "hash", "file"], rows))
+    say(f"models folder: {models_folder()}   (get one: skate models fetch NAME)\n")
+    say(text_table(["name", "kind", "size", "licence", "present", "hash", "file"], rows))
     for model in MODELS if long else ():
         row = _row(model)
-        click.echo(
-            f"\n{model.name} ({model.kind})\n  {row['url']}\n  {row['path']}\n  sha256 {row['sha256'] or 'unknown'}"
-        )
+        say(f"\n{model.name} ({model.kind})\n  {row['url']}\n  {row['path']}\n  sha256 {row['sha256'] or 'unknown'}")
     return 0
 
 
@@ -111,12 +110,12 @@ def fetch_command(
     try:
         for model in MODELS if everything else named(name):
             if not as_json and model.url is not None:
-                click.echo(f"{model.name}: {address(model.url, mirror)}", err=True)
+                say(f"{model.name}: {address(model.url, mirror)}", err=True)
             path, fetched = fetch(model, mirror=mirror)
             if as_json:
-                click.echo(json.dumps({"event": "fetched", "fetched": fetched, **_row(model)}))
+                say(json.dumps({"event": "fetched", "fetched": fetched, **_row(model)}))
             else:
-                click.echo(f"{model.name}: {'fetched to' if fetched else 'already there:'} {path}")
+                say(f"{model.name}: {'fetched to' if fetched else 'already there:'} {path}")
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted: what has arrived is kept, the same command continues") from error
     return 0
@@ -138,11 +137,9 @@ def verify_command(name: tuple[str, ...], as_json: bool) -> int:
     for model in chosen:
         verdict = verify(model)
         if as_json:
-            click.echo(
-                json.dumps({"event": "verified", "status": verdict.status, "detail": verdict.detail, **_row(model)})
-            )
+            say(json.dumps({"event": "verified", "status": verdict.status, "detail": verdict.detail, **_row(model)}))
         else:
-            click.echo(f"{model.name} ({model.kind}): {verdict.status}: {verdict.detail}")
+            say(f"{model.name} ({model.kind}): {verdict.status}: {verdict.detail}")
         if not verdict.ok:
             bad.append(model.name)
     if bad:

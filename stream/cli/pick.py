@@ -6,6 +6,7 @@ import click
 
 from storage.bounds import Bounds
 from stream.cli.options import GroupedCommand, chosen, option, stack
+from stream.cli.say import say
 from stream.options.values import FILE, INTEGER
 
 PORTS = Bounds(0, 65535)
@@ -42,12 +43,12 @@ def pick_command(source: str, scene: str | None, port: int, sam: str, sam_config
     target = Path(scene) if scene is not None else Path(f"{video.stem}.scene.toml")
     desk = Desk(video, target, still_sam(sam, sam_config, device), run, command_again)
     served = serve(desk, port)
-    click.echo(f"open     {served.address}")
-    click.echo("         Ctrl-C ends it; closing the page ends nothing", err=True)
+    say(f"open     {served.address}")
+    say("         Ctrl-C ends it; closing the page ends nothing", err=True)
 
     def told() -> None:
         if target.exists():
-            click.echo("\n".join(desk.commands()))
+            say("\n".join(desk.commands()))
         desk.close()
 
     until_interrupted(served, told)

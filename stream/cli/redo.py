@@ -8,6 +8,7 @@ from storage.address import run_path
 from storage.errors import UsageError
 from stream.cli.options import JSON, SCRATCH, GroupedCommand, from_table, option, stack
 from stream.cli.run import carry_out
+from stream.cli.say import say
 from stream.options.table import picked
 from stream.options.values import whole_number
 
@@ -48,7 +49,7 @@ def redo_command(run: str, windows: str | None, seed: int | None, text: str | No
 
 def _report_cancelled(run: str, windows: tuple[int, ...], as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps({"event": "cancelled", "run": run, "windows": windows}))
+        say(json.dumps({"event": "cancelled", "run": run, "windows": windows}))
     else:
-        click.echo(f"redo     taken back: windows {', '.join(map(str, windows))} stay as they were")
+        say(f"redo     taken back: windows {', '.join(map(str, windows))} stay as they were")
     return 0

@@ -6,6 +6,7 @@ import click
 
 from storage.address import run_path
 from stream.cli.options import JSON, SCRATCH, GroupedCommand, option, stack
+from stream.cli.say import say
 
 
 @click.command("status", cls=GroupedCommand)
@@ -18,5 +19,5 @@ def status_command(run: str, verify: bool, as_json: bool) -> int:
     from stream.run.status import read_status, status_text
 
     status = read_status(run_path(run), verify)
-    click.echo(json.dumps(status.to_json()) if as_json else status_text(status))
+    say(json.dumps(status.to_json()) if as_json else status_text(status))
     return 6 if status.damaged else 0

@@ -8,6 +8,7 @@ import click
 from stages.choices import PROFILES
 from storage.errors import InputError
 from stream.cli.options import JSON, GroupedCommand, option, stack
+from stream.cli.say import say
 from stream.options.values import choice
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def list_command(as_json: bool) -> int:
 
     if as_json:
         for recipe in RECIPES.values():
-            click.echo(json.dumps(_row(recipe)))
+            say(json.dumps(_row(recipe)))
         return 0
     rows = []
     for recipe in RECIPES.values():
@@ -41,8 +42,8 @@ def list_command(as_json: bool) -> int:
         carried = "overlap" if family.geometry.carried is None else str(family.geometry.carried)
         name = recipe.name + ("*" if recipe.name == DEFAULT else "")
         rows.append([name, str(family.frames), carried, str(family.geometry.size_step), recipe.reference, recipe.about])
-    click.echo(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
-    click.echo(f"{FINDING}: what --find asks; `show` and `check` know it too")
+    say(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
+    say(f"{FINDING}: what --find asks; `show` and `check` know it too")
     return 0
 
 
@@ -72,11 +73,11 @@ def show_command(name: str, graph: bool) -> int:
 
     finding = name == FINDING
     if graph:
-        click.echo(json.dumps(finding_graph() if finding else plain(name).workflow.graph, indent=1))
+        say(json.dumps(finding_graph() if finding else plain(name).workflow.graph, indent=1))
         return 0
     about = f"{FINDING}: finds what --find says on single pictures; it generates nothing"
     for line in [about, *_needs(FINDING)] if finding else _shown(plain(name)):
-        click.echo(line)
+        say(line)
     return 0
 
 
@@ -160,12 +161,12 @@ def check_command(name: str, server: str, profile: str | None, as_json: bool) ->
         command = f"skate models fetch --for {name} --comfy DIR" + ("" if profile is None else f" --profile {profile}")
     if as_json:
         told = {"name": name, "server": server, "missing": found, "files": files, "command": command}
-        click.echo(json.dumps({"event": "checked", **told}))
+        say(json.dumps({"event": "checked", **told}))
     for line in () if as_json else found:
-        click.echo(line)
+        say(line)
     if found:
         remedy = f"for the files run `{command}` there" if command else "install what is named"
         raise InputError(f"{name} cannot run on ComfyUI at {server} ({len(found)} things are missing): {remedy}")
     if not as_json:
-        click.echo(f"ok: {server} has all nodes and model files of {name}")
+        say(f"ok: {server} has all nodes and model files of {name}")
     return 0

@@ -4,12 +4,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from storage.errors import Interrupted, UsageError
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Cancel:
@@ -44,8 +46,43 @@ class Cancel:
             raise Interrupted("cancelled: what is committed is kept, `skate resume` continues")
 
 
+class Leaving:
+    """A program's own handler of SIGINT and SIGTERM: the first raises KeyboardInterrupt, with the next it is gone.
+
+    A run can be killed anywhere; nobody who asks twice is to wait.
+
+    Args:
+        leave: ends the process.
+    """
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self.asked = False
+        self._leave = leave
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            self._leave()
+        self.asked = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle both signals until the block ends, or somebody else does; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self) for number in NUMBERS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                if signal.getsignal(number) is self:
+                    signal.signal(number, handler)
+
+
 class InterruptShield:
-    """While installed, SIGINT and SIGTERM raise KeyboardInterrupt, but only after the commit in hand.
+    """While installed, SIGINT and SIGTERM raise KeyboardInterrupt, but only after the commit in hand; where `Leaving`
+    handled them before, the second one is its.
 
     Outside the main thread (the Python API, tests) no signal is handled; there it is for `cancel` to end a run.
 
@@ -65,7 +102,7 @@ class InterruptShield:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in NUMBERS:
             self._previous[number] = signal.signal(number, self._handle)
         try:
             yield self
@@ -88,6 +125,11 @@ class InterruptShield:
         self._cancel.check()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        leaving = self._previous.get(signal.Signals(number))
+        if isinstance(leaving, Leaving):
+            if leaving.asked:
+                leaving(number, frame)
+            leaving.asked = True
         if self._shielded:
             self._pending = True
         else:

@@ -22,6 +22,7 @@ from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
 from stages.prompts import Correction, ObjectPrompt
 from stages.subjects import NAME, OBJECT, PERSON, Reskin, Sought, Subject, gated_by_kind
+from storage.boundary import MB, read_regular
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, SkateError, UsageError
 from storage.nearby import inputs_of
@@ -75,7 +76,8 @@ def found_scene(wanted: Wanted, base: Cast, servers: Sequence[str], out: Path) -
     """
     folder = inputs_of(out) / FOLDER
     asked, note, found = json.dumps(wanted.to_json(), sort_keys=True), folder / ASKED, folder / FOUND
-    if not (note.is_file() and found.is_file() and note.read_text(encoding="utf-8") == asked):
+    there = note.is_file() and found.is_file()
+    if not (there and read_regular(note, MB, follow=False) == asked.encode()):
         write_scene(found, Cast(_asked(wanted, servers, folder)), "--find")
         write_atomic(note, asked.encode())  # last: whoever is interrupted before asks again
     write_scene(folder / SCENE, _with(base, read_scene(found).subjects), "--find")

@@ -1,10 +1,12 @@
 """What `run.json` says about a run, checked: it may come from another version, a damaged disk, or somebody else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from storage.address import BucketPath
 from storage.backend import open_store
 from storage.boundary import convert, printable
 from storage.errors import InputError, RunDirectoryError, UsageError
@@ -14,6 +16,7 @@ from storage.next import finish_switch
 from storage.rundir import Manifest, read_manifest
 from stream.options.config import SINCE, RunConfig
 
+INPUT = "input"  # of a run directory: what was rendered or fetched for it
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Code = Annotated[int, Meta(ge=0, le=255)]  # of ITU-T H.273
 
@@ -59,8 +62,17 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
     if since is not None:
         raise RunDirectoryError(f"{file}: decisive: {printable(since, 40)} is no stage: {remedy}")
     try:
-        return manifest, RunConfig.from_json(written.config, f"{file}: config")
+        config = RunConfig.from_json(written.config, f"{file}: config")
+        return manifest, replace(config, video=_found(out, config.video))
     except InputError as error:
         raise RunDirectoryError(f"{error}: {remedy}") from error
     except UsageError as error:  # options that it would not have taken
         raise RunDirectoryError(f"{file}: config: {error}: {remedy}") from error
+
+
+def _found(out: Path, video: str) -> str:
+    """Where the video is now: what was rendered or fetched into the run's own folder moves with it."""
+    if isinstance(out, BucketPath) or Path(video).parent.name != INPUT or Path(video).exists():
+        return video
+    beside = open_store(out).path(f"{INPUT}/{Path(video).name}")
+    return str(beside.absolute()) if beside.is_file() else video

@@ -16,7 +16,7 @@ from stages.sam.prompts import load_mask
 from stages.sam.still import StillSam
 from stages.subjects import OBJECT, OBJECTS, PERSON
 from stages.video.at import Frames
-from storage.boundary import printable
+from storage.boundary import printable, read_input
 from storage.errors import InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.scene import FORMS, Cast, Remarks, cast_of, parsed, scene_text, write_scene
@@ -270,7 +270,7 @@ def _files_of(subjects: Sequence[Any]) -> Iterator[str]:
 def _head_of(path: Path) -> list[str]:
     """The comments at the head of a scene file."""
     lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_input(path, str(path)).decode("utf-8", "replace").splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())

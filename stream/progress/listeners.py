@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from storage.boundary import visible_lines
 from stream.progress.counts import Progress, memory_text
 from stream.progress.events import Event, Listener, Note, WindowDone
 
@@ -19,7 +20,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
-            print(event.text, file=sys.stderr)
+            print(visible_lines(event.text), file=sys.stderr)
         elif isinstance(event, WindowDone):
             line = {
                 "event": "window",
@@ -59,7 +60,7 @@ class PlainLines:
         return f"{event.stage:<9} window {event.index + 1}{total}: frames {event.span.start}..{event.span.stop}, {told}"
 
     def _print(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        print(visible_lines(text), file=self._out, flush=True)
 
 
 @contextmanager

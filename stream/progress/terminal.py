@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from io import TextIOBase
 from typing import IO
 
+from storage.boundary import visible_lines
 from storage.closing import Closing
 from stream.progress.counts import Progress, memory_text
 from stream.progress.events import Event, Note, RunBegins
@@ -129,7 +130,7 @@ class TerminalLines(Closing):
         """Write lines above those that stay, wrapped between words."""
         with self._lock:
             columns, _ = self._board.size()
-            rows = [row for line in text.splitlines() or [""] for row in wrapped(line, columns)]
+            rows = [row for line in visible_lines(text).rstrip("\n").split("\n") for row in wrapped(line, columns)]
             self._redraw(rows)
 
     def close(self) -> None:

@@ -1,14 +1,15 @@
 """One page with the results of several runs side by side, in step. No network; the videos are those of the runs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from storage.backend import open_store
-from storage.boundary import MB
+from storage.boundary import MB, parse
 from storage.errors import RunDirectoryError
 from stream.options.recorded import read_run
 from stream.report.html import page
@@ -77,33 +78,56 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
     return folder / "index.html"
 
 
-def _summary(run: Path) -> Mapping[str, Any]:
+class Cost(Struct):
+    """Seconds of work, by stage."""
+
+    seconds: dict[str, float]
+
+
+class Iou(Struct):
+    """Over the judged frames."""
+
+    mean: float | None
+    min: float | None
+
+
+class Told(Struct):
+    """What the page takes of a run's `report/summary.json`."""
+
+    gate: str | None
+    iou: Iou | None
+    cost: Cost
+    frames: int
+    failed_frames_count: int = 0
+
+
+def _summary(run: Path) -> Told:
     """`report/summary.json` of a run.
 
     Raises:
-        RunDirectoryError: when it is not there.
+        RunDirectoryError: when it is not there, or none.
     """
     store = open_store(run)
+    what, remedy = store.where("report/summary.json"), f"`skate report {run}`"
     try:
-        found: Mapping[str, Any] = json.loads(store.read("report/summary.json", 64 * MB))
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{store.where('report/summary.json')}: cannot be read: `skate report {run}`"
-        ) from error
-    return found
+        content = store.read("report/summary.json", 64 * MB)
+    except OSError as error:
+        raise RunDirectoryError(f"{what}: cannot be read: {remedy}") from error
+    return parse(content, Told, what, RunDirectoryError, remedy)
 
 
-def _verdict(summary: Mapping[str, Any]) -> list[str]:
+def _verdict(summary: Told) -> list[str]:
     """Gate and cost."""
-    gate, iou, cost = summary["gate"], summary["iou"], summary["cost"]
-    seconds = sum(cost["seconds"].values())
-    lines = []
-    if gate is not None:
-        count = summary["failed_frames_count"]
-        told = f"gate {gate}: IoU mean {iou['mean']:.4f}, min {iou['min']:.4f}" + (f", {count} fail" if count else "")
-        lines.append(f'<p class="{"good" if gate == "passed" else "bad"}">{escape(told)}</p>')
-    generated = cost["seconds"].get("generate", 0.0)
-    lines.append(f"<p>{summary['frames']} frames, {seconds:.0f} s of work, {generated:.0f} s of it generating</p>")
+    lines, iou = [], summary.iou
+    if summary.gate is not None:
+        mean = ""
+        if iou is not None and iou.mean is not None and iou.min is not None:
+            mean = f": IoU mean {iou.mean:.4f}, min {iou.min:.4f}"
+        count = summary.failed_frames_count
+        told = f"gate {summary.gate}{mean}" + (f", {count} fail" if count else "")
+        lines.append(f'<p class="{"good" if summary.gate == "passed" else "bad"}">{escape(told)}</p>')
+    seconds, generated = sum(summary.cost.seconds.values()), summary.cost.seconds.get("generate", 0.0)
+    lines.append(f"<p>{summary.frames} frames, {seconds:.0f} s of work, {generated:.0f} s of it generating</p>")
     return lines
 
 
