@@ -170,6 +170,9 @@ def test_configs_that_cannot_be(sam_config: SamConfig, tmp_path: Path) -> None:
     settings = small_settings()
     settings["image_encoder"]["trunk"]["_target_"] = "sam2.build_sam.os.system"
     load_fails(config(OmegaConf.to_yaml(settings)), "names sam2.build_sam.os.system")
+    bomb = "a0: &a0 [x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    load_fails(config(bomb), "may unfold to any size")
+    load_fails(config("a: xx\n" + "".join(f"b{n}: ${{a}}${{a}}\n" for n in range(9))), "may unfold to any size")
     settings = small_settings()
     settings["image_encoder"]["neck"]["d_model"] = 48
     load_fails(config(OmegaConf.to_yaml(settings)), "does not fit its config")

@@ -4,12 +4,14 @@ Weights and configs belong to the environment: every error here is an `Environme
 """
 
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 # Only the exception is used: torch raises it for files that hold more than tensors. Nothing is unpickled here.
 from pickle import UnpicklingError
 from typing import Any
 
+from storage.boundary import MB, read_regular
 from storage.errors import EnvironmentFault
 
 STOCK_CONFIG = Path(__file__).parents[1] / "models" / "sam" / "large.yaml"
@@ -50,15 +52,22 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from yaml import AliasEvent, YAMLError
+    from yaml import parse as yaml_events
 
     if not path.is_file():
         raise EnvironmentFault(
             f"SAM config {path} does not exist: give --sam-config the YAML that belongs to the checkpoint"
         )
     try:
-        data = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, MB).decode("utf-8")
+        if "${" in text or any(isinstance(event, AliasEvent) for event in yaml_events(text)):
+            raise EnvironmentFault(
+                f"SAM config {path} names its own parts (*alias, ${{name}}), which may unfold to any size: "
+                "write out what they stand for"
+            )
+        data = OmegaConf.to_container(OmegaConf.load(StringIO(text)))
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
         raise EnvironmentFault(f"SAM config {path} is not readable YAML: {one_line(error)}") from error
     if isinstance(data, dict) and isinstance(data.get("model"), dict):
         data = data["model"]

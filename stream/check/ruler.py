@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.base import Array
 from stages.video.at import frame_at
+from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, UsageError
 
 MARGIN = 40  # pixels of ruler at the left and the top
@@ -30,7 +31,7 @@ def write_ruled_frame(video: Path, at: int | float, target: Path) -> str:
     index, seconds, frame = frame_at(video, at) if isinstance(at, int) else frame_at(video, None, at)
     data = cv2.imencode(".png", np.ascontiguousarray(ruled(frame)[..., ::-1]))[1].tobytes()
     try:
-        target.write_bytes(data)
+        write_atomic(target, data)
     except OSError as error:
         raise EnvironmentFault(f"--to {target}: {error.strerror}: choose a place that can be written") from error
     return f"{target}: frame {index} at {seconds:.3f} s, {frame.shape[1]}x{frame.shape[0]} px"

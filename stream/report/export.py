@@ -94,6 +94,7 @@ def export_run(
             seen = _write_seen(run, config, target) if view else 0
             empty = _write_plates(run, config, target) if plate else 0
             whole = _write_amodal(run, config, target) if amodal else 0
+            _write_metadata(run, config, frames, pose_style, target)
             undo.pop_all()
     except OSError as error:
         raise EnvironmentFault(
@@ -144,7 +145,8 @@ def files_of(subject: Subject, plain: bool) -> Files:
 
 
 def _make_room(target: Path, config: RunConfig) -> None:
-    """Make the folders, empty of an earlier export's frames: a loader takes every file it finds.
+    """Make the folders, empty of an earlier export's frames: a loader takes every file it finds. What has no metadata
+    is no export, but half of one.
 
     Raises:
         RunDirectoryError: when there is something that was not exported by this program.
@@ -153,6 +155,7 @@ def _make_room(target: Path, config: RunConfig) -> None:
     folders = [(target / name, pattern) for files in written for name, pattern in files.folders]
     if target.exists() and any(target.iterdir()) and not all(folder.is_dir() for folder, _ in folders):
         raise RunDirectoryError(f"{target} is not empty and holds no export of these subjects: choose another --to")
+    (target / METADATA).unlink(missing_ok=True)
     for folder, pattern in folders:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(pattern):
@@ -192,7 +195,10 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
         for frame, mask in given_masks(subject).items():
             name = files.prompt_mask if frame is None else CORRECTION_MASK.format(frame, subject.name)
             shutil.copyfile(mask, target / name)
-    metadata = tracking_metadata(run.manifest, run.log, frames, style, config)
+
+
+def _write_metadata(run: RunReader, config: RunConfig, frames: int, pose_style: str | None, target: Path) -> None:
+    metadata = tracking_metadata(run.manifest, run.log, frames, pose_style or config.pose_style, config)
     write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
 
 

@@ -1,11 +1,14 @@
 """Another variation from a run that is tracked already: its masks and poses are reused, only generation is new."""
 
 import dataclasses
+import glob
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from stages.generators import GENERATORS, default_generator
 from stages.region import REMOVE
@@ -27,6 +30,8 @@ from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
+
+COPYING = ".copying"  # locked by who copies into the folder
 
 
 def generate_from_run(
@@ -176,19 +181,36 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain
     place = scratch_place() if in_bucket else out.absolute().parent
     make_folder(place)
     # A name of our own beside it: a folder of the user's is never taken for a leftover.
+    _sweep(place, out.name)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=place))
+    copying = FileLock(building / COPYING)
     try:
         keys = _begin(reader, building, manifest, chain)
+        copying.acquire()
         if in_bucket:
             _fill(reader, open_store(building), keys, open_store(out), note)
         else:
             copy_objects(reader.store, open_store(building), keys)
+            copying.release()
+            (building / COPYING).unlink(missing_ok=True)
             if out.exists():
                 out.rmdir()
             building.replace(out)
             fsync_folder(out.absolute().parent)
     finally:
+        copying.release()
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _sweep(place: Path, name: str) -> None:
+    """Delete what processes that were killed have copied for this name."""
+    for left in place.glob(f".{glob.escape(name)}.????????.skate"):
+        try:
+            if (left / COPYING).is_file():
+                with FileLock(left / COPYING, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+        except (Timeout, OSError):
+            continue  # its process lives
 
 
 def _begin(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> list[str]:
