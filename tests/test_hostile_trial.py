@@ -4,11 +4,14 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import pytest
 from _zygote import Ended, shared_zygote
 
-from bench.hostile import kinds
+from bench.hostile import kinds, options
 from bench.hostile.__main__ import carried_out, turns
 from bench.hostile.options import commands
 from bench.hostile.record import Record
@@ -50,6 +53,17 @@ def test_a_table_is_told_from_silence() -> None:
 
 def test_every_command_is_tried() -> None:
     assert {name.split()[0] for name in commands()} == _COMMANDS.keys()
+
+
+def test_every_command_can_be_bent(tmp_path: Path) -> None:
+    case = SimpleNamespace(video=tmp_path / "clip.mp4", options=("--box", "1,2,3,4"))
+    world: Any = SimpleNamespace(seed=1, finished=tmp_path, kept=tmp_path, exported=tmp_path, case=case)
+    called = set()
+    for number in range(1500):
+        trial = Trial(world, "options", number)
+        with mock.patch.object(trial, "skate", lambda words, **_: called.add(words[0])):
+            options.attempt(trial, tmp_path)
+    assert _COMMANDS.keys() <= called
 
 
 class Told:

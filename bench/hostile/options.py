@@ -94,7 +94,7 @@ def _bent(
     if how < 0.1:
         at = rng.randrange(1, len(words))
         return [*words[:at], *words[at + 1 :]]
-    if how < 0.16 and name not in (*HEAVY, *NETWORK, *SERVES):
+    if how < 0.16 and len(words) > len(name.split()) and name not in (*HEAVY, *NETWORK, *SERVES):
         at = rng.randrange(len(name.split()), len(words))
         return [*words[:at], odd.given_text(rng), *words[at + 1 :]]
     chosen = rng.choice(options)
