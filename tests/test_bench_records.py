@@ -103,6 +103,7 @@ COUNTS_ALONE = (
     "chaos_comfyui.json",
     "fuzz_video.json",
     "hostile.json",
+    "scale_kills.json",
 )
 # of codecs, of ways, of counts among themselves
 TABLES = (
