@@ -234,7 +234,7 @@ def _fill(reader: RunReader, begun: Backend, keys: list[str], store: Backend, no
     with store.lock(note):
         try:
             copy_objects(reader.store, store, keys)
-            copy_objects(begun, store, [key for key in begun.keys("") if key != ".lock"])
+            copy_objects(begun, store, [key for key in begun.keys("") if key not in (".lock", COPYING)])
         except BaseException:
             store.delete_all("")
             raise
