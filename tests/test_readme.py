@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -175,7 +176,8 @@ def other(line: Line) -> None:
     if line.words[:3] == ("python", "-m", "pytest"):
         one_test(line)
         return
-    scripts = [ROOT / word for word in line.words[1:] if re.fullmatch(r"(bench|training)/.*\.py", word)]
+    words = [module_file(word) if before == "-m" else word for before, word in pairwise(line.words)]
+    scripts = [ROOT / word for word in words if re.fullmatch(r"(bench|training)/.*\.py", word)]
     assert scripts or line.words[0] in BY_HAND, f"{line}: neither run nor marked with what it needs"
     for script in scripts:  # minutes long each: that it is there and knows its options has to do
         assert script.is_file(), f"{line}: {script.name} is not there"
@@ -189,6 +191,12 @@ def other(line: Line) -> None:
         subcommand = [word for word in line.words[1:3] if re.fullmatch("[a-z]+", word)]
         done = subprocess.run([tool, *subcommand, "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def module_file(name: str) -> str:
+    """Where `python -m NAME` begins."""
+    path = name.replace(".", "/")
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
 
 
 def one_test(line: Line) -> None:
