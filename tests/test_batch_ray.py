@@ -1,5 +1,6 @@
 """Jobs in turn among workers: who goes on next is a pure question; with Ray itself where it is installed."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -14,6 +16,7 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 
 from stages.sam.model import SamConfig, SamModel, Warm
 from storage.backend import open_store
+from stream.batch import on_ray
 from stream.batch.jobs import Batch, Job
 from stream.batch.turns import MOST_DEATHS, MOST_SERVERS, Turns
 from stream.cli.batch import piece_of
@@ -203,6 +206,14 @@ def test_ray_and_workers_are_refused_where_they_cannot_be(tmp_path: Path, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     ended = invoke(["batch", "run", str(file), "--out", str(tmp_path / "out"), "--ray", "local"])
     assert ended.code == 4 and "Ray is not installed" in ended.err and ended.err.count("\n") == 1
+
+
+def test_local_is_a_cluster_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **given: asked.update(given)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    on_ray._connected("local", 2)
+    assert asked["address"] == "local" and asked["num_cpus"] == 2  # no address: one that runs, or ran, would be joined
 
 
 @pytest.mark.slow

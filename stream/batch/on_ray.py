@@ -70,7 +70,8 @@ def _connected(address: str, workers: int | None) -> Any:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == LOCAL:
-            ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+            # By name: left alone it would join a cluster that runs here, or that once did.
+            ray.init(address=LOCAL, num_cpus=workers, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
