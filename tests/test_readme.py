@@ -216,9 +216,9 @@ def test_commands_named_in_prose_exist(page: Path) -> None:
             done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{page.name}: `{text}`: {done.stderr}"
         if words[0] == "skate" and len(words) > 1:
-            command = cli.get_command(click.Context(cli), words[1])
+            command = cli if words[1].startswith("--") else cli.get_command(click.Context(cli), words[1])
             assert command is not None, f"{page.name}: `{text}`"
-            if isinstance(command, click.Group) and len(words) > 2:
+            if command is not cli and isinstance(command, click.Group) and len(words) > 2:
                 command = command.commands.get(words[2])
                 assert command is not None, f"{page.name}: `{text}`"
             if words[1:3] == ["bench", "fidelity"]:
