@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.backend import Backend, open_store
+from storage.change import REDO
 from storage.journal import JOURNAL, read_records
 from storage.log import CommitLog, Task
 from storage.metadata import MetadataFiles
@@ -54,7 +55,7 @@ def find_damage(path: Path, log: CommitLog, before: CommitLog | None = None) -> 
         if segment is not None and store.digest(f"segments/{segment}", "sha256") != record["info"]["sha256"]:
             segments.add(segment)
     finished = log.finished["files"] if log.finished is not None else {}
-    wrong = damaged_keys(store.below("run.zarr"), log, log.commits)
+    wrong = {key for key in damaged_keys(store.below("run.zarr"), log, log.commits) if not _waits(store, key, log)}
     let_go = {key for key in wrong if before is not None and _was_forgotten(key, before, log)}
     return Damage(
         keys=frozenset(wrong - let_go),
@@ -64,6 +65,11 @@ def find_damage(path: Path, log: CommitLog, before: CommitLog | None = None) -> 
         journal=_torn(store) or (not log.commits and _holds_work(store, log)),
         let_go=frozenset(let_go),
     )
+
+
+def _waits(store: Backend, key: str, log: CommitLog) -> bool:
+    """Whether an object that `skate redo` made and that counts by now has only to be moved to its place."""
+    return log.redo is None and store.digest(f"{REDO}/{key}") == log.digests[key]
 
 
 def _was_forgotten(key: str, before: CommitLog, log: CommitLog) -> bool:

@@ -121,12 +121,24 @@ def test_killed_anywhere_the_rest_needs_no_server(made: Made, tmp_path: Path, po
         assert redo(run, fault=point).code == -9
         if point.startswith("generate"):
             assert skate(["resume", str(run)], fault="redo.journal").code == -9
+    assert skate(["status", str(run), "--verify"]).code == 0, "what only has to be placed is no damage"
     assert skate(["redo", str(run), "--cancel"]).code == 2
     ended = skate(["resume", str(run)])
     assert ended.code in (0, 1), ended.output
     assert differing(results(run), made.redone) == []
     assert skate(["status", str(run), "--verify"]).code == 0
     assert not (run / ".redo").exists()
+
+
+def test_what_has_to_be_placed_and_is_altered_is_damage(made: Made, tmp_path: Path) -> None:
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        assert redo(run, fault="redo.journal").code == -9
+    waiting = run / ".redo" / "blocks" / "raw" / "1"
+    waiting.write_bytes(waiting.read_bytes()[:-1])
+    ended = skate(["status", str(run), "--verify", "--json"])
+    assert ended.code == 6 and json.loads(ended.output)["damaged"] == ["run.zarr/blocks/raw/1"]
 
 
 def test_what_was_made_and_is_damaged_is_made_again(made: Made, tmp_path: Path) -> None:
