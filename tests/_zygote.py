@@ -7,6 +7,7 @@ The process is a fresh one (`python _zygote.py`), not a fork of the test's own, 
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -89,13 +90,17 @@ class Ended:
 
 
 class Zygote:
-    """The process that is forked from. Used as a context manager."""
+    """The process that is forked from. Used as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        more: modules that it imports as well.
+    """
+
+    def __init__(self, more: Sequence[str] = ()) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "MPLBACKEND": "Agg"}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
+            [sys.executable, str(Path(__file__).resolve()), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -112,6 +117,7 @@ class Zygote:
         limit: float = 120.0,
         memory_bytes: int | None = None,
         hook: tuple[str, Mapping[str, Any]] | None = None,
+        folder: str | None = None,
     ) -> Ended:
         """Fork a child that calls `skate` with these arguments, and wait for it.
 
@@ -122,6 +128,7 @@ class Zygote:
             limit: seconds after which it is killed for good.
             memory_bytes: how much address space the child may take beyond what it has at the fork.
             hook: "module:function" and keyword arguments, called in the child before the command.
+            folder: the working directory of the child.
         """
         job = {
             "arguments": list(arguments),
@@ -131,6 +138,7 @@ class Zygote:
             "limit": limit,
             "memory_bytes": memory_bytes,
             "hook": hook,
+            "folder": folder,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
@@ -166,8 +174,9 @@ def _serve() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in PRELOADED:
+    for name in (*PRELOADED, *sys.argv[1:]):
         importlib.import_module(name)
+    gc.freeze()  # a collection in a child would touch, and so copy, the pages of every object
     for line in sys.stdin:
         answers.write(json.dumps(_child(json.loads(line))) + "\n")
         answers.flush()
@@ -215,6 +224,8 @@ def _work(job: Mapping[str, Any], log: int) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - as long as the child lives
+    if job["folder"] is not None:
+        os.chdir(job["folder"])
     if job["fault"] is not None:
         os.environ["SKATE_FAULT"] = job["fault"]
     if job["memory_bytes"] is not None:

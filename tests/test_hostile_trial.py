@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -12,10 +13,11 @@ import pytest
 from _zygote import Ended, shared_zygote
 
 from bench.hostile import kinds, options
-from bench.hostile.__main__ import carried_out, turns
+from bench.hostile.__main__ import turns
 from bench.hostile.options import commands
 from bench.hostile.record import Record
 from bench.hostile.trial import Trial, is_table, untold
+from bench.hostile.workers import Workers, carried_out
 from bench.hostile.world import World
 from stream.cli import _COMMANDS
 
@@ -49,6 +51,8 @@ def test_a_table_is_told_from_silence() -> None:
     assert is_table(["status", "run", "--verify"], damaged) and not untold(damaged, 2 << 20, table=True)
     assert not is_table(["resume", "run"], damaged)
     assert not is_table(["status", "run"], replace(damaged, output=""))
+    alone = replace(WELL, code=2, output="Usage: skate models [OPTIONS] COMMAND\n\nCommands:\n  fetch\n")
+    assert is_table(["models"], alone) and not is_table(["models"], replace(alone, code=3))
 
 
 def test_every_command_is_tried() -> None:
@@ -84,7 +88,7 @@ def test_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
     whole, first = Record(None, head, False), Record(path, head, False)
     given = Namespace(inputs=100, kills=9, second=False, only=None)
     order = []
-    for kind in turns(given, whole):
+    for kind, _ in turns(given, whole):
         order.append(kind)
         counted(whole, kind, 3 * (kind == "kills"))
     assert (whole.inputs, whole.kills, whole.of("kills").next) == (100, 9, 3) and set(order) == set(kinds.FIRST)
@@ -97,13 +101,39 @@ def test_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
         "number": 0, "calls": ["status run"], "wrong": ["it hangs"], "notes": [],
     }  # fmt: skip
     rest = []
-    for kind in turns(given, second):
+    for kind, _ in turns(given, second):
         rest.append(kind)
         counted(second, kind, 3 * (kind == "kills"))
     assert order[:50] + rest == order
+    assert sum(second.commits.values()) == 50 and second.failures()[0] == ("options", 0)
+    well, bad = (Trial(Told(), "options", number) for number in (0, 1))  # type: ignore[arg-type]
+    bad.fail("it hangs still")
+    failed = second.failed
+    second.of("options").add_again(well)
+    second.of("options").add_again(bad)
+    assert second.failed == failed - 1 and second.failures()[0] == ("options", 1)
+    assert [told["number"] for told in second.of("options").mended] == [0]
     with pytest.raises(SystemExit, match="is of another seed or set"):
         Record(path, {**head, "seed": 2}, False)
     assert Record(path, {**head, "seed": 2}, True).inputs == 0
+
+
+def test_attempts_at_once_are_given_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Barrier(3, timeout=20)
+
+    def slow(trial: Trial, room: Path) -> None:
+        if trial.number < 3:
+            together.wait()  # all three are at work at once, or this raises
+        if trial.number == 7:
+            raise KeyError("a mistake of the trial's own")
+
+    world = SimpleNamespace(seed=1, room=lambda kind: iter([Path()]))
+    monkeypatch.setattr(Workers, "_world", lambda self: world)
+    monkeypatch.setitem(kinds.ATTEMPTS, "options", slow)
+    with Workers(1, 3) as workers:
+        found = list(workers.each(("options", number) for number in range(40)))
+    assert [trial.number for trial in found] == list(range(40))
+    assert [trial.number for trial in found if trial.wrong] == [7]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from stages.video.encode import TICKS_PER_SECOND, ticks
 from storage.durable import file_sha256
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
+from stream.demo import DemoConfig
+from stream.demo.clip import write_clip
 
 
 def clip_of(frames: int, width: int = 64, height: int = 48) -> Array:
@@ -80,6 +82,15 @@ def test_joining_keeps_every_frame_and_its_time(tmp_path: Path, times: Array, cu
         assert stream.start_time == 0 and stream.frames == 50
         expected = times[-1] - times[0] + times[-1] - times[-2]
         assert abs(seconds_of(stream.duration, stream.time_base) - expected) < 3 / TICKS_PER_SECOND
+
+
+def test_a_folder_that_reads_as_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, times = Path("host:8188"), np.arange(4) / 24
+    folder.mkdir()
+    join_segments(sink(folder / "segments", clip_of(4), times, [2]), folder / "output.mp4", times)
+    write_clip(DemoConfig(frames=2, width=64, height=64), folder / "demo.mp4")
+    assert sorted(path.name for path in folder.iterdir()) == ["demo.mp4", "output.mp4", "segments"]
 
 
 def dirty_the_heap(value: int) -> None:

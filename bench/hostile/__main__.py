@@ -6,23 +6,20 @@
 
 Attempts of every kind by turns. One holds where every call of `skate` ended within its time, with an exit code of ours
 and one line that says why, without a traceback, in the memory of its plan and 100 MB, and where no stored byte was lost
-or came out otherwise. A trial that was interrupted goes on where its record ends. Exits 1 where anything did not hold.
+or came out otherwise. A trial that was interrupted goes on where its record ends; what had not held is tried first, and
+told as mended where it holds. Exits 1 where anything did not hold.
 """
 
 import argparse
+import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-
-from _zygote import Zygote
 
 from bench.hostile import kinds
 from bench.hostile.record import Record
-from bench.hostile.trial import Trial
-from bench.hostile.world import World
+from bench.hostile.workers import Workers
 
 WRITTEN_EVERY = 30.0  # seconds
 
@@ -36,66 +33,59 @@ def _given() -> argparse.Namespace:
     parser.add_argument("--only", choices=sorted({*kinds.FIRST, *kinds.SECOND}), help="one kind alone")
     parser.add_argument("--first", type=int, help="with --only: number of the first attempt; no record is written")
     parser.add_argument("--count", type=int, default=1, help="with --first: how many")
+    parser.add_argument("--jobs", type=int, default=1, help="attempts at once, each with about 1 GB")
     parser.add_argument("--record", type=Path, help="where the record goes, and where an earlier one is gone on with")
     parser.add_argument("--anew", action="store_true", help="do not go on with the record that is there")
     return parser.parse_args()
 
 
-def turns(given: argparse.Namespace, record: Record) -> Iterator[str]:
-    """Kinds by turns, by their shares, until so many inputs and so many kills are made."""
+def turns(given: argparse.Namespace, record: Record) -> Iterator[tuple[str, int]]:
+    """Kinds by turns, by their shares, with their numbers, until so many inputs and so many kills are made."""
     shares = kinds.SECOND if given.second else kinds.FIRST
     if given.only:
         shares = {given.only: 1}
+    following = {kind: record.of(kind).next for kind in shares}
     while True:
-        inputs, kills = record.inputs < given.inputs, record.kills < given.kills
-        open_ones = [kind for kind in shares if (kills if kind == "kills" else inputs)]
+        inputs = sum(number for kind, number in following.items() if kind != "kills") < given.inputs
+        open_ones = [kind for kind in shares if (record.kills < given.kills if kind == "kills" else inputs)]
         if not open_ones:
             return
-        yield min(open_ones, key=lambda kind: (record.of(kind).next + 1) / shares[kind])
+        kind = min(open_ones, key=lambda kind: (following[kind] + 1) / shares[kind])
+        yield kind, following[kind]
+        following[kind] += 1
 
 
-def carried_out(world: World, kind: str, number: int) -> Trial:
-    """One attempt."""
-    trial = Trial(world, kind, number)
-    room = next(world.room(kind))
-    kinds.ATTEMPTS[kind](trial, room)
-    for what in trial.wrong:
-        print(f"--seed {world.seed} --only {kind} --first {number}: {what}", flush=True)
-    return trial
-
-
-def again(given: argparse.Namespace, world: World) -> int:
+def again(given: argparse.Namespace, workers: Workers) -> int:
     """Some attempts again, told in full."""
     failed = 0
-    for number in range(given.first, given.first + given.count):
-        trial = carried_out(world, given.only, number)
+    numbers = range(given.first, given.first + given.count)
+    for trial in workers.each((given.only, number) for number in numbers):
         failed += bool(trial.wrong)
         for (words, code), note in zip(trial.calls, [*trial.notes, *[""] * len(trial.calls)], strict=False):
-            print(f"{number}: exit {code}: {words} {note}")
+            print(f"{trial.number}: exit {code}: {words} {note}")
     return 1 if failed else 0
 
 
 def main() -> int:
     """Carry out the attempts, write the record."""
     given = _given()
-    with tempfile.TemporaryDirectory(prefix="skate-hostile-") as name, Zygote() as zygote:
-        world = World(zygote, Path(name), given.seed)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Workers(given.seed, given.jobs) as workers:
         if given.first is not None:
-            with closing(world):
-                return again(given, world)
-        head = {"bench": "hostile", "second": given.second, "seed": given.seed}
-        record = Record(given.record, head, given.anew)
+            return again(given, workers)
+        record = Record(given.record, {"bench": "hostile", "second": given.second, "seed": given.seed}, given.anew)
         begun = written = time.monotonic()
         try:
-            for kind in turns(given, record):
-                record.of(kind).add(carried_out(world, kind, record.of(kind).next))
+            for trial in workers.each(iter(record.failures())):
+                record.of(trial.kind).add_again(trial)
+            for trial in workers.each(turns(given, record)):
+                record.of(trial.kind).add(trial)
                 if time.monotonic() - written > WRITTEN_EVERY:
                     written = time.monotonic()
                     record.write(written - begun)
         except KeyboardInterrupt:
             print("interrupted: the same command goes on", file=sys.stderr)
         record.write(time.monotonic() - begun)
-        world.close()
     for kind, tally in record.tallies.items():
         ended = ", ".join(f"{code}: {count}" for code, count in sorted(tally.ended.items()))
         print(f"{kind:<12} {tally.next:>6} attempts, {tally.failed} failed, {tally.kills} kills; exits {ended}")

@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.hostile.trial import Trial
 from bench.hostile.wild import Wild
 from bench.hostile.world import WELL, World, digests
 
-RUN = f"s3://{BUCKET}/hostile/run"
+_ONE = threading.Lock()
 PAGES = (b"<html>", b"<Error><Code>" + b"A" * 3000 + b"\x1b[2J</Code></Error>", b"<a>" * 20_000, b"", b"\0" * 100)
 LISTING = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
 
@@ -24,26 +25,26 @@ LISTING = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationTo
 def attempt(trial: Trial, room: Path) -> None:
     """One command on a run in such a bucket."""
     world, rng = trial.world, trial.rng
-    _stored(world)
+    run = _stored(world)
     if rng.random() < 0.15:
         with Wild(rng) as wild:
             trial.notes.append(wild.name)
-            trial.skate(["status", RUN], hook=_hook(room, f"http://{wild.address}"))
+            trial.skate(["status", run], hook=_hook(room, f"http://{wild.address}"))
         return
     share = rng.choice((0.02, 0.1, 0.5))
-    with Faulty(shared_server(), Counter(["bent"]), rng.randrange(10**9), share, bend=_bender(rng)) as server:
+    with Faulty(_server(), Counter(["bent"]), rng.randrange(10**9), share, bend=_bender(rng)) as server:
         hook = _hook(room, server.address)
         to = room / "to"
         how = rng.random()
         if how < 0.4:
-            trial.skate(["status", RUN, *(["--verify"] if rng.random() < 0.5 else [])], hook=hook)
+            trial.skate(["status", run, *(["--verify"] if rng.random() < 0.5 else [])], hook=hook)
         elif how < 0.8:
-            ended = trial.skate(["export", RUN, "--to", str(to)], hook=hook)
+            ended = trial.skate(["export", run, "--to", str(to)], hook=hook)
             if ended.code == 0:
                 found, wanted = digests(to), exported(world, "finished")
                 trial.expect(found == wanted, f"other bytes exported: {differing(found, wanted)[:4]}")
         else:
-            trial.skate(["generate", RUN, "--out", str(room / "out"), "--seed", "5"], models=True, hook=hook)
+            trial.skate(["generate", run, "--out", str(room / "out"), "--seed", "5"], models=True, hook=hook)
 
 
 def _hook(room: Path, address: str) -> tuple[str, dict[str, object]]:
@@ -53,14 +54,21 @@ def _hook(room: Path, address: str) -> tuple[str, dict[str, object]]:
     )
 
 
-def _stored(world: World) -> None:
+def _stored(world: World) -> str:
     """The run in the bucket, made there once; it must be the local one."""
+    run = f"s3://{BUCKET}/{world.folder.name}/run"
     if "bucket" not in world.done:
         begin = world.case.run(Path("run"))
-        begin[begin.index("--out") + 1] = RUN
-        ended = world.well(begin, hook=_hook(world.folder / "bucket", shared_server()))
+        begin[begin.index("--out") + 1] = run
+        ended = world.well(begin, hook=_hook(world.folder / "bucket", _server()))
         assert ended.code in WELL
         world.done.add("bucket")
+    return run
+
+
+def _server() -> str:
+    with _ONE:  # of all threads
+        return shared_server()
 
 
 def _bender(rng: random.Random) -> Callable[[Answer], Answer]:

@@ -23,7 +23,7 @@ class Tally:
     Attributes:
         next: number of the attempt that comes next. calls: of `skate`. kills: processes killed on purpose.
         ended: calls by exit code. failed: attempts of which something did not hold.
-        told: the first of these: number, what was called, what did not hold.
+        told: the first of these: number, what was called, what did not hold. mended: those that hold since.
         longest_seconds, peak_bytes: the most that a call took.
     """
 
@@ -33,6 +33,7 @@ class Tally:
     ended: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     told: list[dict[str, Any]] = field(default_factory=list)
+    mended: list[dict[str, Any]] = field(default_factory=list)
     longest_seconds: float = 0.0
     peak_bytes: int = 0
 
@@ -51,6 +52,14 @@ class Tally:
                 calls = [" ".join(words)[:600] for words, _ in trial.calls]
                 self.told.append({"number": trial.number, "calls": calls, "wrong": trial.wrong, "notes": trial.notes})
 
+    def add_again(self, trial: Trial) -> None:
+        """An attempt that is told as failed was made again: where all of it holds, it is told as mended."""
+        if not trial.wrong:
+            told = next(told for told in self.told if told["number"] == trial.number)
+            self.told.remove(told)
+            self.mended.append(told)
+            self.failed -= 1
+
 
 def commit() -> str:
     """Of the code that is tried; with a `+` where files are otherwise."""
@@ -68,16 +77,27 @@ class Record:
         self._head = head
         self.tallies: dict[str, Tally] = {}
         self.seconds = 0.0
+        self._commit, self.commits = commit(), dict[str, int]()
         if path is not None and path.exists() and not anew:
             found = msgspec.json.decode(read_regular(path))
             if found["seed"] != head["seed"] or found["second"] != head["second"]:
                 raise SystemExit(f"{path}: is of another seed or set: name another --record, or give --anew")
             self.tallies = {kind: Tally(**tally) for kind, tally in found["kinds"].items()}
-            self.seconds = found["seconds"]
+            self.seconds, self.commits = found["seconds"], found["commits"]
+        self._before = self.attempts
 
     def of(self, kind: str) -> Tally:
         """Of one kind."""
         return self.tallies.setdefault(kind, Tally())
+
+    def failures(self) -> list[tuple[str, int]]:
+        """Kind and number of each attempt that is told as failed."""
+        return [(kind, told["number"]) for kind, tally in self.tallies.items() for told in tally.told]
+
+    @property
+    def attempts(self) -> int:
+        """All of them."""
+        return sum(tally.next for tally in self.tallies.values())
 
     @property
     def inputs(self) -> int:
@@ -96,12 +116,14 @@ class Record:
 
     def write(self, seconds: float) -> None:
         """Write it; `seconds` since this process began."""
+        now = self.commits.get(self._commit, 0) + self.attempts - self._before
         record = {
             **self._head,
-            "commit": commit(),
+            "commits": {**self.commits, self._commit: now},
             "inputs": self.inputs,
             "kills": self.kills,
             "failed": self.failed,
+            "mended": sum(len(tally.mended) for tally in self.tallies.values()),
             "seconds": round(self.seconds + seconds, 1),
             "machine": machine(),
             "versions": versions(),

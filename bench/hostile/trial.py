@@ -35,7 +35,9 @@ TABLES = {"batch plan": 4, "batch run": None, "status": 6, "check": None, "workf
 
 
 def is_table(arguments: Sequence[str], ended: Ended) -> bool:
-    """Whether a command told in a table what its code stands for."""
+    """Whether a command told in a table what its code stands for; a group of commands alone tells its help."""
+    if ended.code == UsageError.exit_code and ended.output.startswith("Usage: ") and "\nCommands:\n" in ended.output:
+        return True
     code = next((TABLES[name] for name in (arguments[0], " ".join(arguments[:2])) if name in TABLES), 0)
     return code in (None, ended.code) and "\nskate: " not in f"\n{ended.output}" and bool(ended.output.strip())
 
@@ -90,7 +92,8 @@ class Trial:
             models: whether it may load models: then the plan of a run bounds its memory.
             limit: seconds. given: as `Zygote.run`.
         """
-        ended = self.world.zygote.run(list(arguments), limit=limit, memory_bytes=MORE_ADDRESSES, **given)
+        given = {"folder": str(self.world.place(self.kind)), "memory_bytes": MORE_ADDRESSES, **given}
+        ended = self.world.zygote.run(list(arguments), limit=limit, **given)
         self.calls.append((list(arguments), ended.code))
         self.seconds, self.peak_bytes = max(self.seconds, ended.seconds), max(self.peak_bytes, ended.peak_rss_bytes)
         if ended.code == KILLED and not ended.timed_out and (given.get("fault") or given.get("kill_after")):

@@ -125,9 +125,13 @@ class World:
         ended = self.zygote.run(arguments, fault=fault)
         assert ended.code == -9, f"{fault} was not reached: {ended.output}"
 
+    def place(self, kind: str) -> Path:
+        """Where the attempts of a kind are made."""
+        return self.folder / "rooms" / kind
+
     def room(self, kind: str) -> Iterator[Path]:
         """A folder for one attempt, emptied before the next."""
-        room = self.folder / "rooms" / kind
+        room = self.place(kind)
         while True:
             shutil.rmtree(room, ignore_errors=True)
             room.mkdir(parents=True)

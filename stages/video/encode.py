@@ -138,6 +138,7 @@ def write_segment(path: Path, images: Iterable[Array], times: Array, settings: E
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`; what is written there gets its real name once it is whole and durable."""
+    path = path.absolute()  # FFmpeg takes what stands before a colon for a protocol
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial

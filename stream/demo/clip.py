@@ -25,6 +25,7 @@ def write_clip(clip: DemoConfig | Scene, path: Path) -> None:
     scene = clip if isinstance(clip, Scene) else Scene(clip)
     config = scene.config
     even = config.width % 2 == 0 and config.height % 2 == 0
+    path = path.absolute()  # FFmpeg takes what stands before a colon for a protocol
     partial = path.with_name(path.name + ".part")
     with av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=config.fps)
