@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.affine import compose, scaling
+from stages.affine import compose, scaling, shifting
 from stages.base import Array
 
 MARGIN = 0.5  # of its larger side, on each side
@@ -143,4 +143,4 @@ class Chase:
         ]) - half  # fmt: skip
         scale = self.side / (2 * half)
         # The square's first pixel edge falls on the picture's.
-        return compose(scaling((scale, scale)), np.array([[1.0, 0.0, -first[0] - 0.5], [0.0, 1.0, -first[1] - 0.5]]))
+        return compose(scaling((scale, scale)), shifting(-first[0] - 0.5, -first[1] - 0.5))
