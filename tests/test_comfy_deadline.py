@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import requests
 from fake_comfy import FakeComfy, Faults
-from test_comfy_hostile import OK, Raw, generate
+from test_comfy_hostile import OK, generate
 from test_models_fetch import names_in, plain
 
+from bench.hostile.wild import Raw
 from stages import http
 from stages.http import pieces, timely_session
 from stages.models.fetch import fetch

@@ -18,6 +18,7 @@ import pytest
 from fake_comfy import FakeComfy
 from fake_comfy.scene import Array, config, make_scene, windows
 
+from bench.hostile.wild import Raw
 from stages.comfyui import ComfyStage
 from stages.server.address import parse_server
 from stages.server.answers import Message
@@ -187,42 +188,6 @@ def test_each_message_that_cannot_be_read_counts_once() -> None:
     assert progress.unread == len(MESSAGES) and not steps
     assert not hear('{"type": "progress", "data": {"prompt_id": "job", "node": 21, "value": 1.0, "max": 4}}')
     assert steps == [(1, 4)] and hear('{"type": "executing", "data": {"prompt_id": "job", "node": null}}')
-
-
-class Raw:
-    """A server that answers every connection with the same bytes, then goes on with `more` at intervals."""
-
-    def __init__(self, head: bytes, more: bytes = b"", pause: float = 0.0) -> None:
-        self.head, self.more, self.pause = head, more, pause
-        self.sent = 0
-        self._stopped = threading.Event()
-
-    def __enter__(self) -> "Raw":
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    connection.recv(65536)
-                    connection.sendall(self.head)
-                    while self.more and not self._stopped.wait(self.pause):
-                        connection.sendall(self.more)
-                        self.sent += len(self.more)
-                except OSError:
-                    continue
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

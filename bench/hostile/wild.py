@@ -31,17 +31,16 @@ HEADS: dict[str, bytes] = {
 }
 
 
-class Wild:
-    """Answers every connection with the same head, and goes on with more; used as a context manager.
+class Raw:
+    """Answers every connection with the same head, and goes on with `more` at intervals; used as a context manager.
 
     Attributes:
-        name: of what it answers. address: HOST:PORT.
+        address: HOST:PORT. sent: bytes that went out behind the heads.
     """
 
-    def __init__(self, rng: random.Random) -> None:
-        self.name = rng.choice(list(HEADS))
-        self._head, self._more = HEADS[self.name], rng.choice((b"", b"", b" ", b"x" * 65536))
-        self._pause, self._stopped = rng.choice((0.0, 0.05)), threading.Event()
+    def __init__(self, head: bytes, more: bytes = b"", pause: float = 0.0) -> None:
+        self._head, self._more, self._pause = head, more, pause
+        self.sent, self._stopped = 0, threading.Event()
 
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -71,5 +70,18 @@ class Wild:
                 while self._more and sent < 64 << 20 and not self._stopped.wait(self._pause):
                     connection.sendall(self._more)
                     sent += len(self._more)
+                    self.sent += len(self._more)
             except OSError:
                 return
+
+
+class Wild(Raw):
+    """Raw with a head and more by chance.
+
+    Attributes:
+        name: of what it answers.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.name = rng.choice(list(HEADS))
+        super().__init__(HEADS[self.name], rng.choice((b"", b"", b" ", b"x" * 65536)), rng.choice((0.0, 0.05)))
