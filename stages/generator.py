@@ -104,5 +104,5 @@ class GeneratorStage(Stage):
 
     @property
     def at_once(self) -> int:
-        """Windows it may be given at a time, in threads, where it reads none before or that is of another shot."""
+        """Windows it may be given at a time, in threads: those that read no window before, or one of another shot."""
         return 1

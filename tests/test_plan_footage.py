@@ -52,6 +52,8 @@ def test_rate_in_the_plan() -> None:
     assert "trained at 16 frames/s, the clip has 60: a window spans 1.35 s, where it learned 5.06 s" in fast
     assert f"--fps 15 makes {plan.count(54_000)} windows instead of {plan.count(216_000)}" in fast
     assert plan.count(216_000) == 3600 and plan.count(54_000) == 900
+    assert "--fps 15 makes 1 window instead of 2, " in rate_line(16.0, 60.0, 100, plan)
+    assert "--fps 15 makes no fewer windows here" in rate_line(16.0, 60.0, 50, plan)
     assert "--fps 15 makes fewer windows" in rate_line(16.0, 60.0, None, plan)
     assert rate_line(16.0, 16.0, 100, plan).endswith("near enough") and "--fps" not in rate_line(16.0, 10.0, 100, plan)
 

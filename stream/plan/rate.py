@@ -22,10 +22,11 @@ def rate_line(trained: float, fps: float, frames: int | None, plan: WindowPlan) 
     if fps < trained:
         return f"{told}: {spans}; frames that are not there cannot be given, so motion may come out hasty"
     wanted = suggested_fps(fps, trained)
-    cost = "fewer windows"
+    effect = "fewer windows"
     if frames is not None:
-        cost = f"{plan.count(max(1, round(frames * wanted / fps)))} windows instead of {plan.count(frames)}"
-    return f"{told}: {spans}, and motion looks slow to it; --fps {wanted:.5g} makes {cost}, for the output too"
+        now, then = plan.count(frames), plan.count(max(1, round(frames * wanted / fps)))
+        effect = f"{then} window{'s' if then > 1 else ''} instead of {now}" if then < now else "no fewer windows here"
+    return f"{told}: {spans}, and motion looks slow to it; --fps {wanted:.5g} makes {effect}, for the output too"
 
 
 def suggested_fps(fps: float, trained: float) -> float:
