@@ -74,6 +74,8 @@ class World:
     @cached_property
     def kept(self) -> Path:
         """A finished run that keeps all frames, with a comparison and a view: more kinds of files."""
+        if self._few:
+            return self.finished
         self.well(self.case.run(self.folder / "kept", *_RUN_KEPT))
         return self.folder / "kept"
 

@@ -3,7 +3,8 @@
 Weights and configs belong to the environment: every error here is an `EnvironmentFault` (exit 4), whoever named it.
 """
 
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from io import StringIO
 from pathlib import Path
 
@@ -50,24 +51,34 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EnvironmentFault: when the file is missing, is not YAML, is not a SAM 2 config, or names a class outside `sam2`.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import AliasEvent, YAMLError
-    from yaml import parse as yaml_events
-
     if not path.is_file():
         raise EnvironmentFault(
             f"SAM config {path} does not exist: give --sam-config the YAML that belongs to the checkpoint"
         )
     try:
-        text = read_regular(path, MB).decode("utf-8")
+        content = read_regular(path, MB)
+    except OSError as error:
+        raise EnvironmentFault(f"SAM config {path} cannot be read: {one_line(error)}") from error
+    return deepcopy(_parsed(path, content))
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    """The config in a file's bytes; a run asks for the same one several times, and its YAML takes 50 ms to read."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import AliasEvent, YAMLError
+    from yaml import parse as yaml_events
+
+    try:
+        text = content.decode("utf-8")
         if "${" in text or any(isinstance(event, AliasEvent) for event in yaml_events(text)):
             raise EnvironmentFault(
                 f"SAM config {path} names its own parts (*alias, ${{name}}), which may unfold to any size: "
                 "write out what they stand for"
             )
         data = OmegaConf.to_container(OmegaConf.load(StringIO(text)))
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, RecursionError) as error:
         raise EnvironmentFault(f"SAM config {path} is not readable YAML: {one_line(error)}") from error
     if isinstance(data, dict) and isinstance(data.get("model"), dict):
         data = data["model"]
