@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pkgutil
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,6 +43,22 @@ def signals_at_commit(commits: int, numbers: Iterable[int]) -> None:
 def kill_at_commit(commits: int) -> None:
     """Kill this process right before its commit number `commits + 1`."""
     _at_commit(commits + 1, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def kill_at_call(name: str, calls: int = 1) -> None:
+    """Kill this process where it calls "module:function" or "module:Class.method" for the n-th time."""
+    owner, _, function = name.replace(":", ".").rpartition(".")
+    found = pkgutil.resolve_name(owner)
+    original, count = getattr(found, function), 0
+
+    def call(*given: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*given, **named)
+
+    setattr(found, function, call)
 
 
 def at_decode_commit(window: int, action: str, path: str, other: str = "") -> None:

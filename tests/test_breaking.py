@@ -4,20 +4,19 @@ import errno
 import shutil
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from _crash import copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
-from filelock import FileLock
+from test_nothing_void import tree
 
+from storage.building import building
 from storage.errors import EnvironmentFault
 from storage.rundir import read_manifest, write_manifest
 from stream.check.ruler import write_ruled_frame
-from stream.report import export
+from stream.report import export, replacing
 from stream.report.export import METADATA, export_run
-from stream.run import variation
 
 
 def skate(arguments: list[str], **given: object) -> Ended:
@@ -56,18 +55,21 @@ def test_a_run_of_a_clip_in_its_own_folder_is_moved_and_goes_on(tmp_path: Path) 
     assert refused.code == 6 and "is a symbolic link" in refused.output
 
 
-def test_a_copy_that_was_killed_is_swept_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed, alive, foreign = (tmp_path / f".OUT.{name}.skate" for name in ("aaaaaaaa", "bbbbbbbb", "cccccccc"))
-    for folder in (killed, alive, foreign):
-        folder.mkdir()
-    for folder in (killed, alive):
-        (folder / variation.COPYING).touch()
-    monkeypatch.setattr(variation, "_begin", lambda *_: [])
-    monkeypatch.setattr(variation, "copy_objects", lambda *_: None)
-    nothing: Any = SimpleNamespace(store=None)
-    with FileLock(alive / variation.COPYING):
-        variation.copy_tracking(nothing, tmp_path / "OUT", nothing, nothing, print)
-    assert not killed.exists() and alive.exists() and foreign.exists() and (tmp_path / "OUT").is_dir()
+@pytest.mark.parametrize("call", ["_begin", "copy_objects"])
+def test_a_copy_that_was_killed_is_swept_by_the_next_one(tmp_path: Path, call: str) -> None:
+    _, finished, _ = shared_case()
+    generate = ["generate", str(finished), "--out", str(tmp_path / "OUT"), "--seed", "5"]
+    foreign = tmp_path / ".OUT.cccccccc.skate"
+    foreign.mkdir()
+    with building(tmp_path, "OUT") as alive:
+        others = set(tmp_path.iterdir())
+        assert skate(generate, hook=("_hooks:kill_at_call", {"name": f"stream.run.variation:{call}"})).code == -9
+        (tmp_path / ".OUT.dddddddd.skate.lock").touch()  # of one that was killed before it had made its folder
+        left = set(tmp_path.iterdir()) - others
+        assert len(left) == 3
+        assert skate(generate, hook=("_hooks:kill_at_call", {"name": "stream.run.variation:copy_tracking"})).code == -9
+        assert foreign.is_dir() and alive.is_dir() and not any(path.exists() for path in left)
+    assert {path.name for path in tmp_path.iterdir()} == {foreign.name}
 
 
 def test_a_frame_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,16 +84,46 @@ def test_a_frame_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 
 def test_half_an_export_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an older one has stays, to the byte."""
     _, finished, _ = shared_case()
-    export_run(finished, tmp_path / "E")
-    assert (tmp_path / "E" / METADATA).is_file()
+    target = tmp_path / "E"
+    export_run(finished, target)
+    (target / "mask_skateboard" / "mine.txt").write_text("mine")
+    before = tree(target)
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(EnvironmentFault, match="No space left"):
-        patched.setattr(export, "write_segment", full)
-        export_run(finished, tmp_path / "E")
-    assert not (tmp_path / "E" / METADATA).exists()
-    export_run(finished, tmp_path / "E")
-    assert (tmp_path / "E" / METADATA).is_file()
+    for module, name in ((export, "write_segment"), (replacing, "fault_point")):
+        with monkeypatch.context() as patched, pytest.raises(EnvironmentFault, match="No space left"):
+            patched.setattr(module, name, full)
+            export_run(finished, target, "wan-animate")
+        assert tree(target) == before
+    export_run(finished, target, "wan-animate")
+    after = tree(target)
+    assert after.keys() == before.keys()
+    changed = {name.split("/")[0] for name in before if after[name] != before[name]}
+    assert changed == {"pose_skater", "pose.mp4", "tracking_metadata.json"}
+
+
+@pytest.mark.parametrize("point", ["written", "switch", "switched"])
+def test_an_export_that_was_killed_leaves_the_older_one_whole(tmp_path: Path, point: str) -> None:
+    """Killed while it is moved, the next one makes it good before it begins, whatever becomes of that."""
+    _, finished, _ = shared_case()
+    target = tmp_path / "E"
+    export_run(finished, target)
+    before = tree(target)
+    command = ["export", str(finished), "--to", str(target), "--pose-style", "wan-animate"]
+    calls = {"written": "stream.report.export:_write_metadata", "switched": "storage.building:shutil.rmtree"}
+    if point == "switch":
+        assert skate(command, fault="export.switch").code == -9
+        assert not (target / METADATA).exists()
+    else:
+        assert skate(command, hook=("_hooks:kill_at_call", {"name": calls[point]})).code == -9
+    shown = {name: digest for name, digest in tree(target).items() if not name.startswith(".export.")}
+    assert (shown == before) == (point == "written") and any(target.glob(".export.*"))
+    failed = skate(command, hook=("_hooks:no_space", {"writes": 1}))
+    assert failed.code == 4
+    assert tree(target) == (shown if point == "switched" else before)
+    assert skate(command).code == 0 and not any(target.glob(".export.*"))
+    assert tree(target).keys() == before.keys()

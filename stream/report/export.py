@@ -33,6 +33,7 @@ from stream.options.working import at_work
 from stream.report.amodal import AmodalMasks
 from stream.report.plates import PlatePictures
 from stream.report.portable import CORRECTION_MASK, PROMPT_MASK, SUBJECT_MASK, given_masks, portable_config
+from stream.report.replacing import in_place_of, put_back
 from stream.report.seen import SeenPictures
 
 FORMAT = 1
@@ -84,18 +85,13 @@ def export_run(
         raise UsageError(
             f"--view: {path} has a generation for each subject: their views are `views/generate-NAME` in its run.zarr"
         )
-    fresh = not target.exists()
     try:
-        with contextlib.ExitStack() as undo:
-            if fresh:  # half an export is none
-                undo.callback(shutil.rmtree, target, ignore_errors=True)
-            _make_room(target, config)
-            _write_all(run, config, frames, pose_style, target)
-            seen = _write_seen(run, config, target) if view else 0
-            empty = _write_plates(run, config, target) if plate else 0
-            whole = _write_amodal(run, config, target) if amodal else 0
-            _write_metadata(run, config, frames, pose_style, target)
-            undo.pop_all()
+        with _place_for(target, config) as made:
+            _write_all(run, config, frames, pose_style, made)
+            seen = _write_seen(run, config, made) if view else 0
+            empty = _write_plates(run, config, made) if plate else 0
+            whole = _write_amodal(run, config, made) if amodal else 0
+            _write_metadata(run, config, frames, pose_style, made)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or target}: {error.strerror or error}: free space or choose another --to"
@@ -120,9 +116,9 @@ class Files:
     views: str = ""
 
     @property
-    def folders(self) -> list[tuple[str, str]]:
-        """Names, and the pattern of the files in them."""
-        return [(name, kind) for name, kind in ((self.masks, PNGS), (self.poses, PNGS), (self.cmu, CMUS)) if name]
+    def folders(self) -> list[str]:
+        """Names of the folders."""
+        return [name for name in (self.masks, self.poses, self.cmu) if name]
 
 
 def files_of(subject: Subject, plain: bool) -> Files:
@@ -144,30 +140,30 @@ def files_of(subject: Subject, plain: bool) -> Files:
     )
 
 
-def _make_room(target: Path, config: RunConfig) -> None:
-    """Make the folders, empty of an earlier export's frames: a loader takes every file it finds. What has no metadata
-    is no export, but half of one.
+@contextlib.contextmanager
+def _place_for(target: Path, config: RunConfig) -> Iterator[Path]:
+    """A folder to write the export into, which takes its place in `target` when it is whole; half an export is none.
 
     Raises:
         RunDirectoryError: when there is something that was not exported by this program.
     """
-    written = [files_of(subject, config.scene is None) for subject in config.subjects]
-    folders = [(target / name, pattern) for files in written for name, pattern in files.folders]
-    if target.exists() and any(target.iterdir()) and not all(folder.is_dir() for folder, _ in folders):
-        raise RunDirectoryError(f"{target} is not empty and holds no export of these subjects: choose another --to")
-    (target / METADATA).unlink(missing_ok=True)
-    for folder, pattern in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(pattern):
-            stale.unlink()
-    hidden = [AMODAL.format(subject.name) for subject in config.subjects]
-    for folder in (target / name for name in (SEEN, PLATE, HOLES, *hidden)):
-        if folder.is_dir():
-            for stale in folder.glob("frame_*.png"):
-                stale.unlink()
-            folder.rmdir()
-    for name in (f"{SEEN}.mp4", SEEN_VIEWS, f"{PLATE}.mp4", *(f"{name}.mp4" for name in hidden)):
-        (target / name).unlink(missing_ok=True)
+    with contextlib.ExitStack() as undo:
+        if not target.exists():
+            target.mkdir(parents=True)
+            undo.callback(shutil.rmtree, target, ignore_errors=True)
+        put_back(target, METADATA)
+        written = [files_of(subject, config.scene is None) for subject in config.subjects]
+        folders = [target / name for files in written for name in files.folders]
+        if any(target.iterdir()) and not all(folder.is_dir() for folder in folders):
+            raise RunDirectoryError(f"{target} is not empty and holds no export of these subjects: choose another --to")
+        names = [name for files in written for name in dataclasses.astuple(files) if name]
+        names += [SEEN, f"{SEEN}.mp4", SEEN_VIEWS, PLATE, f"{PLATE}.mp4", HOLES, METADATA]
+        for subject in config.subjects:
+            names += [hidden := AMODAL.format(subject.name), f"{hidden}.mp4"]
+            names += [path.name for path in target.glob(CORRECTION_MASK.format("*", subject.name))]
+        with in_place_of(target, names, (PNGS, CMUS), METADATA) as made:
+            yield made
+        undo.pop_all()
 
 
 def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str | None, target: Path) -> None:
@@ -177,6 +173,8 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
     settings = video_settings(video, config.fps)
     for subject in config.subjects:
         files = files_of(subject, config.scene is None)
+        for folder in files.folders:
+            (target / folder).mkdir()
         if files.masks:
             masks = _masks(run, subject.name, frames, target / files.masks)
             write_segment(target / files.mask_video, masks, times, settings)
@@ -186,9 +184,6 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
             keypoints = _each(run, f"keypoints/{subject.name}", frames)
             with (target / files.keypoints).open("w", encoding="utf-8") as file:
                 file.writelines(pose_keypoint_chunks(keypoints, video["height"], video["width"]))
-        earlier = [target / name for name in (files.prompt_mask, files.views) if name]
-        for stale in [*earlier, *target.glob(CORRECTION_MASK.format("*", subject.name))]:
-            stale.unlink(missing_ok=True)
         if config.track_view != "full" and files.views:  # a score looks through the same views
             views = run.arrays.read(view_name(subject.name), 0, frames)
             np.save(target / files.views, views, allow_pickle=False)

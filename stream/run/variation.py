@@ -1,19 +1,15 @@
 """Another variation from a run that is tracked already: its masks and poses are reused, only generation is new."""
 
 import dataclasses
-import glob
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from stages.generators import GENERATORS, default_generator
 from stages.region import REMOVE
 from storage.address import BucketPath
 from storage.backend import Backend, copy_objects, open_store
+from storage.building import building, sweep
 from storage.durable import fsync_folder, make_folder
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import array_of
@@ -30,8 +26,6 @@ from stream.options.settings import resolve_generator
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
-
-COPYING = ".copying"  # locked by who copies into the folder
 
 
 def generate_from_run(
@@ -54,6 +48,7 @@ def generate_from_run(
     Raises:
         RunDirectoryError: when `source` is not tracked to its end, or its input or models have changed since.
     """
+    sweep(_place(out), out.name)
     _, tracked = read_run(source)
     reader = RunReader(source)
     chain = "run" if tracked.chain == "extract" else tracked.chain
@@ -177,47 +172,30 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain
         RunDirectoryError: when `out` is there and is not empty.
     """
     _check_empty(out)
-    in_bucket = isinstance(out, BucketPath)
-    place = scratch_place() if in_bucket else out.absolute().parent
+    place = _place(out)
     make_folder(place)
-    # A name of our own beside it: a folder of the user's is never taken for a leftover.
-    _sweep(place, out.name)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".skate", dir=place))
-    copying = FileLock(building / COPYING)
-    try:
-        keys = _begin(reader, building, manifest, chain)
-        copying.acquire()
-        if in_bucket:
-            _fill(reader, open_store(building), keys, open_store(out), note)
-        else:
-            copy_objects(reader.store, open_store(building), keys)
-            copying.release()
-            (building / COPYING).unlink(missing_ok=True)
-            if out.exists():
-                out.rmdir()
-            building.replace(out)
-            fsync_folder(out.absolute().parent)
-    finally:
-        copying.release()
-        shutil.rmtree(building, ignore_errors=True)
+    with building(place, out.name) as begun:
+        keys = _begin(reader, begun, manifest, chain)
+        if isinstance(out, BucketPath):
+            _fill(reader, open_store(begun), keys, open_store(out), note)
+            return
+        copy_objects(reader.store, open_store(begun), keys)
+        if out.exists():
+            out.rmdir()
+        begun.replace(out)
+        fsync_folder(place)
 
 
-def _sweep(place: Path, name: str) -> None:
-    """Delete what processes that were killed have copied for this name."""
-    for left in place.glob(f".{glob.escape(name)}.????????.skate"):
-        try:
-            if (left / COPYING).is_file():
-                with FileLock(left / COPYING, timeout=0):
-                    shutil.rmtree(left, ignore_errors=True)
-        except (Timeout, OSError):
-            continue  # its process lives
+def _place(out: Path) -> Path:
+    """Where what is to be `out` is put together."""
+    return scratch_place() if isinstance(out, BucketPath) else out.absolute().parent
 
 
-def _begin(reader: RunReader, building: Path, manifest: Manifest, chain: Chain) -> list[str]:
+def _begin(reader: RunReader, begun: Path, manifest: Manifest, chain: Chain) -> list[str]:
     """Make a run directory with the records of tracking; returns the keys of what they speak of."""
     frames = int(reader.log.of("decode")[-1]["span"][1])
     video = manifest["video"]
-    with RunDirectory(building, chain.layout(video["height"], video["width"]), manifest) as run:
+    with RunDirectory(begun, chain.layout(video["height"], video["width"]), manifest) as run:
         if reader.log.kept_since is not None:
             run.keep_all()
         run.drop(("frames",), frames)
@@ -234,7 +212,7 @@ def _fill(reader: RunReader, begun: Backend, keys: list[str], store: Backend, no
     with store.lock(note):
         try:
             copy_objects(reader.store, store, keys)
-            copy_objects(begun, store, [key for key in begun.keys("") if key not in (".lock", COPYING)])
+            copy_objects(begun, store, [key for key in begun.keys("") if key != ".lock"])
         except BaseException:
             store.delete_all("")
             raise
