@@ -116,6 +116,7 @@ def attempt(trial: Trial, room: Path) -> None:
     """One damaged run, and a command that reads or goes on with it."""
     world, rng = trial.world, trial.rng
     every = places(world)
+    trial.of = len(every)
     name, file, way = every[(trial.number * 7919) % len(every)]  # 7919 is prime: all kinds by turns, each place once
     run = world.copied(world.runs()[name], room / "run")
     others = [path for path in sorted(run.rglob("*")) if path.is_file() and path != run / file]

@@ -21,13 +21,15 @@ class Tally:
     """Attempts of a kind.
 
     Attributes:
-        next: number of the attempt that comes next. calls: of `skate`. kills: processes killed on purpose.
+        next: number of the attempt that comes next. of: so many try everything once, where a kind has an end.
+        calls: of `skate`. kills: processes killed on purpose.
         ended: calls by exit code. failed: attempts of which something did not hold.
         told: the first of these: number, what was called, what did not hold. mended: those that hold since.
         longest_seconds, peak_bytes: the most that a call took.
     """
 
     next: int = 0
+    of: int = 0
     calls: int = 0
     kills: int = 0
     ended: dict[str, int] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Tally:
 
     def add(self, trial: Trial) -> None:
         """Count an attempt."""
-        self.next = trial.number + 1
+        self.next, self.of = trial.number + 1, trial.of
         self.calls += len(trial.calls)
         self.kills += trial.kills
         for _, code in trial.calls:

@@ -74,6 +74,7 @@ class Trial:
     Attributes:
         rng: of this attempt alone. wrong: what did not hold. calls: what was called, each with its exit code.
         kills: how often a process was killed on purpose. seconds, peak_bytes: the most that a call took.
+        of: how many numbers try everything once, where a kind has an end; else 0.
     """
 
     def __init__(self, world: "World", kind: str, number: int) -> None:
@@ -82,7 +83,7 @@ class Trial:
         self.wrong: list[str] = []
         self.calls: list[tuple[list[str], int]] = []
         self.notes: list[str] = []
-        self.kills = 0
+        self.kills = self.of = 0
         self.seconds = self.peak_bytes = 0.0
 
     def skate(self, arguments: Sequence[str], *, models: bool = False, limit: float = SECONDS, **given: Any) -> Ended:
