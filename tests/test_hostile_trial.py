@@ -14,6 +14,8 @@ from _zygote import Ended, shared_zygote
 
 from bench.hostile import kinds, options
 from bench.hostile.__main__ import turns
+from bench.hostile.nasty import casts
+from bench.hostile.nasty.looked import nth
 from bench.hostile.options import commands
 from bench.hostile.record import Record
 from bench.hostile.trial import Trial, is_table, untold
@@ -86,7 +88,7 @@ def counted(record: Record, kind: str, kills: int = 0, wrong: bool = False) -> N
 def test_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
     path, head = tmp_path / "record.json", {"bench": "hostile", "second": False, "seed": 1}
     whole, first = Record(None, head, False), Record(path, head, False)
-    given = Namespace(inputs=100, kills=9, second=False, only=None)
+    given = Namespace(inputs=100, kills=9, second=False, third=False, only=None)
     order = []
     for kind, _ in turns(given, whole):
         order.append(kind)
@@ -143,9 +145,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     found.close()
 
 
+def test_a_set_gives_each_entry_once_a_round() -> None:
+    world = SimpleNamespace(seed=1)
+    for kind in kinds.THIRD:
+        assert kind in kinds.ATTEMPTS
+    given = [nth(Trial(world, "casts", number), casts.ALL) for number in range(2 * len(casts.ALL))]  # type: ignore[arg-type]
+    assert len({repr(entry) for entry, again in given if again == 0}) == len(casts.ALL)
+    assert {again for _, again in given} == {0, 1}
+
+
 @pytest.mark.parametrize(
     ("kind", "first", "count"),
-    [("options", 0, 20), ("documents", 4, 6), ("directories", 0, 4), ("kills", 0, 1), ("names", 0, 1)],
+    [
+        ("options", 0, 20),
+        ("documents", 4, 6),
+        ("directories", 0, 4),
+        ("kills", 0, 1),
+        ("names", 0, 1),
+        ("containers", 0, 1),
+        ("containers", 8, 1),
+    ],
 )
 def test_some_of_every_kind_hold(
     world: World, kind: str, first: int, count: int, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ comfy.py        a ComfyUI server that answers with anything
 buckets.py      an S3 server that does
 kills.py        a run that is killed again and again
 second.py       a second set, made after the first was clean, by other means
+nasty/          a third set, by fresh eyes: a nasty world rather than a fuzzer
 workers.py      attempts at once
 record.py       how far it came, and the record
 """

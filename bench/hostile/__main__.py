@@ -30,7 +30,8 @@ def _given() -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=10_000, help="hostile inputs, all kinds together")
     parser.add_argument("--kills", type=int, default=1_000, help="processes killed on purpose")
     parser.add_argument("--second", action="store_true", help="the second set")
-    parser.add_argument("--only", choices=sorted({*kinds.FIRST, *kinds.SECOND}), help="one kind alone")
+    parser.add_argument("--third", action="store_true", help="the set by fresh eyes, made when both were clean")
+    parser.add_argument("--only", choices=sorted({*kinds.FIRST, *kinds.SECOND, *kinds.THIRD}), help="one kind alone")
     parser.add_argument("--first", type=int, help="with --only: number of the first attempt; no record is written")
     parser.add_argument("--count", type=int, default=1, help="with --first: how many")
     parser.add_argument("--jobs", type=int, default=1, help="attempts at once, each with about 1 GB")
@@ -41,7 +42,7 @@ def _given() -> argparse.Namespace:
 
 def turns(given: argparse.Namespace, record: Record) -> Iterator[tuple[str, int]]:
     """Kinds by turns, by their shares, with their numbers, until so many inputs and so many kills are made."""
-    shares = kinds.SECOND if given.second else kinds.FIRST
+    shares = kinds.THIRD if given.third else kinds.SECOND if given.second else kinds.FIRST
     if given.only:
         shares = {given.only: 1}
     following = {kind: record.of(kind).next for kind in shares}
@@ -73,7 +74,8 @@ def main() -> int:
     with Workers(given.seed, given.jobs) as workers:
         if given.first is not None:
             return again(given, workers)
-        record = Record(given.record, {"bench": "hostile", "second": given.second, "seed": given.seed}, given.anew)
+        head = {"bench": "hostile", "second": given.second, "third": given.third, "seed": given.seed}
+        record = Record(given.record, head, given.anew)
         begun = written = time.monotonic()
         try:
             for trial in workers.each(iter(record.failures())):

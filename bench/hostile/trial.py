@@ -72,7 +72,8 @@ class Trial:
     """One attempt of a kind; its number gives all its random choices.
 
     Attributes:
-        rng: of this attempt alone. wrong: what did not hold. calls: what was called, each with its exit code.
+        rng: of this attempt alone. title: what it tries, where it has a name. wrong: what did not hold.
+        calls: what was called, each with its exit code.
         kills: how often a process was killed on purpose. seconds, peak_bytes: the most that a call took.
         of: how many numbers try everything once, where a kind has an end; else 0.
     """
@@ -80,6 +81,7 @@ class Trial:
     def __init__(self, world: "World", kind: str, number: int) -> None:
         self.world, self.kind, self.number = world, kind, number
         self.rng = random.Random(f"{world.seed} {kind} {number}")
+        self.title = ""
         self.wrong: list[str] = []
         self.calls: list[tuple[list[str], int]] = []
         self.notes: list[str] = []
@@ -108,7 +110,7 @@ class Trial:
 
     def fail(self, what: str) -> None:
         """Something did not hold."""
-        self.wrong.append(what)
+        self.wrong.append(f"{self.title}: {what}" if self.title else what)
 
     def expect(self, holds: bool, what: str) -> None:
         """Something has to hold."""
