@@ -127,6 +127,16 @@ def test_audio_only_and_changing_size_are_refused(tmp_path: Path) -> None:
     assert "64x48" in refusal(_clips.make_changing_size(tmp_path / "size.h264"))
 
 
+def test_what_no_encoder_takes_is_refused_before_any_work(tmp_path: Path) -> None:
+    for width, height, made in ((16384, 8, True), (16386, 8, False), (8, 16386, False)):
+        clip = Clip(1, width, height, "yuv420p", "ffv1", "matroska", b_frames=0)
+        path = make(tmp_path / f"{width}x{height}.mkv", clip)
+        if made:
+            assert len(decode(path)[0].times) == 1
+        else:
+            assert f"{width}x{height}: a side has more than the 16384 pixels" in refusal(path)
+
+
 def test_limits_are_options(tmp_path: Path) -> None:
     path = make(tmp_path / "clip.mp4", Clip(6, times=[0, 0.1, 0.2, 30.0, 30.1, 30.2]))
     assert "64x48" in refusal(path, max_pixels=64 * 48 - 1)

@@ -9,6 +9,7 @@ from storage.errors import InputError
 
 DEFAULT_MAX_PIXELS = 8192 * 4320  # one frame of DCI 8K
 DEFAULT_MAX_GAP_SECONDS = 3600.0
+MOST_SIDE = 16384  # pixels of a side that x264 encodes
 
 # Demuxers of files that hold their own frames. Left out on purpose: playlists and scripts (hls, concat, dash, sdp),
 # which name other files or addresses, image patterns, and devices.
@@ -39,7 +40,7 @@ class VideoLimits:
         bounds.BAD_FRAMES.check("--max-bad-frames", self.max_bad_frames)
 
     def check_size(self, path: Path, width: int, height: int) -> None:
-        """Refuse a frame that is too large, or empty.
+        """Refuse a frame that is too large, longer than can be encoded again, or empty.
 
         Raises:
             InputError: with the size and the limit.
@@ -50,6 +51,11 @@ class VideoLimits:
             raise InputError(
                 f"{path}: frames of {width}x{height} are {width * height} pixels, the limit is {self.max_pixels}: "
                 "raise it with --max-pixels, or scale the video down"
+            )
+        if max(width, height) > MOST_SIDE:
+            raise InputError(
+                f"{path}: frames of {width}x{height}: a side has more than the {MOST_SIDE} pixels that H.264 is made "
+                "with: scale the video down"
             )
 
 
