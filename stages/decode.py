@@ -267,7 +267,7 @@ class DecodeStage(Stage):
         late = [cut for cut in self.config.cuts or () if cut >= frames]
         if late:
             raise InputError(f"--cuts: frame {late[0]} is behind the end of the clip, which has {frames} frames: "
-                             "take it out of the file")  # fmt: skip
+                             "take it out of that file, or of the scene's cuts")  # fmt: skip
 
     def _remember(self, frame: KnownFrame) -> None:
         known = self._state.known
