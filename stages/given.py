@@ -37,7 +37,7 @@ def read_masks(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Arr
         for frame in plain_frames(path, VideoLimits(max_pixels)):
             yield frame[..., 0] >= WHITE
         return
-    files = frame_files(path, "*.png")
+    files = frame_files(path, ".png")
     if not files:
         raise InputError(f"{path}: has no PNG in it")
     for file in files:
@@ -78,7 +78,7 @@ def file_counts(masks: Path, persons: Path | None, pose: Path) -> dict[str, int]
     for option, path in (("--masks", masks), ("--person-masks", persons), ("--pose", pose)):
         if path is not None and path.is_dir():
             poses = option == "--pose" and not picture_files(path)
-            counts[option] = len(frame_files(path, "*.json" if poses else "*.png"))
+            counts[option] = len(frame_files(path, ".json" if poses else ".png"))
     return counts
 
 

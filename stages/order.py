@@ -11,20 +11,22 @@ def number_digits(frames: int) -> int:
     return max(DIGITS, len(str(frames - 1)))
 
 
-def frame_files(folder: Path, pattern: str) -> list[Path]:
-    """The folder's files of that pattern, in order: runs of digits in a name count as numbers, all else as text.
+def frame_files(folder: Path, suffix: str) -> list[Path]:
+    """The folder's files of that suffix, in order: runs of digits in a name count as numbers, all else as text.
 
     Where numbers are padded to one width that is the order of the names; where they are not, mask_2 comes before
-    mask_10, and frame_99999 before frame_100000.
+    mask_10, and frame_99999 before frame_100000. `.PNG` is `.png`; hidden files (macOS leaves `._mask_1.png` beside
+    `mask_1.png` on disks of others) are none.
     """
-    return sorted(folder.glob(pattern), key=lambda path: (_parts(path.name), path.name))
+    found = (path for path in folder.glob("*") if path.suffix.lower() == suffix and not path.name.startswith("."))
+    return sorted(found, key=lambda path: (_parts(path.name), path.name))
 
 
-def order_note(folder: Path, pattern: str) -> str | None:
+def order_note(folder: Path, suffix: str) -> str | None:
     """What to tell of a folder whose names are in another order as text (as many loaders take them), else None."""
     if not folder.is_dir():
         return None
-    files = frame_files(folder, pattern)
+    files = frame_files(folder, suffix)
     as_text = sorted(files)
     if files == as_text:
         return None

@@ -46,13 +46,19 @@ def test_the_names_of_an_export_are_in_order_as_text(frames: int, data: st.DataO
 )
 def test_numbers_count_as_numbers(wanted: list[str], tmp_path: Path) -> None:
     folder = names(tmp_path / "frames", *reversed(wanted), "notes.txt")
-    assert [path.name for path in frame_files(folder, "*.png")] == wanted
+    assert [path.name for path in frame_files(folder, ".png")] == wanted
+
+
+def test_capitals_are_the_same_and_hidden_files_are_none(tmp_path: Path) -> None:
+    folder = names(tmp_path / "frames", "M_10.PNG", "M_9.png", "._M_9.png", ".DS_Store", "M_11.pngx")
+    assert [path.name for path in frame_files(folder, ".png")] == ["M_9.png", "M_10.PNG"]
+    assert frame_files(tmp_path / "absent", ".png") == []
 
 
 def test_what_is_not_the_order_of_the_text_is_said(tmp_path: Path) -> None:
     padded = names(tmp_path / "padded", *(f"frame_{t:05d}.png" for t in range(12)))
-    assert order_note(padded, "*.png") is None and order_note(tmp_path / "mask.mp4", "*.png") is None
-    note = order_note(names(tmp_path / "plain", *(f"mask_{t}.png" for t in range(12))), "*.png")
+    assert order_note(padded, ".png") is None and order_note(tmp_path / "mask.mp4", ".png") is None
+    note = order_note(names(tmp_path / "plain", *(f"mask_{t}.png" for t in range(12))), ".png")
     assert note is not None and "mask_2.png is frame 2 (in order of the text it would be mask_10.png)" in note
 
 

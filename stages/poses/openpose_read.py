@@ -64,7 +64,7 @@ def read_poses(path: Path, size: tuple[int, int] | None = None) -> Iterator[Arra
             yield np.zeros((JOINTS, 3), np.float32)
         if picture_files(path):
             return
-        files = frame_files(path, "*.json")
+        files = frame_files(path, ".json")
         if not files:
             raise InputError(f"--pose {path}: has neither JSON files nor PNGs in it")
         for file in files:

@@ -19,9 +19,9 @@ MOST_PAINTED = 0.5  # of a picture: a skeleton is lines
 
 def picture_files(path: Path) -> list[Path]:
     """The PNGs of a folder in order of their numbers; none of a folder that holds JSON: then the poses are that."""
-    if not path.is_dir() or any(path.glob("*.json")):
+    if not path.is_dir() or frame_files(path, ".json"):
         return []
-    return frame_files(path, "*.png")
+    return frame_files(path, ".png")
 
 
 class SkeletonPictures:

@@ -166,7 +166,7 @@ def _pointed_at(options: dict[str, Any], tell: Callable[[str], None]) -> "Refere
 
     masks, frames = Path(options["original"]), options["frames"]
     first, stop = frames or (0, None)
-    note = order_note(masks, "*.png")
+    note = order_note(masks, ".png")
     if note is not None:
         tell(note)
     if options["box"] is None and not options["point"] and options["object_mask"] is None:

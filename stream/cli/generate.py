@@ -59,8 +59,8 @@ def generate_command(source: str, variations: str | None, **options: Any) -> int
 
     persons = None if person_masks is None else Path(person_masks)
     config = given_config(source, Path(masks), persons, Path(pose_file), options, out)
-    for folder, pattern in ((masks, "*.png"), (person_masks, "*.png"), (pose_file, "*.json"), (pose_file, "*.png")):
-        note = None if folder is None else order_note(Path(folder), pattern)
+    for folder, suffix in ((masks, ".png"), (person_masks, ".png"), (pose_file, ".json"), (pose_file, ".png")):
+        note = None if folder is None else order_note(Path(folder), suffix)
         if note is not None:
             say(f"note: {note}", err=True)
     return carry_out(lambda listener: start(config, out, overwrite, listener), as_json)

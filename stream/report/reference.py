@@ -120,7 +120,7 @@ def count_masks(reference: Reference) -> int | None:
     """
     if not reference.masks.is_dir():
         return reference.frames
-    count = len(frame_files(reference.masks, "*.png"))
+    count = len(frame_files(reference.masks, ".png"))
     if reference.frames not in (None, count):
         raise InputError(
             f"{reference.masks}: holds {count} masks, the metadata is of {reference.frames} frames: export it again"
