@@ -189,6 +189,20 @@ def test_a_file_gives_options_and_the_command_line_wins(
     assert config.generator == "comfyui"
 
 
+@pytest.mark.parametrize("option", ["--write-config", "--write-scene"])
+def test_nothing_else_is_written_over(option: str, clip: Path, tmp_path: Path) -> None:
+    words = ["run", str(clip), "--out", str(tmp_path / "x"), *BOX, option]
+    for name, held in (("a.json", b"[{}]"), ("a.toml", b"[[subjects]]\nx = 1\n"), ("clip.toml", clip.read_bytes())):
+        (tmp_path / name).write_bytes(held)
+        told = invoke([*words, str(tmp_path / name)])
+        assert told.code == 3 and f"{option} {tmp_path / name}: something else is there already" in told.err
+        assert (tmp_path / name).read_bytes() == held
+    (tmp_path / "new.toml").touch()
+    for _ in range(2):
+        assert invoke([*words, str(tmp_path / "new.toml")]).code == 0
+    assert (tmp_path / "new.toml").stat().st_size
+
+
 def test_what_is_written_gives_the_same_run(clip: Path, tmp_path: Path, only_prepared: list[RunConfig]) -> None:
     file, again = written(tmp_path, TOML), tmp_path / "again.toml"
     more = ["--point", "5,6,0", "--point", "7.25,8"]

@@ -8,7 +8,7 @@ A key of another command of this program is passed over: one file serves `run`, 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from storage.boundary import MB, read_input
 from storage.durable import write_atomic
-from storage.errors import InputError, UsageError
+from storage.errors import InputError, SkateError, UsageError
 from stream.options.table import OPTIONS
 from stream.options.values import SIZE
 
@@ -161,8 +161,10 @@ def write_options(path: str, ctx: click.Context) -> None:
     """Write what was given to this command as a file for `--config`; `-` prints it. What was not stands as a comment.
 
     Raises:
-        InputError: when the file cannot be written.
+        InputError: when the file cannot be written, or something else than options lies there.
     """
+    if path != "-":
+        check_replaced(Path(path), f"--write-config {path}", lambda: load_options(path, ctx.command))
     lines = [f"# skate {ctx.command.name} --config FILE: the command line wins; paths are relative to where it runs"]
     group = ""
     for item in OPTIONS:
@@ -187,6 +189,24 @@ def write_options(path: str, ctx: click.Context) -> None:
         write_atomic(Path(path), whole.encode())
     except OSError as error:
         raise InputError(f"--write-config {path}: cannot be written ({error.strerror})") from error
+
+
+def check_replaced(path: Path, what: str, read: Callable[[], object]) -> None:
+    """Refuse to write over a file that is nothing of the kind: a clip whose name was given twice, say.
+
+    Args:
+        what: names it in messages. read: reads it as what will be written.
+
+    Raises:
+        InputError: when it is there, not empty, and cannot be read so.
+    """
+    try:
+        if path.exists() and path.stat().st_size:
+            read()
+    except OSError:  # writing says why
+        return
+    except SkateError as error:
+        raise InputError(f"{what}: something else is there already: give another name") from error
 
 
 def parameters_of(command: click.Command) -> dict[str, click.Option]:

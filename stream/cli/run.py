@@ -83,9 +83,11 @@ def extract_command(video: str, write_scene: str | None, **options: Any) -> int:
 
 
 def _write_scene(path: str, options: dict[str, Any]) -> int:
-    from stream.options.scene import write_scene
+    from stream.cli.files import check_replaced
+    from stream.options.scene import read_scene, write_scene
     from stream.options.settings import cast_from_options
 
+    check_replaced(Path(path), f"--write-scene {path}", lambda: read_scene(Path(path)))
     write_scene(Path(path), cast_from_options(options))
     return 0
 
