@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from stages.amodal import body, shape
-from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
+from stages.base import MASK, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.metrics import flag_spans
 
 OCCLUDED = 0.7  # IoU of what shows and of all of it, below which a subject counts as occluded
@@ -78,8 +78,9 @@ class OcclusionState(State):
 class OcclusionStage(Stage):
     """Tells of every subject whether others hide it: `occluded/NAME` `[n] bool`.
 
-    Reads `masks/NAME` of all, `keypoints/NAME` of persons, and `frames` where a completion is given. Nothing but
-    another subject hides one. Info: `occluded`: absolute half-open spans by name.
+    Reads `masks/NAME` of all, `keypoints/NAME` of persons, and `frames` where a completion is given; then all of each
+    is kept, `amodal/NAME` `[n, H, W] bool`. Nothing but another subject hides one. Info: `occluded`: absolute half-open
+    spans by name.
 
     Args:
         completion: asked for what hides in place of the estimate's last word; None: that is it.
@@ -96,7 +97,9 @@ class OcclusionStage(Stage):
             *(Read(f"keypoints/{name}", "new") for name in config.posed),
             *((Read("frames", "new"),) if completion is not None else ()),
         )
-        self.writes = tuple(Port(f"occluded/{name}", "new", (), "bool") for name in config.subjects)
+        flags = (Port(f"occluded/{name}", "new", (), "bool") for name in config.subjects)
+        kept = config.subjects if completion is not None else ()
+        self.writes = (*flags, *(Port(f"amodal/{name}", "new", MASK, "bool") for name in kept))
         self.facts = ("decode",) if config.reset_on_cut else ()
         self._shapes = {name: shape.Shape() for name in config.subjects if name not in config.posed}
         self._bodies = {name: body.Body() for name in config.posed}
@@ -106,7 +109,10 @@ class OcclusionStage(Stage):
         every = self.amodal(window, inputs)
         flags = {name: occluded(inputs.arrays[f"masks/{name}"], all_of) for name, all_of in every.items()}
         spans = {name: flag_spans(each, window.new.start) for name, each in flags.items()}
-        return Output({f"occluded/{name}": each for name, each in flags.items()}, {"occluded": spans})
+        arrays = {f"occluded/{name}": each for name, each in flags.items()}
+        if self._completion is not None:
+            arrays |= {f"amodal/{name}": each for name, each in every.items()}
+        return Output(arrays, {"occluded": spans})
 
     def amodal(self, window: Window, inputs: Inputs) -> dict[str, Array]:
         """All of each subject, hidden or not, `[n, H, W] bool` by name; carries on as `process` does."""

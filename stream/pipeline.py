@@ -62,8 +62,10 @@ class Pipeline:
         """Work through the clip; returns its length in frames."""
         slots = {"cpu": 1, "gpu": 1, "server": max((most_at_once(node.stage) for node in self.chain), default=1)}
         with self.executor:
-            # A generator that cannot work says so before anything is tracked.
-            self.executor.open_early([node.name for node in self.chain.generators[:1]])
+            # A generator that cannot work, or a server that lacks something, says so before anything is tracked.
+            made = self.chain.generators
+            asked = [node for node in self.chain if node.stage.lane == "server" and node not in made]
+            self.executor.open_early([node.name for node in (*asked, *made[:1])])
             with closing(Lanes(slots if self.ahead else None)) as lanes:
                 self.executor.carry_out = lanes.carry_out
                 decoded = DecodedWindows(self.run.log, self.plan, self.executor, self._commit, self.guard, lanes.wake)

@@ -54,7 +54,7 @@ def test_every_option_has_its_field_and_every_field_its_option() -> None:
     for purpose in ((TRACKING, GENERATION), (TRACKING, SCENE), (GENERATION, GIVEN)):
         names = [item.name for item in options_for(*purpose)]
         assert len(names) == len(set(names))
-    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 6
+    assert len(options_for(TRACKING, GENERATION)) == len(OPTIONS) - 7
 
 
 def test_defaults_lie_within_their_bounds_and_are_those_of_the_config() -> None:

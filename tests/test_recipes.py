@@ -20,7 +20,7 @@ from stages.comfyui import ComfyStage
 from stages.recipes.animate import CARRIED, mask_for_version
 from stages.recipes.cogvideox import NEWER
 from stages.recipes.material import Conditioning, Material
-from stages.recipes.registry import FINDING, RECIPES, Wanted, choose
+from stages.recipes.registry import HELPERS, RECIPES, Wanted, choose
 from stages.recipes.scail import PALETTE, identities
 from stages.server import transport
 from stages.vace.condition import Guides
@@ -357,5 +357,4 @@ def test_the_newer_cogvideox_makes_even_numbers_of_latents() -> None:
 
 def test_a_graph_for_every_recipe_and_a_recipe_for_every_graph() -> None:
     folder = Path(__file__).resolve().parents[1] / "workflows"
-    finding = {FINDING}
-    assert {path.stem for path in folder.glob("*.json")} == set(RECIPES) | finding
+    assert {path.stem for path in folder.glob("*.json")} == set(RECIPES) | set(HELPERS)

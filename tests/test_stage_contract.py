@@ -27,6 +27,7 @@ from stages.baselines import BaselineStage
 from stages.blend import BlendConfig, BlendStage
 from stages.closer import CloserConfig, CloserStage
 from stages.comfyui import ComfyStage
+from stages.completion import CompletionConfig, CompletionStage
 from stages.composite import CompositeConfig, CompositeStage, MatchingCompositeStage
 from stages.crowd import CrowdConfig, CrowdPoseStage
 from stages.decode import DecodeConfig, DecodeStage, read_source
@@ -43,6 +44,7 @@ from stages.pose import PoseConfig, PoseStage
 from stages.poses.openpose_json import pose_keypoint
 from stages.preview import PreviewConfig, PreviewStage
 from stages.prompts import ObjectPrompt
+from stages.recipes.registry import COMPLETING
 from stages.regions import RegionsConfig, RegionsStage
 from stages.remove import RemoveConfig, RemoveStage
 from stages.sam.model import SamModel
@@ -69,7 +71,7 @@ OWN = (
     "decode", "pose", "track", "preview", "composite", "blend", "sink", "score", "measure", "baselines", "foot-lock",
 )  # fmt: skip
 SCENE = ("decode", "track-scene", "crowd", "occlusion", "regions")
-OTHER = ("decode", "given-pose", "given-masks", "comfyui", "matching-composite", "blend")
+OTHER = ("decode", "given-pose", "given-masks", "completion", "comfyui", "matching-composite", "blend")
 SEEN = (
     "decode", "pose", "look", "closer", "track-views", "motion", "view", "through", "viewed-composite", "blend",
     "enlarging-sink",
@@ -161,6 +163,9 @@ def other(folder: Path, server: FakeComfy) -> dict[str, Callable[[], Stage]]:
     return {
         "given-pose": lambda: GivenPoseStage(pose, size),
         "given-masks": lambda: GivenMasksStage(masks, persons, pose, first_prompt(masks), size),
+        "completion": lambda: CompletionStage(
+            OcclusionConfig(OBJECTS, (PERSON,)), CompletionConfig(COMPLETING, (server.address,), side=64)
+        ),
         "comfyui": lambda: ComfyStage(comfy_config(server.address, size=(96, 48))),
         "matching-composite": lambda: MatchingCompositeStage(CompositeConfig()),
     }

@@ -6,7 +6,7 @@ found who states the hashes of the two CausVid LoRAs, of VOID and of its VAE: th
 """
 
 from stages.models.table import HUB, ModelFile
-from stages.recipes.registry import FINDING, RECIPES, files_of
+from stages.recipes.registry import HELPERS, RECIPES, files_of
 from storage.errors import UsageError
 
 WAN_21 = HUB + "Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/"
@@ -157,12 +157,12 @@ SERVER_FILES = dict(
 
 
 def server_files(recipe: str, profiles: tuple[str, ...] = ()) -> list[ModelFile]:
-    """What a recipe needs on a server, or `--find`'s graph, with the LoRAs of these profiles.
+    """What a recipe or a helper needs on a server, with the LoRAs of these profiles.
 
     Raises:
         UsageError: no recipe has that name.
     """
-    known = (*RECIPES, FINDING)
+    known = (*RECIPES, *HELPERS)
     if recipe not in known:
         raise UsageError(f"--for {recipe}: no recipe has that name: known are {', '.join(known)}")
     return [SERVER_FILES[name] for name in files_of(recipe, profiles)]

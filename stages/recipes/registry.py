@@ -28,7 +28,12 @@ from storage.errors import InputError, UsageError
 ALL = (*VACE_RECIPES, *ANIMATE_RECIPES, *SCAIL_RECIPES, *COGVIDEOX_RECIPES, *VOID_RECIPES)
 RECIPES = {item.name: item for item in ALL}
 DEFAULT = "vace"
-FINDING = "sam3-detect"  # the graph of `--find`, which generates nothing
+FINDING, COMPLETING = "sam3-detect", "amodal-vace"
+HELPERS = {
+    FINDING: "finds what --find says on single pictures; it generates nothing",
+    COMPLETING: "paints what others hide of a subject and gives its mask (--amodal); its pictures are not kept",
+}
+"""Graphs that are no generator's, and what they do."""
 FAMILIES = {item.family.name: item.family for item in RECIPES.values()}
 
 
@@ -72,9 +77,9 @@ def graph_file(name: str) -> Path:
     raise InputError(f"workflow {name} is not among those that come with skate: {', '.join(RECIPES)}")
 
 
-def finding_graph() -> Graph:
-    """The graph that finds what a text says on a picture."""
-    found: Graph = json.loads(graph_file(FINDING).read_text(encoding="utf-8"))
+def helper_graph(name: str) -> Graph:
+    """The graph of one of the `HELPERS`."""
+    found: Graph = json.loads(graph_file(name).read_text(encoding="utf-8"))
     return found
 
 
@@ -163,9 +168,9 @@ def own_text(workflow: Workflow) -> bool:
 
 
 def files_of(name: str, profiles: Sequence[str] = ()) -> list[str]:
-    """The model files that a recipe's graph names, or `FINDING`, and those of these profiles' LoRAs."""
-    if name == FINDING:
-        return model_files(finding_graph())
+    """The model files that the graph of a recipe or a helper names, and those of these profiles' LoRAs."""
+    if name in HELPERS:
+        return model_files(helper_graph(name))
     recipe = RECIPES[name]
     files = model_files(load_workflow(graph_file(name)).graph)
     loras = [lora.file for profile in profiles if profile in recipe.profiles for lora in recipe.profiles[profile].loras]

@@ -56,7 +56,7 @@ ASKED = option(
     multiple=True,
     metavar="HOST:PORT",
     short=False,
-    help="ComfyUI server that --find asks; repeatable.",
+    help="ComfyUI server that --find and --amodal ask; repeatable.",
 )
 
 

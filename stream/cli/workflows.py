@@ -29,7 +29,7 @@ def list_command(as_json: bool) -> int:
     """Every recipe. Frames: of a window. Carried: frames of the window before that it takes as they are; `overlap`: all
     that two windows share. Step: of --size, pixels.
     """
-    from stages.recipes.registry import DEFAULT, FINDING, RECIPES
+    from stages.recipes.registry import COMPLETING, DEFAULT, FINDING, RECIPES
     from stream.report.tables import text_table
 
     if as_json:
@@ -43,7 +43,7 @@ def list_command(as_json: bool) -> int:
         name = recipe.name + ("*" if recipe.name == DEFAULT else "")
         rows.append([name, str(family.frames), carried, str(family.geometry.size_step), recipe.reference, recipe.about])
     say(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
-    say(f"{FINDING}: what --find asks; `show` and `check` know it too")
+    say(f"{FINDING}: what --find asks, {COMPLETING}: what --amodal does; `show` and `check` know both too")
     return 0
 
 
@@ -69,14 +69,13 @@ def _row(recipe: "Recipe") -> dict[str, Any]:
 @stack([option("output", "--graph", is_flag=True, help="The graph alone, in API format: to save and change.")])
 def show_command(name: str, graph: bool) -> int:
     """A recipe, or what becomes of a workflow FILE: which node takes what, how it samples, which files it needs."""
-    from stages.recipes.registry import FINDING, finding_graph, plain
+    from stages.recipes.registry import HELPERS, helper_graph, plain
 
-    finding = name == FINDING
+    helps = name in HELPERS
     if graph:
-        say(json.dumps(finding_graph() if finding else plain(name).workflow.graph, indent=1))
+        say(json.dumps(helper_graph(name) if helps else plain(name).workflow.graph, indent=1))
         return 0
-    about = f"{FINDING}: finds what --find says on single pictures; it generates nothing"
-    for line in [about, *_needs(FINDING)] if finding else _shown(plain(name)):
+    for line in [f"{name}: {HELPERS[name]}", *_needs(name)] if helps else _shown(plain(name)):
         say(line)
     return 0
 
@@ -140,13 +139,13 @@ def check_command(name: str, server: str, profile: str | None, as_json: bool) ->
     """
     import threading
 
-    from stages.recipes.registry import FINDING, RECIPES, Wanted, choose, finding_graph, plain
+    from stages.recipes.registry import HELPERS, RECIPES, Wanted, choose, helper_graph, plain
     from stages.server.address import parse_server
     from stages.server.client import ComfyClient, Timeouts
     from stages.server.validate import graph_problems, missing_files
 
-    if name == FINDING:
-        graph = finding_graph()
+    if name in HELPERS:
+        graph = helper_graph(name)
     else:
         reference = plain(name).recipe.reference == "needed"
         graph = choose(Wanted(name, reference, profile=profile)).workflow.graph
@@ -157,7 +156,7 @@ def check_command(name: str, server: str, profile: str | None, as_json: bool) ->
         client.close()
     found, files = graph_problems(graph, info), missing_files(graph, info)
     command = None
-    if files and name in (*RECIPES, FINDING):
+    if files and name in (*RECIPES, *HELPERS):
         command = f"skate models fetch --for {name} --comfy DIR" + ("" if profile is None else f" --profile {profile}")
     if as_json:
         told = {"name": name, "server": server, "missing": found, "files": files, "command": command}

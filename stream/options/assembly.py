@@ -210,7 +210,15 @@ def occlusion_stage(config: RunConfig) -> "OcclusionStage":
     """Who hides whom, closed."""
     from stages.occlusion import OcclusionConfig, OcclusionStage
 
-    return OcclusionStage(OcclusionConfig(subject_names(config), config.persons, config.on_cut in ("reset", "split")))
+    who = OcclusionConfig(subject_names(config), config.persons, config.on_cut in ("reset", "split"))
+    if config.amodal is None:
+        return OcclusionStage(who)
+    from stages.completion import CompletionConfig, CompletionStage
+    from stages.server.client import Timeouts
+
+    usual = Timeouts()
+    timeouts = replace(usual, job=config.timeout, request=min(usual.request, config.timeout))
+    return CompletionStage(who, CompletionConfig(config.amodal, config.server, config.sharing, timeouts))
 
 
 def following_stages(config: RunConfig, models: Models, sam: "SamModel", size: tuple[int, int]) -> list[Stage | Node]:

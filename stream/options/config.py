@@ -108,6 +108,7 @@ class RunConfig:
 
     sam: str = named("track", "sam weights", "sam config", default="small")
     memory: str = since("track", default="stock")
+    amodal: str | None = named("occlusion", "amodal workflow", default=None)  # `COMPLETING`, or a file
     sam_config: str | None = named("track", "sam config", default=None)
     pose: str = named("pose", "pose weights", default="dwpose-l-384")
     detector: str = named("pose", "detector weights", default="yolox-m")
@@ -272,12 +273,8 @@ class RunConfig:
     @property
     def sharing(self) -> tuple[str, ...]:
         """The servers whose models have our GPU by turns with ours (`--share-gpu`); with auto those on this machine."""
-        if (
-            not GENERATORS[self.generator].on_servers
-            or self.device != "cuda"
-            or not self.generates
-            or self.share_gpu == "no"
-        ):
+        asked = self.amodal is not None or (self.generates and GENERATORS[self.generator].on_servers)
+        if not asked or self.device != "cuda" or self.share_gpu == "no":
             return ()
         return tuple(text for text in self.server if self.share_gpu == "yes" or on_this_machine(parse_server(text)))
 

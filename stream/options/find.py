@@ -115,7 +115,7 @@ def _finder(servers: Sequence[str]) -> "Finder":
     Raises:
         UsageError: there is none. SkateError: none has, as the last one says.
     """
-    from stages.recipes.registry import finding_graph
+    from stages.recipes.registry import FINDING, helper_graph
     from stages.server.address import parse_server
     from stages.server.client import ComfyClient, Timeouts
     from stages.server.find import Finder
@@ -125,7 +125,7 @@ def _finder(servers: Sequence[str]) -> "Finder":
         timeouts = dataclasses.replace(usual, patience=usual.failover) if left else usual
         client = ComfyClient(parse_server(server), timeouts, threading.Event())
         try:
-            return Finder(client, finding_graph())
+            return Finder(client, helper_graph(FINDING))
         except SkateError as error:
             client.close()
             if not left:

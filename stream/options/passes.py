@@ -82,6 +82,10 @@ def check_scene(config: "RunConfig") -> None:
         raise UsageError(f"--swap {unknown[:40]}=...: is the name of none of {', '.join(names)}")
     if config.passes not in PASSES:
         raise UsageError(f"--passes {config.passes} is none of {', '.join(PASSES)}")
+    if config.amodal is not None and config.scene is None:
+        raise UsageError("--amodal completes the subjects of a --scene, who may hide each other: give one")
+    if config.amodal is not None and not config.server:
+        raise UsageError("--amodal asks a ComfyUI server: give --server HOST:PORT")
     if config.scene is None:
         if config.passes == EACH:
             raise UsageError("--passes each: is for the subjects of a --scene")

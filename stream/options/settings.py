@@ -258,7 +258,8 @@ def _find(video: str, chain: str, given: dict[str, Any], out: Path) -> None:
     """Take --find out of the options: what a server finds, for them and for a scene's `find`, becomes their scene; in
     place."""
     asked, scene, frame = given.pop("find", ()), given.get("scene"), given["prompt_frame"]
-    servers = given["server"] if chain == "run" else given.pop("server", ())
+    keeps = chain == "run" or given.get("amodal") is not None  # --find asks a server before there is a run
+    servers = given["server"] if keeps else given.pop("server", ())
     base = Cast(()) if scene is None else read_scene(Path(scene))
     sought = {subject.name: subject.find for subject in base.subjects if subject.find is not None}
     if not (asked or sought):

@@ -131,6 +131,14 @@ OPTIONS: tuple[Option, ...] = (
     _object("--person-box", BOX, "The person on the prompt frame.", otherwise="nearest the object"),
     _subjects(SCENE, "--scene", FILE, "In place of these: all who are followed, by name.", metavar="FILE.toml|.json"),
     _subjects(SCENE, "--find", SWAP, "A subject by a text: --server's SAM 3 finds it; repeatable.", many=True),
+    _subjects(
+        SCENE,
+        "--amodal",
+        PATH,
+        "What others hide: --server's video model paints it.",
+        otherwise="estimated here",
+        metavar="amodal-vace|FILE",
+    ),
     _subjects(SCENE, "--write-scene", FILE, "Write them as such a file; do nothing else.", metavar="FILE.toml|.json"),
     _subjects(
         GENERATION, "--swap", SWAP, "What a subject becomes, also for {NAME} in --prompt; repeatable.", many=True

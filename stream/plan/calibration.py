@@ -48,6 +48,7 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
         "pose": f"{config.pose} {config.detector} every {config.detect_every} {config.device}",
         "look": sam,
         "track": sam + views,
+        "occlusion": Path(config.amodal or "").name,
         "generate": made_by,
         "foot-lock": f"{config.pose} {config.device}",
         "score": sam + views,
@@ -119,7 +120,8 @@ def _units(node: Node, config: RunConfig, manifest: Manifest) -> int:
     """What a frame's time is proportional to: the source's pixels, and how often a generator's model is run."""
     video: Mapping[str, Any] = manifest["video"]
     pixels = int(video["width"]) * int(video["height"]) if node.stage.scales == "pixels" else 1
-    return pixels * (_runs(config) if node.stage.lane == "server" else 1)
+    generates = isinstance(node.stage, GeneratorStage) and node.stage.lane == "server"
+    return pixels * (_runs(config) if generates else 1)
 
 
 def _runs(config: RunConfig) -> int:

@@ -1,4 +1,5 @@
-"""All of each subject, hidden or not, from a run's masks and joints: what `skate export --amodal` writes."""
+"""All of each subject, hidden or not, as a server completed it (`--amodal` of the run) or from the run's masks and
+joints: what `skate export --amodal` writes."""
 
 from collections.abc import Iterator
 
@@ -24,7 +25,9 @@ class AmodalMasks:
         posed = tuple(name for name in config.persons if f"keypoints/{name}" in run.arrays.layout.arrays)
         reset = config.on_cut in ("reset", "split")
         self._config = OcclusionConfig(self.names, posed, reset)
-        done = min(run.log.done(stage) for stage in ("track", *(("pose",) if posed else ())))
+        self._completed = config.amodal is not None
+        needs = ("occlusion",) if self._completed else ("track", *(("pose",) if posed else ()))
+        done = min(run.log.done(stage) for stage in needs)
         self._windows = committed_windows(run.log)[:done]
         self._cuts = [record["info"].get("cuts", []) for record in run.log.of("decode")[:done]]
         self.frames = self._windows[-1].new.stop if self._windows else 0
@@ -33,7 +36,10 @@ class AmodalMasks:
         """Of every frame `[H, W]` bool by name."""
         stage = OcclusionStage(self._config)
         for window, cuts in zip(self._windows, self._cuts, strict=True):
-            given = {read.port: self._run.arrays.read(read.port, *window.new) for read in stage.reads}
-            every = stage.amodal(window, Inputs(given, {"decode": {"cuts": cuts}}))
+            if self._completed:
+                every = {name: self._run.arrays.read(f"amodal/{name}", *window.new) for name in self.names}
+            else:
+                given = {read.port: self._run.arrays.read(read.port, *window.new) for read in stage.reads}
+                every = stage.amodal(window, Inputs(given, {"decode": {"cuts": cuts}}))
             for index in range(window.new.frames):
                 yield {name: masks[index] for name, masks in every.items()}

@@ -12,7 +12,7 @@ CORRECTION_MASK = "correction_mask_{}_{}.png"  # on a frame, of a subject
 
 def portable_config(config: dict[str, Any]) -> dict[str, Any]:
     """A run's config without what is of this machine: files by name, prompts' masks as they lie in the export."""
-    names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow")
+    names = ("video", "masks", "person_masks", "pose_file", "reference", "workflow", "amodal")
     files = {name: Path(config[name]).name for name in names if config.get(name)}
     found = {**config, **files, "prompt": _portable(config["prompt"], PROMPT_MASK), "server": []}
     found |= {

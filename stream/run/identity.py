@@ -34,6 +34,10 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
         from stages.recipes.registry import workflow_file
 
         decisive["workflow"] = ("generate", _file_digest("--workflow", str(workflow_file(config.workflow))))
+    if config.amodal is not None:
+        from stages.completion import completing_file
+
+        decisive["amodal workflow"] = ("occlusion", _file_digest("--amodal", str(completing_file(config.amodal))))
     if config.chain == "given":
         decisive["given masks"] = ("track", _tree_digest("--masks", str(config.masks)))
         if config.person_masks is not None:
