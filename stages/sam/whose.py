@@ -14,10 +14,11 @@ import numpy as np
 from stages.base import Array, Json
 from stages.likeness import ALIKE, BINS, look_of
 from stages.sam.apart import award
+from stages.sam.mistaken import DOUBT, Mistaken
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.subjects import Subject
-from stages.views.chase import Chase, Place
+from stages.views.chase import PATIENT, Chase, Place
 from stages.views.look import box_of
 
 CLEAR = 1.0  # of two log-likelihoods of a colour: a difference above it says whose a pixel is
@@ -25,10 +26,12 @@ BLUR = 7  # pixels to each side together over which they are averaged: a colour 
 RARE = 2e-3  # likelihood of a colour that was never seen in a subject
 GAIN = 0.02  # of a new look in what is remembered beside the first
 CLEAN = 0.9  # of a mask that nobody else claims: its colours are its own
-PART = 0.5  # of a part of a mask that is left to it, or the part is another's
+PART = 0.35  # of a part of a mask that is left to it, or the part is another's
+CRUMBS = 0.2  # of a whole mask: where less is left, all of it is another's
 SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was found
 SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
 OVERGROWN = 1.4  # of its last areas: a larger mask has taken in something else
+TRIAL = 3  # frames for which what was lost is found before it is believed
 OWN = 0.4  # IoU of a mask with the last one, moved: below it, it may be another's
 
 
@@ -49,6 +52,10 @@ class Whose:
     places: dict[str, Place] = field(default_factory=dict)
     masks: dict[str, Array] = field(default_factory=dict)
     looks: dict[str, Array] = field(default_factory=dict)
+    mistaken: Mistaken = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mistaken = Mistaken(self.chase)
 
     @classmethod
     def of(cls, subjects: Iterable[Subject], frame: tuple[int, int], side: int) -> Self:
@@ -69,16 +76,19 @@ class Whose:
     def forget(self) -> None:
         """Behind a cut nobody is where it was; all look as they did."""
         self.places, self.masks = {}, {}
+        self.mistaken.gains.clear()
 
     def parts(self) -> tuple[dict[str, Json], dict[str, Array]]:
-        """JSON by subject, and arrays by `NAME.look` and `NAME.mask` (8 pixels of a row a byte)."""
+        """JSON of places and of gains, and arrays by `NAME.look` and `NAME.mask` (8 pixels of a row a byte)."""
         arrays = {f"{name}.look": each for name, each in self.looks.items()}
         arrays |= {f"{name}.mask": np.packbits(each, axis=1) for name, each in self.masks.items()}
-        return {name: asdict(place) for name, place in self.places.items()}, arrays
+        places = {name: asdict(place) for name, place in self.places.items()}
+        return {"places": places, "gains": self.mistaken.gains}, arrays
 
     def restore(self, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Take back what `parts()` gave, on a new one."""
-        self.places = {name: Place(**value) for name, value in values.items()}
+        self.places = {name: Place(**value) for name, value in values.get("places", {}).items()}
+        self.mistaken.gains = {name: dict(value) for name, value in values.get("gains", {}).items()}
         for key, array in arrays.items():
             name, _, which = key.rpartition(".")
             if which == "look":
@@ -104,9 +114,70 @@ class Whose:
         settled = self._shared_out(frame, found, anew)
         for name in anew:
             settled[name] = self._believed(frame, name, found[name], settled[name], anew)
+        for name in found.keys() - anew - set(prompted):
+            if np.count_nonzero(settled[name].mask) < CRUMBS * np.count_nonzero(found[name].mask):
+                settled[name] = _none_of(settled[name])
+        costs = {name: each for name, each in self._costs(frame, settled).items() if name not in prompted}
+        doubted = self._doubted(settled, costs, anew)
+        for name in anew & doubted:
+            settled[name] = _none_of(settled[name])
+        exchanged = self._exchange(settled, costs)
         for name, each in settled.items():
-            self._note(frame, name, each, found[name], name in anew, name in prompted)
-        return settled
+            self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
+        silent = {name for name in settled if name in doubted - exchanged or self._is_on_trial(name)}
+        return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
+
+    def _is_on_trial(self, name: str) -> bool:
+        return name in self.places and self.places[name].trial > 0
+
+    def _costs(self, frame: Array, settled: Mapping[str, Seen]) -> dict[str, dict[str, float]]:
+        """By who was found: by name of its kind, how far it is from being that (`Mistaken`)."""
+        found: dict[str, dict[str, float]] = {}
+        means = {name: looks[1] for name, looks in self.looks.items()}
+        for name, each in settled.items():
+            look, _ = look_of(frame, each.mask)
+            if name in self.looks and name in self.places and look.size:
+                names = [other for other in self.looks if self.kinds.get(other) == self.kinds.get(name)]
+                found[name] = self.mistaken.costs(look, _middle(box_of(each.mask)), names, means, self.places)
+        return found
+
+    def _doubted(
+        self, settled: Mapping[str, Seen], costs: Mapping[str, Mapping[str, float]], anew: Collection[str]
+    ) -> set[str]:
+        """Who is found where it looks as if it were another."""
+        found = set[str]()
+        for name, own in costs.items():
+            middle = _middle(box_of(settled[name].mask))
+            for other in own.keys() - {name}:
+                gain, there = own[name] - own[other], self.places.get(other)
+                if name in anew:
+                    least = DOUBT
+                elif other in costs:
+                    gain, least = gain + costs[other][other] - costs[other][name], DOUBT
+                elif there is not None and there.unseen and _is_in(middle, there.box):
+                    least = 0.0
+                elif there is not None and there.unseen > PATIENT:
+                    least = DOUBT
+                else:
+                    continue
+                if gain > least:
+                    found.add(name)
+        return found
+
+    def _is_lost(self, name: str) -> bool:
+        return name in self.places and self.places[name].unseen > PATIENT
+
+    def _exchange(self, settled: dict[str, Seen], costs: Mapping[str, Mapping[str, float]]) -> set[str]:
+        """Give those their names back who have gone on as one another; who they are."""
+        seen = {name for name in costs if settled[name].mask.any()}
+        for name in sorted(seen):
+            self.mistaken.weigh(name, costs[name])
+        found = set[str]()
+        for name, other in self.mistaken.exchanges(seen, [name for name in settled if self._is_lost(name)]):
+            settled[name], settled[other] = settled[other], settled[name]
+            self.places[name], self.places[other] = self.places[other], self.places[name]
+            found |= {name, other}
+        return found
 
     def _is_anew(self, name: str, mask: Array) -> bool:
         """Whether what was found does not go on from where the subject was."""
@@ -196,7 +267,14 @@ class Whose:
         cut_off = bool((box[:2] < 0.5).any() or (box[2:] > np.array(self.chase.frame) - 1.5).any())
         if area > LARGER * place.area or (area < SMALLER * place.area and not cut_off):
             return False
+        middle = _middle(box)
+        for other, there in self.places.items():
+            if other != name and not there.unseen and self._are_alike(name, other) and _is_in(middle, there.box):
+                return False
         rivals = [other for other in anew if other != name and self._are_alike(name, other)]
+        holder = self.chase.held_by.get(name, "")
+        if rivals and holder in self.places and self.places[holder].unseen:
+            return False
         return all(self._distance(name, mask) <= self._distance(other, mask) for other in rivals)
 
     def _are_alike(self, name: str, other: str) -> bool:
@@ -207,7 +285,7 @@ class Whose:
     def _distance(self, name: str, mask: Array) -> float:
         """Pixels from where it may come back to something that was found."""
         box = box_of(mask)
-        return float(np.hypot(*(self.chase.expected(name, self.places) - (box[:2] + box[2:]) / 2).T).min())
+        return float(np.hypot(*(self.chase.expected(name, self.places) - _middle(box)).T).min())
 
     def _note(self, frame: Array, name: str, settled: Seen, found: Seen, anew: bool, prompted: bool) -> None:
         """Remember where it is, and how it looks."""
@@ -217,6 +295,9 @@ class Whose:
             if place is not None:
                 self.places[name] = place.missed(self.chase.frame)
             return
+        if anew and not prompted and place is not None and place.unseen > PATIENT and place.trial < TRIAL:
+            self.places[name] = place.tried(box, area)
+            return
         before = Place.of(box) if place is None or prompted else place
         self.places[name] = before.saw(box, area)
         if (anew and name in self.looks) or area <= CLEAN * np.count_nonzero(found.mask):
@@ -225,6 +306,19 @@ class Whose:
         if look.size:
             first, mean = self.looks.get(name, (look, look))
             self.looks[name] = np.stack([first, mean + np.float32(GAIN) * (look + first - 2 * mean)])
+
+
+def _middle(box: Array) -> Array:
+    found: Array = (box[:2] + box[2:]) / 2
+    return found
+
+
+def _is_in(point: Array, box: Array) -> bool:
+    return bool((box[:2] <= point).all() and (point <= box[2:]).all())
+
+
+def _none_of(seen: Seen) -> Seen:
+    return replace(seen, mask=np.zeros_like(seen.mask))
 
 
 def _iou(one: Array, other: Array) -> float:

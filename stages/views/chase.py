@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ LEAST = 0.25  # of the frame's shorter side: a view is not smaller
 PATIENT = 2  # frames for which one that is not seen is looked for nowhere else: something passes before it
 SHRINKS = 0.97  # of a view's size, from frame to frame at most: a subject that is hidden in part does not shrink
 SHRINKS_ANEW = 0.8  # where it was found again: what it was lost as may have been too large
+SMALL = 0.5  # of its area lately: less of it is a part, which says nothing of its size
 GAIN = 0.5  # of a new motion in what is remembered
 SLOWS = 0.8  # of its motion that one that is not seen goes on with, from frame to frame
 AREA_GAIN = 0.02  # of a new area in what is remembered
@@ -29,6 +30,7 @@ class Place:
         size: width, height of its box. side: of the largest lately.
         area: of its mask, pixels.
         unseen: frames since it was seen.
+        trial: frames for which something has been found that is not believed to be it yet.
     """
 
     middle: tuple[float, float]
@@ -37,6 +39,7 @@ class Place:
     area: float = 0.0
     speed: tuple[float, float] = (0.0, 0.0)
     unseen: int = 0
+    trial: int = 0
 
     @classmethod
     def of(cls, box: Array) -> "Place":
@@ -47,7 +50,7 @@ class Place:
     @property
     def lost(self) -> bool:
         """Whether it may be anywhere."""
-        return self.unseen > PATIENT
+        return self.unseen > PATIENT and not self.trial
 
     @property
     def box(self) -> Array:
@@ -59,20 +62,27 @@ class Place:
         """Its place on the next frame, on which it was seen."""
         found = Place.of(box)
         shrinks = SHRINKS_ANEW if self.lost else SHRINKS
-        found.side = max(found.side, shrinks * self.side)
-        found.area = self.area + AREA_GAIN * (area - self.area) if self.area else area
+        if area < SMALL * self.area:
+            found.side, found.area = max(found.side, self.side), self.area
+        else:
+            found.side = max(found.side, shrinks * self.side)
+            found.area = self.area + AREA_GAIN * (area - self.area) if self.area else area
         if not self.unseen:
             moved = np.subtract(found.middle, self.middle)
             x, y = (float(value) for value in (1 - GAIN) * np.array(self.speed) + GAIN * moved)
             found.speed = (x, y)
         return found
 
+    def tried(self, box: Array, area: float) -> "Place":
+        """Its place on the next frame, on which something was found that may be it."""
+        return replace(self.saw(box, area), area=self.area, unseen=self.unseen, trial=self.trial + 1)
+
     def missed(self, frame: tuple[int, int]) -> "Place":
         """Its place on the next frame, on which it was not seen: one that left waits at the edge of the `frame`
         (width, height)."""
         x, y = (min(max(m + v, 0.0), s - 1.0) for m, v, s in zip(self.middle, self.speed, frame, strict=True))
         speed = (SLOWS * self.speed[0], SLOWS * self.speed[1])
-        return Place((x, y), self.size, self.side, self.area, speed, self.unseen + 1)
+        return Place((x, y), self.size, self.side, self.area, speed, self.unseen + 1, max(0, self.trial - 1))
 
 
 @dataclass(frozen=True)

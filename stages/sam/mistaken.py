@@ -1,0 +1,88 @@
+"""Whether subjects that are followed have been taken for one another, by how each looks and by who holds it.
+
+Two that look alike may each go on in the other's place once they have crossed. What speaks for another name is
+remembered over frames, and names change hands only where it has spoken for some.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.base import Array
+from stages.views.chase import Chase, Place
+
+GAIN = 0.1  # of a frame in what is remembered: a mean over about the last ten
+LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
+FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
+SURE = 0.5  # remembered, of two together, from which on they have changed places
+DOUBT = 0.25  # of a single frame: what is found anew is not believed
+
+
+@dataclass
+class Mistaken:
+    """What speaks for other names.
+
+    Attributes:
+        chase: who holds what.
+        gains: by the name that a mask has and another: by how much the other was nearer, a mean.
+    """
+
+    chase: Chase
+    gains: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def costs(
+        self, look: Array, middle: Array, names: Iterable[str], looks: Mapping[str, Array], places: Mapping[str, Place]
+    ) -> dict[str, float]:
+        """How far something with this look and this middle (x, y) is from being each of some subjects; lower is nearer.
+
+        Args:
+            names: of one kind, all with looks. looks: histograms by name. places: the last ones.
+        """
+        holders = {name: places.get(self.chase.held_by.get(name, "")) for name in names}
+        return {
+            name: LOOKS * _apart(look, looks[name]) + self._from_holder(middle, holder)
+            for name, holder in holders.items()
+        }
+
+    def _from_holder(self, middle: Array, holder: Place | None) -> float:
+        """In its sides, at most `FARTHEST`; half of that where it is not seen."""
+        if holder is None or holder.unseen:
+            return FARTHEST / 2
+        return min(FARTHEST, float(np.hypot(*np.subtract(self.chase.feet(holder), middle))) / holder.side)
+
+    def weigh(self, name: str, costs: Mapping[str, float]) -> None:
+        """Remember what a frame says of who bears this name."""
+        gains = self.gains.setdefault(name, {})
+        for other, cost in costs.items():
+            if other != name:
+                before = gains.get(other, 0.0)
+                gains[other] = before + GAIN * (costs[name] - cost - before)
+
+    def exchanges(self, seen: Collection[str], lost: Collection[str]) -> list[tuple[str, str]]:
+        """Pairs that have to change names, each name in one at most, the surest first.
+
+        Args:
+            seen: who is seen. lost: who is lost: what bears another's name may be it.
+        """
+        sums: dict[tuple[str, str], float] = {}
+        for name in seen:
+            for other, gain in self.gains.get(name, {}).items():
+                if other in seen:
+                    sums[min(name, other), max(name, other)] = gain + self.gains.get(other, {}).get(name, 0.0)
+                elif other in lost:
+                    sums[name, other] = gain
+        found: list[tuple[str, str]] = []
+        for pair in sorted(sums, key=lambda pair: (-sums[pair], pair)):
+            if sums[pair] >= SURE and not any(set(pair) & set(other) for other in found):
+                found.append(pair)
+        for name in {name for pair in found for name in pair}:
+            self.gains.pop(name, None)
+            for gains in self.gains.values():
+                gains.pop(name, None)
+        return found
+
+
+def _apart(one: Array, other: Array) -> float:
+    """Bhattacharyya's distance of two histograms, nats."""
+    return -float(np.log(max(float(np.sqrt(one * other).sum()), 1e-3)))
