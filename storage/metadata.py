@@ -82,17 +82,21 @@ class MetadataFiles:
 
     def damaged(self) -> list[str]:
         """Keys of the files that are missing or not what they must be."""
-        return [key for key, metadata in self.wanted.items() if self._read(key) != metadata]
+        return [key for key, metadata in self.wanted.items() if self._read(key) != _written(metadata)]
 
     def mend(self) -> list[str]:
         """Write what is missing or not what it must be; returns the keys."""
         wrong = self.damaged()
         for key in wrong:
-            self._objects.write(key, [json.dumps(self.wanted[key], indent=2).encode()])
+            self._objects.write(key, [_written(self.wanted[key])])
         return wrong
 
-    def _read(self, key: str) -> Any:
+    def _read(self, key: str) -> bytes | None:
         try:
-            return json.loads(self._objects.read(key, MAX_BYTES))
-        except (OSError, ValueError, RecursionError):  # missing or damaged: the caller says so
+            return self._objects.read(key, MAX_BYTES)
+        except OSError:  # missing: the caller says so
             return None
+
+
+def _written(metadata: Mapping[str, Any]) -> bytes:
+    return json.dumps(metadata, indent=2).encode()

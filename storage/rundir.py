@@ -16,14 +16,14 @@ from storage.closing import Closing
 from storage.commit import Commit, store
 from storage.errors import EnvironmentFault, RunDirectoryError
 from storage.faults import fault_point
-from storage.journal import Journal
+from storage.journal import JOURNAL, Journal
 from storage.layout import Layout
 from storage.log import STATE_KEEP_EVERY, CommitLog, Task, read_log
 from storage.manifest import FORMAT_VERSION, MANIFEST, Manifest, ManifestDamaged, is_run, read_manifest, write_manifest
 from storage.next import NEXT, sweep
 from storage.reader import RunReader
 from storage.records import Record, segment_of
-from storage.verify import metadata_of
+from storage.verify import journal_gone, metadata_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -77,6 +77,11 @@ class RunDirectory(Closing):
             self.journal = opening.enter_context(Journal(self.store))
             self.log = CommitLog(self.journal.take_records())
             check_identity(path, manifest, self.log)
+            if journal_gone(self.store, self.log):  # what was redone or corrected is not known: it would be lost
+                raise RunDirectoryError(
+                    f"{path}: its journal holds nothing of the work that is there: put {JOURNAL} back, or start anew "
+                    "with `skate run ... --overwrite`"
+                )
             self._note_config()
             self._note_layout()
             self.mended = [f"run.zarr/{key}" for key in self._mend_metadata()] if self.log.finished is not None else []

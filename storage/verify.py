@@ -62,7 +62,7 @@ def find_damage(path: Path, log: CommitLog, before: CommitLog | None = None) -> 
         segments=frozenset(segments),
         metadata=tuple(metadata_of(store, log).damaged()) if finished else (),
         files=tuple(name for name, wanted in finished.items() if store.digest(name, "sha256") != wanted),
-        journal=_torn(store) or (not log.commits and _holds_work(store, log)),
+        journal=_torn(store) or journal_gone(store, log),
         let_go=frozenset(let_go),
     )
 
@@ -93,8 +93,10 @@ def metadata_of(store: Backend, log: CommitLog) -> MetadataFiles:
     return MetadataFiles(store.below("run.zarr"), log.layout, log.joined_spans())
 
 
-def _holds_work(store: Backend, log: CommitLog) -> bool:
-    """Whether something was written that no commit names; where the config is noted, a kill may have left objects."""
+def journal_gone(store: Backend, log: CommitLog) -> bool:
+    """Whether no commit is there, and something that one must have named; a kill may leave objects of none behind."""
+    if log.commits:
+        return False
     if any(key.endswith(".mp4") for key in store.keys("segments")):
         return True
     return log.config_digest is None and any("/c." in key for key in store.keys("run.zarr"))

@@ -168,15 +168,20 @@ def test_other_bytes_than_recorded_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["deleted", "emptied"])
-def test_a_journal_that_is_gone_is_seen_and_everything_done_again(tmp_path: Path, way: str) -> None:
-    _, finished, wanted = shared_case()
+def test_a_journal_that_is_gone_is_seen_and_nothing_is_made_of_it_but_anew(tmp_path: Path, way: str) -> None:
+    case, finished, wanted = shared_case()
     run = copied(finished, tmp_path)
     if way == "deleted":
         (run / "journal.jsonl").unlink()
     else:
         (run / "journal.jsonl").write_bytes(b"")
     assert "journal.jsonl" in verified(run)
-    assert resumed(run).code in (0, 1)
+    before = (run / "output.mp4").stat()
+    for arguments in (["resume", str(run)], case.run(run)):
+        ended = shared_zygote().run(arguments)
+        assert ended.code == 6 and "its journal holds nothing of the work that is there" in ended.output
+        assert (run / "output.mp4").stat() == before
+    assert shared_zygote().run(case.run(run, "--overwrite")).code in (0, 1)
     assert differing(results(run), wanted) == []
     assert verified(run) == []
 

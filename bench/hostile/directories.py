@@ -1,5 +1,6 @@
 """Every stored file of a run: flipped, cut, emptied, swapped, linked, removed. It is told, repaired or refused."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -125,6 +126,7 @@ def attempt(trial: Trial, room: Path) -> None:
     same_folder = [path for path in others if path.parent == (run / file).parent]
     way(run / file, rng.choice(same_folder or others), trial)
     harmless = _harmless(run, before) or file.startswith(NOT_VOUCHED)
+    harmless = harmless or (file == "run.json" and way is grown and _same_words(run, world.runs()[name]))
     _look(trial, room, run, name, file, harmless)
     outside = world.folder / "outside"
     if outside.exists() and way is linked:
@@ -133,6 +135,14 @@ def attempt(trial: Trial, room: Path) -> None:
 
 def _harmless(run: Path, before: dict[Path, bytes]) -> bool:
     return bool(before) and all(path.is_file() and path.read_bytes() == data for path, data in before.items())
+
+
+def _same_words(run: Path, sound: Path) -> bool:
+    """Whether `run.json` says what it said, with other blanks around it: it may be written again at any time."""
+    try:
+        return bool(json.loads((run / "run.json").read_bytes()) == json.loads((sound / "run.json").read_bytes()))
+    except (OSError, ValueError):
+        return False
 
 
 def _look(trial: Trial, room: Path, run: Path, name: str, file: str, harmless: bool) -> None:
@@ -154,7 +164,7 @@ def _look(trial: Trial, room: Path, run: Path, name: str, file: str, harmless: b
         else:
             trial.expect(not to.exists(), f"a failed export leaves {sorted(digests(to))}: {ended.output}")
     elif how < 0.85:
-        _resume(trial, run, name)
+        _resume(trial, run, name, file)
     else:
         trial.skate([trial.rng.choice(("report", "status", "redo", "evaluate")), str(run)], models=True)
 
@@ -170,10 +180,12 @@ def trial_vouched(world: World, name: str) -> frozenset[str]:
     )
 
 
-def _resume(trial: Trial, run: Path, name: str) -> None:
+def _resume(trial: Trial, run: Path, name: str, file: str) -> None:
     ended = trial.skate(["resume", str(run)], models=True)
     if ended.code not in WELL:
         return
     found, wanted = held(run), continued(trial.world, name)
+    if name == "redoing" and file == "journal.jsonl" and found == held(trial.world.kept):
+        return  # a journal without its end is that of an earlier moment: nothing had been redone yet
     trial.expect(found == wanted, f"resumed to other bytes: {differing(found, wanted)[:4]}")
     shutil.rmtree(run / "report", ignore_errors=True)

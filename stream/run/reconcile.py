@@ -8,6 +8,7 @@ from storage.errors import RunDirectoryError
 from storage.journal import JOURNAL
 from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
+from storage.verify import journal_gone
 from stream.engine.chain import Chain
 from stream.engine.reach import void_from
 from stream.engine.windows import committed_windows
@@ -158,10 +159,11 @@ def log_replaced(place: Path, out: Path) -> CommitLog | None:
 def _sound(out: Path, manifest: Manifest) -> bool:
     """Whether the journal can be read and belongs to `run.json`: if not, there is nothing to keep of the run."""
     try:
-        check_identity(out, manifest, read_log(out))
+        log = read_log(out)
+        check_identity(out, manifest, log)
     except RunDirectoryError:
         return False
-    return True
+    return not journal_gone(open_store(out), log)
 
 
 def _without_manifest(out: Path, manifest: Manifest, overwrite: bool) -> Change | None:
