@@ -222,6 +222,21 @@ def test_an_answer_that_unpacks_to_more_is_not_unpacked() -> None:
         client.close()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_head_that_makes_no_sense_is_no_answer(head: bytes) -> None:
+    with Raw(head) as server:
+        client = ComfyClient(parse_server(server.address), Timeouts(patience=0.1), threading.Event())
+        with pytest.raises(SkateError, match=server.address):
+            client.place("x")
+        client.close()
+
+
 def test_an_answer_that_drips_ends_in_time() -> None:
     """A byte now and then is no silence: the socket's own timeout never comes."""
     with Raw(OK + b"Connection: close\r\n\r\n", b" ", pause=0.05) as server:

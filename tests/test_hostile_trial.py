@@ -1,5 +1,6 @@
 """`python -m bench.hostile`, short: what it sees, that it goes on where it was interrupted, and some of every kind."""
 
+import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
@@ -72,6 +73,29 @@ def test_every_command_can_be_bent(tmp_path: Path) -> None:
     assert _COMMANDS.keys() <= called
 
 
+def test_what_is_written_to_is_a_copy(tmp_path: Path) -> None:
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    (finished / "run.json").write_text("{}")
+    given = []
+
+    def run(arguments: list[str], **_: object) -> Ended:
+        given.append(arguments)
+        return WELL
+
+    zygote = SimpleNamespace(run=run)
+    world: Any = SimpleNamespace(
+        seed=1, folder=tmp_path, zygote=zygote, plain_bytes=1 << 30, place=(tmp_path / "rooms").joinpath, copied=copied
+    )
+    Trial(world, "options", 0).skate(["generate", str(finished), "--out", str(finished), "--overwrite"])
+    own = tmp_path / "rooms" / "options" / "own" / "finished"
+    assert given == [["generate", str(finished), "--out", str(own), "--overwrite"]] and (own / "run.json").exists()
+
+
+def copied(run: Path, to: Path) -> Path:
+    return Path(shutil.copytree(run, to))
+
+
 class Told:
     """In place of a world, for counting alone."""
 
@@ -111,9 +135,14 @@ def test_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
     well, bad = (Trial(Told(), "options", number) for number in (0, 1))  # type: ignore[arg-type]
     bad.fail("it hangs still")
     failed = second.failed
+    known = Trial(Told(), "options", 2)  # type: ignore[arg-type]
+    known.fail("it ends otherwise")
+    known.is_known("as SECURITY.md says")
     second.of("options").add_again(well)
     second.of("options").add_again(bad)
-    assert second.failed == failed - 1 and second.failures()[0] == ("options", 1)
+    second.of("options").add_again(known)
+    assert second.failed == failed - 2 and second.failures()[0] == ("options", 1)
+    assert second.of("options").known == 1
     assert [told["number"] for told in second.of("options").mended] == [0]
     with pytest.raises(SystemExit, match="is of another seed or set"):
         Record(path, {**head, "seed": 2}, False)

@@ -29,7 +29,9 @@ def attempt(trial: Trial, room: Path) -> None:
     if rng.random() < 0.15:
         with Wild(rng) as wild:
             trial.notes.append(wild.name)
-            trial.skate(["status", run], hook=_hook(room, f"http://{wild.address}"))
+            ended = trial.skate(["status", run], hook=_hook(room, f"http://{wild.address}"))
+        if ended.output.startswith("memory allocation of "):
+            trial.is_known("obstore sets aside what a listing says of its length, and ends the process")
         return
     share = rng.choice((0.02, 0.1, 0.5))
     with Faulty(_server(), Counter(["bent"]), rng.randrange(10**9), share, bend=_bender(rng)) as server:

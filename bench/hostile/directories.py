@@ -127,7 +127,8 @@ def attempt(trial: Trial, room: Path) -> None:
     way(run / file, rng.choice(same_folder or others), trial)
     harmless = _harmless(run, before) or file.startswith(NOT_VOUCHED)
     harmless = harmless or (file == "run.json" and way is grown and _same_words(run, world.runs()[name]))
-    _look(trial, room, run, name, file, harmless)
+    earlier = way is cut and file.endswith("journal.jsonl")  # as the run was before: less, or not yet redone
+    _look(trial, room, run, name, file, harmless, earlier)
     outside = world.folder / "outside"
     if outside.exists() and way is linked:
         trial.expect(outside.read_bytes() == (world.runs()[name] / file).read_bytes(), "what a link led to was changed")
@@ -145,7 +146,7 @@ def _same_words(run: Path, sound: Path) -> bool:
         return False
 
 
-def _look(trial: Trial, room: Path, run: Path, name: str, file: str, harmless: bool) -> None:
+def _look(trial: Trial, room: Path, run: Path, name: str, file: str, harmless: bool, earlier: bool) -> None:
     how = trial.rng.random()
     if how < 0.45:
         ended = trial.skate(["status", str(run), "--verify", "--json"])
@@ -155,16 +156,16 @@ def _look(trial: Trial, room: Path, run: Path, name: str, file: str, harmless: b
     elif how < 0.75:
         to = room / "to"
         ended = trial.skate(["export", str(run), "--to", str(to)])
-        if ended.code == 0:
+        if ended.code == 0 and not earlier:
             found = digests(to)
             trial.expect(
                 found == exported(trial.world, name),
                 f"other bytes exported: {differing(found, exported(trial.world, name))[:4]}",
             )
-        else:
+        elif ended.code != 0:
             trial.expect(not to.exists(), f"a failed export leaves {sorted(digests(to))}: {ended.output}")
     elif how < 0.85:
-        _resume(trial, run, name, file)
+        _resume(trial, run, name, earlier)
     else:
         trial.skate([trial.rng.choice(("report", "status", "redo", "evaluate")), str(run)], models=True)
 
@@ -180,12 +181,12 @@ def trial_vouched(world: World, name: str) -> frozenset[str]:
     )
 
 
-def _resume(trial: Trial, run: Path, name: str, file: str) -> None:
+def _resume(trial: Trial, run: Path, name: str, earlier: bool) -> None:
     ended = trial.skate(["resume", str(run)], models=True)
     if ended.code not in WELL:
         return
     found, wanted = held(run), continued(trial.world, name)
-    if name == "redoing" and file == "journal.jsonl" and found == held(trial.world.kept):
-        return  # a journal without its end is that of an earlier moment: nothing had been redone yet
+    if earlier and name == "redoing" and found == held(trial.world.kept):
+        return
     trial.expect(found == wanted, f"resumed to other bytes: {differing(found, wanted)[:4]}")
     shutil.rmtree(run / "report", ignore_errors=True)

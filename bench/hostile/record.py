@@ -24,6 +24,7 @@ class Tally:
         next: number of the attempt that comes next. of: so many try everything once, where a kind has an end.
         calls: of `skate`. kills: processes killed on purpose.
         ended: calls by exit code. failed: attempts of which something did not hold.
+        known: that met what SECURITY.md says is not defended against.
         told: the first of these: number, what was called, what did not hold. mended: those that hold since.
         longest_seconds, peak_bytes: the most that a call took.
     """
@@ -34,6 +35,7 @@ class Tally:
     kills: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     failed: int = 0
+    known: int = 0
     told: list[dict[str, Any]] = field(default_factory=list)
     mended: list[dict[str, Any]] = field(default_factory=list)
     longest_seconds: float = 0.0
@@ -48,6 +50,7 @@ class Tally:
             self.ended[str(code)] = self.ended.get(str(code), 0) + 1
         self.longest_seconds = max(self.longest_seconds, trial.seconds)
         self.peak_bytes = max(self.peak_bytes, int(trial.peak_bytes))
+        self.known += trial.known
         if trial.wrong:
             self.failed += 1
             if len(self.told) < MOST_TOLD:
@@ -59,8 +62,9 @@ class Tally:
         if not trial.wrong:
             told = next(told for told in self.told if told["number"] == trial.number)
             self.told.remove(told)
-            self.mended.append(told)
             self.failed -= 1
+            self.known += trial.known
+            self.mended += [] if trial.known else [told]
 
 
 def commit() -> str:
@@ -125,6 +129,7 @@ class Record:
             "inputs": self.inputs,
             "kills": self.kills,
             "failed": self.failed,
+            "known": sum(tally.known for tally in self.tallies.values()),
             "mended": sum(len(tally.mended) for tally in self.tallies.values()),
             "seconds": round(self.seconds + seconds, 1),
             "machine": machine(),

@@ -75,7 +75,16 @@ class Wire:
         wait = min(connect, left), min(answering, left)
         self._sending.seconds = wait[1] if math.isinf(left) else left
         url = self._address.http + path
-        with self._session.request(method, url, allow_redirects=False, stream=True, timeout=wait, **body) as answer:
+        try:
+            answer = self._session.request(method, url, allow_redirects=False, stream=True, timeout=wait, **body)
+        except (requests.ConnectionError, requests.Timeout):
+            raise
+        except (
+            requests.RequestException,
+            ValueError,
+        ) as error:  # a head of two lengths, or that leads to "http://[::1"
+            raise requests.ConnectionError(error) from error
+        with answer:
             try:
                 content = self._content(answer, path, most_bytes, wait[1])
             except urllib3.exceptions.ReadTimeoutError as error:
