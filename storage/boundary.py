@@ -11,6 +11,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from unicodedata import category
 
 import msgspec
 
@@ -123,7 +124,7 @@ def visible(text: str) -> str:
 
     Bytes of a name that are no UTF-8 stay what they are: the output shows them (`stream/cli/ending.py`).
     """
-    strange = {each for each in text if not (each.isprintable() or "\ud800" <= each <= "\udfff")}
+    strange = {each for each in set(text) if not (each.isprintable() or category(each) in ("Zs", "Cs"))}
     return text.translate({ord(each): each.encode("unicode_escape").decode() for each in strange})
 
 

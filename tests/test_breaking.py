@@ -1,13 +1,15 @@
 """Attempts on whole runs of which no other test tells: signals, moved runs, odd pictures, what a kill leaves."""
 
 import errno
+import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _crash import copied, differing, results, shared_case
+from _crash import Case, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 from test_nothing_void import tree
 
@@ -53,6 +55,31 @@ def test_a_run_of_a_clip_in_its_own_folder_is_moved_and_goes_on(tmp_path: Path) 
     (run / "input").symlink_to(tmp_path / "elsewhere")
     refused = skate(["resume", str(run)])
     assert refused.code == 6 and "is a symbolic link" in refused.output
+
+
+BYTES = os.fsdecode(b"\xff\x1b[2J\n")  # no UTF-8, an escape sequence, two lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names cannot be made elsewhere")
+def test_any_name_that_a_file_system_holds_works_to_the_end(tmp_path: Path) -> None:
+    case, _, _ = shared_case()
+    video, run = tmp_path / f"bad{BYTES}.mp4", str(tmp_path / f"out{BYTES}")
+    shutil.copy(case.video, video)
+    shown, begun = r"out\udcff\x1b[2J\n", Case(video, case.options).run(Path(run))
+    others = [["resume", run], ["status", run, "--verify"], ["report", run], ["evaluate", run]]
+    for command in (begun, *others, ["export", run, "--to", f"{run} to"]):
+        ended = skate(command)
+        assert ended.code in (0, 1) and "\x1b" not in ended.output, ended.output
+        assert command[0] not in ("run", "resume") or f"{shown}/output.mp4" in ended.output
+    assert ended.output.startswith(f"{tmp_path}/{shown} to: 21 frames")
+    page = (Path(run) / "report" / "index.html").read_text(encoding="utf-8")
+    assert "bad" in page and "\x1b" not in page
+    (Path(f"{run} to") / "mask_skateboard" / f"frame_00003{BYTES}.png").write_bytes(b"no picture")
+    given = ["--masks", f"{run} to/mask_skateboard", "--pose", f"{run} to/pose_json"]
+    models = case.options[case.options.index("--sam") : case.options.index("--pose")]
+    ended = skate(["generate", str(case.video), *given, *models, "--out", str(tmp_path / "given"), *case.options[-6:]])
+    assert ended.code == 3 and "\x1b" not in ended.output, ended.output
+    assert "cannot be read: give an 8-bit PNG" in ended.output.splitlines()[-1]
 
 
 @pytest.mark.parametrize("call", ["_begin", "copy_objects"])

@@ -1,6 +1,7 @@
 """Exit codes and messages: one clear line, the right code, nothing lost. Runs in this process, to save imports."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -162,6 +163,13 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
             3,
             "is no JSON",
         ),
+        (
+            ["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9", "--workflow", os.devnull],
+            3,
+            "is no regular file",
+        ),
+        (["evaluate", "--metadata", os.devnull, "--generated", "VIDEO"], 3, "is no regular file"),
+        (["demo", "--out", "OUT", "--clip-size", "999999x999999"], 2, "--clip-size"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--iou-threshold", "90"], 2, "give for example 0.9"),
         (["nonsense"], 2, "No such command 'nonsense'. (see"),
         (["rn"], 2, "No such command 'rn'. Did you mean 'run'?"),

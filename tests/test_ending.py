@@ -13,10 +13,11 @@ from _runs import invoke, small_clip
 from storage.errors import InputError
 from stream import cli
 from stream.cli.ending import TRACEBACK
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.progress.events import Note
 from stream.progress.listeners import JsonLines, PlainLines
 from stream.progress.terminal import TerminalLines
+from stream.report.tables import text_table
 from stream.run import status
 
 
@@ -66,6 +67,16 @@ def test_what_is_said_on_the_way_does_nothing_to_one_either(capfd: pytest.Captur
     ended = capfd.readouterr()
     shown = "clip \\x1b[2J\\rgone\\x9b1m.mp4"
     assert ended.out == f"{shown}\n" and ended.err.count(shown) == 3
+
+
+def test_a_line_end_in_a_name_ends_no_line(capfd: pytest.CaptureFixture[str]) -> None:
+    say("page     a\nb", "")
+    say_text(text_table(["name", "state"], [["c\nd", "done"]]))
+    damaged = status.Status(Path("e\nf"), 0, 0, {}, "done", ["x\ny"], None, None, None, None, redo=(1,))
+    say_text(status.status_text(damaged))
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[:5] == [r"page     a\nb", "", "name  state", "----  -----", r"c\nd  done"]
+    assert len(lines) == 10 and lines[8] == r"damaged   x\ny" and lines[7].count(r"e\nf") == 2 and r"e\nf" in lines[9]
 
 
 def test_commands_speak_through_one_function() -> None:

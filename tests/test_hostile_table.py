@@ -22,6 +22,12 @@ def test_every_row_is_there_once() -> None:
     assert [name for name, _ in rows()] == ROWS
 
 
+def test_every_attempt_was_made_with_the_old_code() -> None:
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    told = [line.split("|")[-2].strip() for line in lines if re.match(r"\| [A-F]\d", line)]
+    assert len(told) == len(ROWS) and not {"read", "run", ""} & set(told)
+
+
 def test_every_test_that_is_named_exists() -> None:
     for name, tests in rows():
         assert tests, name

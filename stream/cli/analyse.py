@@ -50,5 +50,5 @@ def analyse_command(
             bar.update(frames)
 
         found = analyse(config, Path(to), detector, device, detect_every, seen)
-    say(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+    say(*([json.dumps(found.to_json())] if as_json else found.lines()))
     return 0

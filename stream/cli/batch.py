@@ -18,7 +18,7 @@ from stream.cli.generate import chosen_anew, generate_command, tell_line
 from stream.cli.jobs import read_jobs
 from stream.cli.options import JSON, GroupedCommand, option, stack
 from stream.cli.run import run_command
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.options.values import INTEGER
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def batch_status(folder: str, as_json: bool) -> int:
     if as_json:
         say(json.dumps({"jobs": [dataclasses.asdict(row) for row in rows], "page": str(page)}))
         return 0
-    say(text_table(HEAD, [row.cells() for row in rows]))
-    say(f"\n{counts(rows)}\npage     {page}")
+    say_text(text_table(HEAD, [row.cells() for row in rows]))
+    say("", counts(rows), f"page     {page}")
     return 0
 
 
@@ -201,11 +201,11 @@ def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, 
         rows = [{**dataclasses.asdict(each), "cost": given and each.cost(given)} for each in (*found, total)]
         say(json.dumps({"jobs": rows[:-1], "total": rows[-1], "room": short}))
         return code
-    say(text_table(HEAD, [each.cells(given) for each in (*found, total)]))
+    say_text(text_table(HEAD, [each.cells(given) for each in (*found, total)]))
     if total.seconds is None:
-        say("\ntime is known for what was run on this machine before, with the same models and recipe")
+        say("", "time is known for what was run on this machine before, with the same models and recipe")
     if short:
-        say(f"\n{short}")
+        say("", short)
     return code
 
 

@@ -8,7 +8,7 @@ import click
 
 from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.options.table import GENERATION, TRACKING
 from stream.options.values import INTEGER, SIZE
 
@@ -70,8 +70,8 @@ def demo_command(
         from stream.progress.terminal import fitting
         from stream.report.closing import closing_text
 
-        say(fitting(closing_text(result)))
-        say(truth_text(accuracy))
+        say_text(fitting(closing_text(result)))
+        say_text(truth_text(accuracy))
         if accuracy.holds():
             passed = ", and every frame passes the gate" if result.gate == "passed" else ""
             say(f"demo     every bound holds{passed}: this installation works")

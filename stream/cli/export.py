@@ -3,7 +3,6 @@
 import click
 
 from storage.address import run_path
-from storage.boundary import visible
 from stream.cli.options import SCRATCH, GroupedCommand, option, stack
 from stream.cli.say import say
 
@@ -39,5 +38,5 @@ def export_command(run: str, to: str, pose_style: str | None, view: bool, plate:
 
     from stream.report.export import export_run
 
-    say(visible(export_run(run_path(run), Path(to), pose_style, view, plate, amodal)))
+    say(export_run(run_path(run), Path(to), pose_style, view, plate, amodal))
     return 0

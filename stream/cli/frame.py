@@ -3,7 +3,6 @@
 import click
 
 from stages.bounds import FRAME
-from storage.boundary import visible
 from stream.cli.options import GroupedCommand, option, stack
 from stream.cli.say import say
 from stream.options.values import MOMENT
@@ -30,5 +29,5 @@ def frame_command(video: str, at: int | float, to: str) -> int:
 
     from stream.check.ruler import write_ruled_frame
 
-    say(visible(write_ruled_frame(Path(video), at, Path(to))))
+    say(write_ruled_frame(Path(video), at, Path(to)))
     return 0

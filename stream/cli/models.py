@@ -9,7 +9,7 @@ import click
 from stages.choices import PROFILES
 from storage.errors import EnvironmentFault, Interrupted, UsageError
 from stream.cli.options import JSON, GroupedCommand, option, stack
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.options.values import choice
 
 
@@ -44,11 +44,12 @@ def list_command(long: bool, as_json: bool) -> int:
         name = model.name + ("*" if DEFAULTS[model.kind] == model.name else "")
         present = "yes" if state.present else "no"
         rows.append([name, model.kind, size, model.licence, present, state.hash_state, state.path.name])
-    say(f"models folder: {models_folder()}   (get one: skate models fetch NAME)\n")
-    say(text_table(["name", "kind", "size", "licence", "present", "hash", "file"], rows))
+    say(f"models folder: {models_folder()}   (get one: skate models fetch NAME)", "")
+    say_text(text_table(["name", "kind", "size", "licence", "present", "hash", "file"], rows))
     for model in MODELS if long else ():
         row = _row(model)
-        say(f"\n{model.name} ({model.kind})\n  {row['url']}\n  {row['path']}\n  sha256 {row['sha256'] or 'unknown'}")
+        told = [f"{model.name} ({model.kind})", row["url"], row["path"], f"sha256 {row['sha256'] or 'unknown'}"]
+        say("", told[0], *(f"  {line}" for line in told[1:]))
     return 0
 
 

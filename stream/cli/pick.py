@@ -48,7 +48,7 @@ def pick_command(source: str, scene: str | None, port: int, sam: str, sam_config
 
     def told() -> None:
         if target.exists():
-            say("\n".join(desk.commands()))
+            say(*desk.commands())
         desk.close()
 
     until_interrupted(served, told)

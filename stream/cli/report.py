@@ -3,7 +3,6 @@
 import click
 
 from storage.address import run_path
-from storage.boundary import visible
 from stream.cli.options import SCRATCH, GroupedCommand, option
 from stream.cli.say import say
 
@@ -20,7 +19,7 @@ def report_command(run: str, proof: bool) -> int:
     path = run_path(run)
     with open_store(path).writing():
         report_run(path)
-        say(visible(f"{run}/report/index.html"))
+        say(f"{run}/report/index.html")
         if proof:
             from storage.rundir import RunReader
             from stream.options.recorded import read_run
@@ -30,5 +29,5 @@ def report_command(run: str, proof: bool) -> int:
             report = reader.store.below("report")
             write_proof(reader, read_run(path)[1], report.place(PROOF))
             report.flush([PROOF])
-            say(visible(f"{run}/report/{PROOF}"))
+            say(f"{run}/report/{PROOF}")
     return 0

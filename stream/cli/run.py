@@ -9,7 +9,7 @@ import click
 
 from storage.address import run_path
 from stream.cli.options import SCRATCH, GroupedCommand, chosen, option, options_of, was_given
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.options.table import GENERATION, SCENE, TRACKING
 from stream.options.values import TEXT
 
@@ -42,10 +42,10 @@ def report_end(result: "Result", as_json: bool) -> int:
     from stream.progress.terminal import fitting
     from stream.report.closing import closing_hint, closing_text
 
-    say(json.dumps({"event": "done", **result.to_json()}) if as_json else fitting(closing_text(result)))
+    say_text(json.dumps({"event": "done", **result.to_json()}) if as_json else fitting(closing_text(result)))
     hint = closing_hint(result.run)
     if hint is not None:
-        say(hint if as_json else fitting(hint), err=as_json)
+        say(*([hint] if as_json else fitting(hint).split("\n")), err=as_json)
     return 1 if result.gate == "failed" else 0
 
 

@@ -6,7 +6,7 @@ import click
 
 from storage.address import run_path
 from stream.cli.options import JSON, SCRATCH, GroupedCommand, option, stack
-from stream.cli.say import say
+from stream.cli.say import say_text
 
 
 @click.command("status", cls=GroupedCommand)
@@ -19,5 +19,5 @@ def status_command(run: str, verify: bool, as_json: bool) -> int:
     from stream.run.status import read_status, status_text
 
     status = read_status(run_path(run), verify)
-    say(json.dumps(status.to_json()) if as_json else status_text(status))
+    say_text(json.dumps(status.to_json()) if as_json else status_text(status))
     return 6 if status.damaged else 0

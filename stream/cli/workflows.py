@@ -8,7 +8,7 @@ import click
 from stages.choices import PROFILES
 from storage.errors import InputError
 from stream.cli.options import JSON, GroupedCommand, option, stack
-from stream.cli.say import say
+from stream.cli.say import say, say_text
 from stream.options.values import choice
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def list_command(as_json: bool) -> int:
         carried = "overlap" if family.geometry.carried is None else str(family.geometry.carried)
         name = recipe.name + ("*" if recipe.name == DEFAULT else "")
         rows.append([name, str(family.frames), carried, str(family.geometry.size_step), recipe.reference, recipe.about])
-    say(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
+    say_text(text_table(["name", "frames", "carried", "step", "reference", ""], rows))
     say(f"{FINDING}: what --find asks, {COMPLETING}: what --amodal does; `show` and `check` know both too")
     return 0
 
@@ -73,7 +73,7 @@ def show_command(name: str, graph: bool) -> int:
 
     helps = name in HELPERS
     if graph:
-        say(json.dumps(helper_graph(name) if helps else plain(name).workflow.graph, indent=1))
+        say_text(json.dumps(helper_graph(name) if helps else plain(name).workflow.graph, indent=1))
         return 0
     for line in [f"{name}: {HELPERS[name]}", *_needs(name)] if helps else _shown(plain(name)):
         say(line)

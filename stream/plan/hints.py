@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages.generators import GENERATORS
 from stages.sam.prompts import words_of
+from storage.boundary import visible
 from stream.options.config import RunConfig
 from stream.options.recipes import wanted
 
@@ -30,9 +31,9 @@ def mini_hint(config: RunConfig) -> str | None:
     if not used or is_demo_clip(config.video):
         return None
     names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
-    fetch = " ".join(names[option[2:]] for option in used)
+    fetch, clip = " ".join(names[option[2:]] for option in used), visible(Path(config.video).name)
     return (
-        f"hint     the mini models know the demo's clip alone: on {Path(config.video).name} masks and poses will be "
+        f"hint     the mini models know the demo's clip alone: on {clip} masks and poses will be "
         f"wrong unless it is that; `skate models fetch {fetch}`, then leave {_listed(used)} out"
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from stages.fidelity.totals import Flight, Interaction
+from storage.boundary import visible_lines
 from storage.sizes import format_size
 from stream.report.by_shot import shot_rows
 from stream.report.collect import WindowRow
@@ -73,7 +74,7 @@ def report_page(
 
 def page(title: str, body: str, style: str = _STYLE) -> str:
     """A whole page that loads nothing from anywhere; `body` and `style` are HTML and CSS."""
-    return (
+    return visible_lines(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'  # or a browser asks for one and logs an error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.backend import open_store
+from storage.boundary import visible
 from storage.change import check_identity
 from storage.next import NEXT
 from storage.rundir import CommitLog, Manifest, read_log
@@ -141,13 +142,13 @@ def status_text(status: Status) -> str:
         left = f", about {status.seconds_left:.0f} s left" if status.seconds_left and status.state != "done" else ""
         lines.append(f"speed     {status.frames_per_second:.2f} frames/s{left}")
     if status.redo:
-        run = shlex.quote(str(status.path))
+        run = visible(shlex.quote(str(status.path)))
         lines.append(
             f"redo      of windows {', '.join(map(str, status.redo))}: `skate resume {run}` goes on, "
             f"`skate redo {run} --cancel` takes it back"
         )
-    lines += [f"damaged   {name}" for name in status.damaged]
+    lines += [f"damaged   {visible(name)}" for name in status.damaged]
     if status.damaged:
         when = " once the process at work in it has ended" if status.state == "running" else ""
-        lines.append(f"next      `skate resume {shlex.quote(str(status.path))}` repairs it{when}")
+        lines.append(f"next      `skate resume {visible(shlex.quote(str(status.path)))}` repairs it{when}")
     return "\n".join(lines)
