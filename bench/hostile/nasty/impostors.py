@@ -13,12 +13,15 @@ from bench.hostile.nasty.pictures import OTHER, SAME, SETS, Pictures
 from bench.hostile.trial import Trial
 from storage.rundir import RunReader
 
-SERVER_FAILED = 5
+SERVER_FAILED, PATIENCE = 5, 120.0
 Json = Any
 
 
-def generated(trial: Trial, room: Path, address: str, *more: str, timeout: float = 20.0) -> int:
-    """Generate from masks that are there, by this server; the exit code."""
+def generated(trial: Trial, room: Path, address: str, timeout: float = 20.0) -> int:
+    """Generate from masks that are there, by this server; the exit code.
+
+    A server that does not answer is asked again for 120 s (docs/comfyui.md), then there is `timeout` for the window.
+    """
     words = [
         "generate",
         str(trial.world.extracted),
@@ -29,8 +32,8 @@ def generated(trial: Trial, room: Path, address: str, *more: str, timeout: float
         "--size",
         "96x64",
     ]
-    words += ["--prompt", "x", "--timeout", str(timeout), "--keep", "all", *more]
-    ended = call(trial, words, models=True, limit=3 * timeout + 40)
+    words += ["--prompt", "x", "--timeout", str(timeout), "--keep", "all"]
+    ended = call(trial, words, models=True, limit=PATIENCE + timeout + 40)
     trial.expect(ended.code in (*WELL, 3, 4, SERVER_FAILED), f"ends with {ended.code}")
     nothing_left(trial, room)
     return ended.code

@@ -126,7 +126,7 @@ def with_cover(path: Path, rng: random.Random) -> Path:
     cover = next(
         packets(make(path.with_suffix(".cover"), Clip(1, 32, 32, "yuvj444p", "mjpeg", "matroska", b_frames=0)))
     )
-    with av.open(str(whole)) as source, av.open(str(path), "w", format="matroska") as target:
+    with av.open(str(whole)) as source, av.open(str(path), "w", format="mp4") as target:
         first = target.add_stream("mjpeg", rate=1)
         assert isinstance(first, av.VideoStream)
         first.width, first.height, first.pix_fmt = 32, 32, "yuvj444p"
