@@ -93,6 +93,18 @@ def read_regular(path: Path, most_bytes: int = MOST_BYTES, follow: bool = True) 
     return bytes(found)
 
 
+def text_of(data: bytes) -> str:
+    """Text in UTF-8; the mark that editors on Windows put in front of it is passed over.
+
+    Raises:
+        ValueError: it is in another encoding.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not in UTF-8: save it in that encoding") from error
+
+
 def read_input(path: str | Path, what: str, remedy: str = "", most_bytes: int = MOST_BYTES) -> bytes:
     """All bytes of a file that somebody named to us.
 

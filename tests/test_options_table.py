@@ -197,7 +197,7 @@ def test_nothing_else_is_written_over(option: str, clip: Path, tmp_path: Path) -
         told = invoke([*words, str(tmp_path / name)])
         assert told.code == 3 and f"{option} {tmp_path / name}: something else is there already" in told.err
         assert (tmp_path / name).read_bytes() == held
-    (tmp_path / "new.toml").touch()
+    (tmp_path / "new.toml").write_bytes(b"\xef\xbb\xbf" if option == "--write-config" else b"")
     for _ in range(2):
         assert invoke([*words, str(tmp_path / "new.toml")]).code == 0
     assert (tmp_path / "new.toml").stat().st_size

@@ -268,6 +268,18 @@ def test_the_plain_options_as_a_scene(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_files_as_editors_on_windows_save_them(tmp_path: Path) -> None:
+    """With a mark in front they are the same; in another encoding the line says what to do."""
+    for name in ("scene.toml", "scene.json"):
+        write_scene(tmp_path / name, Cast(SUBJECTS))
+        wanted, text = read_scene(tmp_path / name), (tmp_path / name).read_text()
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert read_scene(tmp_path / name) == wanted
+        (tmp_path / name).write_bytes(text.encode("utf-16"))
+        with pytest.raises(InputError, match=r"it is not in UTF-8: save it in that encoding"):
+            read_scene(tmp_path / name)
+
+
 def test_corrections_go_by_name(tmp_path: Path) -> None:
     """Of a scene's subject, of object and person; a box or points."""
     scene, target = tmp_path / "scene.toml", tmp_path / "more.toml"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from storage.boundary import MB, read_input
+from storage.boundary import MB, read_input, text_of
 from storage.durable import write_atomic
 from storage.errors import InputError, SkateError, UsageError
 from stream.options.table import OPTIONS
@@ -107,7 +107,7 @@ def read_toml(where: str, path: str) -> dict[str, Any]:
         InputError: when it cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(read_input(path, where, most_bytes=MB).decode("utf-8"))
+        return tomllib.loads(text_of(read_input(path, where, most_bytes=MB)))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is no TOML ({' '.join(str(error).split())[:200]})") from error
 

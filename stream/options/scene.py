@@ -18,12 +18,12 @@ from stages.prompts import Correction, ObjectPrompt, Pointing
 from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import NAME, PERSON, Reskin, Sought, Subject, gated_by_kind
-from storage.boundary import convert, printable, read_input
+from storage.boundary import MB, convert, printable, read_input, text_of
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.values import toml_text
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = MB
 MOST_SUBJECTS = 32
 FORMS = (".toml", ".json")
 
@@ -175,7 +175,7 @@ def parsed(path: Path, what: str) -> Any:
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
     try:
-        text = read_input(path, what, most_bytes=MOST_BYTES).decode("utf-8")
+        text = text_of(read_input(path, what, most_bytes=MOST_BYTES))
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise InputError(f"{what}: line {error.lineno}: is no JSON ({error.msg}, column {error.colno})") from error
