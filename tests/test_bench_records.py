@@ -103,6 +103,8 @@ COUNTS_ALONE = (
     "chaos_comfyui.json",
     "fuzz_video.json",
     "hostile.json",
+    "hostile_third.json",
+    "hostile_third_2.json",
     "scale_kills.json",
 )
 # of codecs, of ways, of counts among themselves
