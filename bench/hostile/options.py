@@ -91,7 +91,7 @@ def _bent(
     if how < 0.06:
         at = rng.randrange(1, len(words) + 1)
         return [*words[:at], odd.given_text(rng), *words[at:]]
-    if how < 0.1:
+    if how < 0.1 and len(words) > 1:
         at = rng.randrange(1, len(words))
         return [*words[:at], *words[at + 1 :]]
     if how < 0.16 and len(words) > len(name.split()) and name not in (*HEAVY, *NETWORK, *SERVES):
