@@ -8,6 +8,7 @@ from stages import bounds
 from storage.errors import InputError
 
 DEFAULT_MAX_PIXELS = 8192 * 4320  # one frame of DCI 8K
+PADDING_PIXELS = 1 << 20
 DEFAULT_MAX_GAP_SECONDS = 3600.0
 MOST_SIDE = 16384  # pixels of a side that x264 encodes
 
@@ -39,6 +40,11 @@ class VideoLimits:
         bounds.PIXELS.check("--max-pixels", self.max_pixels)
         bounds.BAD_FRAMES.check("--max-bad-frames", self.max_bad_frames)
 
+    @property
+    def coded_pixels(self) -> int:
+        """What a decoder may set aside for a frame: it counts padded sides. The picture's are checked to the pixel."""
+        return self.max_pixels + PADDING_PIXELS
+
     def check_size(self, path: Path, width: int, height: int) -> None:
         """Refuse a frame that is too large, longer than can be encoded again, or empty.
 
@@ -46,7 +52,10 @@ class VideoLimits:
             InputError: with the size and the limit.
         """
         if width < 1 or height < 1:
-            raise InputError(f"{path}: frames of {width}x{height} pixels: this is no video, or its header is damaged")
+            raise InputError(
+                f"{path}: frames of {width}x{height} pixels: this is no video, its header is damaged, "
+                f"or they have more than the {self.max_pixels} pixels that --max-pixels allows"
+            )
         if width * height > self.max_pixels:
             raise InputError(
                 f"{path}: frames of {width}x{height} are {width * height} pixels, the limit is {self.max_pixels}: "

@@ -195,7 +195,7 @@ class VideoReader(Closing):
     def _prepare(self) -> None:
         codec = self.stream.codec_context
         self.limits.check_size(self.path, codec.width, codec.height)
-        codec.options = {"max_pixels": str(self.limits.max_pixels)}
+        codec.options = {"max_pixels": str(self.limits.coded_pixels)}
         if not self.careful:
             codec.options = {**codec.options, "err_detect": "explode"}
         # One thread: several hand pictures over before damage in them is noted, so that 1 of 100 mutated files gave
@@ -204,7 +204,7 @@ class VideoReader(Closing):
 
 
 def _open(path: Path, limits: VideoLimits) -> av.container.InputContainer:
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(limits.max_pixels)}
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(limits.coded_pixels)}
     try:
         return av.open(str(path.absolute()), "r", options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
