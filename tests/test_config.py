@@ -53,8 +53,8 @@ def test_a_change_is_named_with_both_values_and_where_it_begins(change: dict, si
 
 def test_every_option_says_what_it_can_change() -> None:
     for item in dataclasses.fields(RunConfig):
-        known = ("decode", "pose", "track", "regions", "aim", "generate", "composite", "blend", "score", "finish")
-        assert item.metadata["since"] in (None, *known), item.name
+        known = ("decode", "pose", "track", "occlusion", "regions", "aim", "generate", "composite", "blend", "score")
+        assert item.metadata["since"] in (None, *known, "finish"), item.name
 
 
 @pytest.mark.parametrize(
