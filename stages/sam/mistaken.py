@@ -17,6 +17,8 @@ LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
 FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
 SURE = 0.5  # remembered, of two together, from which on they have changed places
 DOUBT = 0.25  # of a single frame: what is found anew is not believed
+SAME, HIDDEN = 0.25, 0.5  # of its side: so near to another, or to where one that is not seen may be, it may be either
+LATELY = 5  # frames for which one that is not seen may still be where it was
 
 
 @dataclass
@@ -81,6 +83,31 @@ class Mistaken:
             for gains in self.gains.values():
                 gains.pop(name, None)
         return found
+
+    def unclear(
+        self, given: Collection[str], rivals: Mapping[str, Iterable[str]], places: Mapping[str, Place]
+    ) -> set[str]:
+        """Who lies where another one is, or may be: whose of two such masks is, no single frame tells.
+
+        Args:
+            given: who is seen. rivals: of these, those they could be taken for. places: of this frame.
+        """
+        found = set[str]()
+        for name in given:
+            own = places[name]
+            for other in rivals.get(name, ()):
+                near, reach = [places[other].middle], SAME
+                if other not in given:
+                    near, reach = self._haunts(other, places), HIDDEN
+                if any(np.hypot(*np.subtract(own.middle, at)) < reach * own.side for at in near):
+                    found.add(name)
+        return found
+
+    def _haunts(self, name: str, places: Mapping[str, Place]) -> list[tuple[float, float]]:
+        """Where one that is not seen may be: with who holds it, and where it was, unless that was long ago."""
+        place, holder = places[name], places.get(self.chase.held_by.get(name, ""))
+        held = [self.chase.feet(holder)] if holder is not None and not holder.unseen else []
+        return [*held, place.middle] if place.unseen <= LATELY or not held else held
 
 
 def _apart(one: Array, other: Array) -> float:

@@ -125,6 +125,9 @@ class Whose:
         for name, each in settled.items():
             self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
         silent = {name for name in settled if name in doubted - exchanged or self._is_on_trial(name)}
+        given = {name for name, each in settled.items() if each.mask.any()} - silent
+        rivals = {name: [each for each in self.looks if self._could_be(name, each)] for name in given - set(prompted)}
+        silent |= self.mistaken.unclear(given, rivals, self.places)
         return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
 
     def _is_on_trial(self, name: str) -> bool:
@@ -276,6 +279,9 @@ class Whose:
         if rivals and holder in self.places and self.places[holder].unseen:
             return False
         return all(self._distance(name, mask) <= self._distance(other, mask) for other in rivals)
+
+    def _could_be(self, name: str, other: str) -> bool:
+        return name != other and name in self.looks and self._are_alike(name, other)
 
     def _are_alike(self, name: str, other: str) -> bool:
         """Whether two could be taken for each other, as far as is known."""
