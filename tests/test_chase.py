@@ -13,6 +13,7 @@ from _zygote import shared_zygote
 from stages.affine import apply, invert
 from stages.base import Array, Inputs, Window
 from stages.prompts import ObjectPrompt
+from stages.sam.mistaken import LATELY
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import Tracked
@@ -198,6 +199,23 @@ def test_two_that_go_on_as_each_other_get_their_names_back(clip: Clip) -> None:
     assert masks["board"][140:152, 40:80].all() and masks["board-2"][140:152, 240:280].all()
     masks = clip.see(ALL, {"rider": [RIDER], "other": [OTHER], "board": [BOARD], "board-2": [OTHER_BOARD]})
     assert masks["board"].sum() == masks["board-2"].sum() == 480 and masks["board"][146, 60]
+
+
+def test_on_another_that_looks_alike_neither_is_given(clip: Clip) -> None:
+    """One of two that cross is hidden by the other, or both show in part: whose it is no frame tells."""
+    meeting = (54, 141, 94, 153)
+    clip.whose.places["board-2"] = place(73.5, 146.5, 40)
+    for frame in range(LATELY + 3):
+        masks = clip.see(ALL, {"board": [], "board-2": [meeting], "rider": [RIDER]})
+        assert masks["board-2"].any() == (frame >= LATELY), "then it is not there any more, but with its rider"
+    masks = clip.see(ALL, {"board": [], "board-2": [meeting], "rider": [(58, 88, 90, 166)]})
+    assert not masks["board-2"].any() and masks["rider"].any(), "whose feet are there"
+    upper, lower = (40, 140, 80, 146), (40, 146, 80, 152)
+    clip = Clip()
+    clip.see(ALL, {"board": [upper], "board-2": [lower]}, prompted=True)
+    masks = clip.see(ALL, {"board": [upper], "board-2": [lower]})
+    assert not masks["board"].any() and not masks["board-2"].any()
+    assert not clip.whose.places["board"].unseen, "each goes on from there"
 
 
 def test_one_that_goes_on_as_another_who_is_lost_gets_that_name(clip: Clip) -> None:

@@ -104,7 +104,8 @@ class Whose:
         mask is so large that it has taken in something else; then to one whose mask is not, and is about its last one,
         moved; then as in `apart`, but to who had it on the frame before. What is found anew is believed part by part:
         where nobody else has it, where it looks like the subject and is about as large, and where no other that is lost
-        is expected nearer by.
+        is expected nearer by; and once it has been found for `TRIAL` frames. Those who have been taken for one another
+        exchange names, and who may be another is not given (`stages.sam.mistaken`).
 
         Args:
             frame: `[H, W, 3]` uint8 RGB. seen: by name, as tracked. prompted: who was pointed at on it.
