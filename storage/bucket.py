@@ -183,7 +183,12 @@ class Bucket:
         """All objects below a part of the prefix, in order of names, behind a name."""
         import obstore
 
-        found = self._again(lambda: obstore.list(self._store, part or None, offset=after).collect())
+        try:
+            found = self._again(lambda: obstore.list(self._store, part or None, offset=after).collect())
+        except FileNotFoundError:
+            raise EnvironmentFault(
+                f"{self.address}: the object store answers a listing with 404: look at AWS_ENDPOINT_URL"
+            ) from None
         return sorted(map(_meta, found), key=lambda meta: meta.name)
 
     def delete(self, names: Iterable[str]) -> None:

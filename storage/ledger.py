@@ -117,8 +117,15 @@ class Ledger:
                 f"{numbers[-1]}: one is lost, and what follows it cannot be trusted; start anew in another place"
             )
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for read in pool.map(self._read, numbers):
+            for read in pool.map(self._read_listed, numbers):
                 yield self._took(*read)
+
+    def _read_listed(self, number: int) -> tuple[Entry, str]:
+        try:
+            return self._read(number)
+        except FileNotFoundError:
+            where = f"{self.bucket.address}/{_name(number)}"
+            raise RunDirectoryError(f"{where} is listed and cannot be read: {_REMEDY}") from None
 
     def _took(self, entry: Entry, last: str) -> Entry:
         self.apply(entry)

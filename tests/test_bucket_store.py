@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -410,6 +411,27 @@ def test_a_server_that_creates_twice_is_refused(address: BucketPath) -> None:
     with pytest.raises(EnvironmentFault, match="let one object be created twice") as caught:
         BucketBackend(fresh(address)).lock().__enter__()
     assert caught.value.exit_code == 4
+
+
+def test_a_listing_that_does_not_agree_with_the_objects_gives_one_line(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.open_journal("journal.jsonl", 0).append(b"line\n")
+    real = Bucket.get
+
+    def get(bucket: Bucket, name: str) -> bytes:
+        if name.startswith(storage.ledger.PART):
+            raise FileNotFoundError(name)
+        return real(bucket, name)
+
+    monkeypatch.setattr(Bucket, "get", get)
+    with pytest.raises(RunDirectoryError, match="is listed and cannot be read"):
+        fresh(address)
+    monkeypatch.setattr("obstore.list", lambda *_, **__: SimpleNamespace(collect=Path("/nowhere").read_bytes))
+    with pytest.raises(EnvironmentFault, match="answers a listing with 404"):
+        fresh(address)
 
 
 def test_a_server_that_is_gone_gives_one_line(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Hostile files: whatever the bytes, decoding ends, in frames or in one line."""
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from _clips import Clip, make, mutate
 
 from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage
+from stages.video.limits import VideoLimits
+from stages.video.reader import VideoReader
 from storage.errors import InputError
 from storage.spans import Span
 
@@ -108,3 +111,22 @@ def test_a_file_that_is_unlinked_is_still_read_to_its_end(tmp_path: Path) -> Non
         stage.next(Span(0, 5))
         path.unlink()
         assert len(stage.next(Span(5, 100)).times) == 35
+
+
+@pytest.mark.parametrize("name", ["hole.h264", "hole.HEVC", "hole.m4v"])
+def test_bare_codec_data_without_end_is_refused_before_it_is_gathered(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    os.truncate(path, 1 << 40)  # it takes no room
+    with pytest.raises(InputError, match="from byte 0 on hold no picture"):
+        VideoReader(path, VideoLimits())
+
+
+def test_bare_codec_data_that_ends_in_a_hole_is_refused(tmp_path: Path) -> None:
+    base = make(tmp_path / "clip.h264", Clip(frames=3, container="h264"))
+    with VideoReader(base, VideoLimits()) as reader:
+        assert reader.container.format.name == "h264"
+    named_otherwise = base.rename(tmp_path / "clip.dat")  # its content tells what it is
+    os.truncate(named_otherwise, 1 << 40)
+    with pytest.raises(InputError, match="from byte 33554432 on hold no picture"):
+        VideoReader(named_otherwise, VideoLimits())

@@ -126,6 +126,7 @@ def attempt(trial: Trial, room: Path) -> None:
     same_folder = [path for path in others if path.parent == (run / file).parent]
     way(run / file, rng.choice(same_folder or others), trial)
     harmless = _harmless(run, before) or file.startswith(NOT_VOUCHED)
+    harmless = harmless or (way is swapped and _same_bytes(run / file, world.runs()[name] / file))
     harmless = harmless or (file == "run.json" and way is grown and _same_words(run, world.runs()[name]))
     earlier = way is cut and file.endswith("journal.jsonl")  # as the run was before: less, or not yet redone
     _look(trial, room, run, name, file, harmless, earlier)
@@ -136,6 +137,11 @@ def attempt(trial: Trial, room: Path) -> None:
 
 def _harmless(run: Path, before: dict[Path, bytes]) -> bool:
     return bool(before) and all(path.is_file() and path.read_bytes() == data for path, data in before.items())
+
+
+def _same_bytes(path: Path, sound: Path) -> bool:
+    """Whether what was put in its place is the same."""
+    return path.read_bytes() == sound.read_bytes()
 
 
 def _same_words(run: Path, sound: Path) -> bool:

@@ -1,5 +1,6 @@
 """What a video may demand before it is refused: hostile files are small on disk and large in memory."""
 
+import mmap
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,mxf,ivf,gif,apng,yuv4mpegpipe,"
     "h264,hevc,av1,obu,m4v,vc1,dv,wav,mp3,flac,aac,w64,aiff,swf,rm,webp_pipe"
 )
+# Bare codec data, whose demuxer gathers bytes up to the next start code, however far away that is.
+RAW = {"h264": "h264 h26l 264 avc", "hevc": "hevc h265 265", "m4v": "m4v", "mpegvideo": "m1v m2v mpv", "vc1": "vc1"}
+_RAW_SUFFIXES = frozenset(f".{suffix}" for suffixes in RAW.values() for suffix in suffixes.split())
+_START_CODE = b"\0\0\1"
+_MOST_BETWEEN = 32 << 20  # bytes from one start code to the next; a picture of DCI 8K has fewer
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # an MP4 that is named .m4v
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,22 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file: save the video to a file first")
     if found.st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes): fetch or export the video again")
+    if path.suffix.lower() in _RAW_SUFFIXES:  # the name alone makes FFmpeg read it as such
+        check_start_codes(path)
+
+
+def check_start_codes(path: Path) -> None:
+    """Refuse bare codec data in which start codes are so far apart that what is between them fills the memory.
+
+    Raises:
+        InputError: when 32 MB of it hold none.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[4:8] in _BOXES:
+            return
+        for at in range(0, len(data) - _MOST_BETWEEN + 1, _MOST_BETWEEN):
+            if data.find(_START_CODE, at, at + _MOST_BETWEEN + len(_START_CODE) - 1) < 0:
+                raise InputError(
+                    f"{path}: {_MOST_BETWEEN >> 20} MB from byte {at} on hold no picture: the file is damaged, was not "
+                    "downloaded to its end, or is no video"
+                )
