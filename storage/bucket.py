@@ -95,7 +95,9 @@ class Bucket:
 
         whole = data if isinstance(data, bytes) else data.read_bytes()
         try:
-            self._again(lambda: obstore.put(self._store, name, whole, mode="create", attributes=_kind(name)))
+            self._again(
+                lambda: obstore.put(self._store, name, whole, mode="create", attributes=_kind(name)), creates=True
+            )
         except FileExistsError:
             return False
         return True
@@ -212,7 +214,7 @@ class Bucket:
         full = [f"{bucket.address.prefix}/{name}" for bucket, name in ((other, source), (self, target))]
         self._again(lambda: obstore.copy(self._whole, *full))
 
-    def _again(self, call: Callable[[], T], tries: int = TRIES) -> T:
+    def _again(self, call: Callable[[], T], tries: int = TRIES, creates: bool = False) -> T:
         """Do it until it succeeds, a few times at most; waits longer from try to try, by chance not all at one time.
 
         A store that was given up is asked once only until it answers again: what ends after that ends soon.
@@ -225,7 +227,7 @@ class Bucket:
             except Fault as error:
                 last = str(error)
             except Exception as error:  # noqa: BLE001 - sorted below; what it says may hold a key
-                last = self._reason(error)
+                last = self._reason(error, creates)
             else:
                 self._is_down = False
                 return found
@@ -240,7 +242,7 @@ class Bucket:
             f"that is committed is lost, `skate resume {self.address.run}` goes on once it is back"
         )
 
-    def _reason(self, error: Exception) -> str:
+    def _reason(self, error: Exception, creates: bool) -> str:
         """Why a request failed, where it may be made again; else the error that ends it is raised."""
         from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
         from obstore.exceptions import UnauthenticatedError as Unknown
@@ -252,7 +254,7 @@ class Bucket:
             raise EnvironmentFault(f"s3://{self.address.bucket}: there is no such bucket: make it first") from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(str(self.address)) from None
-        if isinstance(error, AlreadyExistsError | PreconditionError) and status != 409:
+        if creates and isinstance(error, AlreadyExistsError | PreconditionError) and status != 409:
             raise FileExistsError(str(self.address)) from None
         if isinstance(error, PermissionDeniedError | Unknown) or status in (401, 403):
             raise EnvironmentFault(

@@ -434,6 +434,19 @@ def test_a_listing_that_does_not_agree_with_the_objects_gives_one_line(
         fresh(address)
 
 
+def test_a_condition_that_nobody_made_is_a_refusal(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    from obstore.exceptions import PreconditionError
+
+    def failed(*_: object, **__: object) -> None:
+        raise PreconditionError("Server returned error response with status code: 412 Precondition Failed")
+
+    monkeypatch.setattr("obstore.list", failed)
+    monkeypatch.setattr("obstore.get", failed)
+    for ask in (lambda: Bucket(address).list(""), lambda: Bucket(address).get("x")):
+        with pytest.raises(EnvironmentFault, match=r"refuses the request \(412\)"):
+            ask()
+
+
 def test_a_server_that_is_gone_gives_one_line(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(EnvironmentFault, match=r"does not answer \(no connection.*tried 8 times in . s\)") as caught:

@@ -1,6 +1,8 @@
 """Other models, LoRAs, settings and a reference in a graph; graphs that end in a video or sample in other ways."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,6 +154,16 @@ def test_every_recipe_takes_a_reference_where_its_model_can() -> None:
         if recipe.reference == "needed":
             with pytest.raises(InputError, match="give --reference IMAGE"):
                 choose(Wanted(name))
+
+
+def test_titles_of_another_shape_are_none(tmp_path: Path) -> None:
+    graph = copy.deepcopy(plain("vace").workflow.graph)
+    for meta in ([], None, "skate reference", {"title": ["skate reference"]}):
+        for node in graph.values():
+            node["_meta"] = meta
+        path = tmp_path / "own.json"
+        path.write_text(json.dumps(graph))
+        assert choose(Wanted(str(path))).recipe.name == str(path)
 
 
 def video_graph(ending: str) -> dict[str, Any]:

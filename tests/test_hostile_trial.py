@@ -99,7 +99,7 @@ def copied(run: Path, to: Path) -> Path:
 class Told:
     """In place of a world, for counting alone."""
 
-    seed = 1
+    seed, folder = 1, Path("somewhere")
 
 
 def counted(record: Record, kind: str, kills: int = 0, wrong: bool = False) -> None:

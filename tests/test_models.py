@@ -157,6 +157,11 @@ def test_a_file_without_end_is_no_model(tmp_path: Path) -> None:
     os.truncate(path, 1 << 40)  # a hole: it takes no room
     with pytest.raises(EnvironmentFault, match="has 1099511627776 bytes, no sam model is larger"):
         registry.resolve("sam", str(path))
+    config = path.rename(tmp_path / "sam.yaml")
+    path.write_bytes(b"weights")
+    for given in (config, None):  # named, or found beside the weights
+        with pytest.raises(EnvironmentFault, match=r"sam\.yaml has 1099511627776 bytes, a config has a few thousand"):
+            registry.resolve("sam", str(path), given)
 
 
 def test_wrong_names_and_paths(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_whose_names_are_no_text(tmp_path: Path) -> None:
+    """ONNX Runtime quotes them, and Python cannot decode what it says."""
+    path = Path(write_passing(tmp_path / "broken.onnx", [1], [1]))
+    path.write_bytes(path.read_bytes().replace(b"Identity", b"Identit\x80"))
+    with pytest.raises(EnvironmentFault, match=r"broken\.onnx"):
+        open_session(str(path), ONE_THREAD)
+
+
 def write_passing(path: Path, inputs: list[str | int | None], outputs: list[str | int | None]) -> str:
     """A model of one Identity, with these shapes."""
     graph = helper.make_graph(

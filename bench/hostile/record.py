@@ -54,8 +54,7 @@ class Tally:
         if trial.wrong:
             self.failed += 1
             if len(self.told) < MOST_TOLD:
-                calls = [" ".join(words)[:600] for words, _ in trial.calls]
-                self.told.append({"number": trial.number, "calls": calls, "wrong": trial.wrong, "notes": trial.notes})
+                self.told.append(_told(trial))
 
     def add_again(self, trial: Trial) -> None:
         """An attempt that is told as failed was made again: where all of it holds, it is told as mended."""
@@ -65,6 +64,14 @@ class Tally:
             self.failed -= 1
             self.known += trial.known
             self.mended += [] if trial.known else [told]
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """What is kept of an attempt; where its folder lay is nobody's business."""
+    place = str(trial.world.folder)
+    calls = [" ".join(words).replace(place, "WORLD")[:600] for words, _ in trial.calls]
+    wrong = [what.replace(place, "WORLD")[:1500] for what in trial.wrong]
+    return {"number": trial.number, "calls": calls, "wrong": wrong, "notes": trial.notes}
 
 
 def commit() -> str:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from stages.models.table import DEFAULTS, KINDS, MODELS, Archive, Kind, ModelFile
+from storage.boundary import MB
 from storage.durable import file_sha256
 from storage.errors import EnvironmentFault, UsageError
 
@@ -150,6 +151,8 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     config_path = Path(config).expanduser() if config is not None else None
     if config_path is not None and not config_path.is_file():
         raise EnvironmentFault(f"--sam-config {config_path} does not exist: give the YAML made for the checkpoint")
+    if config_path is not None:
+        _check_config(config_path)
     model = find(kind, name_or_path)
     if model is not None:
         path = path_of(model)
@@ -176,7 +179,17 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
         )
     if kind == "sam" and config_path is None:
         config_path = _config_beside(path)
+        _check_config(config_path)
     return Resolved(kind, name_or_path, path, config_path, None, None)
+
+
+def _check_config(path: Path) -> None:
+    """Before it is hashed."""
+    if path.stat().st_size > MB:
+        raise EnvironmentFault(
+            f"--sam-config {path} has {path.stat().st_size} bytes, a config has a few thousand: give the YAML made for "
+            "the checkpoint"
+        )
 
 
 @cache

@@ -170,4 +170,5 @@ def _failures() -> tuple[type[Exception], ...]:
         "RuntimeException",
         "EPFail",
     )
-    return tuple(getattr(state, name) for name in names)
+    # It says why in UTF-8, and where it quotes the file's bytes that is not always so.
+    return (*(getattr(state, name) for name in names), UnicodeDecodeError)

@@ -21,7 +21,7 @@ from stages.server.edit import (
     with_settings,
     with_upscale,
 )
-from stages.server.graph import Graph
+from stages.server.graph import Graph, titled
 from stages.server.workflow import Workflow, load_workflow
 from storage.errors import InputError, UsageError
 
@@ -142,15 +142,11 @@ def choose(wanted: Wanted) -> Chosen:
 
 
 def _check_reference(recipe: Recipe, workflow: Workflow, given: bool) -> None:
-    titled = any(
-        str(node.get("_meta", {}).get("title", "")).strip().lower() == "skate reference"
-        for node in workflow.graph.values()
-    )
     if given and "reference" not in workflow.points.wiring.takes:
         raise InputError(f"--reference: {recipe.name} takes no picture of the new look: leave it out")
     if given and recipe.name not in RECIPES and "reference" not in workflow.points.loaders:
         raise InputError(f"--reference: {recipe.name} has no LoadImage that feeds reference_image: see workflows/")
-    if not given and (recipe.reference == "needed" or titled):
+    if not given and (recipe.reference == "needed" or titled(workflow.graph, "skate reference")):
         raise InputError(f"--workflow {recipe.name} takes a reference image: give --reference IMAGE")
 
 
