@@ -158,7 +158,8 @@ def test_every_recipe_takes_a_reference_where_its_model_can() -> None:
 
 def test_titles_of_another_shape_are_none(tmp_path: Path) -> None:
     graph = copy.deepcopy(plain("vace").workflow.graph)
-    for meta in ([], None, "skate reference", {"title": ["skate reference"]}):
+    metas: tuple[object, ...] = ([], None, "skate reference", {"title": ["skate reference"]})
+    for meta in metas:
         for node in graph.values():
             node["_meta"] = meta
         path = tmp_path / "own.json"

@@ -97,9 +97,13 @@ def check_start_codes(path: Path) -> None:
     """Refuse bare codec data in which start codes are so far apart that what is between them fills the memory.
 
     Raises:
-        InputError: when 32 MB of it hold none.
+        InputError: when 32 MB of it hold none, or it cannot be read.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    with file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[4:8] in _BOXES:
             return
         for at in range(0, len(data) - _MOST_BETWEEN + 1, _MOST_BETWEEN):
