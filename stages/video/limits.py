@@ -89,8 +89,17 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file: save the video to a file first")
     if found.st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes): fetch or export the video again")
-    if path.suffix.lower() in _RAW_SUFFIXES:  # the name alone makes FFmpeg read it as such
+    if path.suffix.lower() in _RAW_SUFFIXES or _is_bare(path):  # FFmpeg goes by the name as well
         check_start_codes(path)
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether it begins as bare codec data does (or an MPEG program stream, which has a start code a pack)."""
+    try:
+        with path.open("rb") as file:
+            return _START_CODE in file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
 
 
 def check_start_codes(path: Path) -> None:
