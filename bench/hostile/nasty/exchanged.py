@@ -69,7 +69,7 @@ MAY_WRITE = {
     "demo --out": ("empty",), "batch --out": ("looks", "run", "export", "empty"), "frame --to": ("run/report/iou.png",
     "export/mask_skateboard/frame_00000.png"),
     "analyse --to": ("nothing",),
-    "run --write-config": ("nothing",), "run --write-scene": ("nothing",), "evaluate": ("run", "looks/one"),
+    "run --write-config": ("board.toml",), "run --write-scene": ("scene.toml",), "evaluate": ("run", "looks/one"),
     "status": ("looks",), "batch run": (), "generate RUN": (),
 }  # fmt: skip
 PAIRS = tuple((role, thing) for role in ROLES for thing in THINGS)

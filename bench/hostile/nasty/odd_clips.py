@@ -147,7 +147,7 @@ MAKERS: dict[str, Made] = {
         ),
         ".hevc",
     ),
-    "all black": Made(lambda path, rng: make(path, BASE, lambda i, w, h: np.zeros((h, w, 3), np.uint8)), ".mp4", True),
+    "all black": Made(lambda path, rng: make(path, BASE, lambda i, w, h: np.zeros((h, w, 3), np.uint8))),
     "noise": Made(
         lambda path, rng: make(
             path, RAW, lambda i, w, h: np.random.default_rng(i).integers(0, 255, (h, w, 3)).astype(np.uint8)
