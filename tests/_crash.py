@@ -66,11 +66,12 @@ def copied(finished: Path, folder: Path) -> Path:
     return Path(shutil.copytree(finished, folder / "run", ignore=shutil.ignore_patterns(".lock")))
 
 
-def results(out: Path, everything: bool = True) -> dict[str, str]:
+def results(out: Path, everything: bool = True, generated: bool = True) -> dict[str, str]:
     """Digests of all that must be the same: every array decoded, the segments, `output.mp4` and `iou.csv`.
 
     Args:
         everything: also the files of `run.zarr` byte for byte, states included.
+        generated: False for a run of `skate extract`, which has arrays alone.
     """
     run = RunReader(out)
     found = {}
@@ -79,7 +80,9 @@ def results(out: Path, everything: bool = True) -> dict[str, str]:
         start = min(count, run.log.dropped.get(name, 0))
         values = run.arrays.read(name, start, count)
         found[name] = f"{start}..{count} {hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()}"
-    files = [out / "output.mp4", out / "report" / "iou.csv", *sorted((out / "segments").iterdir())]
+    files = []
+    if generated:
+        files = [out / "output.mp4", out / "report" / "iou.csv", *sorted((out / "segments").iterdir())]
     if everything:
         files += sorted(path for path in (out / "run.zarr").rglob("*") if path.is_file())
     for file in files:
