@@ -20,8 +20,9 @@ FORMATS = (
     "h264,hevc,av1,obu,m4v,vc1,dv,wav,mp3,flac,aac,w64,aiff,swf,rm,webp_pipe"
 )
 # Bare codec data, whose demuxer gathers bytes up to the next start code, however far away that is.
-RAW = {"h264": "h264 h26l 264 avc", "hevc": "hevc h265 265", "m4v": "m4v", "mpegvideo": "m1v m2v mpv", "vc1": "vc1"}
-_RAW_SUFFIXES = frozenset(f".{suffix}" for suffixes in RAW.values() for suffix in suffixes.split())
+_BARE_SUFFIXES = frozenset(
+    f".{suffix}" for suffix in ["h264", "h26l", "264", "avc", "hevc", "h265", "265", "m4v", "m1v", "m2v", "mpv", "vc1"]
+)
 _START_CODE = b"\0\0\1"
 _MOST_BETWEEN = 32 << 20  # bytes from one start code to the next; a picture of DCI 8K has fewer
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # an MP4 that is named .m4v
@@ -89,8 +90,8 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file: save the video to a file first")
     if found.st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes): fetch or export the video again")
-    if path.suffix.lower() in _RAW_SUFFIXES or _is_bare(path):  # FFmpeg goes by the name as well
-        check_start_codes(path)
+    if path.suffix.lower() in _BARE_SUFFIXES or _is_bare(path):  # FFmpeg goes by the name as well
+        _check_start_codes(path)
 
 
 def _is_bare(path: Path) -> bool:
@@ -102,7 +103,7 @@ def _is_bare(path: Path) -> bool:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
 
 
-def check_start_codes(path: Path) -> None:
+def _check_start_codes(path: Path) -> None:
     """Refuse bare codec data in which start codes are so far apart that what is between them fills the memory.
 
     Raises:

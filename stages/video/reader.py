@@ -12,7 +12,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from stages.video.colour import ColourTags, container_tags
-from stages.video.limits import FORMATS, RAW, VideoLimits, check_file, check_start_codes
+from stages.video.limits import FORMATS, VideoLimits, check_file
 from storage.closing import Closing
 from storage.errors import InputError
 
@@ -63,8 +63,6 @@ class VideoReader(Closing):
         check_file(path)
         self.container = _open(path, limits)
         try:
-            if self.container.format.name in RAW:
-                check_start_codes(path)
             self.stream = _video_stream(self.container, path)
             self._prepare()
         except BaseException:
