@@ -176,6 +176,8 @@ def test_a_journal_that_is_gone_is_seen_and_nothing_is_made_of_it_but_anew(tmp_p
     else:
         (run / "journal.jsonl").write_bytes(b"")
     assert "journal.jsonl" in verified(run)
+    told = shared_zygote().run(["status", str(run), "--verify"]).output
+    assert "put journal.jsonl back" in told and "resume" not in told
     before = (run / "output.mp4").stat()
     for arguments in (["resume", str(run)], case.run(run)):
         ended = shared_zygote().run(arguments)

@@ -9,9 +9,10 @@ from typing import Any
 from storage.backend import open_store
 from storage.boundary import visible
 from storage.change import check_identity
+from storage.journal import JOURNAL
 from storage.next import NEXT
 from storage.rundir import CommitLog, Manifest, read_log
-from storage.verify import find_damage
+from storage.verify import find_damage, journal_gone
 from stream.engine.windows import committed_windows, shots_of
 from stream.options.recorded import read_run
 from stream.run.reconcile import log_replaced, place_of
@@ -31,6 +32,7 @@ class Status:
         frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
         shots: half-open spans, the last one as far as it is decoded.
         redo: windows that are being made again beside the run; it stands as it was until all of them are.
+        unknown: whether the journal is gone that told what is there (likewise): then nothing can go on.
     """
 
     path: Path
@@ -45,10 +47,11 @@ class Status:
     seconds_left: float | None
     redo: tuple[int, ...] = ()
     shots: tuple[tuple[int, int], ...] = ()
+    unknown: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "path"}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("path", "unknown")}
 
 
 def read_status(path: Path, verify: bool = False) -> Status:
@@ -83,6 +86,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
         seconds_left=left,
         redo=tuple(log.redo["windows"]) if log.redo is not None else (),
         shots=tuple(shots_of(known)),
+        unknown=verify and journal_gone(open_store(place), log),
     )
 
 
@@ -148,7 +152,9 @@ def status_text(status: Status) -> str:
             f"`skate redo {run} --cancel` takes it back"
         )
     lines += [f"damaged   {visible(name)}" for name in status.damaged]
-    if status.damaged:
+    if status.unknown:
+        lines.append(f"next      put {JOURNAL} back, or start anew with --overwrite")
+    elif status.damaged:
         when = " once the process at work in it has ended" if status.state == "running" else ""
         lines.append(f"next      `skate resume {visible(shlex.quote(str(status.path)))}` repairs it{when}")
     return "\n".join(lines)
