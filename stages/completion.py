@@ -81,6 +81,7 @@ class CompletionStage(OcclusionStage):
         self._stop = threading.Event()
         self._pool: ServerPool | None = None
         self._workflow: Workflow | None = None
+        self._checked = set[str]()
         self._counts: dict[str, int] = {}
 
     def open(self) -> None:
@@ -95,7 +96,10 @@ class CompletionStage(OcclusionStage):
         self._pool.each_alive(self._check)
 
     def _check(self, client: ComfyClient) -> None:
+        """Whether this server can run it, asked once."""
         assert self._workflow is not None, "open() comes first"
+        if client.address.host in self._checked:
+            return
         known = client.object_info()
         found = problems(self._workflow, known)
         if found:
@@ -105,6 +109,7 @@ class CompletionStage(OcclusionStage):
                 f"{told if self._how.workflow == COMPLETING else ''}"
             )
         client.sends_pictures = SENDS_PICTURES in known
+        self._checked.add(client.address.host)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Flag the window's new frames by what the server says."""
@@ -157,6 +162,7 @@ class CompletionStage(OcclusionStage):
         for client in self._pool.clients if self._pool is not None else ():
             client.close()
         self._pool = None
+        self._checked.clear()
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Beside what the estimates take: pictures, masks and answers of what is asked for at a time."""

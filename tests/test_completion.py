@@ -64,6 +64,7 @@ def test_what_is_hidden_is_where_the_server_says_and_nowhere_else(everywhere: Pa
     with FakeComfy() as server:
         found, estimated = done(server, everywhere, frames)
         (uploaded,) = {name.rpartition("_")[0] for name in server.executor.files.input}
+        assert server.seen.count("POST /prompt") >= 1 and server.seen.count("GET /object_info") == 1
     inputs = given(frames).arrays
     visible, post = inputs["masks/bar"], inputs["masks/post"]
     said, guess = found.arrays["amodal/bar"], estimated.arrays["amodal/bar"]
