@@ -21,6 +21,7 @@ T = TypeVar("T")
 MB = 2**20
 MOST_BYTES = 64 * MB
 _AT = re.compile(r"^(?P<why>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
+_STEP = re.compile(r"[^.\[\]]+|\.\.\.")
 
 
 def parse(
@@ -53,7 +54,7 @@ def convert(value: Any, kind: type[T], what: str, fault: type[SkateError], remed
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise fault(_line(what, _field(error), remedy)) from error
+        raise fault(_line(what, _field(error) + _given(value, kind, error), remedy)) from error
     except RecursionError as error:
         raise fault(_line(what, "is nested too deeply", remedy)) from error
 
@@ -125,6 +126,41 @@ def _field(error: msgspec.ValidationError) -> str:
     found = _AT.match(str(error))
     why = (str(error) if found is None else found["why"]).replace("`", "")
     return f"{found['field'] if found else 'the whole'}: {why[:1].lower()}{why[1:]}"
+
+
+def _given(value: Any, kind: Any, error: msgspec.ValidationError) -> str:
+    """What stands at the place of the error, where that is a single value, and what may, where that is a choice."""
+    found = _AT.match(str(error))
+    info: Any = msgspec.inspect.type_info(kind)
+    for step in _STEP.findall(found["field"] if found else ""):
+        if isinstance(value, list) and step.isdigit():
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
+        else:  # `[...]` stands for any value of a dictionary
+            return ""
+        info = _below(info, step)
+    told = f" (it is {value!r})" if isinstance(value, (str, int, float)) and repr(value) not in str(error) else ""
+    choices: list[str] = []
+    for part in getattr(info, "types", [info]):
+        if isinstance(part, msgspec.inspect.BoolType):
+            choices += ["true", "false"]
+        elif isinstance(part, msgspec.inspect.LiteralType):
+            choices += map(str, part.values)
+        elif not isinstance(part, msgspec.inspect.NoneType):
+            return told
+    return f"{told}; give {', '.join(choices)}"
+
+
+def _below(info: Any, step: str) -> Any:
+    """msgspec's account of the type of a field or an item of such a type; None where it has none that is certain."""
+    for part in getattr(info, "types", [info]):
+        for each in getattr(part, "fields", []):
+            if each.encode_name == step:
+                return each.type
+        if hasattr(part, "item_type"):
+            return part.item_type
+    return None
 
 
 def _line(what: str, told: str, remedy: str) -> str:

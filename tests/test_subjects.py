@@ -80,8 +80,11 @@ BAD_SCENES = {
     "unknown table": ({"subject": [GOOD], "camera": {}}, "unknown field camera"),
     "nobody": ({"subject": []}, "subject: expected array of length >= 1"),
     "no name": ({"subject": [{"kind": "object", "box": [1, 2, 3, 4]}]}, r"subject\[0\]: .*missing required field name"),
-    "bad name": ({"subject": [{**GOOD, "name": "A b"}]}, r"subject\[0\]\.name: "),
-    "bad kind": ({"subject": [{**GOOD, "kind": "dog"}]}, r"subject\[0\]\.kind: invalid enum value 'dog'"),
+    "bad name": ({"subject": [{**GOOD, "name": "A b"}]}, r"subject\[0\]\.name: .* \(it is 'A b'\)"),
+    "bad kind": (
+        {"subject": [{**GOOD, "kind": "dog"}]},
+        r"subject\[0\]\.kind: invalid enum value 'dog'; give object, person",
+    ),
     "two of a name": ({"subject": [GOOD, GOOD]}, r"subject\[1\]\.name: 'a' is the name of another already"),
     "no prompt": (
         {"subject": [{"name": "a", "kind": "person"}]},
@@ -115,7 +118,7 @@ BAD_SCENES = {
         {"subject": [{**GOOD, "reskin": "remove", "gate": True}]},
         r"\('a'\): gate = true: .*never gated: leave one",
     ),
-    "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: "),
+    "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: .*; give true, false, remove"),
     "wide": ({"subject": [{**GOOD, "dilate": -1}]}, r"subject\[0\]\.dilate: "),
     "no reference": ({"subject": [{**GOOD, "reference": "b.png"}]}, "reference .*b.png: no such file"),
     "cuts": ({"subject": [GOOD], "clip": {"cuts": [9, 9]}}, r"clip\.cuts\[1\]: 9 is not above 9"),
