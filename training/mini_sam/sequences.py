@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from training.mini_sam.augment import compress, reframe, retexture, shift_colours, tone
+from training.mini_sam.chases import ChaseClip
 from training.mini_sam.synthetic import synthetic_clip
 from training.mini_sam.textures import Image
 
@@ -35,6 +36,8 @@ class SequenceConfig:
             small frames train the scale of large ones.
         cache: folder of rendered demo clips (`*.npy`, [L, s, s, 5] uint8: RGB and two masks), or None.
         demo_share: share of sequences cut from the cache.
+        chases: folder of clips of groups (`training.mini_sam.chase_clips`), or None.
+        chase_share: share of sequences cut from these.
     """
 
     frames: int
@@ -42,6 +45,8 @@ class SequenceConfig:
     whole: int
     cache: Path | None
     demo_share: float
+    chases: Path | None = None
+    chase_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,13 @@ class Sequences(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tenso
         rng = np.random.default_rng(self.seed)
         pool: list[Clip] = []
         seen: dict[Path, Image] = {}
+        chases: dict[Path, ChaseClip] = {}
         while True:
+            if self.config.chases is not None and rng.random() < self.config.chase_share:
+                chased = self._chase(rng, chases)
+                if chased is not None:
+                    yield chased
+                continue
             demo = rng.random() < self.config.demo_share
             clip = self._demo(rng, seen) if demo else None
             sequence = self._cut(rng, clip or self._general(rng, pool), clip is not None)
@@ -130,6 +141,18 @@ class Sequences(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tenso
             seen[path] = _areas(planes[..., 3:])
         return Clip(planes[..., :3], planes[..., 3:], seen[path])
 
+    def _chase(
+        self, rng: np.random.Generator, clips: dict[Path, ChaseClip]
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A sequence of a clip of a group, looked at as a chase does."""
+        assert self.config.chases is not None, "asked for where there are some"
+        paths = sorted(self.config.chases.glob("*.tracks.npz"))
+        path = paths[rng.integers(len(paths))]
+        if path not in clips:
+            clips[path] = ChaseClip.of(path)
+        found = clips[path].cut(rng, self.config.frames, self.config.size)
+        return None if found is None else _spoilt(rng, *found)
+
     def _general(self, rng: np.random.Generator, pool: list[Clip]) -> Clip:
         if len(pool) < POOL or rng.random() < 1 / REUSE:
             images, masks = synthetic_clip(int(rng.integers(2**31)), CLIP_FRAMES, self.config.whole)
@@ -144,8 +167,13 @@ class Sequences(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tenso
         images, masks = reframe(rng, images, masks, self.config.whole, self.config.size)
         if demo:
             images = _dress(rng, images, masks)
-        if rng.random() < 0.25:
-            images = shift_colours(rng, images)
-        if rng.random() < 0.25:
-            images = compress(rng, images)
-        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(masks)
+        return _spoilt(rng, images, masks)
+
+
+def _spoilt(rng: np.random.Generator, images: Image, masks: Image) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sometimes in other colours, sometimes compressed."""
+    if rng.random() < 0.25:
+        images = shift_colours(rng, images)
+    if rng.random() < 0.25:
+        images = compress(rng, images)
+    return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(masks)

@@ -45,6 +45,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, help="weights or checkpoint to start from (safetensors)")
     parser.add_argument("--cache", type=Path, help="folder of rendered demo clips (training.mini_sam.demo_clips)")
     parser.add_argument("--demo-share", type=float, default=0.55, help="share of sequences cut from the cache")
+    parser.add_argument("--chases", type=Path, help="folder of clips of groups (training.mini_sam.chase_clips)")
+    parser.add_argument("--chase-share", type=float, default=0.8, help="share of sequences cut from these")
     parser.add_argument("--second-share", type=float, default=1.0, help="share of second targets (persons) trained on")
     parser.add_argument("--second-weight", type=float, default=SECOND_WEIGHT, help="of their masks in the loss")
     parser.add_argument("--even-edges", action="store_true", help="a pixel too much costs as much as one too few")
@@ -66,7 +68,8 @@ def learning_rate(progress: Progress, options: argparse.Namespace) -> float:
 
 def _batches(options: argparse.Namespace, resumed: int, rank: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     whole = options.whole or options.size
-    config = SequenceConfig(options.frames, options.size, whole, options.cache, options.demo_share)
+    chases = options.chases, options.chase_share
+    config = SequenceConfig(options.frames, options.size, whole, options.cache, options.demo_share, *chases)
     data = Sequences(config, seed=(options.seed, resumed, rank))
     return iter(torch.utils.data.DataLoader(data, options.batch))
 

@@ -1,0 +1,104 @@
+"""Render clips of groups for the training, each subject looked at as a chase looks at it.
+
+    python -m training.mini_sam.chase_clips --cache DIR --clips 24
+
+A clip is three files: `SEED.frames.npy`, `[L, 360, 640, 3]` uint8 RGB; `SEED.masks.npy`, `[L, K, 360, 80]` uint8, what
+shows of every skater and board, 8 pixels of a row a byte; `SEED.tracks.npz` with `views` `[L, K, 2, 3]` float64, where
+a `stages.views.chase.Chase` that is never wrong looks for each, `areas` `[L, K]` pixels, and `near` `[L, K]` bool,
+where another of its kind is so near that one may be taken for the other.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.views.chase import Chase, Place
+from stages.views.look import box_of
+from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
+from training.mini_sam.config import IMAGE_SIZE
+from training.mini_sam.textures import Image
+
+FRAMES = 402
+WIDTH, HEIGHT = 640, 360
+NEAR = 1.0  # of its larger side, between the middles of two
+
+
+def chased(masks: Image, names: list[str], held_by: dict[str, str]) -> tuple[Image, Image]:
+    """Where each is looked at, and where another of its kind is near.
+
+    Args:
+        masks: `[L, K, H, W]` bool, of `names`. held_by: by board, who rides it.
+
+    Returns:
+        views `[L, K, 2, 3]`, near `[L, K]` bool.
+    """
+    length, count, height, width = masks.shape
+    chase, places = Chase((width, height), IMAGE_SIZE, held_by), dict[str, Place]()
+    views, near = np.empty((length, count, 2, 3)), np.zeros((length, count), bool)
+    kinds = [name.partition("-")[0] for name in names]
+    for t in range(length):
+        for k, name in enumerate(names):
+            views[t, k] = chase.view(name, places)
+        for k, name in enumerate(names):
+            area, box = float(np.count_nonzero(masks[t, k])), box_of(masks[t, k])
+            if area:
+                before = places.get(name, Place.of(box))
+                places[name] = before.saw(box, area)
+            elif name in places:
+                places[name] = places[name].missed((width, height))
+        for k, name in enumerate(names):
+            for other, kind in zip(names, kinds, strict=True):
+                if other != name and kind == kinds[k] and other in places and name in places:
+                    apart = np.hypot(*np.subtract(places[name].middle, places[other].middle))
+                    near[t, k] |= bool(apart < NEAR * places[name].side)
+    return views, near
+
+
+def render(seed: int, cache: Path, length: int = FRAMES) -> None:
+    """Write the clip of a training seed; the tracks last, so that what has them is whole.
+
+    Raises:
+        ValueError: when `seed` is one that people, the demo or tests use.
+    """
+    if seed < TRAINING_SEED_BASE:
+        raise ValueError(f"demo seed {seed} is not for training: take {TRAINING_SEED_BASE} or more")
+    rng = np.random.default_rng([seed, 72])
+    camera = str(rng.choice(("steady", "handheld"), p=(0.75, 0.25)))
+    size = 1.0 if rng.random() < 0.6 else float(rng.uniform(0.75, 1.4))
+    scene = Scene(DemoConfig(length, WIDTH, HEIGHT, 24, seed, camera, 3, 3, size=size), bool(rng.random() < 0.2))
+    names = [*scene.boards, *scene.skaters]
+    shape = (length, HEIGHT, WIDTH, 3)
+    frames = np.lib.format.open_memmap(cache / f"{seed}.frames.npy", "w+", np.uint8, shape)
+    masks = np.zeros((length, len(names), HEIGHT, WIDTH), bool)
+    for t in range(length):
+        frames[t] = scene.frame(t).image
+        every = scene.masks(t)
+        masks[t] = [every[name] for name in names]
+    frames.flush()
+    np.save(cache / f"{seed}.masks.npy", np.packbits(masks, axis=-1))
+    views, near = chased(masks, names, dict(zip(scene.boards, scene.skaters, strict=True)))
+    areas = np.count_nonzero(masks, axis=(2, 3))
+    with (cache / f"{seed}.tracks.partial").open("wb") as target:
+        np.savez(target, views=views, near=near, areas=areas)
+    (cache / f"{seed}.tracks.partial").replace(cache / f"{seed}.tracks.npz")
+
+
+def main() -> None:
+    """Render the clips that the cache lacks."""
+    parser = argparse.ArgumentParser(prog="python -m training.mini_sam.chase_clips", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    for seed in range(options.first, options.first + options.clips):
+        if not (options.cache / f"{seed}.tracks.npz").exists():
+            render(seed, options.cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Training sequences of a subject among others who look like it, each frame through its own view of a chase."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.affine import apply, compose, invert, scaling, shifting
+from stages.views.chase import Chase
+from stages.views.look import glimpse, mask_through
+from training.mini_sam.textures import Image
+
+CROSSINGS = 0.65  # of the sequences that run where another is near
+BOARDS = 0.7  # of the sequences
+PROMPTABLE = 150  # pixels of the frame
+STRIDES = (1, 1, 1, 2, 3)
+SEARCHED = 0.35  # of the sequences in which it is looked for somewhere, on some frames
+FOUND = 0.6  # of these views that show where it is
+OFF, CLOSER = 0.06, 0.08  # of the picture's side, and of its scale's logarithm: standard deviations of a view's error
+
+
+@dataclass(frozen=True)
+class ChaseClip:
+    """What `training.mini_sam.chase_clips` writes of a seed, frames and masks still on disk; boards come first."""
+
+    frames: Image
+    masks: Image
+    views: Image
+    areas: Image
+    near: Image
+
+    @classmethod
+    def of(cls, tracks: Path) -> "ChaseClip":
+        """The clip whose `SEED.tracks.npz` this is."""
+        seed = tracks.name.partition(".")[0]
+        frames, masks = (np.load(tracks.with_name(f"{seed}.{kind}.npy"), mmap_mode="r") for kind in ("frames", "masks"))
+        with np.load(tracks) as found:
+            return cls(frames, masks, found["views"], found["areas"], found["near"])
+
+    def cut(self, rng: np.random.Generator, frames: int, size: int) -> tuple[Image, Image] | None:
+        """images `[T, S, S, 3]` uint8 and masks `[T, S, S, 2]` uint8 coverage 0..255, the second one empty; None where
+        the subject drawn is never seen."""
+        count = self.areas.shape[1]
+        drawn = int(rng.integers(count // 2)) + (0 if rng.random() < BOARDS else count // 2)
+        positions = self._choose(rng, drawn, frames)
+        if positions is None:
+            return None
+        images = np.empty((frames, size, size, 3), np.uint8)
+        masks = np.zeros((frames, size, size, 2), np.uint8)
+        mirror, steady = rng.random() < 0.5, _jitter(rng, size, 1.0)
+        first = int(rng.integers(1, frames)) if rng.random() < SEARCHED else frames
+        searched = range(first, int(rng.integers(first, frames + 1)))
+        for index, at in enumerate(positions):
+            view = compose(_jitter(rng, size, 0.3), compose(steady, self.views[at, drawn]))
+            if index == 0:  # of a prompt, which is given with its place
+                view = compose(_jitter(rng, size, 0.5), self.views[min(at + 1, len(self.views) - 1), drawn])
+            elif index in searched:
+                view = self._search(rng, view, size)
+            if mirror:
+                view = compose(np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]]), view)
+            images[index] = glimpse(self.frames[at], view, (size, size))
+            mask = np.unpackbits(self.masks[at, drawn], axis=-1).view(bool)
+            masks[index, ..., 0] = mask_through(mask, view, (size, size)) * np.uint8(255)
+        return images, masks
+
+    def _search(self, rng: np.random.Generator, view: Image, size: int) -> Image:
+        """Another view of the frame, as of one that is lost: often one that shows what `view` shows, farther away."""
+        height, width = self.frames.shape[1:3]
+        middle, side = rng.uniform(0, (width, height)), float(rng.uniform(0.5, 1)) * min(width, height)
+        if rng.random() < FOUND:
+            middle = apply(invert(view), np.full(2, (size - 1) / 2)) + rng.uniform(-0.4, 0.4, 2) * side
+        return Chase((width, height), size).square((float(middle[0]), float(middle[1])), side)
+
+    def _choose(self, rng: np.random.Generator, drawn: int, frames: int) -> Image | None:
+        """`[T]` positions, the prompted one first."""
+        promptable = np.flatnonzero(self.areas[:, drawn] >= PROMPTABLE)
+        if not len(promptable):
+            return None
+        stride = int(rng.choice(STRIDES))
+        run = stride * np.arange(frames - 1)
+        starts = np.arange(promptable[0] + 1, len(self.areas) - run[-1])
+        if not len(starts):
+            return None
+        crossing = np.concatenate([[0], np.cumsum(self.near[:, drawn])])
+        near = starts[crossing[starts + run[-1] + 1] > crossing[starts]]
+        start = int(rng.choice(near if len(near) and rng.random() < CROSSINGS else starts))
+        before = promptable[promptable < start]
+        joined = before[-1] if rng.random() < 0.3 else rng.choice(before)
+        return np.array([joined, *(start + run)])
+
+
+def _jitter(rng: np.random.Generator, size: int, share: float) -> Image:
+    """`[2, 3]` float64: the error of a view, in pixels of its picture."""
+    scale, middle = float(np.exp(rng.normal(0, share * CLOSER))), (size - 1) / 2
+    off = rng.normal(0, share * OFF * size, 2)
+    moved: Image = compose(shifting(*(middle + off)), compose(scaling((scale, scale)), shifting(-middle, -middle)))
+    return moved
