@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
 from training.mini_sam.by_scale import score_clip
+from training.mini_sam.chase_clips import chased, render
+from training.mini_sam.chases import ChaseClip
 from training.mini_sam.config import base_settings, build, predictor_settings, write_yaml
 from training.mini_sam.demo_clips import ClipPlan, demo_clip, draw_clip, draw_tracked_clip
 from training.mini_sam.evaluate import BOARD, PERSON, ious
@@ -99,9 +101,11 @@ def test_a_seed_gives_the_same_sequences() -> None:
         assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
-def test_the_seeds_people_use_are_refused_for_training() -> None:
+def test_the_seeds_people_use_are_refused_for_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not for training"):
         draw_clip(TRAINING_SEED_BASE - 1)
+    with pytest.raises(ValueError, match="not for training"):
+        render(TRAINING_SEED_BASE - 1, tmp_path)
 
 
 @pytest.mark.parametrize("restyle", [False, True])
@@ -140,6 +144,45 @@ def test_the_prompted_frame_shows_a_target_and_the_run_stays_in_the_clip() -> No
         assert positions.min() >= 0 and positions.max() < 40
         assert len(set(np.diff(positions[1:]))) == 1
     assert choose_frames(np.random.default_rng(0), np.zeros((40, 2)), 7, 40.0) is None
+
+
+@pytest.fixture(scope="module")
+def chases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of a group, 12 frames."""
+    cache = tmp_path_factory.mktemp("chases")
+    render(TRAINING_SEED_BASE + 200_003, cache, 12)
+    return cache
+
+
+def test_a_chase_for_training_looks_at_what_it_follows(chases: Path) -> None:
+    (tracks,) = chases.glob("*.tracks.npz")
+    clip = ChaseClip.of(tracks)
+    assert clip.frames.shape == (12, 360, 640, 3) and clip.masks.shape == (12, 6, 360, 80)
+    assert (clip.areas[:, 0] > 150).all() and clip.areas.shape == clip.near.shape
+    rng = np.random.default_rng(2)
+    cuts = [found for found in (clip.cut(rng, 5, 256) for _ in range(12)) if found is not None]
+    for images, masks in cuts:
+        assert images.shape == (5, 256, 256, 3) and masks.shape == (5, 256, 256, 2)
+        assert masks[0, ..., 0].any() and not masks[..., 1].any()
+        rows, columns = np.nonzero(masks[0, ..., 0])
+        # Half of the picture's side is around it: it fills the other half, less what a jittered view takes.
+        assert 60 < max(np.ptp(rows), np.ptp(columns)) < 200
+    assert len(cuts) >= 8
+
+
+def test_a_chase_for_training_stays_where_one_was_that_is_hidden() -> None:
+    masks = np.zeros((6, 4, 90, 160), bool)
+    masks[:4, 0, 40:50, 20:50], masks[:, 1, 40:50, 60:90], masks[:, 2:, 10:50, 100:120] = True, True, True
+    views, near = chased(masks, ["board", "board-2", "skater", "skater-2"], {})
+    assert np.allclose(views[3, 0], views[4, 0])
+    assert not near[:, :2].any() and near[:, 2:].all()
+
+
+def test_sequences_may_be_cut_from_chases(chases: Path) -> None:
+    config = SequenceConfig(4, 256, 256, None, 0.0, chases, 1.0)
+    first, second = (next(iter(Sequences(config, (seed,)))) for seed in (3, 3))
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    assert first[0].shape == (4, 256, 256, 3) and bool(first[1][0, ..., 0].any())
 
 
 def test_the_mask_loss_is_least_for_the_truth() -> None:
