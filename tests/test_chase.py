@@ -13,12 +13,12 @@ from _zygote import shared_zygote
 from stages.affine import apply, invert
 from stages.base import Array, Inputs, Window
 from stages.prompts import ObjectPrompt
-from stages.sam.mistaken import LATELY
+from stages.sam.mistaken import DOUBT
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import Tracked
 from stages.sam.tracker import Seen, seen_through
-from stages.sam.whose import TRIAL, Whose
+from stages.sam.whose import Whose
 from stages.subjects import OBJECT, PERSON, Subject
 from stages.track import TrackConfig, TrackStage
 from stages.views.chase import PATIENT, Chase, Place
@@ -130,9 +130,6 @@ def test_one_that_is_hidden_is_not_found_in_another(clip: Clip) -> None:
         masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD]})
         assert masks["board"].sum() == 480 and not masks["board-2"].any()
     assert clip.whose.places["board-2"].lost and not clip.whose.places["board"].unseen
-    for _ in range(TRIAL):
-        masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, OTHER_BOARD]})
-        assert masks["board"].sum() == 480 and not masks["board-2"].any(), "not yet"
     masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, OTHER_BOARD]})
     assert masks["board"].sum() == 480 and masks["board-2"].sum() == 480, "the part that nobody has is believed"
     assert masks["board-2"][140:152, 240:280].all()
@@ -154,8 +151,7 @@ def test_a_mask_that_has_taken_in_another_gives_it_back(clip: Clip) -> None:
     for _ in range(PATIENT + 2):
         masks = clip.see(ALL, {"board": [], "board-2": [BOARD, near]})
     assert clip.whose.places["board"].lost and masks["board-2"].sum() == 480 + 576, "nobody else is seen there"
-    for _ in range(TRIAL + 1):
-        masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, near]})
+    masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, near]})
     assert masks["board"].sum() == 480 and masks["board-2"].sum() == 576
 
 
@@ -165,8 +161,7 @@ def test_what_looks_otherwise_is_not_believed(clip: Clip) -> None:
         clip.see(ALL, {"rider": [], "other": [OTHER]})
     for box in (OTHER_BOARD, (44, 60, 50, 70), (100, 100, 140, 110)):
         assert not clip.see(ALL, {"rider": [box]})["rider"].any()
-    found = [clip.see(ALL, {"rider": [RIDER]})["rider"].any() for _ in range(TRIAL + 1)]
-    assert found == [False] * TRIAL + [True]
+    assert clip.see(ALL, {"rider": [RIDER]})["rider"].any()
 
 
 def test_one_of_two_that_are_lost_comes_back_where_it_left(clip: Clip) -> None:
@@ -176,10 +171,8 @@ def test_one_of_two_that_are_lost_comes_back_where_it_left(clip: Clip) -> None:
     there = (270, 140, 310, 152)
     masks = clip.see(ALL | {"board-2": there}, riders | {"board": [there], "board-2": []})
     assert not masks["board"].any(), "that is the other's"
-    for _ in range(TRIAL + 1):
-        masks = clip.see(ALL | {"board-2": there}, riders | {"board": [there], "board-2": [there]})
-        assert not masks["board"].any()
-    assert masks["board-2"].sum() == 480
+    masks = clip.see(ALL | {"board-2": there}, riders | {"board": [there], "board-2": [there]})
+    assert not masks["board"].any() and masks["board-2"].sum() == 480
 
 
 def test_two_that_go_on_as_each_other_get_their_names_back(clip: Clip) -> None:
@@ -195,27 +188,47 @@ def test_two_that_go_on_as_each_other_get_their_names_back(clip: Clip) -> None:
         again = Clip()
         again.whose.restore(*clip.whose.parts())
         clip = again
-    assert silent > 5, "a glance does not do"
+    assert silent > 1, "a glance does not do"
     assert masks["board"][140:152, 40:80].all() and masks["board-2"][140:152, 240:280].all()
     masks = clip.see(ALL, {"rider": [RIDER], "other": [OTHER], "board": [BOARD], "board-2": [OTHER_BOARD]})
     assert masks["board"].sum() == masks["board-2"].sum() == 480 and masks["board"][146, 60]
 
 
-def test_on_another_that_looks_alike_neither_is_given(clip: Clip) -> None:
-    """One of two that cross is hidden by the other, or both show in part: whose it is no frame tells."""
-    meeting = (54, 141, 94, 153)
-    clip.whose.places["board-2"] = place(73.5, 146.5, 40)
-    for frame in range(LATELY + 3):
-        masks = clip.see(ALL, {"board": [], "board-2": [meeting], "rider": [RIDER]})
-        assert masks["board-2"].any() == (frame >= LATELY), "then it is not there any more, but with its rider"
-    masks = clip.see(ALL, {"board": [], "board-2": [meeting], "rider": [(58, 88, 90, 166)]})
-    assert not masks["board-2"].any() and masks["rider"].any(), "whose feet are there"
-    upper, lower = (40, 140, 80, 146), (40, 146, 80, 152)
-    clip = Clip()
-    clip.see(ALL, {"board": [upper], "board-2": [lower]}, prompted=True)
-    masks = clip.see(ALL, {"board": [upper], "board-2": [lower]})
-    assert not masks["board"].any() and not masks["board-2"].any()
-    assert not clip.whose.places["board"].unseen, "each goes on from there"
+def test_what_is_far_from_its_holder_and_looks_otherwise_is_not_found(clip: Clip) -> None:
+    """Half of it has its colour: with its holder that does, on a wall it does not."""
+    for _ in range(PATIENT + 2):
+        clip.see(ALL, {"board": [], "rider": [RIDER]})
+    half = (60, 140, 80, 152)
+    there = {"rider": RIDER, "board": half}
+    assert not clip.see({**there, "board": (240, 20, 260, 32)}, {"board": [(220, 20, 260, 32)], "rider": [RIDER]})[
+        "board"
+    ].any()
+    assert clip.see(there, {"board": [BOARD], "rider": [RIDER]})["board"].sum() == 480
+
+
+def test_who_was_doubted_is_so_until_nothing_speaks_for_it(clip: Clip) -> None:
+    """Two that pass each other are not given for a frame between two on which they are not."""
+    mistaken = clip.whose.mistaken
+    assert mistaken.least("board") == DOUBT
+    swapped = {"rider": [RIDER], "other": [OTHER], "board": [OTHER_BOARD], "board-2": [BOARD]}
+    places = clip.whose.places
+    places["board"], places["board-2"] = places["board-2"], places["board"]
+    clip.see(ALL, swapped)
+    assert mistaken.least("board") == mistaken.least("board-2") == 0
+    again = Clip()
+    again.whose.restore(*clip.whose.parts())
+    assert again.whose.mistaken.doubted == {"board", "board-2"}
+    clip.see(ALL, {name: [box] for name, box in ALL.items()}, prompted=True)
+    assert mistaken.least("board") == DOUBT
+
+
+def test_what_spoke_for_another_name_before_it_was_lost_says_nothing(clip: Clip) -> None:
+    """Else who is found again right would be given the name that it once seemed to need."""
+    clip.whose.mistaken.gains = {"board": {"board-2": 0.9}, "board-2": {"board": 0.9}}
+    for _ in range(PATIENT + 2):
+        clip.see(ALL, {"board": [], "board-2": [], "rider": [RIDER], "other": [OTHER]})
+    masks = clip.see(ALL, {name: [box] for name, box in ALL.items()})
+    assert masks["board"][140:152, 40:80].all() and masks["board-2"][140:152, 240:280].all()
 
 
 def test_one_that_goes_on_as_another_who_is_lost_gets_that_name(clip: Clip) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 from stages.base import Array
 from stages.views.chase import Chase, Place
 
-GAIN = 0.1  # of a frame in what is remembered: a mean over about the last ten
+GAIN = 0.25  # of a frame in what is remembered: a mean over about the last four
 LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
 FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
-SURE = 0.5  # remembered, of two together, from which on they have changed places
+UNSEEN = 0.75  # for the distance from a holder who is not seen
+SURE = 0.35  # remembered, of two together, from which on they have changed places
 DOUBT = 0.25  # of a single frame: what is found anew is not believed
+OTHERWISE = 1.3  # so far from being it, nothing that is found anew is: nearly of its colours where it is with no holder
 SAME, HIDDEN = 0.25, 0.5  # of its side: so near to another, or to where one that is not seen may be, it may be either
 LATELY = 5  # frames for which one that is not seen may still be where it was
 
@@ -28,10 +30,16 @@ class Mistaken:
     Attributes:
         chase: who holds what.
         gains: by the name that a mask has and another: by how much the other was nearer, a mean.
+        doubted: who looked as if it were another on the last frame: less will do for it to do so again.
     """
 
     chase: Chase
     gains: dict[str, dict[str, float]] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
+
+    def least(self, name: str) -> float:
+        """By how much another name has to be nearer on a frame for this one to be doubted."""
+        return 0.0 if name in self.doubted else DOUBT
 
     def costs(
         self, look: Array, middle: Array, names: Iterable[str], looks: Mapping[str, Array], places: Mapping[str, Place]
@@ -48,9 +56,9 @@ class Mistaken:
         }
 
     def _from_holder(self, middle: Array, holder: Place | None) -> float:
-        """In its sides, at most `FARTHEST`; half of that where it is not seen."""
+        """In its sides, at most `FARTHEST`."""
         if holder is None or holder.unseen:
-            return FARTHEST / 2
+            return UNSEEN
         return min(FARTHEST, float(np.hypot(*np.subtract(self.chase.feet(holder), middle))) / holder.side)
 
     def weigh(self, name: str, costs: Mapping[str, float]) -> None:

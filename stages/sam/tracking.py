@@ -73,7 +73,7 @@ class TrackState(State):
         places, own: of a chase, its `Whose`.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     next_frame: int = 0
     pace: dict[str, Json] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import numpy as np
 from stages.base import Array, Json
 from stages.likeness import ALIKE, BINS, look_of
 from stages.sam.apart import award
-from stages.sam.mistaken import DOUBT, Mistaken
+from stages.sam.mistaken import DOUBT, OTHERWISE, Mistaken
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.subjects import Subject
@@ -31,7 +31,6 @@ CRUMBS = 0.2  # of a whole mask: where less is left, all of it is another's
 SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was found
 SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
 OVERGROWN = 1.4  # of its last areas: a larger mask has taken in something else
-TRIAL = 3  # frames for which what was lost is found before it is believed
 OWN = 0.4  # IoU of a mask with the last one, moved: below it, it may be another's
 
 
@@ -76,19 +75,22 @@ class Whose:
     def forget(self) -> None:
         """Behind a cut nobody is where it was; all look as they did."""
         self.places, self.masks = {}, {}
-        self.mistaken.gains.clear()
+        self.mistaken = Mistaken(self.chase)
 
     def parts(self) -> tuple[dict[str, Json], dict[str, Array]]:
-        """JSON of places and of gains, and arrays by `NAME.look` and `NAME.mask` (8 pixels of a row a byte)."""
+        """JSON of places, gains and doubts, and arrays by `NAME.look` and `NAME.mask` (8 pixels of a row a byte)."""
         arrays = {f"{name}.look": each for name, each in self.looks.items()}
         arrays |= {f"{name}.mask": np.packbits(each, axis=1) for name, each in self.masks.items()}
         places = {name: asdict(place) for name, place in self.places.items()}
-        return {"places": places, "gains": self.mistaken.gains}, arrays
+        gains: dict[str, Json] = {name: {**each} for name, each in self.mistaken.gains.items()}
+        doubted: list[Json] = [*sorted(self.mistaken.doubted)]
+        return {"places": places, "gains": gains, "doubted": doubted}, arrays
 
     def restore(self, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Take back what `parts()` gave, on a new one."""
         self.places = {name: Place(**value) for name, value in values.get("places", {}).items()}
         self.mistaken.gains = {name: dict(value) for name, value in values.get("gains", {}).items()}
+        self.mistaken.doubted = set(values.get("doubted", ()))
         for key, array in arrays.items():
             name, _, which = key.rpartition(".")
             if which == "look":
@@ -104,8 +106,8 @@ class Whose:
         mask is so large that it has taken in something else; then to one whose mask is not, and is about its last one,
         moved; then as in `apart`, but to who had it on the frame before. What is found anew is believed part by part:
         where nobody else has it, where it looks like the subject and is about as large, and where no other that is lost
-        is expected nearer by; and once it has been found for `TRIAL` frames. Those who have been taken for one another
-        exchange names, and who may be another is not given (`stages.sam.mistaken`).
+        is expected nearer by. Those who have been taken for one another exchange names, and who looks as if it were
+        another is not given (`stages.sam.mistaken`).
 
         Args:
             frame: `[H, W, 3]` uint8 RGB. seen: by name, as tracked. prompted: who was pointed at on it.
@@ -119,20 +121,17 @@ class Whose:
             if np.count_nonzero(settled[name].mask) < CRUMBS * np.count_nonzero(found[name].mask):
                 settled[name] = _none_of(settled[name])
         costs = {name: each for name, each in self._costs(frame, settled).items() if name not in prompted}
-        doubted = self._doubted(settled, costs, anew)
+        self.mistaken.doubted = doubted = self._doubted(settled, costs, anew)
         for name in anew & doubted:
             settled[name] = _none_of(settled[name])
-        exchanged = self._exchange(settled, costs)
+        exchanged = self._exchange(settled, costs, anew)
         for name, each in settled.items():
             self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
-        silent = {name for name in settled if name in doubted - exchanged or self._is_on_trial(name)}
+        silent = doubted - exchanged
         given = {name for name, each in settled.items() if each.mask.any()} - silent
         rivals = {name: [each for each in self.looks if self._could_be(name, each)] for name in given - set(prompted)}
         silent |= self.mistaken.unclear(given, rivals, self.places)
         return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
-
-    def _is_on_trial(self, name: str) -> bool:
-        return name in self.places and self.places[name].trial > 0
 
     def _costs(self, frame: Array, settled: Mapping[str, Seen]) -> dict[str, dict[str, float]]:
         """By who was found: by name of its kind, how far it is from being that (`Mistaken`)."""
@@ -152,16 +151,18 @@ class Whose:
         found = set[str]()
         for name, own in costs.items():
             middle = _middle(box_of(settled[name].mask))
+            if name in anew and own[name] > OTHERWISE:
+                found.add(name)
             for other in own.keys() - {name}:
                 gain, there = own[name] - own[other], self.places.get(other)
                 if name in anew:
                     least = DOUBT
                 elif other in costs:
-                    gain, least = gain + costs[other][other] - costs[other][name], DOUBT
+                    gain, least = gain + costs[other][other] - costs[other][name], self.mistaken.least(name)
                 elif there is not None and there.unseen and _is_in(middle, there.box):
                     least = 0.0
                 elif there is not None and there.unseen > PATIENT:
-                    least = DOUBT
+                    least = self.mistaken.least(name)
                 else:
                     continue
                 if gain > least:
@@ -171,10 +172,14 @@ class Whose:
     def _is_lost(self, name: str) -> bool:
         return name in self.places and self.places[name].unseen > PATIENT
 
-    def _exchange(self, settled: dict[str, Seen], costs: Mapping[str, Mapping[str, float]]) -> set[str]:
+    def _exchange(
+        self, settled: dict[str, Seen], costs: Mapping[str, Mapping[str, float]], anew: Collection[str]
+    ) -> set[str]:
         """Give those their names back who have gone on as one another; who they are."""
         seen = {name for name in costs if settled[name].mask.any()}
         for name in sorted(seen):
+            if name in anew:
+                self.mistaken.gains.pop(name, None)
             self.mistaken.weigh(name, costs[name])
         found = set[str]()
         for name, other in self.mistaken.exchanges(seen, [name for name in settled if self._is_lost(name)]):
@@ -301,9 +306,6 @@ class Whose:
         if not area:
             if place is not None:
                 self.places[name] = place.missed(self.chase.frame)
-            return
-        if anew and not prompted and place is not None and place.unseen > PATIENT and place.trial < TRIAL:
-            self.places[name] = place.tried(box, area)
             return
         before = Place.of(box) if place is None or prompted else place
         self.places[name] = before.saw(box, area)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,7 +30,6 @@ class Place:
         size: width, height of its box. side: of the largest lately.
         area: of its mask, pixels.
         unseen: frames since it was seen.
-        trial: frames for which something has been found that is not believed to be it yet.
     """
 
     middle: tuple[float, float]
@@ -39,7 +38,6 @@ class Place:
     area: float = 0.0
     speed: tuple[float, float] = (0.0, 0.0)
     unseen: int = 0
-    trial: int = 0
 
     @classmethod
     def of(cls, box: Array) -> "Place":
@@ -50,7 +48,7 @@ class Place:
     @property
     def lost(self) -> bool:
         """Whether it may be anywhere."""
-        return self.unseen > PATIENT and not self.trial
+        return self.unseen > PATIENT
 
     @property
     def box(self) -> Array:
@@ -73,16 +71,12 @@ class Place:
             found.speed = (x, y)
         return found
 
-    def tried(self, box: Array, area: float) -> "Place":
-        """Its place on the next frame, on which something was found that may be it."""
-        return replace(self.saw(box, area), area=self.area, unseen=self.unseen, trial=self.trial + 1)
-
     def missed(self, frame: tuple[int, int]) -> "Place":
         """Its place on the next frame, on which it was not seen: one that left waits at the edge of the `frame`
         (width, height)."""
         x, y = (min(max(m + v, 0.0), s - 1.0) for m, v, s in zip(self.middle, self.speed, frame, strict=True))
         speed = (SLOWS * self.speed[0], SLOWS * self.speed[1])
-        return Place((x, y), self.size, self.side, self.area, speed, self.unseen + 1, max(0, self.trial - 1))
+        return Place((x, y), self.size, self.side, self.area, speed, self.unseen + 1)
 
 
 @dataclass(frozen=True)
