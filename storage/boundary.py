@@ -20,6 +20,7 @@ from storage.errors import InputError, SkateError
 T = TypeVar("T")
 MB = 2**20
 MOST_BYTES = 64 * MB
+MOST_SHOWN = 60  # letters of a value of theirs in an error
 _AT = re.compile(r"^(?P<why>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
 _STEP = re.compile(r"[^.\[\]]+|\.\.\.")
 
@@ -140,7 +141,9 @@ def _given(value: Any, kind: Any, error: msgspec.ValidationError) -> str:
         else:  # `[...]` stands for any value of a dictionary
             return ""
         info = _below(info, step)
-    told = f" (it is {value!r})" if isinstance(value, (str, int, float)) and repr(value) not in str(error) else ""
+    short = isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64)
+    short |= isinstance(value, str) and len(value) <= MOST_SHOWN
+    told = f" (it is {value!r})" if short and repr(value) not in str(error) else ""
     choices: list[str] = []
     for part in getattr(info, "types", [info]):
         if isinstance(part, msgspec.inspect.BoolType):

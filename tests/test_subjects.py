@@ -85,6 +85,11 @@ BAD_SCENES = {
         {"subject": [{**GOOD, "kind": "dog"}]},
         r"subject\[0\]\.kind: invalid enum value 'dog'; give object, person",
     ),
+    "a number without end": (
+        {"subject": [{**GOOD, "frame": 10**400}]},
+        r"subject\[0\]\.frame: [^(]*: docs/subjects.md",
+    ),
+    "a name without end": ({"subject": [{**GOOD, "name": 99 * "A"}]}, r"subject\[0\]\.name: [^(]*: docs/subjects.md"),
     "two of a name": ({"subject": [GOOD, GOOD]}, r"subject\[1\]\.name: 'a' is the name of another already"),
     "no prompt": (
         {"subject": [{"name": "a", "kind": "person"}]},
