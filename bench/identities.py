@@ -10,13 +10,12 @@ A joint is right where it is nearer to its own person's true one than to any oth
 were reported, outside the others' boxes and within. `--alone`: every subject is also followed in the same clip rendered
 with it alone. `bench.joints` measures joints by the true masks.
 
-`hidden`: of each kind, on the frames on which half of a subject or more is hidden (by the truth), the IoU of all of it
-with its estimate (`amodal`) and with its mask; and the flags, a true share that shows below 0.6 against above 0.8.
+`hidden`: of each kind, how well what others hide is known (`stream.demo.hidden`).
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 from bench._common import new_record, run_main, write_record
 from stages.base import Array, Inputs, Window
 from stages.choices import MEMORIES
-from stages.occlusion import OcclusionConfig, OcclusionStage, occluded
+from stages.occlusion import OcclusionConfig, OcclusionStage
 from stages.subjects import Subject
 from storage.arrays import RunArrays
 from storage.rundir import RunReader
@@ -33,6 +32,7 @@ from storage.spans import Span
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.group import GroupAccuracy, compare_group, least_pixels, truth_subjects
+from stream.demo.hidden import Hiding
 from stream.demo.job import KEYPOINT_SCORE
 from stream.demo.truth import PersonTruth
 from stream.options.config import RunConfig
@@ -47,7 +47,6 @@ OPTIONS: dict[str, Any] = {
     "track_view": "chase",
     "device": "cpu",
 }
-HALF, HIDDEN, SHOWN = 0.5, 0.6, 0.8  # true share that shows: of the IoUs' frames, and of the flags'
 
 
 def follow(scene: Scene, subjects: tuple[Subject, ...], options: Mapping[str, Any], work: Path) -> RunArrays:
@@ -120,39 +119,17 @@ def hidden_found(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[
     """How well what is hidden is known, by kind, as the run's own stage estimates it of its masks and joints."""
     posed = tuple(name for name in names if name in scene.skaters)
     stage = OcclusionStage(OcclusionConfig(tuple(names), posed))
-    reads = [read.port for read in stage.reads]
-    rows: dict[str, list[tuple[float, float, float, bool]]] = {"boards": [], "persons": []}
+    found = {"boards": Hiding(), "persons": Hiding()}
     for t in range(len(scene)):
-        span, given = Span(t, t + 1), {key: arrays.read(key, t, t + 1) for key in reads}
+        span, given = Span(t, t + 1), {read.port: arrays.read(read.port, t, t + 1) for read in stage.reads}
         every = stage.amodal(Window(t, span, span, span, t + 1 == len(scene), 1), Inputs(given))
         for true in scene.truth(t).subjects:
             if true.name in every and np.count_nonzero(true.amodal) >= least_pixels(scene.config):
-                mask, estimate = given[f"masks/{true.name}"], every[true.name]
-                shows = np.count_nonzero(true.visible & true.amodal) / np.count_nonzero(true.amodal)
-                flag = bool(occluded(mask, estimate)[0])
-                kind = "persons" if true.name in posed else "boards"
-                rows[kind].append((shows, _iou(estimate[0], true.amodal), _iou(mask[0], true.amodal), flag))
-    return {kind: _hidden_scores(np.array(each, float)) for kind, each in rows.items()}
-
-
-def _hidden_scores(rows: Array) -> dict[str, float]:
-    shows, estimates, masks, flags = rows.T
-    half, flagged = shows <= HALF, flags > 0
-    right, wrong, missed = (
-        int(np.count_nonzero(each))
-        for each in (flagged & (shows < HIDDEN), flagged & (shows > SHOWN), ~flagged & (shows < HIDDEN))
-    )
+                kind = found["persons" if true.name in posed else "boards"]
+                kind.add(true.visible, true.amodal, given[f"masks/{true.name}"][0], every[true.name][0])
     return {
-        "frames": int(half.sum()),
-        "amodal_iou": round(float(estimates[half].mean()), 4),
-        "mask_iou": round(float(masks[half].mean()), 4),
-        "flag_precision": round(right / ((right + wrong) or 1), 4),
-        "flag_recall": round(right / ((right + missed) or 1), 4),
+        kind: {key: round(value, 4) for key, value in asdict(each.scores()).items()} for kind, each in found.items()
     }
-
-
-def _iou(one: Array, other: Array) -> float:
-    return np.count_nonzero(one & other) / (np.count_nonzero(one | other) or 1)
 
 
 def _box(person: PersonTruth) -> tuple[Array, Array]:

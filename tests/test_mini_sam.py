@@ -185,6 +185,11 @@ def test_sequences_may_be_cut_from_chases(chases: Path) -> None:
     assert first[0].shape == (4, 256, 256, 3) and bool(first[1][0, ..., 0].any())
 
 
+def test_a_folder_without_chases_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="has no clips: python -m"):
+        next(iter(Sequences(SequenceConfig(4, 256, 256, None, 0.0, tmp_path, 1.0), (3,))))
+
+
 def test_the_mask_loss_is_least_for_the_truth() -> None:
     truth = torch.zeros(1, 1, 32, 32)
     truth[..., 8:12, 8:24] = 1

@@ -17,8 +17,10 @@ LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
 FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
 UNSEEN = 0.75  # for the distance from a holder who is not seen
 SURE = 0.35  # remembered, of two together, from which on they have changed places
-DOUBT = 0.25  # of a single frame: what is found anew is not believed
-OTHERWISE = 1.3  # so far from being it, nothing that is found anew is: nearly of its colours where it is with no holder
+DOUBT = 0.25  # by which another name is nearer on a single frame: who bears this one is not given
+OTHERWISE = (
+    1.3  # distance from being it, beyond which nothing that is found anew is: far from its holder only its colours do
+)
 SAME, HIDDEN = 0.25, 0.5  # of its side: so near to another, or to where one that is not seen may be, it may be either
 LATELY = 5  # frames for which one that is not seen may still be where it was
 

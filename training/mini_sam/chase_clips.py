@@ -18,10 +18,10 @@ from stages.views.chase import Chase, Place
 from stages.views.look import box_of
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
 from training.mini_sam.config import IMAGE_SIZE
+from training.mini_sam.demo_clips import HEIGHT, WIDTH, check_seed
 from training.mini_sam.textures import Image
 
 FRAMES = 402
-WIDTH, HEIGHT = 640, 360
 NEAR = 1.0  # of its larger side, between the middles of two
 
 
@@ -37,33 +37,32 @@ def chased(masks: Image, names: list[str], held_by: dict[str, str]) -> tuple[Ima
     length, count, height, width = masks.shape
     chase, places = Chase((width, height), IMAGE_SIZE, held_by), dict[str, Place]()
     views, near = np.empty((length, count, 2, 3)), np.zeros((length, count), bool)
-    kinds = [name.partition("-")[0] for name in names]
     for t in range(length):
-        for k, name in enumerate(names):
-            views[t, k] = chase.view(name, places)
+        views[t] = [chase.view(name, places) for name in names]
         for k, name in enumerate(names):
             area, box = float(np.count_nonzero(masks[t, k])), box_of(masks[t, k])
             if area:
-                before = places.get(name, Place.of(box))
-                places[name] = before.saw(box, area)
+                places[name] = places.get(name, Place.of(box)).saw(box, area)
             elif name in places:
                 places[name] = places[name].missed((width, height))
-        for k, name in enumerate(names):
-            for other, kind in zip(names, kinds, strict=True):
-                if other != name and kind == kinds[k] and other in places and name in places:
-                    apart = np.hypot(*np.subtract(places[name].middle, places[other].middle))
-                    near[t, k] |= bool(apart < NEAR * places[name].side)
+        near[t] = [_is_near(name, places) for name in names]
     return views, near
+
+
+def _is_near(name: str, places: dict[str, Place]) -> bool:
+    """Whether another of its kind is; of names as `stream.demo.cast` gives them."""
+    kind, own = name.partition("-")[0], places.get(name)
+    others = [place for other, place in places.items() if other != name and other.partition("-")[0] == kind]
+    return own is not None and any(np.hypot(*np.subtract(own.middle, each.middle)) < NEAR * own.side for each in others)
 
 
 def render(seed: int, cache: Path, length: int = FRAMES) -> None:
     """Write the clip of a training seed; the tracks last, so that what has them is whole.
 
     Raises:
-        ValueError: when `seed` is one that people, the demo or tests use.
+        ValueError: as `check_seed`.
     """
-    if seed < TRAINING_SEED_BASE:
-        raise ValueError(f"demo seed {seed} is not for training: take {TRAINING_SEED_BASE} or more")
+    check_seed(seed)
     rng = np.random.default_rng([seed, 72])
     camera = str(rng.choice(("steady", "handheld"), p=(0.75, 0.25)))
     size = 1.0 if rng.random() < 0.6 else float(rng.uniform(0.75, 1.4))

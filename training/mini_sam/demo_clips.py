@@ -74,14 +74,23 @@ class ClipPlan:
     start: int
 
 
-def draw_clip(seed: int, frames: int = CLIP_FRAMES) -> ClipPlan:
-    """What a training seed shows.
+def check_seed(seed: int) -> None:
+    """Whether clips of it may be trained on.
 
     Raises:
         ValueError: when `seed` is one that people, the demo or tests use.
     """
     if seed < TRAINING_SEED_BASE:
         raise ValueError(f"demo seed {seed} is not for training: take {TRAINING_SEED_BASE} or more")
+
+
+def draw_clip(seed: int, frames: int = CLIP_FRAMES) -> ClipPlan:
+    """What a training seed shows.
+
+    Raises:
+        ValueError: as `check_seed`.
+    """
+    check_seed(seed)
     rng = np.random.default_rng([seed, 71])
     start, fps = int(rng.integers(LATEST_START)), 24 if rng.random() < 0.6 else 12
     wide, restyle = bool(rng.random() < 0.35), bool(rng.random() < 0.25)

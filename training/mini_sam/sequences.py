@@ -147,6 +147,10 @@ class Sequences(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tenso
         """A sequence of a clip of a group, looked at as a chase does."""
         assert self.config.chases is not None, "asked for where there are some"
         paths = sorted(self.config.chases.glob("*.tracks.npz"))
+        if not paths:
+            raise FileNotFoundError(
+                f"{self.config.chases} has no clips: python -m training.mini_sam.chase_clips makes them"
+            )
         path = paths[rng.integers(len(paths))]
         if path not in clips:
             clips[path] = ChaseClip.of(path)

@@ -1,0 +1,57 @@
+"""How well what others hide of a subject is known, against the renderer's truth."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.base import Array
+from stages.metrics import iou
+from stages.occlusion import occluded
+
+HALF = 0.5  # true share that shows, up to which a frame counts for the IoUs
+HIDDEN, SHOWN = 0.6, 0.8  # true shares below and above which a flag is asked for, and is wrong
+
+
+@dataclass(frozen=True)
+class HiddenScores:
+    """Of many frames.
+
+    Attributes:
+        frames: on which half or more is hidden; of these, means:
+        shows: the true share that shows. amodal_iou, mask_iou: of all of it with its estimate, and with its mask.
+        flag_precision, flag_recall: of the flags, on all frames; 0 where there is nothing to judge by.
+    """
+
+    frames: int
+    shows: float
+    amodal_iou: float
+    mask_iou: float
+    flag_precision: float
+    flag_recall: float
+
+
+@dataclass
+class Hiding:
+    """Frames of subjects of a kind."""
+
+    rows: list[tuple[float, float, float, bool]] = field(default_factory=list)
+
+    def add(self, visible: Array, amodal: Array, mask: Array, estimate: Array) -> None:
+        """One frame of a subject, `[H, W]` bool each: by the truth what shows and all of it, as found likewise."""
+        shows = np.count_nonzero(visible & amodal) / np.count_nonzero(amodal)
+        flag = bool(occluded(mask[None], estimate[None])[0])
+        self.rows.append((shows, iou(estimate, amodal), iou(mask, amodal), flag))
+
+    def scores(self) -> HiddenScores:
+        """Of the frames so far."""
+        shows, estimates, masks, flags = np.array(self.rows, float).T
+        half, flagged = shows <= HALF, flags > 0
+        right, wrong, missed = (
+            int(np.count_nonzero(each))
+            for each in (flagged & (shows < HIDDEN), flagged & (shows > SHOWN), ~flagged & (shows < HIDDEN))
+        )
+        showing, estimated, masked = (
+            float(each[half].mean()) if half.any() else 0.0 for each in (shows, estimates, masks)
+        )
+        precision, recall = right / ((right + wrong) or 1), right / ((right + missed) or 1)
+        return HiddenScores(int(half.sum()), showing, estimated, masked, precision, recall)
