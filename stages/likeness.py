@@ -24,6 +24,9 @@ GAIN = 0.25  # of a new look in what is remembered
 BINS = (4, 8, 8)  # of L, a, b
 LEAST_PIXELS = 16  # fewer have no look
 MOST_ROWS = 128  # pixels of a mask's height that are looked at
+MOST_SIDE = 320  # pixels of a frame's longer side in which something is looked for
+RARE = 2e-3  # likelihood of a colour that was never seen in a subject
+CERTAIN = 3.0  # nats, at most, for which a single pixel's colour speaks
 
 
 @dataclass
@@ -85,9 +88,9 @@ class Likeness:
 
     def _try(self, frame: Array, mask: Array) -> None:
         look, area = look_of(frame, mask)
-        alike = look.size > 0 and float(np.sqrt(look * self.look).sum()) >= ALIKE
+        same = look.size > 0 and alike(look, self.look) >= ALIKE
         self.seen += 1
-        self.alike += bool(alike and 1 / SIZES <= area / self.area <= SIZES)
+        self.alike += bool(same and 1 / SIZES <= area / self.area <= SIZES)
 
     def _remember(self, frame: Array, mask: Array) -> None:
         look, area = look_of(frame, mask)
@@ -110,3 +113,32 @@ def look_of(frame: Array, mask: Array) -> tuple[Array, float]:
     lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB)
     counts = cv2.calcHist([lab], [0, 1, 2], chosen, list(BINS), [0, 256] * 3).ravel()
     return np.asarray(counts / counts.sum(), np.float32), area
+
+
+def alike(one: Array, other: Array) -> float:
+    """Bhattacharyya's coefficient of two histograms."""
+    return float(np.sqrt(one * other).sum())
+
+
+def cells_of(pixels: Array) -> Array:
+    """`[h, w]` intp: the cell of each of these pixels (`[h, w, 3]` uint8 RGB) in the histograms of `look_of`."""
+    lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB).astype(np.intp)
+    found: Array = np.ravel_multi_index(tuple(lab[..., at] * count // 256 for at, count in enumerate(BINS)), BINS)
+    return found
+
+
+def likeliest(frame: Array, look: Array, size: tuple[float, float], taken: Array) -> tuple[float, float]:
+    """x, y of the middle of where something is most likely, by its colours against those of the whole frame.
+
+    Args:
+        frame: `[H, W, 3]` uint8 RGB. look: its histogram. size: its width and height, pixels.
+        taken: `[H, W]` bool: where it is not.
+    """
+    step = -(-max(frame.shape[:2]) // MOST_SIDE)
+    cells = cells_of(frame[::step, ::step])
+    every = np.bincount(cells.ravel(), minlength=look.size) / cells.size
+    speaks = np.clip(np.log((look + RARE) / (every + RARE)), -CERTAIN, CERTAIN).astype(np.float32)[cells]
+    speaks[taken[::step, ::step]] = -CERTAIN
+    width, height = (max(1, round(side / step)) for side in size)
+    y, x = np.unravel_index(cv2.blur(speaks, (width, height)).argmax(), speaks.shape)
+    return float(x * step), float(y * step)

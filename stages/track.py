@@ -166,7 +166,7 @@ class TrackStage(Stage):
             if self._whose is not None:
                 for name in self.config.names:
                     if name in prompts or name in tracker:
-                        views[name][offset] = self._whose.view(name, prompts.get(name))
+                        views[name][offset] = self._whose.view(name, prompts.get(name), frame)
             looks = {name: each[offset] for name, each in views.items()}
             number = self._pace.looks if first else index
             seen = tracker.see(number, frame, image, looks, prompts, state.clip_frames_min16)

@@ -55,13 +55,16 @@ def test_a_view_is_round_where_it_was_and_within_the_frame() -> None:
 
 
 def test_one_that_is_lost_is_looked_for_everywhere() -> None:
-    """Where it should be, by the feet of who holds it, and in the squares of the frame; with who is lost as well."""
-    lost, rider = [place(300, 90, unseen=PATIENT + k) for k in range(7)], place(100, 90, 60)
+    """Where it should be, in the squares of the frame, where its colours are, and by the feet of who holds it; with who
+    is lost as well."""
+    lost, rider = [place(300, 90, unseen=PATIENT + k) for k in range(13)], place(100, 90, 60)
     assert not lost[0].lost and lost[1].lost
-    views = [shown(CHASE.view("board", {"board": each, "rider": rider})) for each in lost]
+    views = [shown(CHASE.view("board", {"board": each, "rider": rider}, lambda: (200.0, 60.0))) for each in lost]
     assert views[0][2] - views[0][0] == pytest.approx(45), "something passes before it: not yet"
-    assert [(view[0] <= 290 and view[2] >= 310) for view in views[1::3]] == [True, True]
-    assert np.allclose(views[2], (0, 0, 180, 180)) and np.allclose(views[5], (140, 0, 320, 180))
+    assert [(view[0] <= 290 and view[2] >= 310) for view in views[1::6]] == [True, True]
+    assert np.allclose(views[4], (0, 0, 180, 180)) and np.allclose(views[10], (140, 0, 320, 180))
+    for view in views[2::3]:
+        assert np.allclose(view, (177.5, 37.5, 222.5, 82.5), atol=1)
     for view in views[3::3]:
         assert view[0] < 100 < view[2] and view[2] - view[0] == pytest.approx(90)
     both = shown(CHASE.view("board", {"board": lost[1], "rider": place(20, 90, 60, unseen=PATIENT + 1)}))
@@ -115,6 +118,16 @@ def clip() -> Clip:
         masks = found.see(ALL, {name: [box] for name, box in ALL.items()}, prompted=True)
     assert [int(mask.sum()) for mask in masks.values()] == [480, 480, 2496, 2496]
     return found
+
+
+def test_one_that_is_lost_is_looked_for_where_its_colours_are(clip: Clip) -> None:
+    """Not where another is that has them too."""
+    frame = np.full((180, 320, 3), 128, np.uint8)
+    frame[140:152, 240:280], frame[80:92, 100:140] = COLOURS["board"], COLOURS["board"]
+    for _ in range(PATIENT + 2):
+        clip.see(ALL, {name: [box] if name != "board" else [] for name, box in ALL.items()})
+    x1, y1, x2, y2 = shown(clip.whose.view("board", None, frame))
+    assert abs((x1 + x2) / 2 - 120) < 3 and abs((y1 + y2) / 2 - 86) < 3
 
 
 def test_colours_say_whose_a_pixel_is(clip: Clip) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stages.base import Array
+from stages.likeness import alike
 from stages.views.chase import Chase, Place
 
 GAIN = 0.25  # of a frame in what is remembered: a mean over about the last four
@@ -122,4 +123,4 @@ class Mistaken:
 
 def _apart(one: Array, other: Array) -> float:
     """Bhattacharyya's distance of two histograms, nats."""
-    return -float(np.log(max(float(np.sqrt(one * other).sum()), 1e-3)))
+    return -float(np.log(max(alike(one, other), 1e-3)))

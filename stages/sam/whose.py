@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from stages.base import Array, Json
-from stages.likeness import ALIKE, BINS, look_of
+from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
 from stages.sam.apart import award
 from stages.sam.mistaken import DOUBT, OTHERWISE, Mistaken
 from stages.sam.prompts import SamPrompt
@@ -23,7 +23,6 @@ from stages.views.look import box_of
 
 CLEAR = 1.0  # of two log-likelihoods of a colour: a difference above it says whose a pixel is
 BLUR = 7  # pixels to each side together over which they are averaged: a colour that a subject has nowhere is a speck
-RARE = 2e-3  # likelihood of a colour that was never seen in a subject
 GAIN = 0.02  # of a new look in what is remembered beside the first
 CLEAN = 0.9  # of a mask that nobody else claims: its colours are its own
 PART = 0.35  # of a part of a mask that is left to it, or the part is another's
@@ -62,15 +61,30 @@ class Whose:
         held = {each.name: each.held_by for each in subjects if each.held_by is not None}
         return cls(Chase(frame, side, held), {each.name: each.kind for each in subjects})
 
-    def view(self, name: str, prompt: SamPrompt | None) -> Array:
-        """`[2, 3]` float64: where a subject is looked at on the next frame, by `Chase` or as is pointed at it there."""
+    def view(self, name: str, prompt: SamPrompt | None, frame: Array) -> Array:
+        """`[2, 3]` float64: where a subject is looked at on the next frame, by `Chase` or as is pointed at it there.
+
+        Args:
+            frame: that frame, `[H, W, 3]` uint8 RGB.
+        """
         if prompt is None:
-            return self.chase.view(name, self.places)
+            return self.chase.view(name, self.places, lambda: self._likeliest(name, frame))
         if prompt.points:
             x, y = (float(value) for value in np.mean(prompt.points, 0)[:2])
             return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
         box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
         return self.chase.view(name, {name: Place.of(box)})
+
+    def _likeliest(self, name: str, frame: Array) -> tuple[float, float] | None:
+        """Where its colours are and no other was on the frame before; None while they are not known."""
+        if name not in self.looks:
+            return None
+        place, taken = self.places[name], np.zeros(frame.shape[:2], bool)
+        for other, mask in self.masks.items():
+            taken |= mask if other != name else False
+        long, thin = place.side, place.area / place.side
+        size = (long, thin) if place.size[0] > place.size[1] else (thin, long)
+        return likeliest(frame, self.looks[name][1], size, taken)
 
     def forget(self) -> None:
         """Behind a cut nobody is where it was; all look as they did."""
@@ -229,13 +243,11 @@ class Whose:
         look is not known."""
         top, left = max(0, int(rows.min()) - BLUR), max(0, int(columns.min()) - BLUR)
         part = frame[top : int(rows.max()) + BLUR + 1, left : int(columns.max()) + BLUR + 1]
-        lab = cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2LAB).astype(np.intp)
-        cells = [lab[..., at] * count // 256 for at, count in enumerate(BINS)]
-        bins = np.ravel_multi_index(tuple(cells), BINS)
+        cells = cells_of(part)
         found = np.zeros((len(names), len(rows)), np.float32)
         for index, name in enumerate(names):
             if name in self.looks:
-                values = np.log(self.looks[name][1] + np.float32(RARE))[bins]
+                values = np.log(self.looks[name][1] + np.float32(RARE))[cells]
                 found[index] = cv2.blur(values, (BLUR, BLUR))[rows - top, columns - left]
         return found
 
@@ -267,7 +279,7 @@ class Whose:
         if name not in self.looks:
             return True
         look, area = look_of(frame, mask)
-        if not look.size or _alike(look, self.looks[name][1]) < ALIKE:
+        if not look.size or alike(look, self.looks[name][1]) < ALIKE:
             return False
         place = self.places.get(name)
         if place is None:
@@ -292,7 +304,7 @@ class Whose:
     def _are_alike(self, name: str, other: str) -> bool:
         """Whether two could be taken for each other, as far as is known."""
         known = other in self.places and other in self.looks and self.kinds.get(name) == self.kinds.get(other)
-        return known and _alike(self.looks[name][1], self.looks[other][1]) >= ALIKE
+        return known and alike(self.looks[name][1], self.looks[other][1]) >= ALIKE
 
     def _distance(self, name: str, mask: Array) -> float:
         """Pixels from where it may come back to something that was found."""
@@ -334,8 +346,3 @@ def _iou(one: Array, other: Array) -> float:
     """Of two masks; 0 where both are empty."""
     either = np.count_nonzero(one | other)
     return float(np.count_nonzero(one & other) / either) if either else 0.0
-
-
-def _alike(one: Array, other: Array) -> float:
-    """Bhattacharyya's coefficient of two histograms."""
-    return float(np.sqrt(one * other).sum())

@@ -1,7 +1,7 @@
 """Where a chase looks at a subject: round where it was on the frame before, and while it is lost all over the frame."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ GAIN = 0.5  # of a new motion in what is remembered
 SLOWS = 0.8  # of its motion that one that is not seen goes on with, from frame to frame
 AREA_GAIN = 0.02  # of a new area in what is remembered
 FEET = 0.25  # of a holder's side, below its middle: there it holds
+
+Likeliest = Callable[[], tuple[float, float] | None]
 
 
 @dataclass
@@ -92,29 +94,34 @@ class Chase:
     side: int
     held_by: Mapping[str, str] = field(default_factory=dict)
 
-    def view(self, name: str, places: Mapping[str, Place]) -> Array:
+    def view(self, name: str, places: Mapping[str, Place], likeliest: Likeliest = lambda: None) -> Array:
         """`[2, 3]` float64: source pixels to those of the picture in which a subject is looked for.
 
-        Round its box, `MARGIN` to each side. One that is lost is looked for in turns: by the feet of who holds it,
-        round where it should be with twice the margin, and in one of the squares that the frame is made of. Where who
-        holds it is lost too, it is looked for where that is.
+        Round its box, `MARGIN` to each side. One that is lost is looked for in turns: round where it should be with
+        twice the margin, and in one of the squares that the frame is made of; where its colours are; by the feet of who
+        holds it. Where who holds it is lost too, it is looked for where that is.
+
+        Args:
+            likeliest: gives x, y of where one that is lost is likely to be; None where nothing tells.
         """
         place = places.get(name)
         if place is None:
             return self.square((self.frame[0] / 2, self.frame[1] / 2), min(self.frame))
         if not place.lost:
             return self._round(place, MARGIN)
-        holder = places.get(self.held_by.get(name, ""))
+        own, holder = place, places.get(self.held_by.get(name, ""))
         if holder is not None and holder.lost:
             place, holder = holder, None
-        turn, by_holder = place.unseen - PATIENT - 1, holder is not None
-        which = turn % (2 + by_holder)
+        time, which = divmod(own.unseen - PATIENT - 1, 2 + (holder is not None))
+        at = likeliest() if which == 1 else None
         if holder is not None and which == 2:
             return self.square(self.feet(holder), (1 + MARGIN) * holder.side)
-        if which == 0:
+        if at is not None:
+            return self._round(Place(at, own.size, own.side), MARGIN)
+        if time % 2 == 0:
             return self._round(place, 2 * MARGIN)
         squares = self._squares()
-        return self.square(squares[turn // (2 + by_holder) % len(squares)], min(self.frame))
+        return self.square(squares[time // 2 % len(squares)], min(self.frame))
 
     def expected(self, name: str, places: Mapping[str, Place]) -> Array:
         """`[n, 2]` float64: where a subject that has a place may come back: there, and by who holds it."""
