@@ -148,26 +148,26 @@ def test_the_prompted_frame_shows_a_target_and_the_run_stays_in_the_clip() -> No
 
 @pytest.fixture(scope="module")
 def chases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of a group, 12 frames."""
+    """A clip of a group, 30 frames."""
     cache = tmp_path_factory.mktemp("chases")
-    render(TRAINING_SEED_BASE + 200_003, cache, 12)
+    render(TRAINING_SEED_BASE + 200_003, cache, 30)
     return cache
 
 
 def test_a_chase_for_training_looks_at_what_it_follows(chases: Path) -> None:
     (tracks,) = chases.glob("*.tracks.npz")
     clip = ChaseClip.of(tracks)
-    assert clip.frames.shape == (12, 360, 640, 3) and clip.masks.shape == (12, 6, 360, 80)
+    assert clip.frames.shape == (30, 360, 640, 3) and clip.masks.shape == (30, 6, 360, 80)
     assert (clip.areas[:, 0] > 150).all() and clip.areas.shape == clip.near.shape
     rng = np.random.default_rng(2)
     cuts = [found for found in (clip.cut(rng, 5, 256) for _ in range(12)) if found is not None]
     for images, masks in cuts:
         assert images.shape == (5, 256, 256, 3) and masks.shape == (5, 256, 256, 2)
-        assert masks[0, ..., 0].any() and not masks[..., 1].any()
+        assert masks[0, ..., 0].any() and masks.all(-1).mean() < 1e-3, "the second one is another subject"
         rows, columns = np.nonzero(masks[0, ..., 0])
         # Half of the picture's side is around it: it fills the other half, less what a jittered view takes.
         assert 60 < max(np.ptp(rows), np.ptp(columns)) < 200
-    assert len(cuts) >= 8
+    assert len(cuts) >= 8 and any(masks[0, ..., 1].any() for _, masks in cuts)
 
 
 def test_a_chase_for_training_stays_where_one_was_that_is_hidden() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.affine import apply, compose, invert, scaling, shifting
+from stages.sam.memory import STRIDE
 from stages.views.chase import Chase
 from stages.views.look import glimpse, mask_through
 from training.mini_sam.textures import Image
@@ -14,6 +15,8 @@ CROSSINGS = 0.65  # of the sequences that run where another is near
 BOARDS = 0.7  # of the sequences
 PROMPTABLE = 150  # pixels of the frame
 STRIDES = (1, 1, 1, 2, 3)
+APART = 0.3  # of the sequences have their frames as far apart as those a distractor-aware memory reads
+JOINED = 0.4  # of the sequences follow the last frame that may be prompted
 SEARCHED = 0.35  # of the sequences in which it is looked for somewhere, on some frames
 FOUND = 0.6  # of these views that show where it is
 OFF, CLOSER = 0.06, 0.08  # of the picture's side, and of its scale's logarithm: standard deviations of a view's error
@@ -38,15 +41,17 @@ class ChaseClip:
             return cls(frames, masks, found["views"], found["areas"], found["near"])
 
     def cut(self, rng: np.random.Generator, frames: int, size: int) -> tuple[Image, Image] | None:
-        """images `[T, S, S, 3]` uint8 and masks `[T, S, S, 2]` uint8 coverage 0..255, the second one empty; None where
-        the subject drawn is never seen."""
-        count = self.areas.shape[1]
-        drawn = int(rng.integers(count // 2)) + (0 if rng.random() < BOARDS else count // 2)
+        """images `[T, S, S, 3]` uint8 and masks `[T, S, S, 2]` uint8 coverage 0..255: of the subject drawn, at which
+        the pictures look, and of the other of its kind that is seen best where it is prompted; None where the subject
+        drawn is never seen."""
+        count = self.areas.shape[1] // 2
+        kind = 0 if rng.random() < BOARDS else count
+        drawn = kind + int(rng.integers(count))
         positions = self._choose(rng, drawn, frames)
         if positions is None:
             return None
         images = np.empty((frames, size, size, 3), np.uint8)
-        masks = np.zeros((frames, size, size, 2), np.uint8)
+        masks, subjects = np.zeros((frames, size, size, 2), np.uint8), [drawn]
         mirror, steady = rng.random() < 0.5, _jitter(rng, size, 1.0)
         first = int(rng.integers(1, frames)) if rng.random() < SEARCHED else frames
         searched = range(first, int(rng.integers(first, frames + 1)))
@@ -59,9 +64,16 @@ class ChaseClip:
             if mirror:
                 view = compose(np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]]), view)
             images[index] = glimpse(self.frames[at], view, (size, size))
-            mask = np.unpackbits(self.masks[at, drawn], axis=-1).view(bool)
-            masks[index, ..., 0] = mask_through(mask, view, (size, size)) * np.uint8(255)
+            if index == 0:
+                others = [each for each in range(kind, kind + count) if each != drawn]
+                subjects += [max(others, key=lambda each: int(self._seen(at, each, view, size).sum()))]
+            for target, subject in enumerate(subjects):
+                masks[index, ..., target] = self._seen(at, subject, view, size) * np.uint8(255)
         return images, masks
+
+    def _seen(self, at: int, subject: int, view: Image, size: int) -> Image:
+        """`[S, S]` bool."""
+        return mask_through(np.unpackbits(self.masks[at, subject], axis=-1).view(bool), view, (size, size))
 
     def _search(self, rng: np.random.Generator, view: Image, size: int) -> Image:
         """Another view of the frame, as of one that is lost: often one that shows what `view` shows, farther away."""
@@ -76,8 +88,10 @@ class ChaseClip:
         promptable = np.flatnonzero(self.areas[:, drawn] >= PROMPTABLE)
         if not len(promptable):
             return None
-        stride = int(rng.choice(STRIDES))
-        run = stride * np.arange(frames - 1)
+        run = int(rng.choice(STRIDES)) * np.arange(frames - 1)
+        if rng.random() < APART:
+            run = STRIDE * np.arange(frames - 1)
+            run[-1] -= int(rng.integers(STRIDE))  # the last one is read however near it is
         starts = np.arange(promptable[0] + 1, len(self.areas) - run[-1])
         if not len(starts):
             return None
@@ -85,7 +99,7 @@ class ChaseClip:
         near = starts[crossing[starts + run[-1] + 1] > crossing[starts]]
         start = int(rng.choice(near if len(near) and rng.random() < CROSSINGS else starts))
         before = promptable[promptable < start]
-        joined = before[-1] if rng.random() < 0.3 else rng.choice(before)
+        joined = before[-1] if rng.random() < JOINED else rng.choice(before)
         return np.array([joined, *(start + run)])
 
 
