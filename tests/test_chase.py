@@ -296,6 +296,16 @@ def test_behind_a_cut_nobody_is_where_it_was(clip: Clip) -> None:
     assert masks["other"].any() and not masks["rider"].any()
 
 
+def test_behind_a_cut_one_is_looked_for_where_its_colours_are(clip: Clip) -> None:
+    """Who was at the left is at the frame's right edge, outside of the square in its middle."""
+    clip.whose.forget()
+    frame = np.full((180, 320, 3), 128, np.uint8)
+    frame[60:138, 284:316] = COLOURS["rider"]
+    assert np.allclose(shown(clip.whose.view("rider", None, frame)), (140, 0, 320, 180), atol=1)
+    unknown = shown(Clip().whose.view("rider", None, frame))
+    assert np.allclose(unknown, (70, 0, 250, 180), atol=1), "of unknown colours"
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> SamModel:
     handle = SamModel(write_small_sam(tmp_path_factory.mktemp("sam")))

@@ -79,12 +79,10 @@ class Whose:
         """Where its colours are and no other was on the frame before; None while they are not known."""
         if name not in self.looks:
             return None
-        place, taken = self.places[name], np.zeros(frame.shape[:2], bool)
+        taken = np.zeros(frame.shape[:2], bool)
         for other, mask in self.masks.items():
             taken |= mask if other != name else False
-        long, thin = place.side, place.area / place.side
-        size = (long, thin) if place.size[0] > place.size[1] else (thin, long)
-        return likeliest(frame, self.looks[name][1], size, taken)
+        return likeliest(frame, self.looks[name][1], self.chase.extent(self.places.get(name)), taken)
 
     def forget(self) -> None:
         """Behind a cut nobody is where it was; all look as they did."""

@@ -18,6 +18,7 @@ SMALL = 0.5  # of its area lately: less of it is a part, which says nothing of i
 GAIN = 0.5  # of a new motion in what is remembered
 SLOWS = 0.8  # of its motion that one that is not seen goes on with, from frame to frame
 AREA_GAIN = 0.02  # of a new area in what is remembered
+ANYONE = 0.125  # of the frame's shorter side: one whose size is not known may be so large
 FEET = 0.25  # of a holder's side, below its middle: there it holds
 
 Likeliest = Callable[[], tuple[float, float] | None]
@@ -58,6 +59,12 @@ class Place:
         middle, half = np.add(self.middle, self.speed), np.array(self.size) / 2
         return np.concatenate([middle - half, middle + half])
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Width and height of as large a box that it fills."""
+        long, thin = self.side, self.area / self.side
+        return (long, thin) if self.size[0] > self.size[1] else (thin, long)
+
     def saw(self, box: Array, area: float) -> "Place":
         """Its place on the next frame, on which it was seen."""
         found = Place.of(box)
@@ -97,16 +104,17 @@ class Chase:
     def view(self, name: str, places: Mapping[str, Place], likeliest: Likeliest = lambda: None) -> Array:
         """`[2, 3]` float64: source pixels to those of the picture in which a subject is looked for.
 
-        Round its box, `MARGIN` to each side. One that is lost is looked for in turns: round where it should be with
+        Round its box, `MARGIN` to each side; in a square as high as the frame where its colours are, while it has no
+        place: behind a cut. One that is lost is looked for in turns: round where it should be with
         twice the margin, and in one of the squares that the frame is made of; where its colours are; by the feet of who
         holds it. Where who holds it is lost too, it is looked for where that is.
 
         Args:
-            likeliest: gives x, y of where one that is lost is likely to be; None where nothing tells.
+            likeliest: gives x, y of where one that is nowhere is likely to be; None where nothing tells.
         """
         place = places.get(name)
         if place is None:
-            return self.square((self.frame[0] / 2, self.frame[1] / 2), min(self.frame))
+            return self.square(likeliest() or (self.frame[0] / 2, self.frame[1] / 2), min(self.frame))
         if not place.lost:
             return self._round(place, MARGIN)
         own, holder = place, places.get(self.held_by.get(name, ""))
@@ -122,6 +130,10 @@ class Chase:
             return self._round(place, 2 * MARGIN)
         squares = self._squares()
         return self.square(squares[time // 2 % len(squares)], min(self.frame))
+
+    def extent(self, place: Place | None) -> tuple[float, float]:
+        """Width and height of a subject with this place, in pixels."""
+        return (ANYONE * min(self.frame),) * 2 if place is None else place.extent
 
     def expected(self, name: str, places: Mapping[str, Place]) -> Array:
         """`[n, 2]` float64: where a subject that has a place may come back: there, and by who holds it."""
