@@ -14,7 +14,7 @@ import numpy as np
 from stages.base import Array, Json
 from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
 from stages.sam.apart import award
-from stages.sam.mistaken import DOUBT, OTHERWISE, Mistaken
+from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.subjects import Subject
@@ -82,11 +82,12 @@ class Whose:
         taken = np.zeros(frame.shape[:2], bool)
         for other, mask in self.masks.items():
             taken |= mask if other != name else False
-        return likeliest(frame, self.looks[name][1], self.chase.extent(self.places.get(name)), taken)
+        return likeliest(frame, self.looks[name][1], self.places[name].extent, taken)
 
     def forget(self) -> None:
-        """Behind a cut nobody is where it was; all look as they did."""
-        self.places, self.masks = {}, {}
+        """Behind a cut nobody is where it was, nor as large; all look as they did."""
+        self.places = {name: Place.unknown(self.chase.frame, LATELY + 1) for name in self.looks}
+        self.masks = {}
         self.mistaken = Mistaken(self.chase)
 
     def parts(self) -> tuple[dict[str, Json], dict[str, Array]]:
@@ -284,7 +285,7 @@ class Whose:
             return True
         box = box_of(mask)
         cut_off = bool((box[:2] < 0.5).any() or (box[2:] > np.array(self.chase.frame) - 1.5).any())
-        if area > LARGER * place.area or (area < SMALLER * place.area and not cut_off):
+        if place.area and (area > LARGER * place.area or (area < SMALLER * place.area and not cut_off)):
             return False
         middle = _middle(box)
         for other, there in self.places.items():

@@ -18,7 +18,7 @@ SMALL = 0.5  # of its area lately: less of it is a part, which says nothing of i
 GAIN = 0.5  # of a new motion in what is remembered
 SLOWS = 0.8  # of its motion that one that is not seen goes on with, from frame to frame
 AREA_GAIN = 0.02  # of a new area in what is remembered
-ANYONE = 0.125  # of the frame's shorter side: one whose size is not known may be so large
+ANYONE = 0.25  # of its side: one whose size is not known may be so large
 FEET = 0.25  # of a holder's side, below its middle: there it holds
 
 Likeliest = Callable[[], tuple[float, float] | None]
@@ -31,7 +31,7 @@ class Place:
     Attributes:
         middle: x, y of its box; while it is not seen, of where it should be. speed: of that, pixels a frame.
         size: width, height of its box. side: of the largest lately.
-        area: of its mask, pixels.
+        area: of its mask, pixels; 0: nothing is known of its size.
         unseen: frames since it was seen.
     """
 
@@ -48,6 +48,11 @@ class Place:
         (x1, y1, x2, y2) = (float(value) for value in box)
         return cls(((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1), max(x2 - x1, y2 - y1))
 
+    @classmethod
+    def unknown(cls, frame: tuple[int, int], unseen: int) -> "Place":
+        """Of one that may be anywhere in a `frame` (width, height), as it is behind a cut."""
+        return cls((frame[0] / 2, frame[1] / 2), (0.0, 0.0), min(frame) / 2, unseen=unseen)
+
     @property
     def lost(self) -> bool:
         """Whether it may be anywhere."""
@@ -62,6 +67,8 @@ class Place:
     @property
     def extent(self) -> tuple[float, float]:
         """Width and height of as large a box that it fills."""
+        if not self.area:
+            return ANYONE * self.side, ANYONE * self.side
         long, thin = self.side, self.area / self.side
         return (long, thin) if self.size[0] > self.size[1] else (thin, long)
 
@@ -71,9 +78,11 @@ class Place:
         shrinks = SHRINKS_ANEW if self.lost else SHRINKS
         if area < SMALL * self.area:
             found.side, found.area = max(found.side, self.side), self.area
-        else:
+        elif self.area:
             found.side = max(found.side, shrinks * self.side)
-            found.area = self.area + AREA_GAIN * (area - self.area) if self.area else area
+            found.area = self.area + AREA_GAIN * (area - self.area)
+        else:
+            found.area = area
         if not self.unseen:
             moved = np.subtract(found.middle, self.middle)
             x, y = (float(value) for value in (1 - GAIN) * np.array(self.speed) + GAIN * moved)
@@ -104,17 +113,16 @@ class Chase:
     def view(self, name: str, places: Mapping[str, Place], likeliest: Likeliest = lambda: None) -> Array:
         """`[2, 3]` float64: source pixels to those of the picture in which a subject is looked for.
 
-        Round its box, `MARGIN` to each side; in a square as high as the frame where its colours are, while it has no
-        place: behind a cut. One that is lost is looked for in turns: round where it should be with
+        Round its box, `MARGIN` to each side. One that is lost is looked for in turns: round where it should be with
         twice the margin, and in one of the squares that the frame is made of; where its colours are; by the feet of who
         holds it. Where who holds it is lost too, it is looked for where that is.
 
         Args:
-            likeliest: gives x, y of where one that is nowhere is likely to be; None where nothing tells.
+            likeliest: gives x, y of where one that is lost is likely to be; None where nothing tells.
         """
         place = places.get(name)
         if place is None:
-            return self.square(likeliest() or (self.frame[0] / 2, self.frame[1] / 2), min(self.frame))
+            return self.square((self.frame[0] / 2, self.frame[1] / 2), min(self.frame))
         if not place.lost:
             return self._round(place, MARGIN)
         own, holder = place, places.get(self.held_by.get(name, ""))
@@ -130,10 +138,6 @@ class Chase:
             return self._round(place, 2 * MARGIN)
         squares = self._squares()
         return self.square(squares[time // 2 % len(squares)], min(self.frame))
-
-    def extent(self, place: Place | None) -> tuple[float, float]:
-        """Width and height of a subject with this place, in pixels."""
-        return (ANYONE * min(self.frame),) * 2 if place is None else place.extent
 
     def expected(self, name: str, places: Mapping[str, Place]) -> Array:
         """`[n, 2]` float64: where a subject that has a place may come back: there, and by who holds it."""
