@@ -30,6 +30,7 @@ from storage.arrays import RunArrays
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.demo import DemoConfig, Scene
+from stream.demo.camera import CAMERAS
 from stream.demo.clip import write_clip
 from stream.demo.group import GroupAccuracy, compare_group, least_pixels, truth_subjects
 from stream.demo.hidden import Hiding
@@ -147,15 +148,19 @@ def main() -> None:
     parser.add_argument("--sam", default="mini-groups", help="name or path of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--frames", type=int, default=402)
+    parser.add_argument(
+        "--camera", default="steady", choices=CAMERAS, help="cuts: all are to be found again behind them"
+    )
     parser.add_argument("--memory", nargs="+", default=list(MEMORIES), choices=MEMORIES)
     parser.add_argument("--alone", type=int, nargs="*", default=[], help="seeds whose subjects are followed alone too")
     parser.add_argument("--record", type=Path, help="file to write")
     given = parser.parse_args()
     options = {**OPTIONS, "sam": given.sam}
-    record = new_record("identities", {**options, "frames": given.frames, "skaters": 3, "boards": 3})
+    clip = {"frames": given.frames, "camera": given.camera, "skaters": 3, "boards": 3}
+    record = new_record("identities", {**options, **clip})
     seeds: dict[str, dict[str, Any]] = {}
     for seed in given.seeds:
-        scene = Scene(DemoConfig(frames=given.frames, seed=seed, skaters=3, boards=3))
+        scene = Scene(DemoConfig(seed=seed, **clip))
         for memory in given.memory:
             found = measure(scene, {**options, "memory": memory}, given.work / f"seed-{seed}", seed in given.alone)
             seeds.setdefault(str(seed), {})[memory] = found

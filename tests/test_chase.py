@@ -256,6 +256,18 @@ def test_one_that_goes_on_as_another_who_is_lost_gets_that_name(clip: Clip) -> N
     assert clip.whose.places["other"].lost
 
 
+def test_of_two_at_one_place_only_their_looks_tell_whose_is_whose() -> None:
+    """Two boards one above the other, alike, and then one of them with a mark."""
+    found = {"board": [(40, 140, 80, 148)], "board-2": [(40, 148, 80, 156)], "rider": [RIDER]}
+    there = {name: boxes[0] for name, boxes in found.items()}
+    for marked in (False, True):
+        clip = Clip()
+        there |= {"other": (40, 148, 60, 156)} if marked else {}
+        assert clip.see(there, found, prompted=True)["board"].any()
+        masks = clip.see(there, found)
+        assert [masks["board"].any(), masks["board-2"].any()] == [marked, marked] and masks["rider"].any()
+
+
 def test_pointed_at_it_is_who_the_user_says(clip: Clip) -> None:
     masks = clip.see(ALL, {"board": [OTHER_BOARD], "board-2": [BOARD], "rider": [RIDER]}, prompted=True)
     assert masks["board"][140:152, 240:280].all() and masks["board-2"][140:152, 40:80].all()

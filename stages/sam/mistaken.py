@@ -18,10 +18,8 @@ LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
 FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
 UNSEEN = 0.75  # for the distance from a holder who is not seen
 SURE = 0.35  # remembered, of two together, from which on they have changed places
-DOUBT = 0.25  # by which another name is nearer on a single frame: who bears this one is not given
-OTHERWISE = (
-    1.3  # distance from being it, beyond which nothing that is found anew is: far from its holder only its colours do
-)
+DOUBT = 0.25  # by which another name is nearer on a single frame: this one is not given; or its own: that is clear
+OTHERWISE = 1.3  # distance from being it, beyond which nothing found anew is: far from its holder only its colours do
 SAME, HIDDEN = 0.25, 0.5  # of its side: so near to another, or to where one that is not seen may be, it may be either
 LATELY = 5  # frames for which one that is not seen may still be where it was
 
@@ -98,7 +96,7 @@ class Mistaken:
     def unclear(
         self, given: Collection[str], rivals: Mapping[str, Iterable[str]], places: Mapping[str, Place]
     ) -> set[str]:
-        """Who lies where another one is, or may be: whose of two such masks is, no single frame tells.
+        """Who lies where another one is, or may be: whose of two such masks is, its place does not tell.
 
         Args:
             given: who is seen. rivals: of these, those they could be taken for. places: of this frame.
@@ -119,6 +117,18 @@ class Mistaken:
         place, holder = places[name], places.get(self.chase.held_by.get(name, ""))
         held = [self.chase.feet(holder)] if holder is not None and not holder.unseen else []
         return [*held, place.middle] if place.unseen <= LATELY or not held else held
+
+
+def nearer(costs: Mapping[str, Mapping[str, float]], name: str, other: str) -> float:
+    """By how much what bears a name, and what bears the other if that was found, are nearer to being one another.
+
+    Args:
+        costs: by name of what was found, as `Mistaken.costs` gives them; 0 is told of who is not among these.
+    """
+    if other not in costs.get(name, ()):
+        return 0.0
+    gain = costs[name][name] - costs[name][other]
+    return gain + costs[other][other] - costs[other][name] if other in costs else gain
 
 
 def _apart(one: Array, other: Array) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from stages.base import Array, Json
 from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
 from stages.sam.apart import award
-from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken
+from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken, nearer
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.subjects import Subject
@@ -142,7 +142,7 @@ class Whose:
             self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
         silent = doubted - exchanged
         given = {name for name, each in settled.items() if each.mask.any()} - silent
-        rivals = {name: [each for each in self.looks if self._could_be(name, each)] for name in given - set(prompted)}
+        rivals = {name: self._rivals(name, costs) for name in given - set(prompted)}
         silent |= self.mistaken.unclear(given, rivals, self.places)
         return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
 
@@ -167,11 +167,11 @@ class Whose:
             if name in anew and own[name] > OTHERWISE:
                 found.add(name)
             for other in own.keys() - {name}:
-                gain, there = own[name] - own[other], self.places.get(other)
+                gain, there = nearer(costs, name, other), self.places.get(other)
                 if name in anew:
-                    least = DOUBT
+                    gain, least = own[name] - own[other], DOUBT
                 elif other in costs:
-                    gain, least = gain + costs[other][other] - costs[other][name], self.mistaken.least(name)
+                    least = self.mistaken.least(name)
                 elif there is not None and there.unseen and _is_in(middle, there.box):
                     least = 0.0
                 elif there is not None and there.unseen > PATIENT:
@@ -297,8 +297,10 @@ class Whose:
             return False
         return all(self._distance(name, mask) <= self._distance(other, mask) for other in rivals)
 
-    def _could_be(self, name: str, other: str) -> bool:
-        return name != other and name in self.looks and self._are_alike(name, other)
+    def _rivals(self, name: str, costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """Those it could be taken for on this frame."""
+        others = [other for other in self.looks if name in self.looks and other != name]
+        return [other for other in others if self._are_alike(name, other) and nearer(costs, name, other) > -DOUBT]
 
     def _are_alike(self, name: str, other: str) -> bool:
         """Whether two could be taken for each other, as far as is known."""
