@@ -12,6 +12,7 @@ import pytest
 from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_mask
 
 from stages.poses.assign import affinities, assign, best_pairs, box_of_mask, disown
+from stages.poses.skeleton import LEFT_HAND, RIGHT_HAND
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.subjects import OBJECT, PERSON, Reskin, Sought, Subject
@@ -374,6 +375,20 @@ def test_joints_of_another_are_taken_back() -> None:
     lost = np.tile(np.array([25, 10, 0.9], np.float32), (2, 133, 1))
     disown(lost, [near, np.zeros((20, 30), bool)])
     assert (lost[1, :, 2] > 0).all(), "without a mask somebody is believed to be where nobody else is"
+
+
+def test_a_hand_that_lies_in_another_is_taken_back_whole() -> None:
+    """Its fingers too that lie in no mask; of a hand that is its own, what lies in the other's."""
+    near, far = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    near[:, 2:10], far[:, 10:20] = True, True
+    keypoints = np.tile(np.array([5, 10, 0.9], np.float32), (2, 133, 1))
+    keypoints[1, :, 0] = 15
+    keypoints[0, LEFT_HAND, 0] = [12] * 3 + [25] * 16 + [5] * 2
+    keypoints[0, RIGHT_HAND, 0] = [12] * 2 + [25] * 16 + [5] * 3
+    disown(keypoints, [near, far])
+    gone = np.flatnonzero(keypoints[0, :, 2] == 0)
+    assert list(gone) == [*range(133)[LEFT_HAND], *range(133)[RIGHT_HAND][:2]]
+    assert keypoints[1, :, 2].all()
 
 
 def test_poses_go_to_the_right_person() -> None:

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 
 from stages.base import Array
+from stages.poses import skeleton as joint
 from stages.poses.follow import iou
 from stages.poses.models import SEEN
 
 LEAST = 0.2  # affinity below which a detection is nobody's
 INSIDE = 0.5  # share of a person's mask that a detection of that person covers
 NOWHERE = np.full(4, np.nan)
+PARTS = (slice(None), joint.FACE, joint.LEFT_HAND, joint.RIGHT_HAND, joint.LEFT_FOOT, joint.RIGHT_FOOT)
 
 
 def box_of_mask(mask: Array) -> Array:
@@ -98,8 +100,8 @@ def disown(keypoints: Array, masks: Sequence[Array]) -> None:
     """Take back, in place, what was found of one person and is another's: its score becomes 0.
 
     A crop may show two persons, and the model give the wrong one, or parts of both. A joint that lies in another's mask
-    and not in its person's own is hidden by that other, or theirs. Where more of a skeleton's seen joints lie so than
-    in its own mask, all of it is theirs.
+    and not in its person's own is hidden by that other, or theirs. Where more of the seen joints of a skeleton lie so
+    than in its own mask, or of a face, a hand or a foot, all of that is theirs: of fingers some lie in no mask.
 
     Args:
         keypoints: [P, 133, 3] of one frame.
@@ -113,6 +115,7 @@ def disown(keypoints: Array, masks: Sequence[Array]) -> None:
         columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
         within = np.stack([mask[rows, columns] & inside for mask in masks])
         theirs = within & ~within[index]
-        if (theirs & seen).sum(1).max() > (within[index] & seen).sum():
-            points[:, 2] = 0.0
+        for part in PARTS:
+            if (theirs & seen)[:, part].sum(1).max() > (within[index] & seen)[part].sum():
+                points[part, 2] = 0.0
         points[theirs.any(0), 2] = 0.0
