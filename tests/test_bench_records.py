@@ -116,6 +116,7 @@ TABLES = (
     "joints.json",
     "pick.json",
     "identities.json",
+    "identities_cuts.json",
     "scale_store.json",
 )
 ENDED = ("track_memory_limit.json",)  # memory ended stock: there is nothing to compare speeds with
