@@ -13,6 +13,7 @@ from stages.prompts import Box
 from stages.sam.apart import apart
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.frames import feed
+from stages.sam.hindsight import Hindsight
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked, clip_frames_min16
@@ -112,6 +113,8 @@ class TrackStage(Stage):
                 if self._observer is not None:
                     self._observer(span.start + offset, name, found.tracked)
             prompted |= {(name, span.start + offset) for name in prompts}
+        if self._whose is not None:
+            self._look_back(window, inputs, (masks, visible, followed, views))
         lost = {name: followed[name] & ~visible[name] for name in names}
         unlike = {name: np.zeros(span.frames, dtype=bool) for name in names}
         for name, likeness in self._known.items() if self.config.on_cut == "split" else ():
@@ -129,6 +132,22 @@ class TrackStage(Stage):
                 "unlike": {name: flag_spans(unlike[name], span.start) for name in names},
             },
         )
+
+    def _look_back(self, window: Window, inputs: Inputs, found: tuple[dict[str, Array], ...]) -> None:
+        """Give those of a chase who were lost and found again on the frames between, too, as far as that can be told.
+
+        Args:
+            found: masks, visible, followed and views, by name; all but `followed` are changed.
+        """
+        masks, visible, followed, views = found
+        assert self._whose is not None
+        missing = {name: followed[name] & ~visible[name] for name in masks}
+        hindsight = Hindsight(self._new_tracker(*inputs.arrays["frames"].shape[1:3]), self._whose, masks)
+        cuts = {cut - window.new.start for cut in decoded_cuts(inputs)}
+        for name, changes in hindsight.look_back(inputs.arrays["frames"], missing, cuts).items():
+            for at, change in changes.items():
+                masks[name][at], views[name][at] = change.mask, change.view
+                visible[name][at] = bool(change.mask.any())
 
     def _glance(self, window: Window, inputs: Inputs) -> Output:
         """Where each is on those of the window's new frames that are looked at."""
@@ -284,7 +303,8 @@ class TrackStage(Stage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
         subjects = self.config.subjects
-        ram, vram = sam_peak_bytes(self._model.config, len(subjects), most_prompts(subjects))
+        followed = len(subjects) * (2 if self.config.look == "chase" else 1)  # backwards too
+        ram, vram = sam_peak_bytes(self._model.config, followed, most_prompts(subjects))
         frame = height * width * 16 if window_frames else 0
         return ram + window_frames * height * width * (3 + len(subjects)) + frame, vram
 

@@ -1,0 +1,245 @@
+"""Those of a chase who were lost and found again, followed back to where they were lost."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.base import Array, Inputs, Window
+from stages.likeness import look_of
+from stages.prompts import ObjectPrompt
+from stages.sam.hindsight import BEYOND, Found, Gap, Hindsight
+from stages.sam.session import Tracked
+from stages.sam.tracker import Seen
+from stages.sam.whose import Whose
+from stages.subjects import OBJECT, Subject
+from stages.track import TrackConfig, TrackStage
+from stages.views.chase import PATIENT
+from storage.spans import Span
+
+HEIGHT, WIDTH, FRAMES = 90, 160, 24
+COLOURS = {"board": (200, 40, 40), "board-2": (40, 160, 40)}
+SUBJECTS = tuple(Subject(name, OBJECT, ObjectPrompt(box=(0, 0, 9, 9))) for name in COLOURS)
+Script = Callable[[str, int], Array]
+
+
+def box(x: int, y: int = 40, width: int = 20, height: int = 10) -> Array:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y : y + height, max(x, 0) : max(x + width, 0)] = True
+    return mask
+
+
+def truth(name: str, at: int) -> Array:
+    """Both roll along, one below the other."""
+    return box(10 + 4 * at, 20 if name == "board" else 60)
+
+
+NONE = box(0, height=0)
+
+
+class Scripted:
+    """A tracker that finds what it is told to, by name and frame of the clip, and nothing it was not begun with."""
+
+    def __init__(self, script: Script, frame_of: Callable[[int], int]) -> None:
+        self.script, self.frame_of = script, frame_of
+        self.names = set[str]()
+        self.shown: list[tuple[int, tuple[str, ...]]] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def see(
+        self, index: int, frame: Array, image: Any, views: Mapping[str, Array], prompts: Mapping[str, Any], least: int
+    ) -> dict[str, Seen]:
+        self.names |= set(prompts)
+        at, found = self.frame_of(index), {}
+        self.shown.append((at, tuple(sorted(self.names))))
+        for name in self.names:
+            prompt = prompts.get(name)
+            mask = self.script(name, at) if prompt is None or prompt.mask is None else prompt.mask
+            found[name] = Seen(mask, Tracked(None, mask.any()), np.where(mask, np.float32(5), np.float32(-5)))
+        return found
+
+    def drop(self, name: str) -> None:
+        self.names.discard(name)
+
+    def banks(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {}
+
+
+def picture(painted: Script = truth) -> Array:
+    """`[FRAMES, H, W, 3]`: each where it is, in its colour."""
+    frames = np.full((FRAMES, HEIGHT, WIDTH, 3), 128, np.uint8)
+    for name, colour in COLOURS.items():
+        for at in range(FRAMES):
+            frames[at][painted(name, at)] = colour
+    return frames
+
+
+def back(
+    given: Script, found: Script = truth, painted: Script = truth, cuts: tuple[int, ...] = ()
+) -> tuple[dict[str, dict[int, Found]], Scripted]:
+    """What is changed of what was `given`, where going back `found` that, in frames where they are `painted`."""
+    frames, whose = picture(painted), Whose.of(SUBJECTS, (WIDTH, HEIGHT), 64)
+    for name in COLOURS:
+        look, _ = look_of(picture()[0], truth(name, 0))
+        whose.looks[name] = np.stack([look, look])
+    masks = {name: np.stack([given(name, at) for at in range(FRAMES)]) for name in COLOURS}
+    missing = {name: ~each.any((1, 2)) for name, each in masks.items()}
+    tracker = Scripted(found, lambda index: FRAMES - 1 - index)
+    return Hindsight(tracker, whose, masks).look_back(frames, missing, cuts), tracker  # type: ignore[arg-type]
+
+
+def without(*frames: int, name: str = "board", instead: Script = lambda name, at: NONE) -> Script:
+    """The truth, but on these frames of one."""
+    return lambda each, at: instead(each, at) if each == name and at in frames else truth(each, at)
+
+
+@pytest.mark.parametrize(("missing", "small", "cuts", "gaps"), [
+    ("", "", (), []),
+    ("3 4 5", "", (), [(3, 6, 6)]),
+    ("0 1", "", (), [(0, 2, 2)]),
+    ("22 23", "", (), []),
+    ("3 4 5", "6 7", (), [(3, 6, 8)]),
+    ("3 4 5 7", "6 8", (), [(3, 6, 6), (7, 8, 9)]),
+    ("3 4 5", "", (6,), []),
+    ("3 4 5", "", (5,), [(5, 6, 6)]),
+    ("3 4 5", "6 7", (8,), [(3, 6, 6)]),
+])  # fmt: skip
+def test_a_gap_ends_where_it_is_found_again_in_the_same_shot(
+    missing: str, small: str, cuts: tuple[int, ...], gaps: list[tuple[int, int, int]]
+) -> None:
+    """And is begun on where most of it shows."""
+    areas = np.full(24, 100)
+    areas[[int(at) for at in small.split()]] = 40
+    gone = np.isin(np.arange(24), [int(at) for at in missing.split()])
+    areas[gone] = 0
+    assert Gap.all_of(gone, areas, cuts) == [Gap(*gap) for gap in gaps]
+
+
+def test_what_agrees_with_where_it_was_lost_is_given() -> None:
+    changes, tracker = back(without(8, 9, 10))
+    assert {name: sorted(each) for name, each in changes.items()} == {"board": [8, 9, 10], "board-2": []}
+    for at, found in changes["board"].items():
+        assert np.array_equal(found.mask, truth("board", at))
+        rows, columns = np.nonzero(found.mask)
+        inside = found.view @ np.array([columns.mean(), rows.mean(), 1.0])
+        assert ((inside > 8) & (inside < 56)).all(), "the view shows it"
+    assert tracker.shown == [(at, ("board",)) for at in (11, 10, 9, 8, 7)], "no more is looked at"
+
+
+def test_nobody_lost_nothing_looked_at() -> None:
+    changes, tracker = back(truth)
+    assert not any(changes.values()) and tracker.shown == []
+
+
+def test_what_does_not_agree_is_given_where_it_looks_like_itself() -> None:
+    """It was lost at the window's beginning; on frame 2 the other's colours are where it is said to be."""
+    given = without(0, 1, 2, 3)
+    painted = without(2, instead=lambda name, at: NONE)
+
+    def swapped(name: str, at: int) -> Array:
+        return truth("board", at) if name == "board-2" and at == 2 else painted(name, at)
+
+    changes, _ = back(given, painted=swapped)
+    assert sorted(changes["board"]) == [0, 1, 3]
+
+
+def test_who_was_taken_for_it_before_it_was_lost_is_no_longer_given() -> None:
+    """On frames 6 and 7 its mask was on a third one, which nobody follows."""
+    astray = without(6, 7, instead=lambda name, at: box(100, 75, 20, 8))
+    changes, _ = back(lambda name, at: NONE if name == "board" and at in (8, 9) else astray(name, at))
+    assert sorted(changes["board"]) == [6, 7, 8, 9]
+    assert all(np.array_equal(found.mask, truth("board", at)) for at, found in changes["board"].items())
+
+
+def test_what_is_clearly_itself_is_not_taken_back() -> None:
+    """Going back went astray: before it was lost it looks like itself."""
+    found = without(*range(8), instead=lambda name, at: box(100, 75, 20, 8))
+    changes, tracker = back(without(8, 9), found)
+    assert sorted(changes["board"]) == [8, 9], "there it looked like itself"
+    assert tracker.shown[-1][0] == 7
+
+
+def test_going_back_ends_soon_where_nothing_agrees() -> None:
+    """In frames on which nothing looks like anybody, none of it is given."""
+    grey: Script = lambda name, at: NONE  # noqa: E731
+    found = without(*range(12), instead=lambda name, at: box(100, 75, 20, 8))
+    changes, tracker = back(without(12, 13), found, grey)
+    assert tracker.shown[-1][0] == 12 - BEYOND - 1
+    assert not any(changes.values())
+
+
+def test_what_others_were_given_stays_theirs() -> None:
+    """Of what reaches over another the rest is given; where little is left of it, it has gone over to that one."""
+    reaching: Script = lambda name, at: truth(name, at) | (truth("board-2", at) if at == 9 else NONE)  # noqa: E731
+    changes, _ = back(without(8, 9), reaching)
+    assert np.array_equal(changes["board"][9].mask, truth("board", 9))
+    astray: Script = lambda name, at: truth("board-2" if at <= 9 else name, at)  # noqa: E731
+    changes, tracker = back(without(8, 9, 10), astray)
+    assert sorted(changes["board"]) == [10] and tracker.shown[-1][0] == 9
+
+
+def test_two_that_go_back_at_once_share_no_pixel() -> None:
+    def both(name: str, at: int) -> Array:
+        reaches = name == "board" and at in (8, 9)
+        return truth(name, at) | (box(4 * at, 50, 40, 30) if reaches else NONE)
+
+    given: Script = lambda name, at: NONE if at in (8, 9) else truth(name, at)  # noqa: E731
+    changes, _ = back(given, both)
+    for at in (8, 9):
+        assert not (changes["board"][at].mask & changes["board-2"][at].mask).any()
+        assert np.array_equal(changes["board-2"][at].mask, truth("board-2", at))
+
+
+def test_it_goes_past_no_cut() -> None:
+    changes, tracker = back(without(*range(5, 12)), cuts=(9,))
+    assert sorted(changes["board"]) == [9, 10, 11] and tracker.shown[-1][0] == 9
+
+
+def test_it_ends_where_it_is_hidden() -> None:
+    """But passes a few frames on which it finds nothing."""
+    changes, tracker = back(without(*range(5, 14)), without(10))
+    assert sorted(changes["board"]) == [5, 6, 7, 8, 9, 11, 12, 13]
+    changes, tracker = back(without(*range(5, 14)), without(*range(4, 11)))
+    assert sorted(changes["board"]) == [11, 12, 13] and tracker.shown[-1][0] == 10 - PATIENT
+
+
+def test_the_stage_gives_what_was_found_going_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the window in which it is found again: masks, `visible`, views and `lost` say so, and the next window is
+    followed as if nothing had been."""
+    made: list[Scripted] = []
+
+    def new(self: TrackStage, height: int, width: int) -> Scripted:
+        stop = starts[-1] + 12
+        forwards = without(4, 5, 11, 12, 13)
+        made.append(
+            Scripted(truth, lambda index: stop - 1 - index) if made else Scripted(forwards, lambda index: index)
+        )
+        return made[-1]
+
+    frames, starts = picture(), [0]
+    monkeypatch.setattr(TrackStage, "_new_tracker", new)
+    model = SimpleNamespace(image_size=64, config=SimpleNamespace(device="cpu"), to_device=lambda: None)
+    prompted = tuple(
+        Subject(name, OBJECT, ObjectPrompt(box=(10, y, 30, y + 10))) for name, y in (("board", 20), ("board-2", 60))
+    )
+    stage = TrackStage(TrackConfig(prompted, look="chase", chosen=None), model)  # type: ignore[arg-type]
+    outputs = []
+    for index, start in enumerate((0, 12)):
+        starts.append(start)
+        new_frames = Span(start, start + 12)
+        window = Window(index, new_frames, new_frames, new_frames, start == 12, 12)
+        outputs.append(stage.process(window, Inputs({"frames": frames[start : start + 12]})))
+    first, second = outputs
+    assert first.info["lost"] == {"board": [[11, 12]], "board-2": []}, "behind it nothing is known yet"
+    assert second.info["lost"] == {"board": [], "board-2": []}
+    for at in (4, 5):
+        assert np.array_equal(first.arrays["masks/board"][at], truth("board", at)) and first.arrays["visible/board"][at]
+    for at in (12, 13):
+        assert np.array_equal(second.arrays["masks/board"][at - 12], truth("board", at))
+    assert made[0].names == set(COLOURS) and all(not each.names for each in made[1:])
+    own = first.arrays["views/track-board"]
+    assert np.linalg.norm(own[4, :, 2] - own[3, :, 2]) < 20
