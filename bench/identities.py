@@ -22,13 +22,11 @@ from typing import Any
 import numpy as np
 
 from bench._common import new_record, run_main, write_record
-from stages.base import Array, Inputs, Window
+from stages.base import Array
 from stages.choices import MEMORIES
-from stages.occlusion import OcclusionConfig, OcclusionStage
 from stages.subjects import Subject
 from storage.arrays import RunArrays
 from storage.rundir import RunReader
-from storage.spans import Span
 from stream.demo import DemoConfig, Scene
 from stream.demo.camera import CAMERAS
 from stream.demo.clip import write_clip
@@ -37,6 +35,7 @@ from stream.demo.hidden import Hiding
 from stream.demo.job import KEYPOINT_SCORE
 from stream.demo.truth import PersonTruth
 from stream.options.config import RunConfig
+from stream.report.amodal import AmodalMasks
 from stream.report.tables import text_table
 from stream.run.lifecycle import start
 
@@ -50,36 +49,39 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def follow(scene: Scene, subjects: tuple[Subject, ...], options: Mapping[str, Any], work: Path) -> RunArrays:
-    """The arrays of the finished run of these subjects: begun, gone on with, or as it is there."""
+def follow(
+    scene: Scene, subjects: tuple[Subject, ...], options: Mapping[str, Any], work: Path
+) -> tuple[RunReader, RunConfig]:
+    """The finished run of these subjects: begun, gone on with, or as it is there."""
     work.mkdir(parents=True, exist_ok=True)
     video, out = work / "clip.mp4", work / str(options["memory"])
     if not video.exists():
         write_clip(scene, video)
-    start(RunConfig(video=str(video), scene=subjects, **options), out)
-    return RunReader(out).arrays
+    config = RunConfig(video=str(video), scene=subjects, **options)
+    start(config, out)
+    return RunReader(out), config
 
 
 def measure(scene: Scene, options: Mapping[str, Any], work: Path, alone: bool) -> dict[str, Any]:
     """HOTA, IDF1, switches, IoU by subject, joints; with `alone` also each one's IoU where nobody else is."""
     subjects = truth_subjects(scene)
     names = [subject.name for subject in subjects]
-    arrays = follow(scene, subjects, options, work)
-    group = compare_group(scene, names, arrays)
+    run, config = follow(scene, subjects, options, work)
+    group = compare_group(scene, names, run.arrays)
     told: dict[str, Any] = {
         "hota": round(group.identities.hota, 4),
         "idf1": round(group.identities.idf1, 4),
         "switches": group.identities.switches,
         "iou": _means(group),
-        "joints": joints_right(scene, [name for name in names if name in scene.skaters], arrays),
-        "hidden": hidden_found(scene, names, arrays),
+        "joints": joints_right(scene, [name for name in names if name in scene.skaters], run.arrays),
+        "hidden": hidden_found(scene, run, config),
     }
     if alone:
         told["iou_alone"] = {}
         for subject in subjects:
             single, name = scene.alone(subject.name), subject.name
-            found = follow(single, (replace(subject, held_by=None),), options, work / name)
-            told["iou_alone"] |= _means(compare_group(single, [name], found))
+            found, _ = follow(single, (replace(subject, held_by=None),), options, work / name)
+            told["iou_alone"] |= _means(compare_group(single, [name], found.arrays))
     return told
 
 
@@ -116,18 +118,16 @@ def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[
     }
 
 
-def hidden_found(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[str, dict[str, float]]:
-    """How well what is hidden is known, by kind, as the run's own stage estimates it of its masks and joints."""
-    posed = tuple(name for name in names if name in scene.skaters)
-    stage = OcclusionStage(OcclusionConfig(tuple(names), posed))
+def hidden_found(scene: Scene, run: RunReader, config: RunConfig) -> dict[str, dict[str, float]]:
+    """How well what is hidden is known, by kind, as the run tells it (`skate export --amodal`)."""
     found = {"boards": Hiding(), "persons": Hiding()}
-    for t in range(len(scene)):
-        span, given = Span(t, t + 1), {read.port: arrays.read(read.port, t, t + 1) for read in stage.reads}
-        every = stage.amodal(Window(t, span, span, span, t + 1 == len(scene), 1), Inputs(given))
+    for t, every in enumerate(AmodalMasks(run, config).each()):
         for true in scene.truth(t).subjects:
             if true.name in every and np.count_nonzero(true.amodal) >= least_pixels(scene.config):
-                kind = found["persons" if true.name in posed else "boards"]
-                kind.add(true.visible, true.amodal, given[f"masks/{true.name}"][0], every[true.name][0])
+                kind = found["persons" if true.name in scene.skaters else "boards"]
+                kind.add(
+                    true.visible, true.amodal, run.arrays.read(f"masks/{true.name}", t, t + 1)[0], every[true.name]
+                )
     return {
         kind: {key: round(value, 4) for key, value in asdict(each.scores()).items()} for kind, each in found.items()
     }

@@ -1,6 +1,6 @@
 """Which subjects others hide, frame by frame, and all of each: hidden or not."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -79,8 +79,8 @@ class OcclusionStage(Stage):
     """Tells of every subject whether others hide it: `occluded/NAME` `[n] bool`.
 
     Reads `masks/NAME` of all, `keypoints/NAME` of persons, and `frames` where a completion is given; then all of each
-    is kept, `amodal/NAME` `[n, H, W] bool`. Nothing but another subject hides one. Info: `occluded`: absolute half-open
-    spans by name.
+    is kept, `amodal/NAME` `[n, H, W] bool`. Nothing but another subject hides one. Of an object that is what the shapes
+    tell that it showed before and, within the window, shows later. Info: `occluded`: absolute half-open spans by name.
 
     Args:
         completion: asked for what hides in place of the estimate's last word; None: that is it.
@@ -128,6 +128,8 @@ class OcclusionStage(Stage):
                     self._forget(name)
                 points = None if keypoints is None else keypoints[index]
                 estimate[index] = self._see(name, visible[index], others[index], points)
+            if name in self._shapes:
+                estimate |= _from_behind(visible, others, {cut - window.new.start for cut in cuts})
             if self._completion is not None:
                 frames = inputs.arrays["frames"]
                 hidden = Hidden(name, window, frames, visible, others, estimate, keypoints)
@@ -171,11 +173,21 @@ class OcclusionStage(Stage):
             self._bodies[name] = body.Body(joints[:, :2].copy(), known, seen, row[:2], int(row[2]))
 
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
-        """Projected peak (RAM, VRAM): the window's masks, their count, what hides one, and all of each; a shape an
-        object."""
+        """Projected peak (RAM, VRAM): the window's masks, their count, what hides one, and all of each, of one both
+        ways; a shape an object."""
         subjects, pixels = len(self.config.subjects), height * width
         frames = 3 if self._completion is not None else 0
-        return window_frames * pixels * (2 * subjects + 2 + frames) + pixels * (len(self._shapes) + 8), 0
+        return window_frames * pixels * (2 * subjects + 3 + frames) + pixels * (len(self._shapes) + 8), 0
+
+
+def _from_behind(visible: Array, others: Array, cuts: Collection[int]) -> Array:
+    """[n, H, W] bool: all of a thing, by the shapes that later frames of a window show."""
+    behind, found = shape.Shape(), np.empty(visible.shape, bool)
+    for index in reversed(range(len(visible))):
+        behind, found[index] = shape.follow(behind, visible[index], others[index])
+        if index in cuts:
+            behind = shape.Shape()
+    return found
 
 
 def occluded(visible: Array, amodal: Array) -> Array:
