@@ -114,7 +114,7 @@ class TrackStage(Stage):
                     self._observer(span.start + offset, name, found.tracked)
             prompted |= {(name, span.start + offset) for name in prompts}
         if self._whose is not None:
-            self._look_back(window, inputs, (masks, visible, followed, views))
+            self._look_back(window, inputs, (masks, visible, followed, views), prompted)
         lost = {name: followed[name] & ~visible[name] for name in names}
         unlike = {name: np.zeros(span.frames, dtype=bool) for name in names}
         for name, likeness in self._known.items() if self.config.on_cut == "split" else ():
@@ -133,16 +133,20 @@ class TrackStage(Stage):
             },
         )
 
-    def _look_back(self, window: Window, inputs: Inputs, found: tuple[dict[str, Array], ...]) -> None:
+    def _look_back(
+        self, window: Window, inputs: Inputs, found: tuple[dict[str, Array], ...], prompted: set[tuple[str, int]]
+    ) -> None:
         """Give those of a chase who were lost and found again on the frames between, too, as far as that can be told.
 
         Args:
             found: masks, visible, followed and views, by name; all but `followed` are changed.
+            prompted: name and frame, absolute.
         """
         masks, visible, followed, views = found
         assert self._whose is not None
         missing = {name: followed[name] & ~visible[name] for name in masks}
-        hindsight = Hindsight(self._new_tracker(*inputs.arrays["frames"].shape[1:3]), self._whose, masks)
+        pointed = {(name, frame - window.new.start) for name, frame in prompted}
+        hindsight = Hindsight(self._new_tracker(*inputs.arrays["frames"].shape[1:3]), self._whose, masks, pointed)
         cuts = {cut - window.new.start for cut in decoded_cuts(inputs)}
         for name, changes in hindsight.look_back(inputs.arrays["frames"], missing, cuts).items():
             for at, change in changes.items():

@@ -1,6 +1,6 @@
 """Those of a chase who were lost and found again, followed back to where they were lost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,7 +79,11 @@ def picture(painted: Script = truth) -> Array:
 
 
 def back(
-    given: Script, found: Script = truth, painted: Script = truth, cuts: tuple[int, ...] = ()
+    given: Script,
+    found: Script = truth,
+    painted: Script = truth,
+    cuts: tuple[int, ...] = (),
+    pointed: Collection[tuple[str, int]] = (),
 ) -> tuple[dict[str, dict[int, Found]], Scripted]:
     """What is changed of what was `given`, where going back `found` that, in frames where they are `painted`."""
     frames, whose = picture(painted), Whose.of(SUBJECTS, (WIDTH, HEIGHT), 64)
@@ -89,7 +93,7 @@ def back(
     masks = {name: np.stack([given(name, at) for at in range(FRAMES)]) for name in COLOURS}
     missing = {name: ~each.any((1, 2)) for name, each in masks.items()}
     tracker = Scripted(found, lambda index: FRAMES - 1 - index)
-    return Hindsight(tracker, whose, masks).look_back(frames, missing, cuts), tracker  # type: ignore[arg-type]
+    return Hindsight(tracker, whose, masks, pointed).look_back(frames, missing, cuts), tracker  # type: ignore[arg-type]
 
 
 def without(*frames: int, name: str = "board", instead: Script = lambda name, at: NONE) -> Script:
@@ -153,6 +157,13 @@ def test_who_was_taken_for_it_before_it_was_lost_is_no_longer_given() -> None:
     changes, _ = back(lambda name, at: NONE if name == "board" and at in (8, 9) else astray(name, at))
     assert sorted(changes["board"]) == [6, 7, 8, 9]
     assert all(np.array_equal(found.mask, truth("board", at)) for at, found in changes["board"].items())
+
+
+def test_what_was_pointed_at_stays() -> None:
+    astray = without(6, 7, instead=lambda name, at: box(100, 75, 20, 8))
+    given: Script = lambda name, at: NONE if name == "board" and at in (8, 9) else astray(name, at)  # noqa: E731
+    changes, _ = back(given, pointed={("board", 6), ("board-2", 7)})
+    assert sorted(changes["board"]) == [8, 9] and not changes["board-2"]
 
 
 def test_what_is_clearly_itself_is_not_taken_back() -> None:

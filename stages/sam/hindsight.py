@@ -88,14 +88,18 @@ class Hindsight:
         tracker: a new one, of views.
         whose: of the way forwards: how all look by now, and who holds what.
         masks: by name `[n, H, W]` bool, as given; no two overlap.
+        pointed: name and frame of what the user pointed at, which stays.
     """
 
-    def __init__(self, tracker: Tracker, whose: Whose, masks: Mapping[str, Array]) -> None:
+    def __init__(
+        self, tracker: Tracker, whose: Whose, masks: Mapping[str, Array], pointed: Collection[tuple[str, int]] = ()
+    ) -> None:
         self._tracker = tracker
         self._mistaken = Mistaken(whose.chase)
         self._looks = {name: looks[1] for name, looks in whose.looks.items()}
         self._kinds = whose.kinds
         self._masks = masks
+        self._pointed = pointed
         self._ways: dict[str, _Way] = {}
         self._changes: dict[str, dict[int, Found]] = {name: {} for name in masks}
 
@@ -135,14 +139,15 @@ class Hindsight:
             if at < way.gap.stop:
                 others = [mask for other, mask in given.items() if other != name]
                 left[name] = seen[name].mask & ~np.logical_or.reduce(others) if others else seen[name].mask
-        found, before = self._told(frame, left), self._told(frame, given)
+        found = self._told(frame, left)
+        before = self._told(frame, given) if any(at < way.gap.first for way in self._ways.values()) else {}
         for name, way in sorted(self._ways.items()):
             whole, mask = seen[name].mask, left[name]
             if at < way.gap.first and self._agrees(name, whole, given):
                 self._end(name, True)
                 continue
             gain, like = before.get(name, (0.0, False))
-            clear = at < way.gap.first and like and gain < -DOUBT
+            clear = at < way.gap.first and ((like and gain < -DOUBT) or (name, at) in self._pointed)
             gone = np.count_nonzero(mask) < PART * np.count_nonzero(whole)
             if clear or gone or at < way.gap.first - BEYOND:
                 self._end(name, False)
@@ -181,9 +186,10 @@ class Hindsight:
             return
         self._tracker.drop(name)
         for at, found in way.found.items():
-            if found.gain > DOUBT if arrived else found.gain > 0 or not found.like:
+            believed = found.gain <= DOUBT if arrived else found.like and found.gain <= 0
+            if not believed:
                 found = replace(found, mask=np.zeros_like(found.mask))
-            if found.mask.any() if at >= way.gap.first else arrived:
+            if arrived if at < way.gap.first else found.mask.any():
                 self._changes[name][at] = found
 
     def _end_all(self) -> None:
