@@ -126,7 +126,14 @@ class Hindsight:
             if at in cuts:
                 self._end_all()
         self._end_all()
-        return self._changes
+        return {
+            name: {at: self._apart(name, at, each) for at, each in own.items()} for name, own in self._changes.items()
+        }
+
+    def _apart(self, name: str, at: int, found: Found) -> Found:
+        """Without what others were given there, and keep."""
+        kept = [masks[at] for other, masks in self._masks.items() if other != name and at not in self._changes[other]]
+        return replace(found, mask=found.mask & ~np.logical_or.reduce(kept)) if kept else found
 
     def _go(self, shown: int, at: int, frame: Array, prompts: Mapping[str, SamPrompt]) -> None:
         """A frame further back."""
@@ -134,20 +141,20 @@ class Hindsight:
         views = {name: chase.view(name, {name: way.place}) for name, way in self._ways.items()}
         seen = apart(self._tracker.see(shown, frame, lambda: None, views, prompts, LONG))
         given = {name: masks[at] for name, masks in self._masks.items()}
-        left = dict(given)
+        left, asked = dict(given), {name for name, way in self._ways.items() if at < way.gap.first}
         for name, way in self._ways.items():
             if at < way.gap.stop:
-                others = [mask for other, mask in given.items() if other != name]
+                others = [mask for other, mask in given.items() if other not in {name, *asked}]
                 left[name] = seen[name].mask & ~np.logical_or.reduce(others) if others else seen[name].mask
         found = self._told(frame, left)
-        before = self._told(frame, given) if any(at < way.gap.first for way in self._ways.values()) else {}
+        before = self._told(frame, given) if asked else {}
         for name, way in sorted(self._ways.items()):
             whole, mask = seen[name].mask, left[name]
-            if at < way.gap.first and self._agrees(name, whole, given):
+            if name in asked and self._agrees(name, whole, given):
                 self._end(name, True)
                 continue
             gain, like = before.get(name, (0.0, False))
-            clear = at < way.gap.first and ((like and gain < -DOUBT) or (name, at) in self._pointed)
+            clear = name in asked and ((like and gain < -DOUBT) or (name, at) in self._pointed)
             gone = np.count_nonzero(mask) < PART * np.count_nonzero(whole)
             if clear or gone or at < way.gap.first - BEYOND:
                 self._end(name, False)
