@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.base import Array, Json
 from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
+from stages.metrics import iou
 from stages.sam.apart import award
 from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken, nearer
 from stages.sam.prompts import SamPrompt
@@ -133,7 +134,8 @@ class Whose:
         for name in found.keys() - anew - set(prompted):
             if np.count_nonzero(settled[name].mask) < CRUMBS * np.count_nonzero(found[name].mask):
                 settled[name] = _none_of(settled[name])
-        costs = {name: each for name, each in self._costs(frame, settled).items() if name not in prompted}
+        judged = {name: each.mask for name, each in settled.items() if name not in prompted}
+        costs = self.costs(frame, judged, self.places)
         self.mistaken.doubted = doubted = self._doubted(settled, costs, anew)
         for name in anew & doubted:
             settled[name] = _none_of(settled[name])
@@ -146,15 +148,21 @@ class Whose:
         silent |= self.mistaken.unclear(given, rivals, self.places)
         return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
 
-    def _costs(self, frame: Array, settled: Mapping[str, Seen]) -> dict[str, dict[str, float]]:
-        """By who was found: by name of its kind, how far it is from being that (`Mistaken`)."""
+    def costs(
+        self, frame: Array, masks: Mapping[str, Array], places: Mapping[str, Place]
+    ) -> dict[str, dict[str, float]]:
+        """By who was found: by name of its kind, how far it is from being that (`Mistaken`).
+
+        Args:
+            masks: `[H, W]` bool, by name. places: of all, those who hold something among them.
+        """
         found: dict[str, dict[str, float]] = {}
         means = {name: looks[1] for name, looks in self.looks.items()}
-        for name, each in settled.items():
-            look, _ = look_of(frame, each.mask)
-            if name in self.looks and name in self.places and look.size:
+        for name, mask in masks.items():
+            look, _ = look_of(frame, mask)
+            if name in self.looks and name in places and look.size:
                 names = [other for other in self.looks if self.kinds.get(other) == self.kinds.get(name)]
-                found[name] = self.mistaken.costs(look, _middle(box_of(each.mask)), names, means, self.places)
+                found[name] = self.mistaken.costs(look, _middle(box_of(mask)), names, means, places)
         return found
 
     def _doubted(
@@ -223,7 +231,7 @@ class Whose:
         grown = np.array([[name not in anew and self._is_overgrown(name, each.mask)] for name, each in found.items()])
         claims &= grown | (ranks <= np.where(claims & ~grown, ranks, np.inf).min(axis=0))
         expected = {name: self._expected(name, each.mask.shape) for name, each in found.items()}
-        own = np.array([[_iou(each.mask, expected[name]) >= OWN] for name, each in found.items()])
+        own = np.array([[iou(each.mask, expected[name]) >= OWN] for name, each in found.items()])
         steady = claims & own & ~grown
         claims &= steady | ~steady.any(axis=0)
         had = np.stack([each[rows, columns] for each in expected.values()])
@@ -341,9 +349,3 @@ def _is_in(point: Array, box: Array) -> bool:
 
 def _none_of(seen: Seen) -> Seen:
     return replace(seen, mask=np.zeros_like(seen.mask))
-
-
-def _iou(one: Array, other: Array) -> float:
-    """Of two masks; 0 where both are empty."""
-    either = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / either) if either else 0.0
