@@ -13,7 +13,7 @@ from stages.prompts import Box
 from stages.sam.apart import apart
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.frames import feed
-from stages.sam.hindsight import Hindsight
+from stages.sam.hindsight import Changes, Hindsight
 from stages.sam.model import SamModel
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.sam.session import Tracked, clip_frames_min16
@@ -114,7 +114,10 @@ class TrackStage(Stage):
                     self._observer(span.start + offset, name, found.tracked)
             prompted |= {(name, span.start + offset) for name in prompts}
         if self._whose is not None:
-            self._look_back(window, inputs, (masks, visible, followed, views), prompted)
+            missing = {name: followed[name] & ~visible[name] for name in names}
+            for (name, offset), change in self._looked_back(window, inputs, masks, missing, prompted).items():
+                masks[name][offset], views[name][offset] = change.mask, change.view
+                visible[name][offset] = change.mask.any()
         lost = {name: followed[name] & ~visible[name] for name in names}
         unlike = {name: np.zeros(span.frames, dtype=bool) for name in names}
         for name, likeness in self._known.items() if self.config.on_cut == "split" else ():
@@ -133,25 +136,24 @@ class TrackStage(Stage):
             },
         )
 
-    def _look_back(
-        self, window: Window, inputs: Inputs, found: tuple[dict[str, Array], ...], prompted: set[tuple[str, int]]
-    ) -> None:
-        """Give those of a chase who were lost and found again on the frames between, too, as far as that can be told.
+    def _looked_back(
+        self,
+        window: Window,
+        inputs: Inputs,
+        masks: dict[str, Array],
+        missing: dict[str, Array],
+        prompted: set[tuple[str, int]],
+    ) -> Changes:
+        """What going back through a chase's window tells of those who were lost and found again.
 
         Args:
-            found: masks, visible, followed and views, by name; all but `followed` are changed.
             prompted: name and frame, absolute.
         """
-        masks, visible, followed, views = found
         assert self._whose is not None
-        missing = {name: followed[name] & ~visible[name] for name in masks}
-        pointed = {(name, frame - window.new.start) for name, frame in prompted}
-        hindsight = Hindsight(self._new_tracker(*inputs.arrays["frames"].shape[1:3]), self._whose, masks, pointed)
-        cuts = {cut - window.new.start for cut in decoded_cuts(inputs)}
-        for name, changes in hindsight.look_back(inputs.arrays["frames"], missing, cuts).items():
-            for at, change in changes.items():
-                masks[name][at], views[name][at] = change.mask, change.view
-                visible[name][at] = bool(change.mask.any())
+        frames, start = inputs.arrays["frames"], window.new.start
+        pointed = {(name, frame - start) for name, frame in prompted}
+        hindsight = Hindsight(self._new_tracker(*frames.shape[1:3]), self._whose, masks, pointed)
+        return hindsight.look_back(frames, missing, {cut - start for cut in decoded_cuts(inputs)})
 
     def _glance(self, window: Window, inputs: Inputs) -> Output:
         """Where each is on those of the window's new frames that are looked at."""
@@ -307,10 +309,10 @@ class TrackStage(Stage):
     def peak_bytes(self, height: int, width: int, window_frames: int) -> tuple[int, int]:
         """Projected `(ram_bytes, vram_bytes)`: libraries, weights, activations, and the window's frames and masks."""
         subjects = self.config.subjects
-        followed = len(subjects) * (2 if self.config.look == "chase" else 1)  # backwards too
+        followed = len(subjects) * (2 if self.config.look == "chase" else 1)  # and their masks: backwards too
         ram, vram = sam_peak_bytes(self._model.config, followed, most_prompts(subjects))
         frame = height * width * 16 if window_frames else 0
-        return ram + window_frames * height * width * (3 + len(subjects)) + frame, vram
+        return ram + window_frames * height * width * (3 + followed) + frame, vram
 
 
 def _as_box(values: Sequence[float]) -> Box:

@@ -65,9 +65,6 @@ class Scripted:
     def drop(self, name: str) -> None:
         self.names.discard(name)
 
-    def banks(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {}, {}
-
 
 def picture(painted: Script = truth) -> Array:
     """`[FRAMES, H, W, 3]`: each where it is, in its colour."""
@@ -93,7 +90,8 @@ def back(
     masks = {name: np.stack([given(name, at) for at in range(FRAMES)]) for name in COLOURS}
     missing = {name: ~each.any((1, 2)) for name, each in masks.items()}
     tracker = Scripted(found, lambda index: FRAMES - 1 - index)
-    return Hindsight(tracker, whose, masks, pointed).look_back(frames, missing, cuts), tracker  # type: ignore[arg-type]
+    changes = Hindsight(tracker, whose, masks, pointed).look_back(frames, missing, cuts)  # type: ignore[arg-type]
+    return {each: {at: one for (name, at), one in changes.items() if name == each} for each in COLOURS}, tracker
 
 
 def without(*frames: int, name: str = "board", instead: Script = lambda name, at: NONE) -> Script:

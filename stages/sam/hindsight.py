@@ -13,8 +13,9 @@ import numpy as np
 
 from stages.base import Array
 from stages.likeness import ALIKE, alike, look_of
+from stages.metrics import flag_spans, iou
 from stages.sam.apart import apart
-from stages.sam.mistaken import DOUBT, Mistaken, nearer
+from stages.sam.mistaken import DOUBT, nearer
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Tracker
 from stages.sam.whose import Whose
@@ -26,8 +27,8 @@ MOST = 0.6  # of the largest of its areas there
 PART = 0.35  # of what is found: where others were given the rest, it has gone over to them
 AGREES = 0.3  # IoU with what was given: the same
 OTHERS = 0.15  # IoU with what was given as another: that may be it
-LONG = 16  # frames: these are no clip whose length SAM 2 has to know
 BEYOND = 5  # frames before it was lost, on which it may have been taken for another already
+LONG = 16  # frames of a clip, from which on SAM 2 need not know how many there are
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,11 @@ class Gap:
             missing: [n] bool. areas: [n] pixels of what was given. cuts: frames before which one lies.
         """
         found = []
-        steps = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]])))
-        for first, stop in steps.reshape(-1, 2).tolist():
-            end = min([stop + AHEAD, len(missing), *(cut for cut in cuts if cut >= stop)])
-            run = areas[stop:end]
-            run = run[: int(np.argmin(run > 0))] if (run == 0).any() else run
-            if run.size:
-                start = max([first, *(cut for cut in cuts if cut < stop)])
+        for first, stop in flag_spans(missing):
+            start = max([first, *(cut for cut in cuts if cut < stop)])
+            end = min([stop + AHEAD, *(cut for cut in cuts if cut >= stop)])
+            run = areas[stop:end] * np.logical_and.accumulate(areas[stop:end] > 0)
+            if run.any():
                 found.append(cls(start, stop, stop + int(np.argmax(run >= MOST * run.max()))))
         return found
 
@@ -68,8 +67,11 @@ class Found:
 
     mask: Array
     view: Array
-    gain: float = 0.0
-    like: bool = False
+    gain: float
+    like: bool
+
+
+Changes = dict[tuple[str, int], Found]  # by name and frame of the window
 
 
 @dataclass
@@ -95,96 +97,93 @@ class Hindsight:
         self, tracker: Tracker, whose: Whose, masks: Mapping[str, Array], pointed: Collection[tuple[str, int]] = ()
     ) -> None:
         self._tracker = tracker
-        self._mistaken = Mistaken(whose.chase)
-        self._looks = {name: looks[1] for name, looks in whose.looks.items()}
-        self._kinds = whose.kinds
+        self._whose = whose
         self._masks = masks
         self._pointed = pointed
         self._ways: dict[str, _Way] = {}
-        self._changes: dict[str, dict[int, Found]] = {name: {} for name in masks}
+        self._changes: Changes = {}
 
-    def look_back(
-        self, frames: Array, missing: Mapping[str, Array], cuts: Collection[int]
-    ) -> dict[str, dict[int, Found]]:
+    def look_back(self, frames: Array, missing: Mapping[str, Array], cuts: Collection[int]) -> Changes:
         """By name and frame, what is to be given instead; an empty mask where what was given is another.
 
         Args:
             frames: `[n, H, W, 3]` uint8 RGB. missing: by name, `[n]` bool. cuts: frames before which one lies.
         """
         gaps = {
-            name: Gap.all_of(missing[name], np.count_nonzero(each, axis=(1, 2)), cuts)
-            for name, each in self._masks.items()
+            name: Gap.all_of(missing[name], np.count_nonzero(self._masks[name], axis=(1, 2)), cuts)
+            for name in sorted(self._masks)
+            if missing[name].any()
         }
         for shown, at in enumerate(reversed(range(len(frames)))):
-            begun = {name: gap for name in sorted(gaps) for gap in gaps[name] if gap.begin == at}
-            prompts = {name: SamPrompt(mask=self._masks[name][at]) for name in begun}
-            for name, gap in begun.items():
+            prompts = {}
+            for name, gap in [(name, gap) for name, every in gaps.items() for gap in every if gap.begin == at]:
                 self._end(name, False)
-                self._ways[name] = _Way(gap, Place.of(box_of(self._masks[name][at])))
+                mask = self._masks[name][at]
+                self._ways[name], prompts[name] = _Way(gap, Place.of(box_of(mask))), SamPrompt(mask=mask)
             if self._ways:
                 self._go(shown, at, frames[at], prompts)
             if at in cuts:
                 self._end_all()
         self._end_all()
-        return {
-            name: {at: self._apart(name, at, each) for at, each in own.items()} for name, own in self._changes.items()
-        }
+        return {(name, at): self._beside_others(name, at, found) for (name, at), found in self._changes.items()}
 
-    def _apart(self, name: str, at: int, found: Found) -> Found:
+    def _beside_others(self, name: str, at: int, found: Found) -> Found:
         """Without what others were given there, and keep."""
-        kept = [masks[at] for other, masks in self._masks.items() if other != name and at not in self._changes[other]]
-        return replace(found, mask=found.mask & ~np.logical_or.reduce(kept)) if kept else found
+        kept = {other: masks[at] for other, masks in self._masks.items() if (other, at) not in self._changes}
+        return replace(found, mask=_without(found.mask, name, kept))
 
     def _go(self, shown: int, at: int, frame: Array, prompts: Mapping[str, SamPrompt]) -> None:
         """A frame further back."""
-        chase = self._mistaken.chase
+        chase = self._whose.chase
         views = {name: chase.view(name, {name: way.place}) for name, way in self._ways.items()}
         seen = apart(self._tracker.see(shown, frame, lambda: None, views, prompts, LONG))
         given = {name: masks[at] for name, masks in self._masks.items()}
-        left, asked = dict(given), {name for name, way in self._ways.items() if at < way.gap.first}
-        for name, way in self._ways.items():
-            if at < way.gap.stop:
-                others = [mask for other, mask in given.items() if other not in {name, *asked}]
-                left[name] = seen[name].mask & ~np.logical_or.reduce(others) if others else seen[name].mask
-        found = self._told(frame, left)
-        before = self._told(frame, given) if asked else {}
+        asked = {name for name, way in self._ways.items() if at < way.gap.first}
+        sure = {name: mask for name, mask in given.items() if name not in asked}
+        back = {name: _without(seen[name].mask, name, sure) for name, way in self._ways.items() if at < way.gap.stop}
+        gains = self._gains(frame, given | back)
+        before = self._gains(frame, given) if asked else {}
         for name, way in sorted(self._ways.items()):
-            whole, mask = seen[name].mask, left[name]
-            if name in asked and self._agrees(name, whole, given):
-                self._end(name, True)
-                continue
-            gain, like = before.get(name, (0.0, False))
-            clear = name in asked and ((like and gain < -DOUBT) or (name, at) in self._pointed)
+            whole, mask = seen[name].mask, back.get(name, given[name])
+            arrived = name in asked and self._agrees(name, whole, given)
+            stays = name in asked and (
+                (name, at) in self._pointed
+                or (before.get(name, 0.0) < -DOUBT and self._is_like(name, frame, given[name]))
+            )
             gone = np.count_nonzero(mask) < PART * np.count_nonzero(whole)
-            if clear or gone or at < way.gap.first - BEYOND:
-                self._end(name, False)
+            if arrived or stays or gone or at < way.gap.first - BEYOND:
+                self._end(name, arrived)
                 continue
-            if at < way.gap.stop:
-                way.found[at] = Found(mask, views[name], *found.get(name, ()))
+            if name in back:
+                like = self._is_like(name, frame, mask)
+                way.found[at] = Found(mask, views[name], gains.get(name, 0.0), like)
             area = float(np.count_nonzero(mask))
             way.place = way.place.saw(box_of(mask), area) if area else way.place.missed(chase.frame)
             if way.place.lost:
                 self._end(name, False)
 
-    def _told(self, frame: Array, masks: Mapping[str, Array]) -> dict[str, tuple[float, bool]]:
-        """`gain` and `like` of a `Found`, of those of whom that can be told."""
+    def _gains(self, frame: Array, masks: Mapping[str, Array]) -> dict[str, float]:
+        """`gain` of a `Found`, of those who are of one kind with one that goes back, where it can be told."""
+        kinds = {self._whose.kinds.get(name) for name in self._ways}
         places = {name: Place.of(box_of(mask)) for name, mask in masks.items() if mask.any()}
-        costs: dict[str, dict[str, float]] = {}
-        told = {}
-        for name in self._looks.keys() & places.keys():
-            look, _ = look_of(frame, masks[name])
-            if look.size:
-                kin = [other for other in self._looks if self._kinds.get(other) == self._kinds.get(name)]
-                costs[name] = self._mistaken.costs(look, np.array(places[name].middle), kin, self._looks, places)
-                told[name] = alike(look, self._looks[name]) >= ALIKE
+        judged = {name: mask for name, mask in masks.items() if self._whose.kinds.get(name) in kinds}
+        costs = self._whose.costs(frame, judged, places)
         return {
-            name: (max((nearer(costs, name, other) for other in each.keys() - {name}), default=-np.inf), told[name])
-            for name, each in costs.items()
+            name: max((nearer(costs, name, other) for other in own.keys() - {name}), default=-np.inf)
+            for name, own in costs.items()
         }
 
+    def _is_like(self, name: str, frame: Array, mask: Array) -> bool:
+        """Whether it looks like itself."""
+        look, _ = look_of(frame, mask)
+        looks = self._whose.looks.get(name)
+        return looks is not None and look.size > 0 and alike(look, looks[1]) >= ALIKE
+
     def _agrees(self, name: str, mask: Array, given: Mapping[str, Array]) -> bool:
-        shares = {other: _iou(mask, each) for other, each in given.items()}
-        return shares.pop(name) >= AGREES and all(share < OTHERS for share in shares.values())
+        """Whether what was found is what was given, and nothing that was given as another."""
+        if not mask.any() or iou(mask, given[name]) < AGREES:
+            return False
+        return all(iou(mask, other) < OTHERS for each, other in given.items() if each != name)
 
     def _end(self, name: str, arrived: bool) -> None:
         """Keep what a way back has found, if there is one."""
@@ -197,14 +196,17 @@ class Hindsight:
             if not believed:
                 found = replace(found, mask=np.zeros_like(found.mask))
             if arrived if at < way.gap.first else found.mask.any():
-                self._changes[name][at] = found
+                self._changes[name, at] = found
 
     def _end_all(self) -> None:
         for name in list(self._ways):
             self._end(name, False)
 
 
-def _iou(one: Array, other: Array) -> float:
-    """Of two masks; 0 where both are empty."""
-    either = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / either) if either else 0.0
+def _without(mask: Array, name: str, others: Mapping[str, Array]) -> Array:
+    """What of a mask lies in no other's than `name`'s own."""
+    left = mask.copy()
+    for other, theirs in others.items():
+        if other != name:
+            left &= ~theirs
+    return left

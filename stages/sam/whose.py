@@ -151,11 +151,7 @@ class Whose:
     def costs(
         self, frame: Array, masks: Mapping[str, Array], places: Mapping[str, Place]
     ) -> dict[str, dict[str, float]]:
-        """By who was found: by name of its kind, how far it is from being that (`Mistaken`).
-
-        Args:
-            masks: `[H, W]` bool, by name. places: of all, those who hold something among them.
-        """
+        """By who was found: by name of its kind, how far it is from being that, with who holds it at these `places`."""
         found: dict[str, dict[str, float]] = {}
         means = {name: looks[1] for name, looks in self.looks.items()}
         for name, mask in masks.items():
