@@ -129,7 +129,7 @@ class OcclusionStage(Stage):
                 points = None if keypoints is None else keypoints[index]
                 estimate[index] = self._see(name, visible[index], others[index], points)
             if name in self._shapes:
-                estimate |= _from_behind(visible, others, {cut - window.new.start for cut in cuts})
+                estimate |= _by_later_frames(visible, others, {cut - window.new.start for cut in cuts})
             if self._completion is not None:
                 frames = inputs.arrays["frames"]
                 hidden = Hidden(name, window, frames, visible, others, estimate, keypoints)
@@ -180,13 +180,13 @@ class OcclusionStage(Stage):
         return window_frames * pixels * (2 * subjects + 3 + frames) + pixels * (len(self._shapes) + 8), 0
 
 
-def _from_behind(visible: Array, others: Array, cuts: Collection[int]) -> Array:
+def _by_later_frames(visible: Array, others: Array, cuts: Collection[int]) -> Array:
     """[n, H, W] bool: all of a thing, by the shapes that later frames of a window show."""
-    behind, found = shape.Shape(), np.empty(visible.shape, bool)
+    later, found = shape.Shape(), np.empty(visible.shape, bool)
     for index in reversed(range(len(visible))):
-        behind, found[index] = shape.follow(behind, visible[index], others[index])
+        later, found[index] = shape.follow(later, visible[index], others[index])
         if index in cuts:
-            behind = shape.Shape()
+            later = shape.Shape()
     return found
 
 

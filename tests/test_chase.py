@@ -13,7 +13,6 @@ from _zygote import shared_zygote
 from stages.affine import apply, invert
 from stages.base import Array, Inputs, Window
 from stages.prompts import ObjectPrompt
-from stages.sam.hindsight import Hindsight
 from stages.sam.mistaken import DOUBT
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
@@ -331,7 +330,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SamModel:
 
 def test_a_chase_is_stock_sam_on_its_pictures(model: SamModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """In windows, each by a fresh stage: every logit of the way forwards, which going back does not change."""
-    monkeypatch.setattr(Hindsight, "look_back", lambda self, frames, missing, cuts: {})
+    ahead: dict[str, list[Array]] = {}
+    view = Whose.view
+
+    def noted(self: Whose, name: str, prompt: SamPrompt | None, frame: Array) -> Array:
+        found = view(self, name, prompt, frame)
+        ahead.setdefault(name, []).append(found)
+        return found
+
+    monkeypatch.setattr(Whose, "view", noted)
     clip, side = moving_clip(24), model.image_size
     prompts = {"board": (38.0, 30.0, 58.0, 42.0), "rider": (10.0, 10.0, 30.0, 60.0)}
     subjects = tuple(Subject(name, OBJECT, ObjectPrompt(box=box)) for name, box in prompts.items())
@@ -353,8 +360,10 @@ def test_a_chase_is_stock_sam_on_its_pictures(model: SamModel, monkeypatch: pyte
         stage.set_state(*state)
     assert not (np.concatenate(masks["board"]) & np.concatenate(masks["rider"])).any()
     for name, box in prompts.items():
-        own = np.concatenate(views[name])
+        own, written = np.stack(ahead[name]), np.concatenate(views[name])
         assert len(np.unique(own[:, 0], axis=0)) > 3, "it moves"
+        same = (own == written).all((1, 2))
+        assert same.any() and np.concatenate(masks[name])[~same].any((1, 2)).all(), "another where going back found it"
         pictures = np.stack([glimpse(frame, view, (side, side)) for frame, view in zip(clip, own, strict=True)])
         wanted, _ = stock_logits(model.predictor, pictures, {0: seen_through(SamPrompt(box=box), own[0], side)})
         assert all(torch.equal(found[name, t], wanted[t]) for t in range(24))

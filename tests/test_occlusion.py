@@ -150,13 +150,24 @@ def test_a_completion_has_the_last_word() -> None:
 
 
 def test_a_cut_ends_what_is_known() -> None:
-    stage = OcclusionStage(OcclusionConfig(("bar", "post"), reset_on_cut=True))
-    clip = [bar(t) for t in range(22)]
+    """To both sides: each shot tells what it would tell alone."""
+    clip = [bar(t) for t in range(25)]
     masks = {"masks/bar": np.stack([a & ~b for a, b in clip]), "masks/post": np.stack([b for _, b in clip])}
-    kept = stage.process(window_of(0, 22), Inputs(masks, {"decode": {"cuts": []}})).arrays["occluded/bar"]
-    stage = OcclusionStage(OcclusionConfig(("bar", "post"), reset_on_cut=True))
-    cut = stage.process(window_of(0, 22), Inputs(masks, {"decode": {"cuts": [20]}})).arrays["occluded/bar"]
-    assert kept[20:].all() and not cut[20:22].any() and np.array_equal(kept[:20], cut[:20])
+
+    def told(start: int, stop: int, cuts: list[int]) -> tuple[Array, Array]:
+        given = Inputs({port: each[start:stop] for port, each in masks.items()}, {"decode": {"cuts": cuts}})
+        stages = [OcclusionStage(OcclusionConfig(("bar", "post"), reset_on_cut=True)) for _ in range(2)]
+        flags = stages[0].process(window_of(start, stop), given).arrays["occluded/bar"]
+        return flags, stages[1].amodal(window_of(start, stop), given)["bar"]
+
+    kept, whole = told(0, 25, [])
+    flags, cut = told(0, 25, [20])
+    assert kept[20:].all() and np.array_equal(kept[:20], flags[:20]) and not np.array_equal(whole, cut)
+    for start, stop in ((0, 20), (20, 25)):
+        alone, estimate = told(start, stop, [])
+        assert np.array_equal(flags[start:stop], alone) and np.array_equal(cut[start:stop], estimate)
+    short, _ = told(0, 22, [20])
+    assert not short[20:].any()
 
 
 def test_a_scene_tells_it_everywhere_and_a_plain_run_pays_nothing(tmp_path: Path) -> None:
