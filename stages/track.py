@@ -114,6 +114,8 @@ class TrackStage(Stage):
                     self._observer(span.start + offset, name, found.tracked)
             prompted |= {(name, span.start + offset) for name in prompts}
         if self._whose is not None:
+            for (name, offset), mask in self._whose.withheld.take().items():
+                masks[name][offset], visible[name][offset] = mask, True
             missing = {name: followed[name] & ~visible[name] for name in names}
             for (name, offset), change in self._looked_back(window, inputs, masks, missing, prompted).items():
                 masks[name][offset], views[name][offset] = change.mask, change.view

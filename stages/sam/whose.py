@@ -18,6 +18,7 @@ from stages.sam.apart import award
 from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken, nearer
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
+from stages.sam.withheld import Withheld
 from stages.subjects import Subject
 from stages.views.chase import PATIENT, Chase, Place
 from stages.views.look import box_of
@@ -52,6 +53,7 @@ class Whose:
     masks: dict[str, Array] = field(default_factory=dict)
     looks: dict[str, Array] = field(default_factory=dict)
     mistaken: Mistaken = field(init=False)
+    withheld: Withheld = field(default_factory=Withheld)
 
     def __post_init__(self) -> None:
         self.mistaken = Mistaken(self.chase)
@@ -145,8 +147,9 @@ class Whose:
         silent = doubted - exchanged
         given = {name for name, each in settled.items() if each.mask.any()} - silent
         rivals = {name: self._rivals(name, costs) for name in given - set(prompted)}
-        silent |= self.mistaken.unclear(given, rivals, self.places)
-        return {name: _none_of(each) if name in silent else each for name, each in settled.items()}
+        unclear = self.mistaken.unclear(given, rivals, self.places)
+        self.withheld.note({name: settled[name].mask for name in unclear}, anew | exchanged, given - unclear)
+        return {name: _none_of(each) if name in silent | unclear else each for name, each in settled.items()}
 
     def costs(
         self, frame: Array, masks: Mapping[str, Array], places: Mapping[str, Place]
