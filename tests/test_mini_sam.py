@@ -19,7 +19,7 @@ from training.mini_sam.evaluate import BOARD, PERSON, ious
 from training.mini_sam.export import PRESENCE_BIAS, export, mean_weights
 from training.mini_sam.objective import frame_loss, mask_loss
 from training.mini_sam.predict import SHIPPED, box_of, load_predictor, preprocess, track
-from training.mini_sam.rollout import RawDecoder, roll
+from training.mini_sam.rollout import RawDecoder, _promoted, roll
 from training.mini_sam.sequences import SequenceConfig, Sequences, choose_frames
 from training.mini_sam.synthetic import synthetic_clip
 
@@ -231,6 +231,29 @@ def test_one_step_reaches_every_part_of_the_model() -> None:
     rollout.loss.backward()  # type: ignore[no-untyped-call]
     for part in (model.image_encoder, model.memory_attention, model.memory_encoder, model.sam_mask_decoder):
         assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+
+
+def test_some_frames_are_kept_as_a_distractor_aware_memory_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among the conditioning ones, but not for the frame right behind them."""
+    drawn = [_promoted(7, rng) for rng in map(np.random.default_rng, range(200))]
+    assert set().union(*drawn) == {1, 2, 3, 4} and {len(each) for each in drawn} == {0, 1, 2, 3}
+    assert not any(_promoted(3, rng) for rng in map(np.random.default_rng, range(20))), "too short to keep one"
+    monkeypatch.setattr("training.mini_sam.rollout._promoted", lambda frames, rng: {1, 3})
+    model: Any = build(base_settings(64)).eval()
+    images, masks = (torch.from_numpy(each)[None] for each in synthetic_clip(1, 6, 64))
+    kept, step = list[tuple[int, list[int]]](), model._track_step
+
+    def noted(index: int, *given: Any) -> Any:
+        kept.append((index, sorted(given[6]["cond_frame_outputs"])))
+        return step(index, *given)
+
+    monkeypatch.setattr(model, "_track_step", noted)
+    with torch.no_grad():
+        assert roll(model, RawDecoder(model), images, masks, np.random.default_rng(0)) is not None
+    first = kept[1][0]
+    frames = [0, *range(first, first + 5)]
+    wanted = [[], [0], [0], [0, first], [0, first], [0, first, first + 2]]
+    assert kept == list(zip(frames, wanted, strict=True))
 
 
 def test_what_ships_may_be_a_mean_with_a_stricter_presence(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SEEN = 10.0  # px at 256 x 256
 NUM_FRAMES = 10_000  # length of clip the pointers are told; any number >= 16 gives the same encodings
 SURE = 30.0  # logit that the memory encoder's sigmoid takes to 0 or 1, as binarize_mask_from_pts_for_mem_enc does
 LATEST_INDEX = 400
+PROMOTED, MOST_PROMOTED = 0.5, 3  # of the steps keep up to so many frames as a distractor-aware memory does
 FIRST_WEIGHT, SECOND_WEIGHT = 1.5, 0.75  # the object is smaller and harder than the person
 
 
@@ -98,6 +99,14 @@ def _encode(model: Any, images: Tensor) -> tuple[list[Tensor], list[Tensor], Any
     return split[0], split[1], sizes
 
 
+def _promoted(frames: int, rng: np.random.Generator) -> set[int]:
+    """Steps, of a sequence of so many frames, whose memories become conditioning ones."""
+    if frames < 4 or rng.random() >= PROMOTED:
+        return set()
+    count = int(rng.integers(1, min(MOST_PROMOTED, frames - 3) + 1))
+    return set(rng.choice(np.arange(1, frames - 2), count, replace=False).tolist())
+
+
 def roll(
     model: Any,
     raw: RawDecoder,
@@ -131,7 +140,11 @@ def roll(
     first = 1 if rng.random() < 0.5 else int(rng.integers(2, LATEST_INDEX))
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     losses: list[FrameLoss] = []
+    promoted = _promoted(images.shape[1], rng)
     for step in range(images.shape[1]):
+        if step - 2 in promoted:  # the frame before is always read as a recent one
+            index = first + step - 3
+            memory["cond_frame_outputs"][index] = memory["non_cond_frame_outputs"].pop(index)
         current = [x[:, :, step][:, clips] for x in features]
         places = [x[:, :, step][:, clips] for x in positions]
         prompted = step == 0
