@@ -20,7 +20,7 @@ from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.sam.withheld import Withheld
 from stages.subjects import Subject
-from stages.views.chase import PATIENT, Chase, Place
+from stages.views.chase import Chase, Place
 from stages.views.look import box_of
 
 CLEAR = 1.0  # of two log-likelihoods of a colour: a difference above it says whose a pixel is
@@ -45,6 +45,7 @@ class Whose:
         places: by name. masks: `[H, W]` bool, on the last frame.
         looks: `[2, 256]` float32, histograms as `stages.likeness` makes them: the first, and the mean of that and of
             later ones.
+        mistaken: who has been taken for whom. withheld: what was not given in the window.
     """
 
     chase: Chase
@@ -181,16 +182,13 @@ class Whose:
                     least = self.mistaken.least(name)
                 elif there is not None and there.unseen and _is_in(middle, there.box):
                     least = 0.0
-                elif there is not None and there.unseen > PATIENT:
+                elif there is not None and there.lost:
                     least = self.mistaken.least(name)
                 else:
                     continue
                 if gain > least:
                     found.add(name)
         return found
-
-    def _is_lost(self, name: str) -> bool:
-        return name in self.places and self.places[name].unseen > PATIENT
 
     def _exchange(
         self, settled: dict[str, Seen], costs: Mapping[str, Mapping[str, float]], anew: Collection[str]
@@ -202,7 +200,8 @@ class Whose:
                 self.mistaken.gains.pop(name, None)
             self.mistaken.weigh(name, costs[name])
         found = set[str]()
-        for name, other in self.mistaken.exchanges(seen, [name for name in settled if self._is_lost(name)]):
+        lost = [name for name in settled if name in self.places and self.places[name].lost]
+        for name, other in self.mistaken.exchanges(seen, lost):
             settled[name], settled[other] = settled[other], settled[name]
             self.places[name], self.places[other] = self.places[other], self.places[name]
             found |= {name, other}
