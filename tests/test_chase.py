@@ -155,17 +155,29 @@ def test_of_two_that_hold_both_each_keeps_its_own(clip: Clip) -> None:
 
 
 def test_a_mask_that_has_taken_in_another_gives_it_back(clip: Clip) -> None:
-    """The far one, half hidden, reaches over the near one, and has got some of it already."""
-    half = (40, 140, 60, 152)
+    """The far one, partly hidden, reaches over the near one, and has got some of it already."""
+    part = (40, 140, 72, 152)
     clip.whose.masks["board"] = clip.whose.masks["board-2"].copy()
-    masks = clip.see(ALL, {"board": [half, OTHER_BOARD], "board-2": [OTHER_BOARD]})
-    assert masks["board-2"].sum() == 480 and masks["board"].sum() == 240
+    masks = clip.see(ALL, {"board": [part, OTHER_BOARD], "board-2": [OTHER_BOARD]})
+    assert masks["board-2"].sum() == 480 and masks["board"].sum() == 384
     near = (236, 140, 284, 152)
     for _ in range(PATIENT + 2):
         masks = clip.see(ALL, {"board": [], "board-2": [BOARD, near]})
     assert clip.whose.places["board"].lost and masks["board-2"].sum() == 480 + 576, "nobody else is seen there"
     masks = clip.see(ALL, {"board": [BOARD], "board-2": [BOARD, near]})
     assert masks["board"].sum() == 480 and masks["board-2"].sum() == 576
+
+
+def test_who_had_part_of_anothers_place_does_not_take_the_rest(clip: Clip) -> None:
+    """It passes behind the other and is found in it: what it had before is all that it keeps of that."""
+    left, right = (240, 140, 252, 152), (252, 140, 280, 152)
+    clip.whose.masks["board"], clip.whose.masks["board-2"] = np.zeros((180, 320), bool), np.zeros((180, 320), bool)
+    for name, (x1, y1, x2, y2) in (("board", left), ("board-2", right)):
+        clip.whose.masks[name][y1:y2, x1:x2] = True
+    clip.whose.places["board"] = place(245.5, 145.5, 40)
+    masks = clip.see(ALL, {"board": [OTHER_BOARD], "board-2": [OTHER_BOARD], "rider": [RIDER], "other": [OTHER]})
+    assert clip.whose.masks["board"][140:152, 240:252].all() and not clip.whose.masks["board"][:, 252:].any()
+    assert clip.whose.masks["board-2"][140:152, 252:280].all() and not (masks["board"] & masks["board-2"]).any()
 
 
 def test_what_looks_otherwise_is_not_believed(clip: Clip) -> None:

@@ -15,8 +15,7 @@ from stages.views.chase import Chase, Place
 
 GAIN = 0.25  # of a frame in what is remembered: a mean over about the last four
 LOOKS = 2.0  # worth of a nat of Bhattacharyya's distance, in sides of a holder
-FARTHEST = 1.0  # sides of a holder: what is farther from it tells no more
-UNSEEN = 0.75  # for the distance from a holder who is not seen
+FARTHEST = 0.75  # sides of a holder: what is farther from it tells as little as one who is not seen
 SURE = 0.35  # remembered, of two together, from which on they have changed places
 DOUBT = 0.25  # by which another name is nearer on a single frame: this one is not given; or its own: that is clear
 OTHERWISE = 1.3  # distance from being it, beyond which nothing found anew is: far from its holder only its colours do
@@ -59,7 +58,7 @@ class Mistaken:
     def _from_holder(self, middle: Array, holder: Place | None) -> float:
         """In its sides, at most `FARTHEST`."""
         if holder is None or holder.unseen:
-            return UNSEEN
+            return FARTHEST
         return min(FARTHEST, float(np.hypot(*np.subtract(self.chase.feet(holder), middle))) / holder.side)
 
     def weigh(self, name: str, costs: Mapping[str, float]) -> None:

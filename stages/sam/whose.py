@@ -13,7 +13,6 @@ import numpy as np
 
 from stages.base import Array, Json
 from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
-from stages.metrics import iou
 from stages.sam.apart import award
 from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken, nearer
 from stages.sam.prompts import SamPrompt
@@ -31,8 +30,7 @@ PART = 0.35  # of a part of a mask that is left to it, or the part is another's
 CRUMBS = 0.2  # of a whole mask: where less is left, all of it is another's
 SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was found
 SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
-OVERGROWN = 1.4  # of its last areas: a larger mask has taken in something else
-OWN = 0.4  # IoU of a mask with the last one, moved: below it, it may be another's
+OVERGROWN = 1.7  # of its last areas: a larger mask has taken in something else
 
 
 @dataclass
@@ -120,11 +118,11 @@ class Whose:
 
         Each pixel of several masks goes to the one whose colours it has. Where these do not tell, it goes to one that
         was seen on the frame before and goes on from there, rather than to one that is found anew, unless the former's
-        mask is so large that it has taken in something else; then to one whose mask is not, and is about its last one,
-        moved; then as in `apart`, but to who had it on the frame before. What is found anew is believed part by part:
-        where nobody else has it, where it looks like the subject and is about as large, and where no other that is lost
-        is expected nearer by. Those who have been taken for one another exchange names, and who looks as if it were
-        another is not given (`stages.sam.mistaken`).
+        mask is so large that it has taken in something else; then to one whose mask is not; then as in `apart`, but to
+        who had it on the frame before. What is found anew is believed part by part: where nobody else has it, where it
+        looks like the subject and is about as large, and where no other that is lost is expected nearer by. Those who
+        have been taken for one another exchange names, and who looks as if it were another is not given
+        (`stages.sam.mistaken`).
 
         Args:
             frame: `[H, W, 3]` uint8 RGB. seen: by name, as tracked. prompted: who was pointed at on it.
@@ -228,10 +226,9 @@ class Whose:
         ranks = np.array([[self._rank(name, each.mask) if name in anew else -1.0] for name, each in found.items()])
         grown = np.array([[name not in anew and self._is_overgrown(name, each.mask)] for name, each in found.items()])
         claims &= grown | (ranks <= np.where(claims & ~grown, ranks, np.inf).min(axis=0))
+        calm = claims & ~grown
+        claims &= calm | ~calm.any(axis=0)
         expected = {name: self._expected(name, each.mask.shape) for name, each in found.items()}
-        own = np.array([[iou(each.mask, expected[name]) >= OWN] for name, each in found.items()])
-        steady = claims & own & ~grown
-        claims &= steady | ~steady.any(axis=0)
         had = np.stack([each[rows, columns] for each in expected.values()])
         return award(found, claims, rows, columns, had)
 
