@@ -108,7 +108,7 @@ def given(found: list[Output]) -> dict[str, list[int]]:
     visible = {name: np.concatenate([each.arrays[f"visible/{name}"] for each in found]) for name in NAMES}
     for name in NAMES:
         assert np.array_equal(masks[name].any((1, 2)), visible[name])
-        assert all(np.array_equal(masks[name][at], truth(name, at)) for at in np.flatnonzero(visible[name]))
+        assert all(np.array_equal(masks[name][at], truth(name, int(at))) for at in np.flatnonzero(visible[name]))
     return {name: np.flatnonzero(visible[name]).tolist() for name in NAMES}
 
 
