@@ -116,13 +116,12 @@ class Whose:
     def settle(self, frame: Array, seen: Mapping[str, Seen], prompted: Collection[str]) -> dict[str, Seen]:
         """What of a frame's masks is whose.
 
-        Each pixel of several masks goes to the one whose colours it has. Where these do not tell, it goes to one that
-        was seen on the frame before and goes on from there, rather than to one that is found anew, unless the former's
-        mask is so large that it has taken in something else; then to one whose mask is not; then as in `apart`, but to
-        who had it on the frame before. What is found anew is believed part by part: where nobody else has it, where it
-        looks like the subject and is about as large, and where no other that is lost is expected nearer by. Those who
-        have been taken for one another exchange names, and who looks as if it were another is not given
-        (`stages.sam.mistaken`).
+        Each pixel of several masks goes to the one whose colours it has. Where these do not tell, it goes to one whose
+        mask is not so large that it has taken in something else; then to one that was seen on the frame before and goes
+        on from there, rather than to one that is found anew; then as in `apart`, but to who had it on the frame before.
+        What is found anew is believed part by part: where nobody else has it, where it looks like the subject and is
+        about as large, and where no other that is lost is expected nearer by. Those who have been taken for one another
+        exchange names, and who looks as if it were another is not given (`stages.sam.mistaken`).
 
         Args:
             frame: `[H, W, 3]` uint8 RGB. seen: by name, as tracked. prompted: who was pointed at on it.
@@ -225,9 +224,8 @@ class Whose:
         claims &= ~known | (likely >= likely.max(axis=0) - CLEAR)
         ranks = np.array([[self._rank(name, each.mask) if name in anew else -1.0] for name, each in found.items()])
         grown = np.array([[name not in anew and self._is_overgrown(name, each.mask)] for name, each in found.items()])
-        claims &= grown | (ranks <= np.where(claims & ~grown, ranks, np.inf).min(axis=0))
-        calm = claims & ~grown
-        claims &= calm | ~calm.any(axis=0)
+        claims &= ~grown | ~(claims & ~grown).any(axis=0)
+        claims &= ranks <= np.where(claims, ranks, np.inf).min(axis=0)
         expected = {name: self._expected(name, each.mask.shape) for name, each in found.items()}
         had = np.stack([each[rows, columns] for each in expected.values()])
         return award(found, claims, rows, columns, had)

@@ -1,7 +1,7 @@
 """Masks that were not given because it was not clear whose they were, given once that is clear.
 
 Where two that look alike lie at one place, names may be changing hands, and a mask under the wrong name is worse than
-none. Whoever goes on from there without a break, and is clearly itself again, was itself all the way.
+none. Whoever goes on from there without a break, and is given again, is taken to have been itself all the way.
 """
 
 from collections.abc import Collection, Mapping
