@@ -1,28 +1,24 @@
 """Those of a chase who were lost and found again, followed back to where they were lost."""
 
-from collections.abc import Callable, Collection, Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 import pytest
+from _scripted import Script, Scripted, chase_of
 
 from stages.base import Array, Inputs, Window
 from stages.likeness import look_of
 from stages.prompts import ObjectPrompt
 from stages.sam.hindsight import BEYOND, Found, Gap, Hindsight
-from stages.sam.session import Tracked
-from stages.sam.tracker import Seen
 from stages.sam.whose import Whose
 from stages.subjects import OBJECT, Subject
-from stages.track import TrackConfig, TrackStage
+from stages.track import TrackStage
 from stages.views.chase import PATIENT
 from storage.spans import Span
 
 HEIGHT, WIDTH, FRAMES = 90, 160, 24
 COLOURS = {"board": (200, 40, 40), "board-2": (40, 160, 40)}
 SUBJECTS = tuple(Subject(name, OBJECT, ObjectPrompt(box=(0, 0, 9, 9))) for name in COLOURS)
-Script = Callable[[str, int], Array]
 
 
 def box(x: int, y: int = 40, width: int = 20, height: int = 10) -> Array:
@@ -37,33 +33,6 @@ def truth(name: str, at: int) -> Array:
 
 
 NONE = box(0, height=0)
-
-
-class Scripted:
-    """A tracker that finds what it is told to, by name and frame of the clip, and nothing it was not begun with."""
-
-    def __init__(self, script: Script, frame_of: Callable[[int], int]) -> None:
-        self.script, self.frame_of = script, frame_of
-        self.names = set[str]()
-        self.shown: list[tuple[int, tuple[str, ...]]] = []
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def see(
-        self, index: int, frame: Array, image: Any, views: Mapping[str, Array], prompts: Mapping[str, Any], least: int
-    ) -> dict[str, Seen]:
-        self.names |= set(prompts)
-        at, found = self.frame_of(index), {}
-        self.shown.append((at, tuple(sorted(self.names))))
-        for name in self.names:
-            prompt = prompts.get(name)
-            mask = self.script(name, at) if prompt is None or prompt.mask is None else prompt.mask
-            found[name] = Seen(mask, Tracked(None, mask.any()), np.where(mask, np.float32(5), np.float32(-5)))
-        return found
-
-    def drop(self, name: str) -> None:
-        self.names.discard(name)
 
 
 def picture(painted: Script = truth) -> Array:
@@ -224,18 +193,15 @@ def test_the_stage_gives_what_was_found_going_back(monkeypatch: pytest.MonkeyPat
     def new(self: TrackStage, height: int, width: int) -> Scripted:
         stop = starts[-1] + 12
         forwards = without(4, 5, 11, 12, 13)
-        made.append(
-            Scripted(truth, lambda index: stop - 1 - index) if made else Scripted(forwards, lambda index: index)
-        )
+        made.append(Scripted(truth, lambda index: stop - 1 - index) if made else Scripted(forwards))
         return made[-1]
 
     frames, starts = picture(), [0]
     monkeypatch.setattr(TrackStage, "_new_tracker", new)
-    model = SimpleNamespace(image_size=64, config=SimpleNamespace(device="cpu"), to_device=lambda: None)
     prompted = tuple(
         Subject(name, OBJECT, ObjectPrompt(box=(10, y, 30, y + 10))) for name, y in (("board", 20), ("board-2", 60))
     )
-    stage = TrackStage(TrackConfig(prompted, look="chase", chosen=None), model)  # type: ignore[arg-type]
+    stage = chase_of(prompted)
     outputs = []
     for index, start in enumerate((0, 12)):
         starts.append(start)

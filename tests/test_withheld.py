@@ -1,18 +1,14 @@
 """Masks of which it was not clear whose they were, given once it is."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
+from _scripted import Scripted, chase_of
 
 from stages.base import Array, Inputs, Output, Window
 from stages.prompts import ObjectPrompt
-from stages.sam.session import Tracked
-from stages.sam.tracker import Seen
 from stages.sam.withheld import Withheld
 from stages.subjects import OBJECT, Subject
-from stages.track import TrackConfig, TrackStage
+from stages.track import TrackStage
 from storage.spans import Span
 
 MASKS = [np.full((2, 2), bool(k % 2)) for k in range(6)]
@@ -62,37 +58,18 @@ def truth(name: str, at: int) -> Array:
     return mask
 
 
-class Scripted:
-    """A tracker that finds the truth, but of the second board nothing from a frame on."""
-
-    def __init__(self, lost_from: int) -> None:
-        self.lost_from = lost_from
-        self.names = set[str]()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def see(self, index: int, frame: Array, image: Any, views: Any, prompts: dict[str, Any], least: int) -> Any:
-        self.names |= set(prompts)
-        masks = {name: truth(name, index) for name in self.names}
-        if index >= self.lost_from:
-            masks["board-2"] = np.zeros((SIDE, SIDE), bool)
-        logits = {name: np.where(mask, np.float32(5), np.float32(-5)) for name, mask in masks.items()}
-        return {name: Seen(mask, Tracked(None, mask.any()), logits[name]) for name, mask in masks.items()}
-
-
 def followed(monkeypatch: pytest.MonkeyPatch, lost_from: int, *stops: int, cuts: tuple[int, ...] = ()) -> list[Output]:
-    """What the stage gives of windows that end at these frames."""
-    tracker, frames = Scripted(lost_from), np.full((FRAMES, SIDE, SIDE, 3), 128, np.uint8)
+    """What the stage gives of windows that end at these frames; the second board is found up to one of them."""
+    none = np.zeros((SIDE, SIDE), bool)
+    tracker = Scripted(lambda name, at: none if name == "board-2" and at >= lost_from else truth(name, at))
+    frames = np.full((FRAMES, SIDE, SIDE, 3), 128, np.uint8)
     for at in range(FRAMES):
         for name in NAMES:
             frames[at][truth(name, at)] = (200, 40, 40)
     monkeypatch.setattr(TrackStage, "_new_tracker", lambda *_: tracker)
     monkeypatch.setattr(TrackStage, "_looked_back", lambda *_: {})
-    model: Any = SimpleNamespace(image_size=64, config=SimpleNamespace(device="cpu"), to_device=lambda: None)
     boxes = {"board": (40, 40, 64, 45), "board-2": (10, 45, 34, 50)}
-    subjects = tuple(Subject(name, OBJECT, ObjectPrompt(box=boxes[name])) for name in NAMES)
-    stage = TrackStage(TrackConfig(subjects, look="chase", chosen=None), model)
+    stage = chase_of(tuple(Subject(name, OBJECT, ObjectPrompt(box=boxes[name])) for name in NAMES))
     found = []
     for index, (start, stop) in enumerate(zip((0, *stops), stops, strict=False)):
         span = Span(start, stop)
