@@ -1,6 +1,7 @@
 """The small SAM 2.1 that ships: it loads, has the promised size, follows the demo; its training data is repeatable."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,30 @@ def test_a_chase_for_training_looks_at_what_it_follows(chases: Path) -> None:
         # Half of the picture's side is around it: it fills the other half, less what a jittered view takes.
         assert 60 < max(np.ptp(rows), np.ptp(columns)) < 200
     assert len(cuts) >= 8 and any(masks[0, ..., 1].any() for _, masks in cuts)
+
+
+def test_a_clip_for_training_of_one_alone_gives_that_one(tmp_path: Path) -> None:
+    render(TRAINING_SEED_BASE + 200_003, tmp_path, 12, alone=True)
+    clip = ChaseClip.of(next(tmp_path.glob("*.tracks.npz")))
+    (drawn,) = np.flatnonzero(clip.areas.any(0))
+    assert not clip.near.any() and np.count_nonzero(np.ptp(clip.views[:, :, 0], 0).any(-1)) == 1
+    for seed in range(6):
+        found = clip.cut(np.random.default_rng(seed), 4, 128)
+        assert found is not None and found[1][0, ..., 0].any() and not found[1][..., 1].any()
+    assert np.array_equal(clip.areas[:, drawn] > 0, clip.masks[:, drawn].any((1, 2)))
+
+
+def test_a_chase_for_training_shows_who_comes_back(chases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = ChaseClip.of(next(chases.glob("*.tracks.npz")))
+    masks, areas = clip.masks.copy(), clip.areas.copy()
+    masks[8:20, 0], areas[8:20, 0] = 0, 0
+    for name, share in (("RETURNS", 1.0), ("APART", 0.0)):
+        monkeypatch.setattr(f"training.mini_sam.chases.{name}", share)
+    clip = replace(clip, masks=masks, areas=areas)
+    for seed in range(8):
+        positions = clip._choose(np.random.default_rng(seed), 0, 7)
+        assert positions is not None and areas[positions[0], 0]
+        assert not areas[positions[1], 0] and areas[positions[-1], 0]
 
 
 def test_a_chase_for_training_stays_where_one_was_that_is_hidden() -> None:

@@ -1,6 +1,6 @@
 """Render clips of groups for the training, each subject looked at as a chase looks at it.
 
-    python -m training.mini_sam.chase_clips --cache DIR --clips 24
+    python -m training.mini_sam.chase_clips --cache DIR --clips 24 [--alone]
 
 A clip is three files: `SEED.frames.npy`, `[L, 360, 640, 3]` uint8 RGB; `SEED.masks.npy`, `[L, K, 360, 80]` uint8, what
 shows of every skater and board, 8 pixels of a row a byte; `SEED.tracks.npz` with `views` `[L, K, 2, 3]` float64, where
@@ -22,6 +22,7 @@ from training.mini_sam.demo_clips import HEIGHT, WIDTH, check_seed
 from training.mini_sam.textures import Image
 
 FRAMES = 402
+BOARDS = 0.7  # of the clips of one alone
 NEAR = 1.0  # of its larger side, between the middles of two
 
 
@@ -56,8 +57,9 @@ def _is_near(name: str, places: dict[str, Place]) -> bool:
     return own is not None and any(np.hypot(*np.subtract(own.middle, each.middle)) < NEAR * own.side for each in others)
 
 
-def render(seed: int, cache: Path, length: int = FRAMES) -> None:
-    """Write the clip of a training seed; the tracks last, so that what has them is whole.
+def render(seed: int, cache: Path, length: int = FRAMES, alone: bool = False) -> None:
+    """Write the clip of a training seed, or of one of its subjects alone (the others' masks are empty); the tracks last,
+    so that what has them is whole.
 
     Raises:
         ValueError: as `check_seed`.
@@ -68,11 +70,14 @@ def render(seed: int, cache: Path, length: int = FRAMES) -> None:
     size = 1.0 if rng.random() < 0.6 else float(rng.uniform(0.75, 1.4))
     scene = Scene(DemoConfig(length, WIDTH, HEIGHT, 24, seed, camera, 3, 3, size=size), bool(rng.random() < 0.2))
     names = [*scene.boards, *scene.skaters]
+    if alone:
+        kind = scene.boards if rng.random() < BOARDS else scene.skaters
+        scene = scene.alone(str(rng.choice(kind)))
     shape = (length, HEIGHT, WIDTH, 3)
     frames = np.lib.format.open_memmap(cache / f"{seed}.frames.npy", "w+", np.uint8, shape)
     masks = np.zeros((length, len(names), HEIGHT, WIDTH), bool)
     for t in range(length):
-        frames[t] = scene.frame(t).image
+        frames[t] = scene.picture(t)
         every = scene.masks(t)
         masks[t] = [every[name] for name in names]
     frames.flush()
@@ -91,12 +96,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--first", type=int, default=TRAINING_SEED_BASE, help="seed of the first clip")
+    parser.add_argument("--alone", action="store_true", help="one of a clip's subjects and nobody else")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     for seed in range(options.first, options.first + options.clips):
         if not (options.cache / f"{seed}.tracks.npz").exists():
-            render(seed, options.cache)
+            render(seed, options.cache, alone=options.alone)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from training.mini_sam.textures import Image
 
 CROSSINGS = 0.65  # of the sequences that run where another is near
 BOARDS = 0.7  # of the sequences
+RETURNS = 0.2  # of the sequences in which it comes back, where it does in the clip
 PROMPTABLE = 150  # pixels of the frame
 STRIDES = (1, 1, 1, 2, 3)
 APART = 0.3  # of the sequences have their frames as far apart as those a distractor-aware memory reads
@@ -43,10 +44,12 @@ class ChaseClip:
     def cut(self, rng: np.random.Generator, frames: int, size: int) -> tuple[Image, Image] | None:
         """images `[T, S, S, 3]` uint8 and masks `[T, S, S, 2]` uint8 coverage 0..255: of the subject drawn, at which
         the pictures look, and of the other of its kind that is seen best where it is prompted; None where the subject
-        drawn is never seen."""
+        drawn is seen only at the very end. A clip of one alone gives that one."""
         count = self.areas.shape[1] // 2
-        kind = 0 if rng.random() < BOARDS else count
-        drawn = kind + int(rng.integers(count))
+        shown = np.flatnonzero((self.areas >= PROMPTABLE).any(0))
+        boards, skaters = shown[shown < count], shown[shown >= count]
+        drawn = int(rng.choice(boards if len(boards) and (not len(skaters) or rng.random() < BOARDS) else skaters))
+        kind = 0 if drawn < count else count
         positions = self._choose(rng, drawn, frames)
         if positions is None:
             return None
@@ -97,7 +100,12 @@ class ChaseClip:
             return None
         crossing = np.concatenate([[0], np.cumsum(self.near[:, drawn])])
         near = starts[crossing[starts + run[-1] + 1] > crossing[starts]]
-        start = int(rng.choice(near if len(near) and rng.random() < CROSSINGS else starts))
+        away = self.areas[:, drawn] == 0
+        back = starts[away[starts] & ~away[starts + run[-1]]]
+        if len(back) and rng.random() < RETURNS:
+            start = int(rng.choice(back))
+        else:
+            start = int(rng.choice(near if len(near) and rng.random() < CROSSINGS else starts))
         before = promptable[promptable < start]
         joined = before[-1] if rng.random() < JOINED else rng.choice(before)
         return np.array([joined, *(start + run)])
