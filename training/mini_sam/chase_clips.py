@@ -58,8 +58,8 @@ def _is_near(name: str, places: dict[str, Place]) -> bool:
 
 
 def render(seed: int, cache: Path, length: int = FRAMES, alone: bool = False) -> None:
-    """Write the clip of a training seed, or of one of its subjects alone (the others' masks are empty); the tracks last,
-    so that what has them is whole.
+    """Write the clip of a training seed, or of one of its subjects alone, with the others' masks empty; the tracks
+    last, so that what has them is whole.
 
     Raises:
         ValueError: as `check_seed`.
