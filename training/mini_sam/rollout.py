@@ -19,7 +19,7 @@ SEEN = 10.0  # px at 256 x 256
 NUM_FRAMES = 10_000  # length of clip the pointers are told; any number >= 16 gives the same encodings
 SURE = 30.0  # logit that the memory encoder's sigmoid takes to 0 or 1, as binarize_mask_from_pts_for_mem_enc does
 LATEST_INDEX = 400
-PROMOTED, MOST_PROMOTED = 0.5, 3  # of the steps keep up to so many frames as a distractor-aware memory does
+PROMOTED, MOST_PROMOTED = 0.6, 3  # of the steps keep up to so many frames as a distractor-aware memory does
 FIRST_WEIGHT, SECOND_WEIGHT = 1.5, 0.75  # the object is smaller and harder than the person
 
 
