@@ -117,6 +117,7 @@ TABLES = (
     "pick.json",
     "identities.json",
     "identities_cuts.json",
+    "identities_unseen.json",
     "scale_store.json",
 )
 ENDED = ("track_memory_limit.json",)  # memory ended stock: there is nothing to compare speeds with
