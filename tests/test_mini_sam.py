@@ -180,6 +180,7 @@ def test_a_clip_for_training_of_one_alone_gives_that_one(tmp_path: Path) -> None
         found = clip.cut(np.random.default_rng(seed), 4, 128)
         assert found is not None and found[1][0, ..., 0].any() and not found[1][..., 1].any()
     assert np.array_equal(clip.areas[:, drawn] > 0, clip.masks[:, drawn].any((1, 2)))
+    assert replace(clip, areas=np.zeros_like(clip.areas)).cut(np.random.default_rng(0), 4, 128) is None
 
 
 def test_a_chase_for_training_shows_who_comes_back(chases: Path, monkeypatch: pytest.MonkeyPatch) -> None:

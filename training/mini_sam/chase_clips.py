@@ -17,12 +17,12 @@ import numpy as np
 from stages.views.chase import Chase, Place
 from stages.views.look import box_of
 from stream.demo.scene import TRAINING_SEED_BASE, DemoConfig, Scene
+from training.mini_sam.chases import BOARDS
 from training.mini_sam.config import IMAGE_SIZE
 from training.mini_sam.demo_clips import HEIGHT, WIDTH, check_seed
 from training.mini_sam.textures import Image
 
 FRAMES = 402
-BOARDS = 0.7  # of the clips of one alone
 NEAR = 1.0  # of its larger side, between the middles of two
 
 
@@ -71,8 +71,7 @@ def render(seed: int, cache: Path, length: int = FRAMES, alone: bool = False) ->
     scene = Scene(DemoConfig(length, WIDTH, HEIGHT, 24, seed, camera, 3, 3, size=size), bool(rng.random() < 0.2))
     names = [*scene.boards, *scene.skaters]
     if alone:
-        kind = scene.boards if rng.random() < BOARDS else scene.skaters
-        scene = scene.alone(str(rng.choice(kind)))
+        scene = scene.alone(str(rng.choice(scene.boards if rng.random() < BOARDS else scene.skaters)))
     shape = (length, HEIGHT, WIDTH, 3)
     frames = np.lib.format.open_memmap(cache / f"{seed}.frames.npy", "w+", np.uint8, shape)
     masks = np.zeros((length, len(names), HEIGHT, WIDTH), bool)

@@ -12,7 +12,7 @@ from stages.views.look import glimpse, mask_through
 from training.mini_sam.textures import Image
 
 CROSSINGS = 0.65  # of the sequences that run where another is near
-BOARDS = 0.7  # of the sequences
+BOARDS = 0.7  # of the sequences, and of the clips of one alone
 RETURNS = 0.2  # of the sequences in which it comes back, where it does in the clip
 PROMPTABLE = 150  # pixels of the frame
 STRIDES = (1, 1, 1, 2, 3)
@@ -43,10 +43,12 @@ class ChaseClip:
 
     def cut(self, rng: np.random.Generator, frames: int, size: int) -> tuple[Image, Image] | None:
         """images `[T, S, S, 3]` uint8 and masks `[T, S, S, 2]` uint8 coverage 0..255: of the subject drawn, at which
-        the pictures look, and of the other of its kind that is seen best where it is prompted; None where the subject
-        drawn is seen only at the very end. A clip of one alone gives that one."""
+        the pictures look, and of the other of its kind that is seen best where it is prompted; None where nobody
+        can be prompted, or the subject drawn too late for a sequence. A clip of one alone gives that one."""
         count = self.areas.shape[1] // 2
         shown = np.flatnonzero((self.areas >= PROMPTABLE).any(0))
+        if not len(shown):
+            return None
         boards, skaters = shown[shown < count], shown[shown >= count]
         drawn = int(rng.choice(boards if len(boards) and (not len(skaters) or rng.random() < BOARDS) else skaters))
         kind = 0 if drawn < count else count
@@ -87,10 +89,8 @@ class ChaseClip:
         return Chase((width, height), size).square((float(middle[0]), float(middle[1])), side)
 
     def _choose(self, rng: np.random.Generator, drawn: int, frames: int) -> Image | None:
-        """`[T]` positions, the prompted one first."""
+        """`[T]` positions, the prompted one first, of a subject that can be prompted; None where that is too late."""
         promptable = np.flatnonzero(self.areas[:, drawn] >= PROMPTABLE)
-        if not len(promptable):
-            return None
         run = int(rng.choice(STRIDES)) * np.arange(frames - 1)
         if rng.random() < APART:
             run = STRIDE * np.arange(frames - 1)
@@ -102,10 +102,11 @@ class ChaseClip:
         near = starts[crossing[starts + run[-1] + 1] > crossing[starts]]
         away = self.areas[:, drawn] == 0
         back = starts[away[starts] & ~away[starts + run[-1]]]
-        if len(back) and rng.random() < RETURNS:
-            start = int(rng.choice(back))
-        else:
-            start = int(rng.choice(near if len(near) and rng.random() < CROSSINGS else starts))
+        for wanted, share in ((back, RETURNS), (near, CROSSINGS)):
+            if len(wanted) and rng.random() < share:
+                starts = wanted
+                break
+        start = int(rng.choice(starts))
         before = promptable[promptable < start]
         joined = before[-1] if rng.random() < JOINED else rng.choice(before)
         return np.array([joined, *(start + run)])
