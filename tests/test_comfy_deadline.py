@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,12 +35,18 @@ def test_answers_that_each_come_in_time_make_no_window_endless(path: str) -> Non
         assert server.executor.queue()[1] == []
 
 
-def test_a_job_behind_others_has_all_of_its_time_left() -> None:
+def test_a_job_behind_others_has_all_of_its_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("stages.server.client.time", SimpleNamespace(monotonic=lambda: now[0]))
     client = ComfyClient(parse_server("127.0.0.1:1"), Timeouts(job=50.0), threading.Event())
     with client.in_time():
-        before = client.left()
+        now[0] += 20.0
+        assert client.left() == 30.0
         client.renew()
-        assert before <= client.left() <= 50.0
+        assert client.left() == 50.0
+        now[0] += 50.0
+        with pytest.raises(GeneratorError, match=r"within 50 s: raise --timeout"):
+            client.left()
     assert client.left() == float("inf"), "outside nothing hurries"
 
 
