@@ -6,6 +6,9 @@ Every seed and policy is a run of DIR, as of `skate extract --scene`: each subje
 in a chase. Runs that are there are gone on with or only read, so it may be interrupted. HOTA, IDF1 and identity
 switches are TrackEval's (`stream.demo.identities`).
 
+`iou_apart` and `iou_overlapping`: the same mean over the frames on which no box of another overlaps its own, and over
+the others; a board and who rides it do not count as others of each other.
+
 A joint is right where it is nearer to its own person's true one than to any other's. Asked are the visible joints that
 were reported, outside the others' boxes and within. `--alone`: every subject is also followed in the same clip rendered
 with it alone. `bench.joints` measures joints by the true masks.
@@ -33,7 +36,6 @@ from stream.demo.clip import write_clip
 from stream.demo.group import GroupAccuracy, compare_group, least_pixels, truth_subjects
 from stream.demo.hidden import Hiding
 from stream.demo.job import KEYPOINT_SCORE
-from stream.demo.truth import PersonTruth
 from stream.options.config import RunConfig
 from stream.report.amodal import AmodalMasks
 from stream.report.tables import text_table
@@ -73,6 +75,7 @@ def measure(scene: Scene, options: Mapping[str, Any], work: Path, alone: bool) -
         "idf1": round(group.identities.idf1, 4),
         "switches": group.identities.switches,
         "iou": _means(group),
+        **ious_by_company(scene, subjects, run.arrays),
         "joints": joints_right(scene, [name for name in names if name in scene.skaters], run.arrays),
         "hidden": hidden_found(scene, run, config),
     }
@@ -89,13 +92,38 @@ def _means(group: GroupAccuracy) -> dict[str, float]:
     return {name: round(mean, 4) for name, (mean, _) in group.ious.items()}
 
 
+def ious_by_company(scene: Scene, subjects: Sequence[Subject], arrays: RunArrays) -> dict[str, dict[str, float | None]]:
+    """Mean IoU of each with nobody else's box over its own, and with somebody's; None where there is no such frame."""
+    ious: dict[str, dict[str, list[float]]] = {
+        kind: {subject.name: [] for subject in subjects} for kind in ("iou_apart", "iou_overlapping")
+    }
+    own = {(each.name, each.name) for each in subjects}
+    for each in subjects:
+        own |= {(each.name, str(each.held_by)), (str(each.held_by), each.name)}
+    for t in range(len(scene)):
+        masks = scene.masks(t)
+        boxes = {name: _box(mask) for name, mask in masks.items()}
+        for name in ious["iou_apart"]:
+            if np.count_nonzero(masks[name]) < least_pixels(scene.config):
+                continue
+            others = [other for other in masks if (name, other) not in own]
+            met = any(_overlap(boxes[name], boxes[other]) for other in others)
+            found = arrays.read(f"masks/{name}", t, t + 1)[0]
+            shared = np.count_nonzero(masks[name] & found) / np.count_nonzero(masks[name] | found)
+            ious["iou_overlapping" if met else "iou_apart"][name].append(shared)
+    return {
+        kind: {name: round(float(np.mean(found)), 4) if found else None for name, found in each.items()}
+        for kind, each in ious.items()
+    }
+
+
 def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[str, float]:
     """Which share of the visible joints is `reported`; of these, which are right, `apart` and `overlapping`."""
     right, asked, visible = np.zeros(2), np.zeros(2), 0
     for t in range(len(scene)):
         persons = {person.name: person for person in scene.truth(t).skaters}
         every = np.stack([person.joints for person in persons.values()])
-        boxes = {name: _box(person) for name, person in persons.items()}
+        boxes = {name: _box(person.visible) for name, person in persons.items()}
         for name in names:
             own, found = persons[name], arrays.read(f"keypoints/{name}", t, t + 1)[0]
             visible += int(own.joints_visible.sum())
@@ -133,12 +161,18 @@ def hidden_found(scene: Scene, run: RunReader, config: RunConfig) -> dict[str, d
     }
 
 
-def _box(person: PersonTruth) -> tuple[Array, Array]:
-    """Corners of the box round a mask; the lower above the upper where it is empty."""
-    rows, columns = np.nonzero(person.visible)
+def _box(mask: Array) -> tuple[Array, Array]:
+    """First and last pixel, (x, y), of the box round a mask; the first beyond the last where it is empty."""
+    rows, columns = np.nonzero(mask)
     if not len(rows):
         return np.ones(2), np.zeros(2)
     return np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()])
+
+
+def _overlap(first: tuple[Array, Array], second: tuple[Array, Array]) -> bool:
+    """Whether two boxes share a pixel."""
+    low, high = np.maximum(first[0], second[0]), np.minimum(first[1], second[1])
+    return bool((low <= high).all())
 
 
 def main() -> None:

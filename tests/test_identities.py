@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from _runs import invoke
 
-from bench.identities import joints_right
+from bench.identities import ious_by_company, joints_right
 from stages.base import Array
+from stages.prompts import ObjectPrompt
+from stages.subjects import OBJECT, PERSON, Subject
 from storage.arrays import RunArrays
 from stream.demo import DemoConfig, Scene
 from stream.demo.group import compare_group, truth_subjects
@@ -119,6 +121,46 @@ def test_a_clip_of_several_against_its_truth() -> None:
     swapped = {"skater": "skater-2", "skater-2": "skater"}
     wrong = compare_group(Scene(CLIP), names, cast(RunArrays, TrueMasks(swapped)))
     assert wrong.ious["board"] == (1.0, 1.0) and wrong.ious["skater"][0] < 0.5
+
+
+def test_ious_where_somebody_else_is_and_where_nobody_is() -> None:
+    """Its own rider over a board does not count; another board does, if only by a pixel; slivers are not asked for."""
+
+    class Placed:
+        config = CLIP
+        at = (  # of each frame: x and width of the board, of its rider, of another board
+            ((10, 20), (15, 10), (100, 20)),
+            ((10, 20), (15, 10), (30, 20)),
+            ((10, 20), (15, 10), (29, 20)),
+            ((10, 2), (15, 10), (10, 20)),
+        )
+
+        def __len__(self) -> int:
+            return len(self.at)
+
+        def masks(self, t: int) -> dict[str, Array]:
+            found = {name: np.zeros((CLIP.height, CLIP.width), bool) for name in ("board", "skater", "board-2")}
+            for name, (x, width) in zip(found, self.at[t], strict=True):
+                found[name][50:60, x : x + width] = True
+            return found
+
+    class Halved(Placed):
+        """Of the masks of the third frame half."""
+
+        def read(self, name: str, start: int, stop: int) -> Array:
+            found = self.masks(start)[name.removeprefix("masks/")]
+            found[55:] &= start != 2
+            return found[None]
+
+    prompt = ObjectPrompt(0, (10.0, 50.0, 30.0, 60.0))
+    subjects = (Subject("board", OBJECT, prompt, held_by="skater"), Subject("skater", PERSON, prompt))
+    found = ious_by_company(cast(Scene, Placed()), subjects, cast(RunArrays, Halved()))
+    assert found == {
+        "iou_apart": {"board": 1.0, "skater": 0.8333},  # 1, 1 and 0.5; the board is his own
+        "iou_overlapping": {"board": 0.5, "skater": 1.0},
+    }
+    alone = ious_by_company(cast(Scene, Placed()), subjects[1:], cast(RunArrays, Halved()))
+    assert alone["iou_overlapping"] == {"skater": pytest.approx(3.5 / 4)}, "a board that nobody holds"
 
 
 def test_a_subject_alone_in_its_clip() -> None:
