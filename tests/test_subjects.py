@@ -147,6 +147,7 @@ def test_bad_scenes_are_refused_by_key(tmp_path: Path, case: str) -> None:
     [
         ("a.json", '{"subject": [\n {"name": "a",\n  "kind": "object",}]}', "line 3: is no JSON"),
         ("a.json", '{"subject": [{"name": "a", "kind": "object", "box": [1, 2, 3, NaN]}]}', "NaN is no number"),
+        ("a.json", '{"subject": [{"name": "a", "kind": "object", "name": "b"}]}', "the key 'name' is there twice"),
         ("a.toml", '[[subject]]\nname = "a"\nkind =\n', "line 3: is no TOML"),
         ("a.toml", '[[subject]]\nname = "a"\nkind = "object"\nbox = [nan, 1, 2, 3]\n', r"subject\[0\]"),
         ("a.yaml", "", "is neither .toml nor .json by its name"),

@@ -176,7 +176,9 @@ def parsed(path: Path, what: str) -> Any:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
     try:
         text = text_of(read_input(path, what, most_bytes=MOST_BYTES))
-        return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text, parse_constant=_no_constant)
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(text)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once_each)
     except json.JSONDecodeError as error:
         raise InputError(f"{what}: line {error.lineno}: is no JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:
@@ -188,6 +190,16 @@ def parsed(path: Path, what: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that is given twice Python would take the last, in silence; TOML allows none."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for index, key in enumerate(keys) if key in keys[:index])
+        raise ValueError(f"the key '{twice}' is there twice in one object")
+    return found
 
 
 def _subject(entry: Entry, folder: Path) -> Subject:
