@@ -11,9 +11,10 @@ from _runs import invoke
 from _small_run import small_run
 from test_scene_runs import SUBJECTS, read, scene_run
 
-from stages.amodal import shape
+from stages.amodal import body, shape
 from stages.base import Array, Inputs, Window
 from stages.occlusion import OCCLUDED, Hidden, OcclusionConfig, OcclusionStage, occluded
+from stages.poses.skeleton import JOINTS
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.demo.group import least_pixels
@@ -125,6 +126,27 @@ def test_what_shows_later_tells_what_was_hidden_before() -> None:
         )
     assert min(shares[0]) >= 0.85
     assert max(shares[1][:2]) < 0.4 and min(shares[1][2:]) >= 0.85
+
+
+def test_a_joint_that_nobody_hides_is_not_where_it_was_carried_to() -> None:
+    """Both legs were seen, and then only the shoulders and hips are: of a leg behind the box is known that it is there,
+    of one before nothing it is known that it is not."""
+    points = np.zeros((JOINTS, 3), np.float32)
+    for joint, place in {5: (70, 20), 6: (50, 20), 11: (68, 50), 12: (52, 50), 13: (90, 75), 14: (30, 75)}.items():
+        points[joint] = (*place, 1.0)
+    visible, others = np.zeros((2, 120, 120), bool)
+    visible[10:55, 45:75] = True
+    before, _ = body.follow(body.Body(), visible, others, points)
+    assert before.known[[13, 14]].all()
+    others[50:110, 62:120] = True
+    points[[13, 14], 2] = 0
+    after, found = body.follow(before, visible, others, points)
+    assert after.known[13] and not after.known[14]
+    assert (found & others & ~visible).any() and not (found & ~others & ~visible).any()
+    others[:] = False
+    others[60:110, 10:40] = True
+    _, left = body.follow(after, visible, others, points)
+    assert not (left & others).any(), "it is not known again before it is seen again"
 
 
 def test_a_completion_has_the_last_word() -> None:

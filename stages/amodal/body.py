@@ -1,14 +1,16 @@
 """A person whom others hide in part: capsules around joints, the hidden ones carried by the motion of those seen."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stages.amodal.shape import DAMPING, GAP, HORIZON, touches
 from stages.base import Array
-from stages.poses.silhouette import FARTHEST, SEEN, silhouette
+from stages.poses.silhouette import FARTHEST, SEEN, silhouette, standing_height
 from stages.poses.skeleton import JOINTS
 from stages.region import bounding_box
+
+NEAR = 0.04  # of the height, as much as half a forearm is wide: a joint so near to somebody may be hidden there
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def follow(before: Body, visible: Array, others: Array, keypoints: Array) -> tup
     Args:
         keypoints: [133, 3] float32, x, y in pixels, score.
     """
-    now = _moved(before, keypoints)
+    now = _hidden_or_seen(_moved(before, keypoints), visible | others)
     shown = bounding_box(visible, GAP)
     if shown is None:
         now = Body(now.points, now.known, now.seen, now.step, before.unseen + 1)
@@ -54,3 +56,16 @@ def _moved(before: Body, keypoints: Array) -> Body:
     both = seen & before.seen
     step = np.median((places - before.points)[both], axis=0) if both.any() else DAMPING * before.step
     return Body(np.where(seen[:, None], places, before.points + step), before.known | seen, seen, step)
+
+
+def _hidden_or_seen(body: Body, somebody: Array) -> Body:
+    """Without the joints that are not seen where nobody could hide them: they are not where they were carried to, and
+    are known again once they are seen."""
+    height, width = somebody.shape
+    known, reach = body.known.copy(), int(np.ceil(NEAR * standing_height(np.column_stack([body.points, body.known]))))
+    for joint in np.flatnonzero(known & ~body.seen):
+        x, y = (int(value) for value in np.round(body.points[joint]))
+        if 0 <= x < width and 0 <= y < height:
+            around = somebody[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+            known[joint] = bool(around.any())
+    return replace(body, known=known)
