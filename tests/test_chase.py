@@ -285,6 +285,40 @@ def test_pointed_at_it_is_who_the_user_says(clip: Clip) -> None:
     assert masks["board"][140:152, 240:280].all() and masks["board-2"][140:152, 40:80].all()
 
 
+def test_pointed_at_who_is_lost_is_no_candidate_for_anothers_name() -> None:
+    """On the very frame on which else the other's mask would have got the rider's name, and on those around it."""
+    there, pointed = {name: ALL[name] for name in ("board", "board-2", "rider")}, (120, 60, 152, 138)
+    ends = []
+    for before in range(20):
+        clip = Clip()
+        for _ in range(3):
+            clip.see(ALL, {name: [box] for name, box in ALL.items()}, prompted=True)
+        clip.whose.places["other"] = clip.whose.places["rider"]
+        for _ in range(PATIENT + 1):
+            clip.whose.places["rider"] = clip.whose.places["rider"].missed((320, 180))
+        given = [clip.see(there, {"rider": [], "other": [RIDER]})["rider"].any() for _ in range(before)]
+        if any(given):
+            break
+        masks = clip.see({"rider": RIDER}, {"rider": [pointed], "other": [RIDER]}, prompted=True)
+        ends.append(np.flatnonzero(masks["rider"].any(axis=0))[[0, -1]].tolist())
+    assert 0 < len(ends) < 20 and ends == [[120, 151]] * len(ends)
+
+
+def test_points_that_are_not_on_a_subject_do_not_move_its_view() -> None:
+    """Nor do they speak where the view does not show them."""
+    whose, frame = Whose.of(SUBJECTS, (320, 180), 64), np.zeros((180, 320, 3), np.uint8)
+    near, far, on_it = (60.0, 90.0, 0), (310.0, 90.0, 0), (100.0, 90.0, 1)
+    alone = whose.view("board", SamPrompt(points=(on_it,)), frame)
+    view = whose.view("board", SamPrompt(points=(on_it, near, far)), frame)
+    assert np.allclose(view, alone) and np.allclose(shown(view), (10, 0, 190, 180))
+    told = seen_through(SamPrompt(points=(on_it, near, far)), view, 64)
+    assert [label for *_, label in told.points] == [1, 0] and told.points[0][0] == pytest.approx(32)
+    whose.places["board"] = place(240, 90)
+    view = whose.view("board", SamPrompt(points=(near,)), frame)
+    assert shown(view)[0] < 240 < shown(view)[2], "where it is, when all that is told is where it is not"
+    assert len(seen_through(SamPrompt(points=(near,)), view, 64).points) == 1
+
+
 def test_what_is_left_of_a_mask_that_is_anothers_is_nothing(clip: Clip) -> None:
     """A few pixels beside it; the place waits where it was."""
     masks = clip.see(ALL, {"board": [OTHER_BOARD, (40, 140, 44, 142)], "board-2": [OTHER_BOARD]})

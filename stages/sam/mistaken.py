@@ -87,10 +87,14 @@ class Mistaken:
             if sums[pair] >= SURE and not any(set(pair) & set(other) for other in found):
                 found.append(pair)
         for name in {name for pair in found for name in pair}:
-            self.gains.pop(name, None)
-            for gains in self.gains.values():
-                gains.pop(name, None)
+            self.forget(name)
         return found
+
+    def forget(self, name: str) -> None:
+        """What was remembered of who bears this name, and of who bears another's and may be it."""
+        self.gains.pop(name, None)
+        for gains in self.gains.values():
+            gains.pop(name, None)
 
     def unclear(
         self, given: Collection[str], rivals: Mapping[str, Iterable[str]], places: Mapping[str, Place]

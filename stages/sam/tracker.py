@@ -149,11 +149,12 @@ class Tracker:
 
 
 def seen_through(prompt: SamPrompt, view: Array, side: int) -> SamPrompt:
-    """A prompt in the pixels of a view's square picture."""
+    """A prompt in the pixels of a view's square picture; points beside it that are not on the subject tell nothing."""
     if prompt.mask is not None:
         return SamPrompt(mask=mask_through(prompt.mask, view, (side, side)))
     if prompt.box is not None:
         return SamPrompt(box=box_through(prompt.box, view))
     places = apply(view, np.array([(x, y) for x, y, _ in prompt.points]) - 0.5) + 0.5
-    labels = [label for _, _, label in prompt.points]
-    return SamPrompt(points=tuple((float(x), float(y), label) for (x, y), label in zip(places, labels, strict=True)))
+    points = [(float(x), float(y), label) for (x, y), (_, _, label) in zip(places, prompt.points, strict=True)]
+    told = [(x, y, label) for x, y, label in points if label == 1 or (0 <= x <= side and 0 <= y <= side)]
+    return SamPrompt(points=tuple(told or points))

@@ -72,7 +72,10 @@ class Whose:
         if prompt is None:
             return self.chase.view(name, self.places, lambda: self._likeliest(name, frame))
         if prompt.points:
-            x, y = (float(value) for value in np.mean(prompt.points, 0)[:2])
+            on_it = [point[:2] for point in prompt.points if point[2] == 1]
+            if not on_it and name in self.places:
+                return self.chase.view(name, self.places)
+            x, y = (float(value) for value in np.mean(on_it or [point[:2] for point in prompt.points], 0))
             return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
         box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
         return self.chase.view(name, {name: Place.of(box)})
@@ -139,7 +142,7 @@ class Whose:
         self.mistaken.doubted = doubted = self._doubted(settled, costs, anew)
         for name in anew & doubted:
             settled[name] = _none_of(settled[name])
-        exchanged = self._exchange(settled, costs, anew)
+        exchanged = self._exchange(settled, costs, anew, prompted)
         for name, each in settled.items():
             self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
         silent = doubted - exchanged
@@ -188,16 +191,23 @@ class Whose:
         return found
 
     def _exchange(
-        self, settled: dict[str, Seen], costs: Mapping[str, Mapping[str, float]], anew: Collection[str]
+        self,
+        settled: dict[str, Seen],
+        costs: Mapping[str, Mapping[str, float]],
+        anew: Collection[str],
+        prompted: Collection[str],
     ) -> set[str]:
-        """Give those their names back who have gone on as one another; who they are."""
+        """Give those their names back who have gone on as one another; who they are. Who was pointed at is who the user
+        says, whatever told otherwise before."""
+        for name in prompted:
+            self.mistaken.forget(name)
         seen = {name for name in costs if settled[name].mask.any()}
         for name in sorted(seen):
             if name in anew:
                 self.mistaken.gains.pop(name, None)
             self.mistaken.weigh(name, costs[name])
         found = set[str]()
-        lost = [name for name in settled if name in self.places and self.places[name].lost]
+        lost = [name for name in settled if name not in prompted and name in self.places and self.places[name].lost]
         for name, other in self.mistaken.exchanges(seen, lost):
             settled[name], settled[other] = settled[other], settled[name]
             self.places[name], self.places[other] = self.places[other], self.places[name]
