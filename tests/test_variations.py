@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
+from _zygote import shared_zygote
 
 from storage.rundir import RunReader
 
@@ -146,6 +147,24 @@ def test_redo_of_a_run_that_kept_nothing_is_that_of_one_that_kept_everything(
         assert invoke(["redo", str(run), "--windows", "1", "--seed", "5"]).code in (0, 1)
         assert invoke(["status", str(run), "--verify"]).code == 0
     assert (frugal / "output.mp4").read_bytes() == (whole / "output.mp4").read_bytes()
+
+
+def test_a_redo_behind_an_interrupted_one_of_a_run_that_kept_nothing(
+    clip: Path, models: list[str], tmp_path: Path
+) -> None:
+    """The first was killed when its window was in place and nothing of what depends on it was made."""
+    ended, killed = tmp_path / "ended", tmp_path / "killed"
+    for run in (ended, killed):
+        assert invoke(["run", str(clip), "--out", str(run), *BOX, *models, *CLIP_OPTIONS]).code in (0, 1)
+    last = str(len(list((ended / "segments").glob("*.mp4"))) - 1)
+    assert int(last) >= 2
+    assert invoke(["redo", str(ended), "--windows", "0", "--seed", "5"]).code in (0, 1)
+    assert shared_zygote().run(["redo", str(killed), "--windows", "0", "--seed", "5"], fault="redo.placed").code == -9
+    for run in (ended, killed):
+        found = invoke(["redo", str(run), "--windows", last, "--seed", "7"])
+        assert found.code in (0, 1), found.err
+        assert invoke(["status", str(run), "--verify"]).code == 0
+    assert (ended / "output.mp4").read_bytes() == (killed / "output.mp4").read_bytes()
 
 
 def test_an_interrupted_redo_is_finished_by_resume(kept: Path, tmp_path: Path) -> None:

@@ -169,8 +169,9 @@ def _make(
     chain, made = executor.chain, run.made_intact()
     generators = [node.name for node in chain.generators]
     if not made.issuperset((name, index) for name in chain.picturing for index in wanted.windows):
+        wanting = next(window for window in windows if window.index in wanted.windows)
         for name in generators:  # a server that is not there: nothing is noted then
-            executor.make_ready(Task(name, windows[0]), scratch)
+            executor.make_ready(Task(name, wanting), scratch)
     if run.log.redo is None:
         with session.interrupts.shield():
             run.note_redo(chain.picturing, wanted.windows, wanted.seed, wanted.text)
