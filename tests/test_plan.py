@@ -142,6 +142,14 @@ def test_the_time_of_what_works_side_by_side_is_that_of_the_longer(tmp_path: Pat
     assert expected_seconds(seconds, config(tmp_path), MANIFEST, chain, 10) == others + 3 * 10
 
 
+def test_generators_of_single_subjects_are_timed_as_what_they_are(tmp_path: Path) -> None:
+    """Else what the preview took is foretold of a server."""
+    chain = [Node(WeighedGenerator("generate", 0), name) for name in ("generate-board", "generate")]
+    one, other = (calibration_keys(config(tmp_path, **asked), chain) for asked in ({}, {"generator": "comfyui"}))
+    for name in one:
+        assert one[name].startswith(f"{name} ") and one[name] != other[name]
+
+
 def test_nothing_grows_with_the_clip_but_what_is_kept(tmp_path: Path) -> None:
     asked = config(tmp_path)
     short, long = (disk_bytes(asked, models(), 1280, 720, frames) for frames in (2_000, 20_000))

@@ -89,6 +89,13 @@ def test_a_name_is_a_recipe_and_a_path_a_file(look: str, tmp_path: Path) -> None
         resolved(look, workflow=str(tmp_path / "mine.json"), profile="fast")
 
 
+def test_words_that_all_stand_in_swap_are_words() -> None:
+    tracked = dataclasses.replace(RUN, text="", generator="preview", server=(), swap=(("object", "a log"),))
+    assert resolved_changes(tracked, {"server": ("127.0.0.1:1",)})["swap"] == tracked.swap
+    with pytest.raises(UsageError, match="without a word"):
+        resolved_changes(dataclasses.replace(tracked, swap=()), {"server": ("127.0.0.1:1",)})
+
+
 def test_another_recipe_takes_its_own_look(look: str) -> None:
     tracked = dataclasses.replace(RUN, object_guide="canny", profile="quality", window=49, overlap=9)
     same = resolved_changes(tracked, {"text": "y"})

@@ -55,7 +55,9 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
     }
     if config.chain == "given":
         by_stage |= {"pose": "given", "track": "given"}
-    return {node.name: f"{node.name} {by_stage.get(node.name, '')}".strip() for node in nodes}
+    return {
+        node.name: f"{node.name} {by_stage.get(node.name, by_stage.get(node.stage.name, ''))}".strip() for node in nodes
+    }
 
 
 def expected_seconds(

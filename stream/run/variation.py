@@ -111,7 +111,7 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
         same = tracked.generator == given["generator"] and given.get("workflow", tracked.workflow) == tracked.workflow
-        own = ("text", "reference", "workflow", "window", "overlap", "reskin", "reskins")
+        own = ("text", "swap", "reference", "workflow", "window", "overlap", "reskin", "reskins")
         kept = {name: getattr(tracked, name) for name in own}
         plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
         given = kept | plain | given
