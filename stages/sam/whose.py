@@ -32,6 +32,8 @@ SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was
 SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
 OVERGROWN = 1.7  # of its last areas: a larger mask has taken in something else
 
+Costs = Mapping[str, Mapping[str, float]]  # as `Mistaken.costs` gives them
+
 
 @dataclass
 class Whose:
@@ -72,10 +74,10 @@ class Whose:
         if prompt is None:
             return self.chase.view(name, self.places, lambda: self._likeliest(name, frame))
         if prompt.points:
-            on_it = [point[:2] for point in prompt.points if point[2] == 1]
+            on_it = [point for point in prompt.points if point[2] == 1]
             if not on_it and name in self.places:
                 return self.chase.view(name, self.places)
-            x, y = (float(value) for value in np.mean(on_it or [point[:2] for point in prompt.points], 0))
+            x, y = (float(value) for value in np.mean(on_it or prompt.points, 0)[:2])
             return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
         box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
         return self.chase.view(name, {name: Place.of(box)})
@@ -142,6 +144,8 @@ class Whose:
         self.mistaken.doubted = doubted = self._doubted(settled, costs, anew)
         for name in anew & doubted:
             settled[name] = _none_of(settled[name])
+        for name in prompted:  # it is who the user says
+            self.mistaken.forget(name)
         exchanged = self._exchange(settled, costs, anew, prompted)
         for name, each in settled.items():
             self._note(frame, name, each, found[name], name in anew | exchanged, name in prompted)
@@ -165,9 +169,7 @@ class Whose:
                 found[name] = self.mistaken.costs(look, _middle(box_of(mask)), names, means, places)
         return found
 
-    def _doubted(
-        self, settled: Mapping[str, Seen], costs: Mapping[str, Mapping[str, float]], anew: Collection[str]
-    ) -> set[str]:
+    def _doubted(self, settled: Mapping[str, Seen], costs: Costs, anew: Collection[str]) -> set[str]:
         """Who is found where it looks as if it were another."""
         found = set[str]()
         for name, own in costs.items():
@@ -191,23 +193,16 @@ class Whose:
         return found
 
     def _exchange(
-        self,
-        settled: dict[str, Seen],
-        costs: Mapping[str, Mapping[str, float]],
-        anew: Collection[str],
-        prompted: Collection[str],
+        self, settled: dict[str, Seen], costs: Costs, anew: Collection[str], told: Collection[str]
     ) -> set[str]:
-        """Give those their names back who have gone on as one another; who they are. Who was pointed at is who the user
-        says, whatever told otherwise before."""
-        for name in prompted:
-            self.mistaken.forget(name)
+        """Give those their names back who have gone on as one another; who they are."""
         seen = {name for name in costs if settled[name].mask.any()}
         for name in sorted(seen):
             if name in anew:
                 self.mistaken.gains.pop(name, None)
             self.mistaken.weigh(name, costs[name])
         found = set[str]()
-        lost = [name for name in settled if name not in prompted and name in self.places and self.places[name].lost]
+        lost = [name for name in settled if name not in told and name in self.places and self.places[name].lost]
         for name, other in self.mistaken.exchanges(seen, lost):
             settled[name], settled[other] = settled[other], settled[name]
             self.places[name], self.places[other] = self.places[other], self.places[name]
@@ -308,7 +303,7 @@ class Whose:
             return False
         return all(self._distance(name, mask) <= self._distance(other, mask) for other in rivals)
 
-    def _rivals(self, name: str, costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+    def _rivals(self, name: str, costs: Costs) -> list[str]:
         """Those it could be taken for on this frame."""
         others = [other for other in self.looks if name in self.looks and other != name]
         return [other for other in others if self._are_alike(name, other) and nearer(costs, name, other) > -DOUBT]
