@@ -27,6 +27,7 @@ import numpy as np
 from bench._common import new_record, run_main, write_record
 from stages.base import Array
 from stages.choices import MEMORIES
+from stages.metrics import iou
 from stages.subjects import Subject
 from storage.arrays import RunArrays
 from storage.rundir import RunReader
@@ -97,20 +98,17 @@ def ious_by_company(scene: Scene, subjects: Sequence[Subject], arrays: RunArrays
     ious: dict[str, dict[str, list[float]]] = {
         kind: {subject.name: [] for subject in subjects} for kind in ("iou_apart", "iou_overlapping")
     }
-    own = {(each.name, each.name) for each in subjects}
-    for each in subjects:
-        own |= {(each.name, str(each.held_by)), (str(each.held_by), each.name)}
+    held_by = {subject.name: subject.held_by for subject in subjects}
     for t in range(len(scene)):
         masks = scene.masks(t)
         boxes = {name: _box(mask) for name, mask in masks.items()}
         for name in ious["iou_apart"]:
             if np.count_nonzero(masks[name]) < least_pixels(scene.config):
                 continue
-            others = [other for other in masks if (name, other) not in own]
+            others = [it for it in masks if it != name and name != held_by.get(it) and it != held_by.get(name)]
             met = any(_overlap(boxes[name], boxes[other]) for other in others)
-            found = arrays.read(f"masks/{name}", t, t + 1)[0]
-            shared = np.count_nonzero(masks[name] & found) / np.count_nonzero(masks[name] | found)
-            ious["iou_overlapping" if met else "iou_apart"][name].append(shared)
+            found = iou(masks[name], arrays.read(f"masks/{name}", t, t + 1)[0])
+            ious["iou_overlapping" if met else "iou_apart"][name].append(found)
     return {
         kind: {name: round(float(np.mean(found)), 4) if found else None for name, found in each.items()}
         for kind, each in ious.items()

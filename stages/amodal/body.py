@@ -37,7 +37,7 @@ def follow(before: Body, visible: Array, others: Array, keypoints: Array) -> tup
     Args:
         keypoints: [133, 3] float32, x, y in pixels, score.
     """
-    now = _hidden_or_seen(_moved(before, keypoints), visible | others)
+    now = _without_astray(_moved(before, keypoints), visible, others)
     shown = bounding_box(visible, GAP)
     if shown is None:
         now = Body(now.points, now.known, now.seen, now.step, before.unseen + 1)
@@ -58,14 +58,17 @@ def _moved(before: Body, keypoints: Array) -> Body:
     return Body(np.where(seen[:, None], places, before.points + step), before.known | seen, seen, step)
 
 
-def _hidden_or_seen(body: Body, somebody: Array) -> Body:
+def _without_astray(body: Body, visible: Array, others: Array) -> Body:
     """Without the joints that are not seen where nobody could hide them: they are not where they were carried to, and
-    are known again once they are seen."""
-    height, width = somebody.shape
-    known, reach = body.known.copy(), int(np.ceil(NEAR * standing_height(np.column_stack([body.points, body.known]))))
-    for joint in np.flatnonzero(known & ~body.seen):
+    are known again once they are seen. What lies outside the picture nobody can see; that stays."""
+    hidden = np.flatnonzero(body.known & ~body.seen)
+    if not len(hidden):
+        return body
+    (height, width), known = visible.shape, body.known.copy()
+    reach = int(np.ceil(NEAR * standing_height(np.column_stack([body.points, body.known]))))
+    for joint in hidden:
         x, y = (int(value) for value in np.round(body.points[joint]))
         if 0 <= x < width and 0 <= y < height:
-            around = somebody[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-            known[joint] = bool(around.any())
+            around = np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+            known[joint] = bool(visible[around].any() or others[around].any())
     return replace(body, known=known)

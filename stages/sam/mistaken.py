@@ -22,6 +22,8 @@ OTHERWISE = 1.3  # distance from being it, beyond which nothing found anew is: f
 SAME, HIDDEN = 0.25, 0.5  # of its side: so near to another, or to where one that is not seen may be, it may be either
 LATELY = 5  # frames for which one that is not seen may still be where it was
 
+Costs = Mapping[str, Mapping[str, float]]  # by name of what was found, as `Mistaken.costs` gives them
+
 
 @dataclass
 class Mistaken:
@@ -122,7 +124,7 @@ class Mistaken:
         return [*held, place.middle] if place.unseen <= LATELY or not held else held
 
 
-def nearer(costs: Mapping[str, Mapping[str, float]], name: str, other: str) -> float:
+def nearer(costs: Costs, name: str, other: str) -> float:
     """By how much what bears a name, and what bears the other if that was found, are nearer to being one another.
 
     Args:

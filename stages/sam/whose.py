@@ -14,7 +14,7 @@ import numpy as np
 from stages.base import Array, Json
 from stages.likeness import ALIKE, RARE, alike, cells_of, likeliest, look_of
 from stages.sam.apart import award
-from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Mistaken, nearer
+from stages.sam.mistaken import DOUBT, LATELY, OTHERWISE, Costs, Mistaken, nearer
 from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import Seen
 from stages.sam.withheld import Withheld
@@ -31,8 +31,6 @@ CRUMBS = 0.2  # of a whole mask: where less is left, all of it is another's
 SPECK = 0.25  # of the largest part of a mask: smaller ones are nothing that was found
 SMALLER, LARGER = 0.4, 2.5  # areas at which something is found again, in its last ones
 OVERGROWN = 1.7  # of its last areas: a larger mask has taken in something else
-
-Costs = Mapping[str, Mapping[str, float]]  # as `Mistaken.costs` gives them
 
 
 @dataclass
@@ -71,13 +69,11 @@ class Whose:
         Args:
             frame: that frame, `[H, W, 3]` uint8 RGB.
         """
-        if prompt is None:
+        on_it = [point for point in prompt.points if point[2] == 1] if prompt is not None else []
+        if prompt is None or (prompt.points and not on_it):  # points that tell only where it is not
             return self.chase.view(name, self.places, lambda: self._likeliest(name, frame))
-        if prompt.points:
-            on_it = [point for point in prompt.points if point[2] == 1]
-            if not on_it and name in self.places:
-                return self.chase.view(name, self.places)
-            x, y = (float(value) for value in np.mean(on_it or prompt.points, 0)[:2])
+        if on_it:
+            x, y = (float(value) for value in np.mean(on_it, 0)[:2])
             return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
         box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
         return self.chase.view(name, {name: Place.of(box)})
@@ -144,7 +140,7 @@ class Whose:
         self.mistaken.doubted = doubted = self._doubted(settled, costs, anew)
         for name in anew & doubted:
             settled[name] = _none_of(settled[name])
-        for name in prompted:  # it is who the user says
+        for name in prompted:  # they are who the user says, whatever told otherwise before
             self.mistaken.forget(name)
         exchanged = self._exchange(settled, costs, anew, prompted)
         for name, each in settled.items():
@@ -193,7 +189,7 @@ class Whose:
         return found
 
     def _exchange(
-        self, settled: dict[str, Seen], costs: Costs, anew: Collection[str], told: Collection[str]
+        self, settled: dict[str, Seen], costs: Costs, anew: Collection[str], prompted: Collection[str]
     ) -> set[str]:
         """Give those their names back who have gone on as one another; who they are."""
         seen = {name for name in costs if settled[name].mask.any()}
@@ -202,7 +198,7 @@ class Whose:
                 self.mistaken.gains.pop(name, None)
             self.mistaken.weigh(name, costs[name])
         found = set[str]()
-        lost = [name for name in settled if name not in told and name in self.places and self.places[name].lost]
+        lost = [name for name in settled if name not in prompted and name in self.places and self.places[name].lost]
         for name, other in self.mistaken.exchanges(seen, lost):
             settled[name], settled[other] = settled[other], settled[name]
             self.places[name], self.places[other] = self.places[other], self.places[name]

@@ -55,6 +55,7 @@ def calibration_keys(config: RunConfig, nodes: Iterable[Node]) -> dict[str, str]
     }
     if config.chain == "given":
         by_stage |= {"pose": "given", "track": "given"}
+    # a node by its own name ("look" is a tracker), else as its stage ("generate-board" is a generator)
     return {
         node.name: f"{node.name} {by_stage.get(node.name, by_stage.get(node.stage.name, ''))}".strip() for node in nodes
     }
