@@ -26,6 +26,7 @@ from stream.options.config import RunConfig
 from stream.options.pairs import pairs_of
 from stream.options.recorded import read_run
 from stream.options.table import picked
+from stream.report import of_run
 from stream.report.collect import Facts, GateColumn, frame_table
 from stream.report.evaluate import evaluate_run
 from stream.report.html import report_page
@@ -254,6 +255,19 @@ def test_a_pair_of_a_scene_is_measured_by_its_names(tmp_path: Path) -> None:
     assert "<h3>board</h3>" in (run / "report" / "index.html").read_text()
     failed = {frame for span in result.failed_frames for frame in range(*span)}
     assert failed == {row.frame for row in evaluate_run(run) if not row.passed}
+
+
+def test_flights_are_judged_against_the_background_behind_their_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How that moves is known by each generation under a name of its own (`--passes each`)."""
+    asked = scene_config("each", gate=READ("contact"), view="follow", stabilise=5)
+    start(asked, tmp_path / "run")
+    run, given = RunReader(tmp_path / "run"), []
+    monkeypatch.setattr(of_run, "interaction", lambda *every: given.append(every[-1]))
+    assert list(of_run.interaction_in(run, asked)["interactions"]) == ["board"]
+    moved = run.arrays.read("motion-board", 0, 21)
+    assert len(given) == 1 and np.array_equal(given[0], moved) and not np.isnan(moved).any()
 
 
 def test_who_holds_what_is_a_pair() -> None:

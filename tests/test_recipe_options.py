@@ -17,19 +17,21 @@ from stages.prompts import ObjectPrompt
 from stages.recipes.registry import plain
 from stages.region import region, shaped
 from stages.server.lora import Lora
+from stages.subjects import OBJECT, Reskin, Subject
 from storage.errors import InputError, UsageError
 from storage.rundir import Manifest
 from stream.engine.chain import Node
 from stream.options.config import RunConfig
-from stream.options.settings import resolve_generator
+from stream.options.settings import check_words, resolve_generator
 from stream.options.values import FILES, LORA
 from stream.plan.calibration import Calibration, calibration_keys, expected_seconds
 from stream.plan.hints import workflow_hints
-from stream.run.variation import resolved_changes
+from stream.run.variation import varied
 
 OPEN = dict.fromkeys(["window", "overlap", "fill", "object_guide", "region", "pose_style", "model", "profile"])
 MANIFEST: Manifest = {"video": {"width": 1280, "height": 720}}
-RUN = RunConfig(ObjectPrompt(box=(1.0, 2.0, 3.0, 4.0)), generator="comfyui", text="x", server=("a:1",))
+BOX = ObjectPrompt(box=(1.0, 2.0, 3.0, 4.0))
+RUN = RunConfig(BOX, generator="comfyui", text="x", server=("a:1",))
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +93,36 @@ def test_a_name_is_a_recipe_and_a_path_a_file(look: str, tmp_path: Path) -> None
 
 def test_words_that_all_stand_in_swap_are_words() -> None:
     tracked = dataclasses.replace(RUN, text="", generator="preview", server=(), swap=(("object", "a log"),))
-    assert resolved_changes(tracked, {"server": ("127.0.0.1:1",)})["swap"] == tracked.swap
+    assert varied(tracked, {"server": ("127.0.0.1:1",)}).swap == tracked.swap
     with pytest.raises(UsageError, match="without a word"):
-        resolved_changes(dataclasses.replace(tracked, swap=()), {"server": ("127.0.0.1:1",)})
+        varied(dataclasses.replace(tracked, swap=()), {"server": ("127.0.0.1:1",)})
+
+
+def test_each_that_is_generated_for_itself_has_words(look: str) -> None:
+    """The workflow's own text is of the clip, not of a subject who is named."""
+    subjects = (Subject("board", OBJECT, BOX), Subject("cone", OBJECT, BOX), Subject("bag", OBJECT, BOX))
+    one, two, off = Reskin("board", prompt="a log"), Reskin("cone"), Reskin("bag", on=False, prompt="a stone")
+    scene = dataclasses.replace(RUN, prompt=None, text="", scene=subjects, reskins=(one, two, off), passes="each")
+    with pytest.raises(UsageError, match=r"'cone' is generated without a word .* --swap cone=TEXT, or --prompt"):
+        check_words(scene)
+    check_words(dataclasses.replace(scene, passes="together"))
+    for told in ({"text": "x"}, {"swap": (("cone", "x"),)}, {"reference": look}, {"generator": "preview"}):
+        check_words(dataclasses.replace(scene, **told))
+    with pytest.raises(UsageError, match="--server without a word of what to make"):
+        check_words(dataclasses.replace(scene, passes="together", reskins=(Reskin("board"), two, off)))
+    every = (one, dataclasses.replace(two, prompt="x"), off)
+    with pytest.raises(UsageError, match=r"nothing says what {tree} becomes"):
+        check_words(dataclasses.replace(scene, reskins=every, text="a {tree}"))
 
 
 def test_another_recipe_takes_its_own_look(look: str) -> None:
     tracked = dataclasses.replace(RUN, object_guide="canny", profile="quality", window=49, overlap=9)
-    same = resolved_changes(tracked, {"text": "y"})
-    assert (same["object_guide"], same["profile"], same["window"]) == ("canny", "quality", 49)
-    other = resolved_changes(tracked, {"workflow": "scail2", "reference": look})
-    assert (other["object_guide"], other["profile"], other["window"]) == ("none", None, 49)
+    same = varied(tracked, {"text": "y"})
+    assert (same.object_guide, same.profile, same.window) == ("canny", "quality", 49)
+    other = varied(tracked, {"workflow": "scail2", "reference": look})
+    assert (other.object_guide, other.profile, other.window) == ("none", None, 49)
     with pytest.raises(UsageError, match="--window 77"):
-        resolved_changes(RUN, {"workflow": "wan-animate", "reference": look})
+        varied(RUN, {"workflow": "wan-animate", "reference": look})
 
 
 def test_a_lora_is_written_with_its_strength() -> None:

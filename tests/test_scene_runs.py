@@ -26,7 +26,7 @@ from storage.rundir import RunReader
 from stream.engine.signals import Cancel
 from stream.options.assembly import build_chain, resolve_models
 from stream.options.config import RunConfig
-from stream.options.passes import passes_of, request_text
+from stream.options.passes import asked_of, passes_of
 from stream.options.scene import Cast, write_scene
 from stream.progress.events import Event, Reporter, WindowDone
 from stream.report.closing import closing_text
@@ -159,6 +159,22 @@ def test_a_window_of_a_scene_is_made_again(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "run", "masks/board"), read(scene_run("each"), "masks/board"))
 
 
+def test_other_words_for_a_window_are_of_whom_they_are_for(tmp_path: Path) -> None:
+    """Who is made by words of its own is so again; nothing begins where all are, or for a name that is nobody's."""
+    for text, told in (("a {tree}", "nothing says what {tree} becomes"), ("a bird", "made by words of its own")):
+        with pytest.raises(UsageError, match=told):
+            redo(scene_run("each"), [1], 7, text)
+    assert RunReader(scene_run("each")).log.redo is None
+    own = (RESKINS[0], Reskin("skater"), RESKINS[2], Reskin("rival"))
+    start(scene_config("each", reskins=own), tmp_path / "run")
+    redo(tmp_path / "run", [1], 7, "like {board}")
+    log = RunReader(tmp_path / "run").log
+    asked = {name: log.commits[f"generate-{name}", 1]["info"]["request"] for name in ("board", "skater", "rival")}
+    assert {name: each["text"] for name, each in asked.items()} == {
+        "board": "a neon board", "skater": "like a neon board", "rival": "like a neon board",
+    }  # fmt: skip
+
+
 def test_words_of_one_generation() -> None:
     def text(**given: Any) -> str:
         (one,) = passes_of(scene_config(**given))
@@ -176,9 +192,9 @@ def test_words_of_one_generation() -> None:
         scene_config(swap=(("tree", "x"),))
     plain = dataclasses.replace(small_config(), text="{person} on {object}", swap=(("person", "x"), ("object", "y")))
     assert passes_of(plain)[0].config.text == "x on y"
+    assert passes_of(dataclasses.replace(plain, text=""))[0].config.text == "x, y"
     assert passes_of(dataclasses.replace(small_config(), text="a {b}"))[0].config.text == "a {b}"
-    assert request_text(scene_config(text="a"), "a") is None
-    assert request_text(scene_config(), "{board}!") == "a neon board!"
+    assert asked_of(scene_config(text="{board}!"), "generate").text == "a neon board!"
 
 
 def test_words_of_each_generation() -> None:

@@ -124,6 +124,26 @@ BAD_SCENES = {
         {"subject": [{**GOOD, "reskin": "remove", "gate": True}]},
         r"\('a'\): gate = true: .*never gated: leave one",
     ),
+    "no text": ({"subject": [{**GOOD, "prompt": "\ud800"}]}, "is no JSON .*surrogates not allowed"),
+    "a file's name without end": (
+        {"subject": [{"name": "a", "kind": "object", "mask": 999 * "b"}]},
+        r"\('a'\): mask .*: cannot be read \(File name too long\)",
+    ),
+    "the generator's views": ({"subject": [{**GOOD, "name": "generate"}]}, "'generate': the generator's own views"),
+    "one name for two, exported": (
+        {"subject": [{**GOOD, "kind": "person"}, {**GOOD, "kind": "person", "name": "json_a"}]},
+        "subjects 'a' and 'json_a': what is kept of both has one name: rename one",
+    ),
+    "one name for two, measured": (
+        {
+            "subject": [
+                {**GOOD, "kind": "person"},
+                {**GOOD, "name": "a-c"},
+                *({**GOOD, "name": name, "held_by": "a"} for name in "bc"),
+            ]
+        },
+        "subjects 'c' and 'a-c': what is kept",
+    ),
     "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: .*; give true, false, remove"),
     "wide": ({"subject": [{**GOOD, "dilate": -1}]}, r"subject\[0\]\.dilate: "),
     "no reference": ({"subject": [{**GOOD, "reference": "b.png"}]}, "reference .*b.png: no such file"),

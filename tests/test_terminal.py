@@ -101,6 +101,16 @@ def test_steps_of_the_generator() -> None:
     told.close()
 
 
+def test_steps_of_the_generator_that_is_at_it() -> None:
+    """Of several, one a subject: the first that has not made the window."""
+    told = Progress()
+    told(RunBegins(None, 3, ("generate-a", "generate-b", "generated"), {"generate-a": 1}))
+    told(GeneratorStep(None, 0, 4, 20))
+    assert {name: stage.step for name, stage in told.stages.items() if stage.step} == {"generate-b": "step 4 of 20"}
+    told(GeneratorStep(None, 1, 5, 20))
+    assert told.stages["generate-a"].step == "step 5 of 20" and not told.stages["generated"].step
+
+
 def test_notes_and_warnings_stay_above(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)

@@ -17,7 +17,7 @@ from stream.plan.projection import free_disk_bytes, make_plan
 from stream.plan.server import moved_bytes
 from stream.progress.events import Reporter
 from stream.run.identity import check_prompts, make_manifest
-from stream.run.variation import resolved_changes
+from stream.run.variation import varied
 
 GB = 1e9
 HEAD = ("job", "with", "frames", "windows", "time", "GPU time", "RAM", "moved", "kept", "cost", "")
@@ -118,8 +118,7 @@ def _forecast(
         raise UsageError(f"takes the tracking of {job.source}, which will not run")
     given = configured(job)
     if not isinstance(given, RunConfig):
-        tracked = configs[job.source]
-        given = dataclasses.replace(tracked, chain="run", **resolved_changes(tracked, dict(given)))
+        given = varied(configs[job.source], dict(given))
     config = given
     models = resolve_models(config)
     manifest = make_manifest(config, models, InputGuard(Path(config.video)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stream.options.config import RunConfig
 
 _WORD = re.compile(r"\{([^{}]*)\}")
-_NOT_OF_REMOVAL = ("server", "workflow", "continuity", "stabilise", "gate", "baselines", "foot_lock")
+_NOT_OF_REMOVAL = ("server", "workflow", "text", "continuity", "stabilise", "gate", "baselines", "foot_lock")
 UNION = {f"masks/{OBJECT}": OBJECTS, f"masks/{PERSON}": PERSONS, "masks/all": ALL, f"keypoints/{PERSON}": POSES}
 """What of a scene stands for object and person where all of them are meant."""
 
@@ -164,9 +164,9 @@ def _text_of(config: "RunConfig", who: Sequence[tuple[Subject, Reskin]]) -> str:
     return text_of(config, config.text) if config.text and not alone else own
 
 
-def request_text(config: "RunConfig", text: str) -> str | None:
-    """What a request for other words asks a generator for; None: as the run does."""
-    return None if config.scene is not None and text == config.text else text_of(config, text)
+def asked_of(config: "RunConfig", generator: str) -> "RunConfig":
+    """What a generator of the chain is asked for; one that a caller has put into it: what the run is."""
+    return {named("generate", one.name): one.config for one in passes_of(config)}.get(generator, config)
 
 
 def together(config: "RunConfig") -> "RunConfig":
@@ -211,7 +211,8 @@ def _listed(own: str, who: Sequence[tuple[Subject, Reskin]]) -> str:
 def passes_of(config: "RunConfig") -> list[Pass]:
     """The generations of a run, in order."""
     if config.scene is None:
-        return [Pass(dataclasses.replace(config, text=text_of(config, config.text)) if config.swap else config)]
+        text = text_of(config, config.text) or ", ".join(words for _, words in config.swap)
+        return [Pass(dataclasses.replace(config, text=text) if config.swap else config)]
     found: list[Pass] = []
     if (gone := removed(config)) and not reskinned(config):
         return [Pass(removal(config), bind=UNION)]

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,7 @@ def cast_of(values: Any, folder: Path, what: str) -> Cast:
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
     _check_holders(subjects, what)
+    _check_names(subjects, what)
     usual = gated_by_kind(subjects, reskins)
     gated = (each.name for each in found.subject if (each.name in usual if each.gate is None else each.gate))
     return Cast(tuple(subjects), tuple(reskins), tuple(gated), _cuts(found.clip, what))
@@ -156,6 +158,18 @@ def _check_holders(subjects: Sequence[Subject], what: str) -> None:
         if subject.held_by is not None and (subject.held_by not in persons or subject.held_by == subject.name):
             known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
             raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
+
+
+def _check_names(subjects: Sequence[Subject], what: str) -> None:
+    """Refuse names by which arrays of a run, or files of its export, would have one name for two."""
+    names, persons = {subject.name for subject in subjects}, {each.name for each in subjects if each.kind == PERSON}
+    if "generate" in names:
+        raise InputError(f"{what}: a subject 'generate': the generator's own views are kept under that name: rename it")
+    several = [who for who, count in Counter(each.held_by for each in subjects if each.held_by).items() if count > 1]
+    pairs = [(name, f"json_{name}") for name in persons if f"json_{name}" in persons]  # a person's CMU and PNG files
+    pairs += [(each.name, f"{each.held_by}-{each.name}") for each in subjects if each.held_by in several]
+    for name, other in sorted(pair for pair in pairs if pair[1] in names):
+        raise InputError(f"{what}: subjects '{name}' and '{other}': what is kept of both has one name: rename one")
 
 
 def _cuts(clip: Clip, what: str) -> tuple[int, ...] | None:
@@ -178,7 +192,9 @@ def parsed(path: Path, what: str) -> Any:
         text = text_of(read_input(path, what, most_bytes=MOST_BYTES))
         if path.suffix.lower() == ".toml":
             return tomllib.loads(text)
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once_each)
+        found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once_each)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text that could be kept
+        return found
     except json.JSONDecodeError as error:
         raise InputError(f"{what}: line {error.lineno}: is no JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:
@@ -245,9 +261,12 @@ def named_file(key: str, name: str | None, folder: Path = Path()) -> tuple[str |
     if name is None:
         return None, None
     file = folder / name
-    if not file.is_file():
-        raise InputError(f"{key} {file}: no such file")
-    return str(file.resolve()), file_sha256(file)
+    try:
+        if not file.is_file():
+            raise InputError(f"{key} {file}: no such file")
+        return str(file.resolve()), file_sha256(file)
+    except OSError as error:
+        raise InputError(f"{key} {printable(str(file), 200)}: cannot be read ({error.strerror})") from error
 
 
 def write_scene(path: Path, cast: Cast, option: str = "--write-scene", remarks: Remarks = NO_REMARKS) -> None:

@@ -16,6 +16,7 @@ from storage.boundary import MB, printable, read_input
 from storage.errors import EnvironmentFault, InputError, UsageError
 from storage.nearby import inputs_of
 from stream.options.config import RunConfig
+from stream.options.passes import passes_of, text_of
 from stream.options.recipes import ALONE, check_family, settle, wanted
 from stream.options.scene import Cast, named_file, read_scene
 from stream.options.values import whole_number
@@ -169,13 +170,12 @@ def resolve_generator(given: dict[str, Any]) -> None:
 
 
 def _check_comfy(given: dict[str, Any]) -> None:
-    """Refuse a server that is no address, a workflow that is none, what the recipe cannot do, and hours of work without
-    a word of what to make; take over the recipe's defaults.
+    """Refuse a server that is no address, a workflow that is none, what the recipe cannot do; take over its defaults.
 
     Raises:
         UsageError, InputError: as `resolve_generator`.
     """
-    from stages.recipes.registry import choose, own_text
+    from stages.recipes.registry import choose
     from stages.server.address import parse_server
 
     for server in given["server"]:
@@ -185,9 +185,30 @@ def _check_comfy(given: dict[str, Any]) -> None:
     chosen = choose(wanted(given))
     settle(given, chosen.family)
     check_family(chosen.recipe.name, chosen.family, given)
-    told = bool((given.get("text") or "").strip()) or given.get("reference") is not None
-    told = told or bool(given.get("swap")) or any(how.prompt or how.reference for how in given.get("reskins", ()))
-    if not told and not own_text(chosen.workflow):
+
+
+def check_words(config: RunConfig) -> None:
+    """Refuse hours of work on a server without a word of what to make, of all of it or of one subject.
+
+    Raises:
+        UsageError: or for a `{NAME}` of which nothing is said, even where each subject has words of its own.
+    """
+    from stages.recipes.registry import choose, own_text
+
+    if not config.generates:
+        return
+    text_of(config, config.text)
+    for one in passes_of(config):
+        asked = one.config
+        if not GENERATORS[asked.generator].on_servers or asked.text.strip() or asked.reference is not None:
+            continue
+        if own_text(choose(wanted(vars(asked))).workflow):
+            continue
+        if one.name:
+            raise UsageError(
+                f"subject '{one.name}' is generated without a word of what it becomes: give it a prompt or a reference "
+                f"in the scene, --swap {one.name}=TEXT, or --prompt TEXT for all"
+            )
         raise UsageError(
             "--server without a word of what to make: give --prompt TEXT (person and object, as they shall look), "
             "--reference IMAGE, or a --workflow with a text of its own"
@@ -224,8 +245,7 @@ def given_config(
         "detect_every": 1,
     }
     resolve_generator(given)
-    fetch = fetch_limits(given)
-    return RunConfig(video=local_video(video, out, fetch), chain="given", **given)
+    return _with_video(video, out, given, "given")
 
 
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
@@ -246,12 +266,18 @@ def config_from_options(video: str, chain: str, options: dict[str, Any], out: Pa
     if chain == "run":
         resolve_generator(given)
     settle(given)
+    return _with_video(video, out, given, chain)
+
+
+def _with_video(video: str, out: Path, given: dict[str, Any], chain: str) -> RunConfig:
+    """The config of these options; its video is fetched once nothing speaks against it."""
     fetch = fetch_limits(given)
-    fields = {item.name for item in dataclasses.fields(RunConfig)}
-    unknown = given.keys() - fields
+    unknown = given.keys() - {item.name for item in dataclasses.fields(RunConfig)}
     if unknown:
         raise TypeError(f"options without a place in RunConfig: {sorted(unknown)}")
-    return RunConfig(video=local_video(video, out, fetch), chain=chain, **given)
+    config = RunConfig(chain=chain, **given)
+    check_words(config)
+    return dataclasses.replace(config, video=local_video(video, out, fetch))
 
 
 def _find(video: str, chain: str, given: dict[str, Any], out: Path) -> None:

@@ -17,6 +17,11 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def generates(stage: str) -> bool:
+    """Whether a stage is a generator by its name: of a run's subjects (`--passes each`) each has one."""
+    return stage.partition("-")[0] == "generate"
+
+
 def memory_text(rss: int, vram: int | None) -> str:
     """Memory of this process, bytes, as "RSS 915.3 MB, VRAM peak 1.2 GB"."""
     return f"RSS {format_size(rss)}" + (f", VRAM peak {format_size(vram)}" if vram is not None else "")
@@ -144,8 +149,11 @@ class Progress:
             stage.add(event.index, event.span.frames, event.seconds, memory)
             if event.stage == "score":
                 self.iou.add(event.span.start, event.info["iou"])
-        elif isinstance(event, GeneratorStep) and "generate" in self.stages:
-            self.stages["generate"].step = f"step {event.step} of {event.steps}"
+        elif isinstance(event, GeneratorStep):
+            generating = [stage for name, stage in self.stages.items() if generates(name)]
+            at_it = [stage for stage in generating if stage.done <= event.window] or generating  # of several the next
+            for stage in at_it[:1]:
+                stage.step = f"step {event.step} of {event.steps}"
 
     @property
     def seconds_left(self) -> float | None:

@@ -12,6 +12,7 @@ from storage.backend import open_store
 from storage.boundary import MB, parse
 from storage.errors import RunDirectoryError
 from stream.options.recorded import read_run
+from stream.progress.counts import generates
 from stream.report.html import page
 
 _STYLE = """
@@ -126,7 +127,8 @@ def _verdict(summary: Told) -> list[str]:
         count = summary.failed_frames_count
         told = f"gate {summary.gate}{mean}" + (f", {count} fail" if count else "")
         lines.append(f'<p class="{"good" if summary.gate == "passed" else "bad"}">{escape(told)}</p>')
-    seconds, generated = sum(summary.cost.seconds.values()), summary.cost.seconds.get("generate", 0.0)
+    took = summary.cost.seconds
+    seconds, generated = sum(took.values()), sum(took[name] for name in took if generates(name))
     lines.append(f"<p>{summary.frames} frames, {seconds:.0f} s of work, {generated:.0f} s of it generating</p>")
     return lines
 

@@ -22,7 +22,7 @@ from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
 from stream.options.pairs import pairs_of
-from stream.options.passes import named, passes_of
+from stream.options.passes import asked_of
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 JUDGE = "score"
@@ -135,7 +135,7 @@ class ClosedLoop:
     def _request(self, generator: str, attempt: int) -> Request | None:
         """What a generator of the chain is asked for: each of several has a width of its own; what only removes does it
         as before."""
-        own = {named("generate", one.name): one.config for one in passes_of(self._config)}.get(generator, self._config)
+        own = asked_of(self._config, generator)
         return None if own.reskin == REMOVE else request_of(attempt, own.dilate, self._config.strength)
 
 

@@ -27,7 +27,8 @@ from stream.engine.executor import Executor, carries_state
 from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task, Worked
 from stream.engine.windows import committed_windows
-from stream.options.passes import request_text
+from stream.options.config import RunConfig
+from stream.options.passes import asked_of, passes_of, text_of
 from stream.options.recorded import read_run
 from stream.progress.events import Listener, Reporter
 from stream.report.result import Result
@@ -67,11 +68,13 @@ def redo(
         listener, cancel, extend: as for `start`.
 
     Raises:
-        UsageError: when the run has no such window.
+        UsageError: when the run has no such window, or nothing of it is made by that text.
         RunDirectoryError: when the run is not finished.
         GeneratorError: when the server cannot make again what the run did not keep.
     """
     _, config = read_run(path)
+    if text is not None:
+        _check_text(path, config, text)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
     wanted = Redo(tuple(sorted(set(windows))), seed, text)
     return resume(path, listener=listener, cancel=cancel, beside=preparation(wanted), extend=extend)
@@ -175,7 +178,8 @@ def _make(
     if run.log.redo is None:
         with session.interrupts.shield():
             run.note_redo(chain.picturing, wanted.windows, wanted.seed, wanted.text)
-    request = Request(seed=wanted.seed, text=request_text(session.config, wanted.text))
+    config = dataclasses.replace(session.config, text=wanted.text)
+    requests = {name: Request(seed=wanted.seed, text=asked_of(config, name).text) for name in generators}
     for window in windows:
         scratch.forget(window.index - 1)
         for name in chain.picturing:
@@ -183,7 +187,7 @@ def _make(
             if (name, window.index) in made:
                 scratch.put(_made(run, executor, task, scratch))
             elif window.index in wanted.windows:
-                done = executor.run(task, request if name in generators else None, into=scratch)
+                done = executor.run(task, requests.get(name), into=scratch)
                 with session.interrupts.shield():
                     run.commit_beside(done.commit)
         if window.index < windows[-1].index:
@@ -209,6 +213,20 @@ def _made(run: RunDirectory, executor: Executor, task: Task, scratch: Scratch) -
     }
     state = run.beside.read_state(task.node, index) if carries_state(stage) else ({}, {})
     return executor.done(task, Worked(Output(arrays, record["info"]), state, record["seconds"]), scratch)
+
+
+def _check_text(path: Path, config: RunConfig, text: str) -> None:
+    """Refuse a prompt with a name in it of which nothing is said, and another one that nothing is made by."""
+    text_of(config, text)
+
+    def made_by(said: str) -> list[str]:
+        return [one.config.text for one in passes_of(dataclasses.replace(config, text=said))]
+
+    if text != config.text and made_by(text) == made_by(config.text):
+        raise UsageError(
+            f"--prompt: in {path} every subject is made by words of its own (--passes each): "
+            f"`skate generate {path} --out RUN2 --swap NAME=TEXT` gives one others"
+        )
 
 
 def _listed(windows: Sequence[int]) -> str:

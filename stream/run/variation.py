@@ -22,7 +22,7 @@ from stream.options.config import RunConfig
 from stream.options.differences import differences
 from stream.options.passes import changed
 from stream.options.recorded import read_run
-from stream.options.settings import resolve_generator
+from stream.options.settings import check_words, resolve_generator
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
@@ -51,8 +51,7 @@ def generate_from_run(
     sweep(_place(out), out.name)
     _, tracked = read_run(source)
     reader = RunReader(source)
-    chain = "run" if tracked.chain == "extract" else tracked.chain
-    config = dataclasses.replace(tracked, chain=chain, **resolved_changes(tracked, changes))
+    config = varied(tracked, changes)
     return start(config, out, overwrite, listener, cancel, _Tracked(source, reader, out, config), extend)
 
 
@@ -95,8 +94,8 @@ OF_THE_RECIPE: dict[str, Any] = {
 """Options that another recipe takes anew, and what stands for: its own."""
 
 
-def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, Any]:
-    """The changes with generator and servers settled: what is not given stays as in the run.
+def varied(tracked: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """The config of a variation, with generator and servers settled: what is not given stays as in the run.
 
     Raises:
         UsageError: when generator, server and retries contradict each other, or nothing says what to make.
@@ -111,7 +110,7 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
     if kind is not None and kind.on_servers:
         given["server"] = given.get("server") or tracked.server
         same = tracked.generator == given["generator"] and given.get("workflow", tracked.workflow) == tracked.workflow
-        own = ("text", "swap", "reference", "workflow", "window", "overlap", "reskin", "reskins")
+        own = ("reference", "workflow", "window", "overlap", "reskin")
         kept = {name: getattr(tracked, name) for name in own}
         plain = {name: getattr(tracked, name) if same else open for name, open in OF_THE_RECIPE.items()}
         given = kept | plain | given
@@ -119,7 +118,9 @@ def resolved_changes(tracked: RunConfig, changes: dict[str, Any]) -> dict[str, A
         given["server"] = given.get("server", ())
         given.setdefault("retries", 0)
     resolve_generator(given)
-    return given
+    config = dataclasses.replace(tracked, chain="run" if tracked.chain == "extract" else tracked.chain, **given)
+    check_words(config)
+    return config
 
 
 def _check_tracked(reader: RunReader, chain: Chain) -> None:
