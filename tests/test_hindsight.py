@@ -151,13 +151,16 @@ def test_going_back_ends_soon_where_nothing_agrees() -> None:
 
 
 def test_what_others_were_given_stays_theirs() -> None:
-    """Of what reaches over another the rest is given; where little is left of it, it has gone over to that one."""
+    """Of what reaches over another the rest is given; where little is left of it, it has gone over to that one. From
+    there it may come back, but not once it was given again."""
     reaching: Script = lambda name, at: truth(name, at) | (truth("board-2", at) if at == 9 else NONE)  # noqa: E731
     changes, _ = back(without(8, 9), reaching)
     assert np.array_equal(changes["board"][9].mask, truth("board", 9))
     astray: Script = lambda name, at: truth("board-2" if at <= 9 else name, at)  # noqa: E731
     changes, tracker = back(without(8, 9, 10), astray)
-    assert sorted(changes["board"]) == [10] and tracker.shown[-1][0] == 9
+    assert sorted(changes["board"]) == [10] and tracker.shown[-1][0] == 7
+    changes, tracker = back(without(8, 9, 10), lambda name, at: truth("board-2" if at == 9 else name, at))
+    assert sorted(changes["board"]) == [8, 10] and tracker.shown[-1][0] == 7
 
 
 def test_two_that_go_back_at_once_share_no_pixel() -> None:

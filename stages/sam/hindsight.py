@@ -151,9 +151,11 @@ class Hindsight:
                 or (before.get(name, 0.0) < -DOUBT and self._is_like(name, frame, given[name]))
             )
             gone = np.count_nonzero(mask) < PART * np.count_nonzero(whole)
-            if arrived or stays or gone or at < way.gap.first - BEYOND:
+            if arrived or stays or (gone and name in asked) or at < way.gap.first - BEYOND:
                 self._end(name, arrived)
                 continue
+            if gone:  # it may come back from there: it is missed, and lost if it is for long
+                mask = np.zeros_like(mask)
             if name in back:
                 like = self._is_like(name, frame, mask)
                 way.found[at] = Found(mask, views[name], gains.get(name, 0.0), like)
