@@ -6,6 +6,7 @@ import json
 import pytest
 
 from stages.prompts import Correction, ObjectPrompt
+from stages.subjects import OBJECT, Subject
 from storage.errors import UsageError
 from stream.options.config import RunConfig
 from stream.options.differences import config_digest, differences
@@ -49,6 +50,18 @@ def test_a_change_is_named_with_both_values_and_where_it_begins(change: dict, si
     assert {difference.name for difference in found} == set(change)
     assert since in {difference.since for difference in found}
     assert all("was" in str(difference) and "now" in str(difference) for difference in found)
+
+
+def test_the_order_of_corrections_is_nothing() -> None:
+    early, late = Correction(5, (1.0, 2.0, 3.0, 4.0)), Correction(9, points=((1.0, 2.0, 1),))
+    one, two = (dataclasses.replace(FULL, correct=order).decisive() for order in ((early, late), (late, early)))
+    assert differences(one, two) == [] and differences(json.loads(json.dumps(one)), two) == []
+    moved = dataclasses.replace(FULL, correct=(dataclasses.replace(late, frame=8), early)).decisive()
+    assert [each.frame for each in differences(one, moved)] == [8]
+    subjects = (Subject("a", OBJECT, ObjectPrompt(box=(1, 2, 3, 4)), order) for order in ((early, late), (late, early)))
+    bare = dataclasses.replace(FULL, correct=(), person_box=None, prompt=None, scene=(Subject("a", OBJECT, PROMPT),))
+    one, two = (dataclasses.replace(bare, scene=(each,)).decisive() for each in subjects)
+    assert differences(one, two) == []
 
 
 def test_every_option_says_what_it_can_change() -> None:

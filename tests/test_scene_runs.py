@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from _runs import invoke
-from _small_run import folder, small_clip, small_config, small_sam
+from _small_run import folder, small_clip, small_config, small_mask, small_sam
 from test_subjects import BOX, SKATER_BOX, array_files
 
 from stages.base import Array
 from stages.poses.draw import draw, draw_as_vace, painted
-from stages.prompts import ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt
 from stages.region import dilate_mask, nearness
 from stages.sam.apart import apart
 from stages.sam.session import Tracked
 from stages.sam.tracker import Seen
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
-from storage.errors import Interrupted, UsageError
+from storage.durable import file_sha256
+from storage.errors import InputError, Interrupted, UsageError
 from storage.rundir import RunReader
 from stream.engine.signals import Cancel
 from stream.options.assembly import build_chain, resolve_models
@@ -149,14 +151,25 @@ def test_a_run_of_a_scene_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_window_of_a_scene_is_made_again(tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(scene_run("each"), tmp_path / "run")
     before = RunReader(tmp_path / "run").arrays.read_block("raw-board", 1)
     found = redo(tmp_path / "run", [1], 7, None)
     after = RunReader(tmp_path / "run").arrays.read_block("raw-board", 1)
     assert found.frames == 21 and not np.array_equal(before, after)
     assert np.array_equal(read(tmp_path / "run", "masks/board"), read(scene_run("each"), "masks/board"))
+
+
+def test_a_window_is_not_made_again_where_it_could_not_be_scored(tmp_path: Path) -> None:
+    """A mask that somebody was pointed at by is gone: the result stays."""
+    mask = tmp_path / "mask.png"
+    shutil.copyfile(small_mask(), mask)
+    given = Correction(14, mask_png=str(mask), mask_digest=file_sha256(mask))
+    start(scene_config(scene=(dataclasses.replace(SUBJECTS[0], corrections=(given,)), *SUBJECTS[1:])), tmp_path / "run")
+    mask.unlink()
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    with pytest.raises(InputError, match=str(mask)):
+        redo(tmp_path / "run", [1], 7, None)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
 def test_other_words_for_a_window_are_of_whom_they_are_for(tmp_path: Path) -> None:

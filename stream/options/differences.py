@@ -66,9 +66,12 @@ _FILES = {"mask_png": "mask_digest", "reference": "reference_digest"}
 
 
 def _content(value: Any) -> Any:
-    """The value without the paths of files whose digests stand beside them, and without what is not given."""
+    """The value without the paths of files whose digests stand beside them, without what is not given, and with
+    corrections, of which a frame has one, in the order of their frames."""
     if isinstance(value, list):
-        return [_content(inner) for inner in value]
+        found = [_content(inner) for inner in value]
+        pointing = all(isinstance(inner, dict) and "frame" in inner for inner in found)
+        return sorted(found, key=lambda inner: int(inner["frame"])) if pointing else found
     if isinstance(value, dict):
         files = [key for key, digest in _FILES.items() if value.get(digest) is not None]
         held = {key: _content(inner) for key, inner in value.items() if key not in files}

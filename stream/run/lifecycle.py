@@ -121,6 +121,8 @@ def resume(
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))
         refuse(out, differences(manifest["decisive"], make_manifest(config, models, guard)["decisive"]))
+        if beside is not None:  # what will be scored again needs them: nothing is begun without
+            check_prompts(config, manifest)
         reporter = Reporter(listener)
         chain = extended(build_chain(config, models, manifest, reporter), extend)
         return _drive(Session(config, models, manifest, guard, chain, out, place, interrupts), reporter, beside)
