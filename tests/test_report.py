@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -238,6 +239,21 @@ def test_iou_plot_marks_failures() -> None:
 def test_iou_plot_of_any_length(frames: int) -> None:
     iou = np.full(frames, np.nan) if frames < 2 else 0.5 + 0.4 * np.sin(np.arange(frames) / 90)
     assert opened(iou_plot(iou, np.ones((frames, 2), dtype=bool), 0.9, [])).shape == (473, 1100, 3)
+
+
+def test_each_of_many_subjects_has_room() -> None:
+    def height(subjects: int) -> int:
+        names = [*"abcdefghi"[:subjects]]
+        return len(opened(iou_plot(np.ones(9), np.ones((9, subjects), bool), 0.9, [], subjects=names)))
+
+    assert height(2) == 473 and height(9) > 473 + 7 * 25
+
+
+def test_frames_to_look_at_show_who_is_judged() -> None:
+    visible = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
+    table = replace(frame_table(np.arange(3) / 24, visible, [], ("a", "b", "c")), proved=("b", "c"))
+    assert table.shows.tolist() == [False, True, True]
+    assert not replace(table, proved=()).shows.any()
 
 
 def test_cost_plot() -> None:

@@ -127,6 +127,12 @@ def test_another_variation_of_a_scene_with_nobody_proved_has_no_gate(tmp_path: P
     changes = {"reskin": "person", "swap": (("rival", "x"),), "gated": ()}
     found = generate_from_run(scene_run("together"), tmp_path / "out", changes)
     assert found.gate is None and found.subjects["rival"]["iou_mean"] is not None
+    assert "gate     none: nobody of the scene is gated (gate = true)" in closing_text(found)
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert (
+        "Nothing is gated: " in page
+        and json.loads((tmp_path / "out/report/summary.json").read_text())["gated_by"] == {}
+    )
     assert np.array_equal(read(tmp_path / "out", "masks/cone"), read(scene_run("together"), "masks/cone"))
     config = scene_config(gated=())
     assert config.proved == () and scene_config(gated=None).proved == ("board", "cone")

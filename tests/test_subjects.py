@@ -129,6 +129,10 @@ BAD_SCENES = {
         {"subject": [{"name": "a", "kind": "object", "mask": 999 * "b"}]},
         r"\('a'\): mask .*: cannot be read \(File name too long\)",
     ),
+    "a person called object": (
+        {"subject": [{**GOOD, "kind": "person", "name": "object"}]},
+        r"subject\[0\]\.name: 'object' is no name of a person: rename it",
+    ),
     "the generator's views": ({"subject": [{**GOOD, "name": "generate"}]}, "'generate': the generator's own views"),
     "one name for two, exported": (
         {"subject": [{**GOOD, "kind": "person"}, {**GOOD, "kind": "person", "name": "json_a"}]},

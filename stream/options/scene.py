@@ -6,7 +6,6 @@ import json
 import math
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ from stages import bounds
 from stages.prompts import Correction, ObjectPrompt, Pointing
 from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import NAME, PERSON, Reskin, Sought, Subject, gated_by_kind
+from stages.subjects import NAME, Reskin, Sought, Subject, gated_by_kind
 from storage.boundary import MB, convert, printable, read_input, text_of
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
+from stream.options.names import check_names
 from stream.options.values import toml_text
 
 MOST_BYTES = MB
@@ -145,31 +145,10 @@ def cast_of(values: Any, folder: Path, what: str) -> Cast:
             PromptSchedule.of(subjects[-1])
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
-    _check_holders(subjects, what)
-    _check_names(subjects, what)
+    check_names(subjects, what)
     usual = gated_by_kind(subjects, reskins)
     gated = (each.name for each in found.subject if (each.name in usual if each.gate is None else each.gate))
     return Cast(tuple(subjects), tuple(reskins), tuple(gated), _cuts(found.clip, what))
-
-
-def _check_holders(subjects: Sequence[Subject], what: str) -> None:
-    persons = {subject.name for subject in subjects if subject.kind == PERSON}
-    for index, subject in enumerate(subjects):
-        if subject.held_by is not None and (subject.held_by not in persons or subject.held_by == subject.name):
-            known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
-            raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
-
-
-def _check_names(subjects: Sequence[Subject], what: str) -> None:
-    """Refuse names by which arrays of a run, or files of its export, would have one name for two."""
-    names, persons = {subject.name for subject in subjects}, {each.name for each in subjects if each.kind == PERSON}
-    if "generate" in names:
-        raise InputError(f"{what}: a subject 'generate': the generator's own views are kept under that name: rename it")
-    several = [who for who, count in Counter(each.held_by for each in subjects if each.held_by).items() if count > 1]
-    pairs = [(name, f"json_{name}") for name in persons if f"json_{name}" in persons]  # a person's CMU and PNG files
-    pairs += [(each.name, f"{each.held_by}-{each.name}") for each in subjects if each.held_by in several]
-    for name, other in sorted(pair for pair in pairs if pair[1] in names):
-        raise InputError(f"{what}: subjects '{name}' and '{other}': what is kept of both has one name: rename one")
 
 
 def _cuts(clip: Clip, what: str) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ from stages.subjects import OBJECT, PERSON
 from storage.backend import open_store
 from storage.boundary import visible
 from storage.sizes import format_size
+from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.plan.hints import mini_hint
 from stream.report.result import Result
@@ -30,8 +31,7 @@ def closing_text(result: Result) -> str:
     ]
     config = read_run(result.run)[1]
     if result.gate is None:
-        why = "is gated, the subjects are removed" if config.generates and not config.judges else "was generated"
-        lines.append(f"gate     none: nothing {'is tracked' if config.judges else why}")
+        lines.append(f"gate     none: {_why_ungated(config)}")
     else:
         lines.append(
             f"gate     {result.gate}: IoU mean {result.iou_mean:.4f}, 5th percentile {result.iou_p5:.4f}, "
@@ -55,6 +55,14 @@ def closing_text(result: Result) -> str:
         lines.append(f"compare  {visible(store.where('comparison.mp4'))}")
     lines.append(f"report   {visible(store.where('report/index.html'))}")
     return "\n".join(lines)
+
+
+def _why_ungated(config: RunConfig) -> str:
+    if not config.generates:
+        return "nothing was generated"
+    if not config.judges:
+        return "nothing is gated, the subjects are removed"
+    return "nothing is tracked" if config.proved else "nobody of the scene is gated (gate = true)"
 
 
 def blame_lines(failed_by: Mapping[str, int] | None) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from stages.base import Array
 from stages.fidelity.totals import Interaction
 from stages.gate import Bound
-from stages.subjects import OBJECTS
+from stages.subjects import OBJECT, OBJECTS
 from storage.spans import Span
 
 SCORE_COLUMNS = ("iou", "boundary_f", "containment", "clipping")
@@ -48,6 +48,7 @@ class FrameTable:
         gate: what the frames are judged by; empty: by the IoU alone.
         baselines: `[T]` float64 IoU by name ("ceiling", "blur"), NaN where not scored; empty: they were not asked for.
         subject_scores: `[T]` float64 by subject, its own IoU of source and result, NaN as in `iou`.
+        proved: of the subjects, those whose IoU the frames are judged by.
     """
 
     times: Array
@@ -57,6 +58,7 @@ class FrameTable:
     gate: Sequence[GateColumn] = ()
     baselines: Mapping[str, Array] = field(default_factory=dict)
     subject_scores: Mapping[str, Array] = field(default_factory=dict)
+    proved: tuple[str, ...] = (OBJECT,)
 
     def __post_init__(self) -> None:
         lengths = {"visible": len(self.visible)} | {name: len(values) for name, values in self.scores.items()}
@@ -73,6 +75,11 @@ class FrameTable:
     def iou(self) -> Array:
         """`[T]` float64, NaN where not scored."""
         return self.scores["iou"]
+
+    @property
+    def shows(self) -> Array:
+        """`[T]` bool, whether anybody is present in the source by whom the frame is judged."""
+        return np.asarray(self.visible[:, [self.subjects.index(name) for name in self.proved]].any(axis=1))
 
     def judged_by(self, threshold: float) -> Sequence[GateColumn]:
         """The metrics of the gate; `threshold` is the IoU's where it stands alone."""
@@ -129,7 +136,7 @@ class Facts:
         sights: of source and result, `[T, K]` each, where they were measured; interaction: what they come to.
         interactions: of a scene what each pair's come to, by the object's name.
         complete: whether every stage has done every window. generates: whether there is more than poses and masks;
-            judges: whether that is scored.
+            gates: whether anybody is gated by it.
     """
 
     windows: Sequence[WindowRow] = ()
@@ -151,7 +158,7 @@ class Facts:
     interactions: Mapping[str, Interaction] = field(default_factory=dict)
     complete: bool = True
     generates: bool = True
-    judges: bool = True
+    gates: bool = True
 
 
 def frame_table(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LINE, FAIL, GOOD, GREY, AMBER = "#0072b2", "#d55e00", "#009e73", "#9aa0a6", "#e69f00"
 STAGE_COLOURS = ("#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#f0e442", "#d55e00", "#999999")
 DPI = 110
+LEGEND_ROWS = 14  # of stages; a scene's may have dozens
 
 
 def iou_plot(
@@ -46,10 +47,11 @@ def iou_plot(
         failing: `[T]` bool, the frames that fail the gate; None: those whose IoU is not above the threshold.
 
     Returns:
-        A PNG, 1100 x 473 px.
+        A PNG, 1100 px wide; 473 high, and more with more than two subjects.
     """
-    figure = _figure(10, 4.3)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
+    below = max(1.0, len(subjects) / 2)
+    figure = _figure(10, 4.3 * (6 + below) / 7)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[6, below])
     failed = failed_spans(iou, threshold) if failing is None else flag_spans(failing)
     for start, stop in failed:
         upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.13, linewidth=0)
@@ -180,7 +182,8 @@ def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
     axes.set_ylabel("ms a frame", fontsize=9)
     axes.set_title("time a frame by stage (decode runs beside the others)", loc="left", fontsize=11)
     if stages:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, reverse=True, frameon=False)
+        beside = {"bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(stages) // LEGEND_ROWS}
+        axes.legend(loc="center left", fontsize=8, reverse=True, frameon=False, **beside)
 
 
 def _figure(width_inches: float, height_inches: float) -> "Figure":

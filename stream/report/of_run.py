@@ -61,13 +61,13 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
         attempts=[_attempt(item) for items in log.attempts.values() for item in items],
         complete=decoded[-1]["info"]["last"] and all(log.done(stage) == len(decoded) for stage in nodes),
         generates=config.generates,
-        judges=config.judges,
+        gates=config.judges and bool(config.proved),
         claimed_frames=run.manifest["video"].get("claimed_frames"),
         cut_short=_shortfall(run, config, decoded[-1]),
     )
     judged = gate_columns(run, config, frames), baselines_in(run, frames)
     table = frame_table(times, visible, log.of("score"), subjects, *judged)
-    table = dataclasses.replace(table, subject_scores=subject_scores_in(run, subjects, frames))
+    table = dataclasses.replace(table, subject_scores=subject_scores_in(run, subjects, frames), proved=config.proved)
     known = dataclasses.replace(known, **interaction_in(run, config))
     pictures = _Pictures(run, config)
     about = {

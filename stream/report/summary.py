@@ -186,7 +186,7 @@ def summarise(table: FrameTable, known: Facts, threshold: float) -> Summary:
         interactions=dict(known.interactions),
         baselines=baselines_of(table.baselines, threshold),
         failed_by=failed_by(table.failing(threshold), table.baselines[CEILING], threshold) if table.baselines else None,
-        gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold) if known.judges},
+        gated_by={column.bound.metric: _gated(column) for column in table.judged_by(threshold) if known.gates},
         frames_scored=found.frames,
         failed_frames=join_spans([failed]),
         failed_frames_count=sum(stop - start for start, stop in failed),

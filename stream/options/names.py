@@ -1,0 +1,33 @@
+"""The names in a scene: who holds what, and names that stand for something else already."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from stages.subjects import OBJECTS, PERSON, Subject
+from storage.errors import InputError
+
+
+def check_names(subjects: Sequence[Subject], what: str) -> None:
+    """Refuse a holder whom nobody is, and names by which two things that are kept would have one.
+
+    Args:
+        what: names the file in messages.
+
+    Raises:
+        InputError: with the subjects, and what to give.
+    """
+    names, persons = {subject.name for subject in subjects}, {each.name for each in subjects if each.kind == PERSON}
+    for index, subject in enumerate(subjects):
+        if subject.held_by is not None and (subject.held_by not in persons or subject.held_by == subject.name):
+            known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
+            raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
+        if subject.name in OBJECTS and subject.name != subject.kind:
+            other = f"'{subject.name}' is no name of a {subject.kind}"
+            raise InputError(f"{what}: subject[{index}].name: {other}: rename it")
+    if "generate" in names:
+        raise InputError(f"{what}: a subject 'generate': the generator's own views are kept under that name: rename it")
+    several = [who for who, count in Counter(each.held_by for each in subjects if each.held_by).items() if count > 1]
+    pairs = [(name, f"json_{name}") for name in persons if f"json_{name}" in persons]  # a person's CMU and PNG files
+    pairs += [(each.name, f"{each.held_by}-{each.name}") for each in subjects if each.held_by in several]  # metrics
+    for name, other in sorted(pair for pair in pairs if pair[1] in names):
+        raise InputError(f"{what}: subjects '{name}' and '{other}': what is kept of both has one name: rename one")
