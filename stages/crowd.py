@@ -7,11 +7,12 @@ import numpy as np
 
 from stages import bounds
 from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
-from stages.poses.assign import NOWHERE, affinities, assign, box_of_mask, disown
+from stages.poses.assign import NOWHERE, affinities, assign, disown
 from stages.poses.contact import Ground, foot_contacts, no_ground
 from stages.poses.models import SEEN, SEEN_BODY_JOINTS, PoseModels, PosingStage
 from stages.poses.skeleton import BODY, JOINTS
 from stages.poses.smooth import Filter, no_filter, one_euro
+from stages.region import part_box
 
 HORIZON = 12  # frames for which a person who is hidden is still believed to be where the last detection was
 
@@ -158,7 +159,7 @@ class CrowdPoseStage(PosingStage):
         """Where each person is on this frame."""
         assert self._detector is not None, "open() comes first"
         for person, mask in zip(self._persons, masks, strict=True):
-            _move(person, box_of_mask(mask))
+            _move(person, part_box(mask))
         unknown = [np.isnan(person.box).any() and not np.isnan(person.mask_box).any() for person in self._persons]
         found: dict[int, int] = {}
         if index % self.config.detect_every == 0 or any(unknown):

@@ -178,6 +178,18 @@ def bounding_box(mask: Array, margin: int = 0) -> Box | None:
     return slice(top, int(rows[-1]) + 1 + margin), slice(left, int(columns[-1]) + 1 + margin)
 
 
+def part_box(mask: Array) -> Array:
+    """`[4]` float64 x1, y1, x2, y2 (pixels, half-open) around the largest connected part of `[H, W]` bool, which stray
+    pixels elsewhere leave alone; NaN where it is empty."""
+    box = bounding_box(mask)
+    if box is None:
+        return np.full(4, np.nan)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
+    x, y, width, height, _ = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))]
+    x, y = x + box[1].start, y + box[0].start
+    return np.array([x, y, x + width, y + height], np.float64)
+
+
 def nearness(mask: Array) -> float:
     """How near what a mask (`[H, W]` bool) shows is, to be compared with others of its frame: on one ground who is
     nearer stands lower in the picture. -1 where it is empty."""

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from _small_run import HEIGHT, WIDTH, folder, small_clip, small_config, small_mask
 
-from stages.poses.assign import affinities, assign, best_pairs, box_of_mask, disown
+from stages.poses.assign import affinities, assign, best_pairs, disown
 from stages.poses.skeleton import LEFT_HAND, RIGHT_HAND
 from stages.prompts import Correction, ObjectPrompt
+from stages.region import part_box
 from stages.sam.prompts import PromptSchedule, SamPrompt
 from stages.subjects import OBJECT, PERSON, Reskin, Sought, Subject
 from storage.durable import file_sha256
@@ -378,7 +379,7 @@ def test_detections_go_to_whom_masks_and_motion_say() -> None:
     near[5, 95] = True  # a stray pixel on somebody else
     far[20:80, 30:50] = True  # partly behind the other one
     boxes = np.array([[28.0, 20, 52, 80], [9.0, 19, 41, 81], [70.0, 20, 95, 80]])
-    assert box_of_mask(near).tolist() == [10.0, 20.0, 40.0, 80.0]
+    assert part_box(near).tolist() == [10.0, 20.0, 40.0, 80.0]
     nowhere = np.full((3, 4), np.nan)
     assert assign(affinities([near, far, gone], nowhere, boxes)) == {0: 1, 1: 0}
     hidden = np.array([*nowhere[:2], [72.0, 20, 97, 80]])

@@ -2,28 +2,18 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from stages.base import Array
 from stages.poses import skeleton as joint
 from stages.poses.follow import iou
 from stages.poses.models import SEEN
+from stages.region import part_box
 
 LEAST = 0.2  # affinity below which a detection is nobody's
 INSIDE = 0.5  # share of a person's mask that a detection of that person covers
 NOWHERE = np.full(4, np.nan)
 PARTS = (slice(None), joint.FACE, joint.LEFT_HAND, joint.RIGHT_HAND, joint.LEFT_FOOT, joint.RIGHT_FOOT)
-
-
-def box_of_mask(mask: Array) -> Array:
-    """[4] float64 x1, y1, x2, y2 in pixels of the largest connected part of `[H, W] bool`, which stray pixels on others
-    leave alone; NaN where nothing is set."""
-    if not mask.any():
-        return NOWHERE.copy()
-    _, _, parts, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    left, top, width, height, _ = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))]
-    return np.array([left, top, left + width, top + height], np.float64)
 
 
 def affinities(masks: list[Array], believed: Array, boxes: Array) -> Array:
@@ -40,7 +30,7 @@ def affinities(masks: list[Array], believed: Array, boxes: Array) -> Array:
     """
     found = np.zeros((len(masks), len(boxes)))
     for person, mask in enumerate(masks):
-        known = [box for box in (box_of_mask(mask), believed[person]) if not np.isnan(box).any()]
+        known = [box for box in (part_box(mask), believed[person]) if not np.isnan(box).any()]
         if not known:
             continue
         found[person] = np.mean([iou(boxes, box) for box in known], axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.affine import apply, compose, invert, scaling, shifting
 from stages.base import Array
-from stages.region import bounding_box
+from stages.region import bounding_box, part_box
 
 NEIGHBOURS = 3  # pixels of the picture to each side that one of its edge depends on
 LOBES = 3  # of the Lanczos window that detail is taken out by
@@ -147,13 +147,7 @@ def box_through(box: tuple[float, float, float, float], view: Array) -> tuple[fl
 def box_of(mask: Array) -> Array:
     """`[4]` float64: x1, y1, x2, y2, the outer pixels' edges of a mask's largest connected part, in coordinates where
     pixel centres are whole; NaN where it is empty."""
-    box = bounding_box(mask)
-    if box is None:
-        return np.full(4, np.nan)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
-    x, y, width, height, _ = stats[1 + int(np.argmax(stats[1:count, cv2.CC_STAT_AREA]))]
-    x, y = x + box[1].start, y + box[0].start
-    return np.array([x, y, x + width, y + height], np.float64) - 0.5
+    return part_box(mask) - 0.5
 
 
 def boxes_of(masks: Mapping[str, Array], reskin: str, which: str = "") -> Array:
