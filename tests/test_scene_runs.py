@@ -29,7 +29,7 @@ from stream.engine.signals import Cancel
 from stream.options.assembly import build_chain, resolve_models
 from stream.options.config import RunConfig
 from stream.options.passes import asked_of, passes_of
-from stream.options.scene import Cast, write_scene
+from stream.options.scene import MOST_SUBJECTS, Cast, write_scene
 from stream.progress.events import Event, Reporter, WindowDone
 from stream.report.closing import closing_text
 from stream.report.evaluate import evaluate_run
@@ -127,7 +127,7 @@ def test_another_variation_of_a_scene_with_nobody_proved_has_no_gate(tmp_path: P
     changes = {"reskin": "person", "swap": (("rival", "x"),), "gated": ()}
     found = generate_from_run(scene_run("together"), tmp_path / "out", changes)
     assert found.gate is None and found.subjects["rival"]["iou_mean"] is not None
-    assert "gate     none: nobody of the scene is gated (gate = true)" in closing_text(found)
+    assert "gate     none: no subject that stays in the picture is to be gated" in closing_text(found)
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert (
         "Nothing is gated: " in page
@@ -194,6 +194,14 @@ def test_other_words_for_a_window_are_of_whom_they_are_for(tmp_path: Path) -> No
     }  # fmt: skip
 
 
+def test_a_chain_of_as_many_generations_as_there_may_be() -> None:
+    """Each of 32 sees the one before; what waits for what is known without going through all the ways there are."""
+    named = [Subject(f"s{index}", PERSON, ObjectPrompt(box=BOX)) for index in range(MOST_SUBJECTS)]
+    config = scene_config("each", scene=tuple(named), reskins=tuple(Reskin(each.name) for each in named), gated=())
+    chain = build_chain(config, resolve_models(config), RunReader(scene_run("each")).manifest, Reporter())
+    assert len(chain.generators) == MOST_SUBJECTS and chain.lag(chain.names[-1]) == chain.lag("generate-s0")
+
+
 def test_words_of_one_generation() -> None:
     def text(**given: Any) -> str:
         (one,) = passes_of(scene_config(**given))
@@ -212,6 +220,7 @@ def test_words_of_one_generation() -> None:
     plain = dataclasses.replace(small_config(), text="{person} on {object}", swap=(("person", "x"), ("object", "y")))
     assert passes_of(plain)[0].config.text == "x on y"
     assert passes_of(dataclasses.replace(plain, text=""))[0].config.text == "x, y"
+    assert passes_of(dataclasses.replace(plain, text="", reskin="object"))[0].config.text == "y"
     assert passes_of(dataclasses.replace(small_config(), text="a {b}"))[0].config.text == "a {b}"
     assert asked_of(scene_config(text="{board}!"), "generate").text == "a neon board!"
 

@@ -132,12 +132,15 @@ BAD_SCENES = {
     ),
     "a person called object": (
         {"subject": [{**GOOD, "kind": "person", "name": "object"}]},
-        r"subject\[0\]\.name: 'object' is no name of a person: rename it",
+        r"subject\[0\]\.name: 'object': this one is of kind person, .* rename it",
     ),
-    "the generator's views": ({"subject": [{**GOOD, "name": "generate"}]}, "'generate': the generator's own views"),
+    "the generator's views": (
+        {"subject": [{**GOOD, "name": "generate"}]},
+        r"subject\[0\]\.name: 'generate': the generator's own views",
+    ),
     "one name for two, exported": (
         {"subject": [{**GOOD, "kind": "person"}, {**GOOD, "kind": "person", "name": "json_a"}]},
-        "subjects 'a' and 'json_a': what is kept of both has one name: rename one",
+        "subjects 'a' and 'json_a': files that are exported of both would have one name: rename one",
     ),
     "one name for two, measured": (
         {
@@ -147,7 +150,7 @@ BAD_SCENES = {
                 *({**GOOD, "name": name, "held_by": "a"} for name in "bc"),
             ]
         },
-        "subjects 'c' and 'a-c': what is kept",
+        "subjects 'c' and 'a-c': what is measured of both",
     ),
     "reskin": ({"subject": [{**GOOD, "reskin": "yes"}]}, r"subject\[0\]\.reskin: .*; give true, false, remove"),
     "wide": ({"subject": [{**GOOD, "dilate": -1}]}, r"subject\[0\]\.dilate: "),

@@ -69,11 +69,10 @@ class Whose:
         Args:
             frame: that frame, `[H, W, 3]` uint8 RGB.
         """
-        on_it = [point for point in prompt.points if point[2] == 1] if prompt is not None else []
-        if prompt is None or (prompt.points and not on_it):  # points that tell only where it is not
+        if prompt is None:
             return self.chase.view(name, self.places, lambda: self._likeliest(name, frame))
-        if on_it:
-            x, y = (float(value) for value in np.mean(on_it, 0)[:2])
+        if prompt.points:  # of which one at least lies on it
+            x, y = (float(value) for value in np.mean([point for point in prompt.points if point[2] == 1], 0)[:2])
             return self.chase.square((x - 0.5, y - 0.5), min(self.chase.frame))
         box = np.array(prompt.box) - 0.5 if prompt.mask is None else box_of(prompt.mask)
         return self.chase.view(name, {name: Place.of(box)})

@@ -70,6 +70,7 @@ class Chain:
             raise UsageError(f"two nodes of a chain have one name: {', '.join(self._nodes)}")
         self._given = {port.name: port for port in given}
         self._writers: dict[str, str] = {}
+        self._lags: dict[str, int] = {}  # by node, as they are asked for
         self._check()
 
     def _check(self) -> None:
@@ -164,6 +165,8 @@ class Chain:
 
     def lag(self, name: str) -> int:
         """How many windows this node works behind the first: one more for each read of the window after."""
+        if name in self._lags:
+            return self._lags[name]
         node, most = self._nodes[name], 0
         for array, read in node.reads:
             writer = self._writers.get(array)
@@ -171,6 +174,7 @@ class Chain:
                 most = max(most, self.lag(writer) + read.window)
         for stage in node.facts.values():
             most = max(most, self.lag(stage) if stage in self._nodes else 0)
+        self._lags[name] = most
         return most
 
     def droppable(self, keep: str) -> tuple[str, ...]:
@@ -182,7 +186,8 @@ class Chain:
 
     def layout(self, height: int, width: int) -> Layout:
         """What a run of frames of this upright size (pixels) stores."""
-        arrays, blocks, making = {}, {}, self.making
+        arrays, blocks, making, picturing = {}, {}, self.making, self.picturing
+        depending = set(making) - set(picturing)
         for node in self:
             for array, port in node.writes.items():
                 shape = port.frame_shape(height, width)
@@ -195,6 +200,8 @@ class Chain:
                     until, after = last[0], last[1] + 1 if last[1] else 0
                     if "iou" in self._writers and node.name not in making and last[0] in making:
                         until, after = making[-1], last[1] + 1
+                    elif last[0] in picturing and depending & {name for name, _ in self.waiting(array)}:
+                        until = making[-1]  # `skate redo` has what depends on the picture read it when that is made
                     blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after, port.life == "passing")
         return Layout(arrays, blocks)
 

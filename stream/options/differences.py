@@ -46,7 +46,7 @@ def differences(old: dict[str, tuple[str, Any]], new: dict[str, tuple[str, Any]]
         # What was no option yet when a run was begun is as it is by default.
         missing = ("decode", _DEFAULTS.get(name))
         before, after = old.get(name, missing), new.get(name, missing)
-        if _content(before[1]) != _content(after[1]) and _counts(name, old, new):
+        if _content(before[1], name) != _content(after[1], name) and _counts(name, old, new):
             found.append(Difference(name, (new.get(name) or before)[0], before[1], after[1]))
     return found
 
@@ -62,19 +62,19 @@ def _corrections(name: str, value: Any) -> tuple[Any, list[tuple[str, Any]]] | N
     return _content(own), [(name, _content(item)) for name, item in items]
 
 
+_CORRECTIONS = ("correct", "correct_person", "corrections")
 _FILES = {"mask_png": "mask_digest", "reference": "reference_digest"}
 
 
-def _content(value: Any) -> Any:
-    """The value without the paths of files whose digests stand beside them, without what is not given, and with
-    corrections, of which a frame has one, in the order of their frames."""
+def _content(value: Any, name: str = "") -> Any:
+    """The value of an option or a key without the paths of files whose digests stand beside them, and without what is
+    not given; corrections by their frames, of which each has one."""
     if isinstance(value, list):
         found = [_content(inner) for inner in value]
-        pointing = all(isinstance(inner, dict) and "frame" in inner for inner in found)
-        return sorted(found, key=lambda inner: int(inner["frame"])) if pointing else found
+        return sorted(found, key=lambda item: int(item["frame"])) if name in _CORRECTIONS else found
     if isinstance(value, dict):
         files = [key for key, digest in _FILES.items() if value.get(digest) is not None]
-        held = {key: _content(inner) for key, inner in value.items() if key not in files}
+        held = {key: _content(inner, key) for key, inner in value.items() if key not in files}
         return {key: inner for key, inner in held.items() if inner not in (None, [])}  # as where it was no key yet
     return value
 

@@ -27,7 +27,8 @@ from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, SkateError, UsageError
 from storage.nearby import inputs_of
 from storage.spans import Span
-from stream.options.scene import Cast, read_scene, write_scene
+from stream.options.names import RESERVED
+from stream.options.scene import Cast, cast_of, parsed, write_scene
 
 if TYPE_CHECKING:
     from stages.server.find import Finder
@@ -55,6 +56,8 @@ class Wanted:
         for name in self.sought:
             if not NAME.fullmatch(name):
                 raise UsageError(f"--find {name[:40]}: is no name of a subject: a-z, 0-9, - and _, a letter first")
+            if name in RESERVED:
+                raise UsageError(f"--find {name}: {RESERVED[name]}: give it another name")
 
     def to_json(self) -> dict[str, Any]:
         """What decides the answer."""
@@ -80,7 +83,8 @@ def found_scene(wanted: Wanted, base: Cast, servers: Sequence[str], out: Path) -
     if not (there and read_regular(note, MB, follow=False) == asked.encode()):
         write_scene(found, Cast(_asked(wanted, servers, folder)), "--find")
         write_atomic(note, asked.encode())  # last: whoever is interrupted before asks again
-    write_scene(folder / SCENE, _with(base, read_scene(found).subjects), "--find")
+    answered = cast_of(parsed(found, f"--find {found}"), folder, f"--find {found}", whole=False)
+    write_scene(folder / SCENE, _with(base, answered.subjects), "--find")
     return folder / SCENE
 
 

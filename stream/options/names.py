@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from stages.subjects import OBJECTS, PERSON, Subject
 from storage.errors import InputError
 
+RESERVED = {"generate": "the generator's own views are kept under that name"}
+
 
 def check_names(subjects: Sequence[Subject], what: str) -> None:
     """Refuse a holder whom nobody is, and names by which two things that are kept would have one.
@@ -22,12 +24,13 @@ def check_names(subjects: Sequence[Subject], what: str) -> None:
             known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
             raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
         if subject.name in OBJECTS and subject.name != subject.kind:
-            other = f"'{subject.name}' is no name of a {subject.kind}"
-            raise InputError(f"{what}: subject[{index}].name: {other}: rename it")
-    if "generate" in names:
-        raise InputError(f"{what}: a subject 'generate': the generator's own views are kept under that name: rename it")
+            why = f"this one is of kind {subject.kind}, which plain runs call '{subject.kind}'"
+            raise InputError(f"{what}: subject[{index}].name: '{subject.name}': {why}: rename it")
+        if subject.name in RESERVED:
+            raise InputError(f"{what}: subject[{index}].name: '{subject.name}': {RESERVED[subject.name]}: rename it")
     several = [who for who, count in Counter(each.held_by for each in subjects if each.held_by).items() if count > 1]
     pairs = [(name, f"json_{name}") for name in persons if f"json_{name}" in persons]  # a person's CMU and PNG files
-    pairs += [(each.name, f"{each.held_by}-{each.name}") for each in subjects if each.held_by in several]  # metrics
+    pairs += [(each.name, f"{each.held_by}-{each.name}") for each in subjects if each.held_by in several]  # `metrics/`
     for name, other in sorted(pair for pair in pairs if pair[1] in names):
-        raise InputError(f"{what}: subjects '{name}' and '{other}': what is kept of both has one name: rename one")
+        kept = "files that are exported of" if other.startswith("json_") else "what is measured of"
+        raise InputError(f"{what}: subjects '{name}' and '{other}': {kept} both would have one name: rename one")

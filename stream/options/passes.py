@@ -211,7 +211,8 @@ def _listed(own: str, who: Sequence[tuple[Subject, Reskin]]) -> str:
 def passes_of(config: "RunConfig") -> list[Pass]:
     """The generations of a run, in order."""
     if config.scene is None:
-        text = text_of(config, config.text) or ", ".join(words for _, words in config.swap)
+        words = ", ".join(words for name, words in config.swap if config.changes in ("both", name))
+        text = text_of(config, config.text) or words
         return [Pass(dataclasses.replace(config, text=text) if config.swap else config)]
     found: list[Pass] = []
     if (gone := removed(config)) and not reskinned(config):

@@ -123,11 +123,12 @@ def read_scene(path: Path) -> Cast:
     return cast_of(parsed(path, what), path.parent, what)
 
 
-def cast_of(values: Any, folder: Path, what: str) -> Cast:
+def cast_of(values: Any, folder: Path, what: str, whole: bool = True) -> Cast:
     """What the values of a scene file say.
 
     Args:
         folder: paths are relative to it. what: names the file in messages.
+        whole: whether these are all of a scene's subjects, whose names are held against each other.
 
     Raises:
         InputError: as `read_scene`.
@@ -145,7 +146,8 @@ def cast_of(values: Any, folder: Path, what: str) -> Cast:
             PromptSchedule.of(subjects[-1])
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
-    check_names(subjects, what)
+    if whole:
+        check_names(subjects, what)
     usual = gated_by_kind(subjects, reskins)
     gated = (each.name for each in found.subject if (each.name in usual if each.gate is None else each.gate))
     return Cast(tuple(subjects), tuple(reskins), tuple(gated), _cuts(found.clip, what))

@@ -62,7 +62,7 @@ def _why_ungated(config: RunConfig) -> str:
         return "nothing was generated"
     if not config.judges:
         return "nothing is gated, the subjects are removed"
-    return "nothing is tracked" if config.proved else "nobody of the scene is gated (gate = true)"
+    return "nothing is tracked" if config.proved else "no subject that stays in the picture is to be gated"
 
 
 def blame_lines(failed_by: Mapping[str, int] | None) -> list[str]:

@@ -98,7 +98,7 @@ def evaluate_run(
 
     Raises:
         RunDirectoryError: when nothing was generated, or a segment is not the one that was recorded.
-        UsageError: when its subjects are removed.
+        UsageError: when its subjects are removed, or none is gated.
     """
     manifest, config = read_run(path)
     run = RunReader(path)
@@ -106,6 +106,8 @@ def evaluate_run(
     windows = log.done("sink")
     if config.generates and not config.judges:
         raise UsageError(f"{path}: its subjects are removed, and a removed subject is never gated")
+    if config.generates and not config.proved:
+        raise UsageError(f"{path}: no subject that stays in the picture is to be gated: there is nothing to judge")
     if windows == 0 and not config.generates:
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
     if windows == 0:

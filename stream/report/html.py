@@ -96,7 +96,7 @@ def _verdict(values: Summary) -> str:
     }.get(values.gate or "", ("Not scored: poses and masks only", "soft"))
     if values.gate is None and values.generates:
         text = "Not scored yet" if not values.complete else "Nothing to score: the object is tracked nowhere"
-        text = text if values.gated_by else "Nothing is gated: the subjects are removed, or none is to be gated"
+        text = text if values.gated_by else "Nothing is gated: the subjects are removed, or not to be gated"
     if values.gate == "passed" and values.object is not None and not values.object.visible_frames:
         text, kind = "Gate passed, but the object was never seen: give another box, points or a correction", "bad"
     if values.gate == "failed" and values.failed_by is not None:

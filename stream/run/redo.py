@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.base import Output, Window
+from stages.choices import EACH
 from stages.generator import Request
 from storage.errors import RunDirectoryError, UsageError
 from storage.log import Task as CommitKey
@@ -28,8 +29,9 @@ from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task, Worked
 from stream.engine.windows import committed_windows
 from stream.options.config import RunConfig
-from stream.options.passes import asked_of, passes_of, text_of
+from stream.options.passes import asked_of, passes_of, reskinned
 from stream.options.recorded import read_run
+from stream.options.settings import check_words
 from stream.progress.events import Listener, Reporter
 from stream.report.result import Result
 from stream.run.lifecycle import Beside, Extend, Session, resume
@@ -68,12 +70,12 @@ def redo(
         listener, cancel, extend: as for `start`.
 
     Raises:
-        UsageError: when the run has no such window, or nothing of it is made by that text.
+        UsageError: when the run has no such window, or for a text that it cannot be made by.
         RunDirectoryError: when the run is not finished.
         GeneratorError: when the server cannot make again what the run did not keep.
     """
     _, config = read_run(path)
-    if text is not None:
+    if text is not None and config.generates:
         _check_text(path, config, text)
     seed, text = config.seed + 1 if seed is None else seed, config.text if text is None else text
     wanted = Redo(tuple(sorted(set(windows))), seed, text)
@@ -216,13 +218,11 @@ def _made(run: RunDirectory, executor: Executor, task: Task, scratch: Scratch) -
 
 
 def _check_text(path: Path, config: RunConfig, text: str) -> None:
-    """Refuse a prompt with a name in it of which nothing is said, and another one that nothing is made by."""
-    text_of(config, text)
-
-    def made_by(said: str) -> list[str]:
-        return [one.config.text for one in passes_of(dataclasses.replace(config, text=said))]
-
-    if text != config.text and made_by(text) == made_by(config.text):
+    """Refuse a prompt that says nothing, names somebody of whom nothing is said, or is another one for nobody."""
+    other = dataclasses.replace(config, text=text)
+    check_words(other)
+    made_by, before = ([one.config.text for one in passes_of(asked)] for asked in (other, config))
+    if config.passes == EACH and reskinned(config) and text != config.text and made_by == before:
         raise UsageError(
             f"--prompt: in {path} every subject is made by words of its own (--passes each): "
             f"`skate generate {path} --out RUN2 --swap NAME=TEXT` gives one others"
