@@ -90,6 +90,18 @@ def test_a_run_follows_what_a_text_finds(clip: Path, tmp_path: Path) -> None:
     assert tracked.shape == (20, 90, 160)
 
 
+def test_one_called_person_is_one(clip: Path, tmp_path: Path) -> None:
+    with FakeComfy() as server:
+        sought = wanted(clip, {"object": "a board", "person": "a man"})
+        file = found_scene(sought, Cast(()), [server.address], tmp_path / "run")
+        asked = len(server.executor.files.input)
+        assert found_scene(sought, Cast(()), [server.address], tmp_path / "run") == file
+        assert len(server.executor.files.input) == asked, "what was answered stands"
+    assert [(one.name, one.kind) for one in read_scene(file).subjects] == [("object", "object"), ("person", "person")]
+    with pytest.raises(UsageError, match="--find generate: the generator's own views are kept under that name"):
+        wanted(clip, {"generate": "a board"})
+
+
 def test_every_subject_is_looked_for_again_behind_cuts(
     cut_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
