@@ -47,7 +47,7 @@ def test_a_run_that_kept_nothing_comes_out_as_one_that_kept_all(runs: dict[str, 
     """What the first generation made is blended for itself too, and so is read once more behind the redo."""
     for keep, made in runs.items():
         shutil.copytree(made, tmp_path / keep)
-    for windows in ("1", "0,2"):
+    for windows in ("2", "0,1"):
         for keep in runs:
             run = str(tmp_path / keep)
             ended = invoke(["redo", run, "--windows", windows, "--seed", "9"])
@@ -56,6 +56,16 @@ def test_a_run_that_kept_nothing_comes_out_as_one_that_kept_all(runs: dict[str, 
         one, other = ((tmp_path / keep / "output.mp4").read_bytes() for keep in runs)
         assert one == other
     assert one != (runs["none"] / "output.mp4").read_bytes()
+
+
+def test_what_went_on_from_a_window_that_was_replaced_is_not_made_again(runs: dict[str, Path], tmp_path: Path) -> None:
+    """It would be another: said as that, and the run stays."""
+    run = str(shutil.copytree(runs["none"], tmp_path / "run"))
+    assert invoke(["redo", run, "--windows", "1", "--seed", "9"]).code in (0, 1)
+    before = (tmp_path / "run" / "output.mp4").read_bytes()
+    ended = invoke(["redo", run, "--windows", "0", "--seed", "9"])
+    assert ended.code == 5 and "a window 1 that `skate redo` has replaced since" in ended.err, ended.err
+    assert (tmp_path / "run" / "output.mp4").read_bytes() == before and invoke(["status", run, "--verify"]).code == 0
 
 
 @pytest.mark.parametrize(("text", "code", "told"), [

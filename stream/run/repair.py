@@ -192,15 +192,17 @@ def _do_again(run: RunDirectory, executor: Executor, task: Task, damage: Damage)
     found = store(run.arrays_at(SCRATCH), done.commit)
     wanted: Mapping[str, str] = record["digests"]
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-    if wrong and damage.let_go and not damage.keys and executor.chain[task.node].stage.lane == "server":
+    chain = executor.chain
+    served = task.node in chain.picturing and any(node.stage.lane == "server" for node in chain.generators)
+    if wrong and damage.let_go and not damage.keys and served:
         why = "the server gives other pictures than then"
-        if _follows_redo(run.log, executor.chain, *key):
+        if _follows_redo(run.log, chain, *key):
             why = f"it went on from a window {key[1] - 1} that `skate redo` has replaced since"
         raise GeneratorError(
             f"{run.path}: window {key[1]} (counted from 0) was not kept and cannot be generated once more: {why} "
             f"({wrong[0]}); nothing has changed: begin again with another --out, where --keep all keeps what this needs"
         )
-    if wrong and _follows_redo(run.log, executor.chain, *key):
+    if wrong and _follows_redo(run.log, chain, *key):
         raise RunDirectoryError(
             f"{run.path}: window {key[1]} (counted from 0) is damaged and cannot be made again: it was generated "
             f"after a window {key[1] - 1} that `skate redo` has replaced since ({wrong[0]}): "
