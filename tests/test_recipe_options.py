@@ -94,6 +94,8 @@ def test_a_name_is_a_recipe_and_a_path_a_file(look: str, tmp_path: Path) -> None
 def test_words_that_all_stand_in_swap_are_words() -> None:
     tracked = dataclasses.replace(RUN, text="", generator="preview", server=(), swap=(("object", "a log"),))
     assert varied(tracked, {"server": ("127.0.0.1:1",)}).swap == tracked.swap
+    more = {"server": ("127.0.0.1:1",), "swap": (("person", "a monk"), ("object", "a keg"))}
+    assert varied(tracked, more).swap == (("object", "a keg"), ("person", "a monk")), "of others they stay"
     with pytest.raises(UsageError, match="without a word"):
         varied(dataclasses.replace(tracked, swap=()), {"server": ("127.0.0.1:1",)})
 

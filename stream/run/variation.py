@@ -101,6 +101,8 @@ def varied(tracked: RunConfig, changes: dict[str, Any]) -> RunConfig:
         UsageError: when generator, server and retries contradict each other, or nothing says what to make.
     """
     given = dict(changes)
+    if "swap" in given:  # of each subject its own: the others' stay too
+        given["swap"] = tuple((dict(tracked.swap) | dict(given["swap"])).items())
     if given.get("generator") is None:
         removing = given.get("reskin", tracked.reskin) == REMOVE
         former = GENERATORS[tracked.generator]
