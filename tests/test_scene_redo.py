@@ -68,14 +68,13 @@ def test_what_went_on_from_a_window_that_was_replaced_is_not_made_again(runs: di
     assert (tmp_path / "run" / "output.mp4").read_bytes() == before and invoke(["status", run, "--verify"]).code == 0
 
 
-@pytest.mark.parametrize(("text", "code", "told"), [
-    ("a {tree}", 2, "nothing says what {tree} becomes"),
-    ("a bird", 2, "every subject is made by words of its own"),
+@pytest.mark.parametrize(("text", "told"), [
+    ("a {tree}", "nothing says what {tree} becomes"), ("a bird", "every subject is made by words of its own"),
 ])  # fmt: skip
-def test_words_that_make_nothing_are_refused(runs: dict[str, Path], text: str, code: int, told: str) -> None:
+def test_words_that_make_nothing_are_refused(runs: dict[str, Path], text: str, told: str) -> None:
     before = (runs["all"] / "journal.jsonl").read_bytes()
     ended = invoke(["redo", str(runs["all"]), "--windows", "1", "--prompt", text])
-    assert ended.code == code and told in ended.err, ended.err
+    assert ended.code == 2 and told in ended.err, ended.err
     assert (runs["all"] / "journal.jsonl").read_bytes() == before
 
 

@@ -28,7 +28,7 @@ from storage.rundir import RunReader
 from stream.engine.signals import Cancel
 from stream.options.assembly import build_chain, resolve_models
 from stream.options.config import RunConfig
-from stream.options.passes import asked_of, passes_of
+from stream.options.passes import generations, passes_of
 from stream.options.scene import MOST_SUBJECTS, Cast, write_scene
 from stream.progress.events import Event, Reporter, WindowDone
 from stream.report.closing import closing_text
@@ -128,11 +128,11 @@ def test_another_variation_of_a_scene_with_nobody_proved_has_no_gate(tmp_path: P
     found = generate_from_run(scene_run("together"), tmp_path / "out", changes)
     assert found.gate is None and found.subjects["rival"]["iou_mean"] is not None
     assert "gate     none: no subject that stays in the picture is to be gated" in closing_text(found)
-    page = (tmp_path / "out" / "report" / "index.html").read_text()
-    assert (
-        "Nothing is gated: " in page
-        and json.loads((tmp_path / "out/report/summary.json").read_text())["gated_by"] == {}
-    )
+    report = tmp_path / "out" / "report"
+    assert "Nothing is gated: " in (report / "index.html").read_text()
+    assert json.loads((report / "summary.json").read_text())["gated_by"] == {}
+    with pytest.raises(UsageError, match="no subject that stays in the picture is to be gated"):
+        list(evaluate_run(tmp_path / "out"))
     assert np.array_equal(read(tmp_path / "out", "masks/cone"), read(scene_run("together"), "masks/cone"))
     config = scene_config(gated=())
     assert config.proved == () and scene_config(gated=None).proved == ("board", "cone")
@@ -222,7 +222,7 @@ def test_words_of_one_generation() -> None:
     assert passes_of(dataclasses.replace(plain, text=""))[0].config.text == "x, y"
     assert passes_of(dataclasses.replace(plain, text="", reskin="object"))[0].config.text == "y"
     assert passes_of(dataclasses.replace(small_config(), text="a {b}"))[0].config.text == "a {b}"
-    assert asked_of(scene_config(text="{board}!"), "generate").text == "a neon board!"
+    assert generations(scene_config(text="{board}!"))["generate"].text == "a neon board!"
 
 
 def test_words_of_each_generation() -> None:

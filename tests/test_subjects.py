@@ -132,7 +132,7 @@ BAD_SCENES = {
     ),
     "a person called object": (
         {"subject": [{**GOOD, "kind": "person", "name": "object"}]},
-        r"subject\[0\]\.name: 'object': this one is of kind person, .* rename it",
+        r"subject\[0\]\.name: a person called 'object' would be told as the object of a plain run: rename it",
     ),
     "the generator's views": (
         {"subject": [{**GOOD, "name": "generate"}]},

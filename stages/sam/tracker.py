@@ -157,4 +157,4 @@ def seen_through(prompt: SamPrompt, view: Array, side: int) -> SamPrompt:
     places = apply(view, np.array([(x, y) for x, y, _ in prompt.points]) - 0.5) + 0.5
     points = [(float(x), float(y), label) for (x, y), (_, _, label) in zip(places, prompt.points, strict=True)]
     told = [(x, y, label) for x, y, label in points if label == 1 or (0 <= x <= side and 0 <= y <= side)]
-    return SamPrompt(points=tuple(told or points))
+    return SamPrompt(points=tuple(told))

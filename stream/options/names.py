@@ -24,8 +24,8 @@ def check_names(subjects: Sequence[Subject], what: str) -> None:
             known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
             raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
         if subject.name in OBJECTS and subject.name != subject.kind:
-            why = f"this one is of kind {subject.kind}, which plain runs call '{subject.kind}'"
-            raise InputError(f"{what}: subject[{index}].name: '{subject.name}': {why}: rename it")
+            told = f"a {subject.kind} called '{subject.name}' would be told as the {subject.name} of a plain run"
+            raise InputError(f"{what}: subject[{index}].name: {told}: rename it")
         if subject.name in RESERVED:
             raise InputError(f"{what}: subject[{index}].name: '{subject.name}': {RESERVED[subject.name]}: rename it")
     several = [who for who, count in Counter(each.held_by for each in subjects if each.held_by).items() if count > 1]

@@ -164,9 +164,9 @@ def _text_of(config: "RunConfig", who: Sequence[tuple[Subject, Reskin]]) -> str:
     return text_of(config, config.text) if config.text and not alone else own
 
 
-def asked_of(config: "RunConfig", generator: str) -> "RunConfig":
-    """What a generator of the chain is asked for; one that a caller has put into it: what the run is."""
-    return {named("generate", one.name): one.config for one in passes_of(config)}.get(generator, config)
+def generations(config: "RunConfig") -> dict[str, "RunConfig"]:
+    """What each generator of the chain is asked for, by its node's name."""
+    return {named("generate", one.name): one.config for one in passes_of(config)}
 
 
 def together(config: "RunConfig") -> "RunConfig":

@@ -191,7 +191,7 @@ def check_words(config: RunConfig) -> None:
     """Refuse hours of work on a server without a word of what to make, of all of it or of one subject.
 
     Raises:
-        UsageError: or for a `{NAME}` of which nothing is said, even where each subject has words of its own.
+        UsageError: for that, and for a `{NAME}` of which nothing is said in a prompt, even one that nothing is made by.
     """
     from stages.recipes.registry import choose, own_text
 

@@ -17,9 +17,10 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
-def generates(stage: str) -> bool:
-    """Whether a stage is a generator by its name: of a run's subjects (`--passes each`) each has one."""
-    return stage.partition("-")[0] == "generate"
+def generates(node: str) -> bool:
+    """Whether the node of this name is a generator: `generate`, or of a single subject (`--passes each`)
+    `generate-NAME`."""
+    return node.partition("-")[0] == "generate"
 
 
 def memory_text(rss: int, vram: int | None) -> str:
@@ -151,8 +152,8 @@ class Progress:
                 self.iou.add(event.span.start, event.info["iou"])
         elif isinstance(event, GeneratorStep):
             generating = [stage for name, stage in self.stages.items() if generates(name)]
-            at_it = [stage for stage in generating if stage.done <= event.window] or generating  # of several the next
-            for stage in at_it[:1]:
+            # Of several the first that has not made the window; none where it is tried again.
+            for stage in ([each for each in generating if each.done <= event.window] or generating)[:1]:
                 stage.step = f"step {event.step} of {event.steps}"
 
     @property

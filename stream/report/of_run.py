@@ -23,7 +23,7 @@ from stream.engine.windows import committed_windows, shots_of
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
 from stream.options.pairs import Pair, pairs_of
-from stream.options.passes import named, passes_of
+from stream.options.passes import named
 from stream.options.recorded import read_run
 from stream.report.collect import GateColumn, facts, frame_table, shortfall
 from stream.report.looks import Looks
@@ -121,25 +121,21 @@ def subject_scores_in(run: RunReader, subjects: tuple[str, ...], frames: int) ->
 def interaction_in(run: RunReader, config: RunConfig) -> dict[str, Any]:
     """The sights of source and result, as far as they are measured, and what they come to; nothing without them. Of a
     scene what each pair comes to, by the object's name."""
-    found = {
-        pair.object: _of_pair(run, pair, _motion_of(run, config, pair))
-        for pair in pairs_of(config)
-        if pair.node in run.manifest["nodes"]
-    }
+    found = {pair.object: _of_pair(run, pair) for pair in pairs_of(config) if pair.node in run.manifest["nodes"]}
     known = {name: each for name, each in found.items() if each}
     if config.scene is None:
         return known.get(OBJECT, {})
     return {"interactions": {name: each["interaction"] for name, each in known.items()}}
 
 
-def _motion_of(run: RunReader, config: RunConfig, pair: Pair) -> str | None:
+def _motion_of(run: RunReader, pair: Pair) -> str | None:
     """The array that says how the background moves, of a generation of the pair if there is one; None: none does."""
-    every = sorted((one.name for one in passes_of(config)), key=lambda name: name not in (pair.object, pair.person))
-    names = (named(MotionStage.name, name) for name in every)
-    return next((name for name in names if name in run.arrays.layout.arrays), None)
+    own = [named(MotionStage.name, name) for name in (pair.object, pair.person)]
+    every = [name for name in run.manifest["nodes"] if name.partition("-")[0] == MotionStage.name]
+    return min(every, key=lambda name: name not in own, default=None)
 
 
-def _of_pair(run: RunReader, pair: Pair, motion_of: str | None) -> dict[str, Any]:
+def _of_pair(run: RunReader, pair: Pair) -> dict[str, Any]:
     """What one pair comes to; nothing before a frame is measured."""
     arrays, (one, two), contacts = run.arrays, (pair.arrays[name] for name in SIGHTS), f"contacts/{pair.person}"
     if not (frames := arrays.frames(two)):
@@ -148,6 +144,7 @@ def _of_pair(run: RunReader, pair: Pair, motion_of: str | None) -> dict[str, Any
     values = arrays.read(pair.arrays[METRICS["object"]], 0, frames)
     known = contacts in arrays.layout.arrays
     grounded = np.asarray(arrays.read(contacts, 0, frames).any(axis=1)) if known else None
+    motion_of = _motion_of(run, pair)
     motion = None if motion_of is None else arrays.read(motion_of, 0, frames)
     return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion)}
 

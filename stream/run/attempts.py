@@ -22,7 +22,7 @@ from stream.engine.executor import Executor
 from stream.engine.tasks import Done, Scratch, Task
 from stream.options.config import RunConfig
 from stream.options.pairs import pairs_of
-from stream.options.passes import asked_of
+from stream.options.passes import generations
 
 ATTEMPT = f"{SCRATCH}/attempt"  # its segments
 JUDGE = "score"
@@ -61,6 +61,7 @@ class ClosedLoop:
         self._executor = executor
         self._again = executor.chain.making  # the generators and all that depends on them
         self._config = config
+        self._asked = generations(config)
         self._note = note
 
     def improve(self, window: Window, commit: Callable[[Done], None]) -> None:
@@ -135,7 +136,7 @@ class ClosedLoop:
     def _request(self, generator: str, attempt: int) -> Request | None:
         """What a generator of the chain is asked for: each of several has a width of its own; what only removes does it
         as before."""
-        own = asked_of(self._config, generator)
+        own = self._asked.get(generator, self._config)
         return None if own.reskin == REMOVE else request_of(attempt, own.dilate, self._config.strength)
 
 

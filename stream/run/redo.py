@@ -29,7 +29,7 @@ from stream.engine.signals import Cancel
 from stream.engine.tasks import Done, Scratch, Task, Worked
 from stream.engine.windows import committed_windows
 from stream.options.config import RunConfig
-from stream.options.passes import asked_of, passes_of, reskinned
+from stream.options.passes import generations, reskinned
 from stream.options.recorded import read_run
 from stream.options.settings import check_words
 from stream.progress.events import Listener, Reporter
@@ -181,7 +181,8 @@ def _make(
         with session.interrupts.shield():
             run.note_redo(chain.picturing, wanted.windows, wanted.seed, wanted.text)
     config = dataclasses.replace(session.config, text=wanted.text)
-    requests = {name: Request(seed=wanted.seed, text=asked_of(config, name).text) for name in generators}
+    asked = generations(config)  # a generator that a caller has put into the chain is asked for what the run is
+    requests = {name: Request(seed=wanted.seed, text=asked.get(name, config).text) for name in generators}
     for window in windows:
         scratch.forget(window.index - 1)
         for name in chain.picturing:
@@ -221,8 +222,10 @@ def _check_text(path: Path, config: RunConfig, text: str) -> None:
     """Refuse a prompt that says nothing, names somebody of whom nothing is said, or is another one for nobody."""
     other = dataclasses.replace(config, text=text)
     check_words(other)
-    made_by, before = ([one.config.text for one in passes_of(asked)] for asked in (other, config))
-    if config.passes == EACH and reskinned(config) and text != config.text and made_by == before:
+    if config.passes != EACH or text == config.text or not reskinned(config):
+        return
+    before, made_by = ([asked.text for asked in generations(each).values()] for each in (config, other))
+    if made_by == before:
         raise UsageError(
             f"--prompt: in {path} every subject is made by words of its own (--passes each): "
             f"`skate generate {path} --out RUN2 --swap NAME=TEXT` gives one others"
