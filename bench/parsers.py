@@ -1,7 +1,9 @@
 """Everything that parses what others wrote, each with sound examples: what `tests/test_parsers.py` bends and
 `python -m bench.fuzz_parsers` explores."""
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +65,9 @@ class Parser:
 
 @cache
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="skate-parsers-"))
+    made = Path(tempfile.mkdtemp(prefix="skate-parsers-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:

@@ -3,6 +3,8 @@
 What is tracked is meaningless; that every part meets every other is what such a run can show.
 """
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,7 +25,9 @@ WIDTH, HEIGHT, FRAMES = 160, 90, 21
 @cache
 def folder() -> Path:
     """A temporary folder that lives as long as the test process."""
-    return Path(mkdtemp(prefix="skate-small-run-"))
+    made = Path(mkdtemp(prefix="skate-small-run-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 @cache
