@@ -295,7 +295,7 @@ class DecodeStage(Stage):
 
 
 def read_span(
-    config: DecodeConfig, span: Span, digests: Sequence[str], times: Sequence[float] | None = None
+    config: DecodeConfig, span: Span, digests: Sequence[str], seconds: float | None = None
 ) -> Iterator[Array]:
     """Frames `span` of the clip once more, as they were given, `[H, W, 3]` uint8 RGB each, verified by the digests they
     had.
@@ -304,19 +304,19 @@ def read_span(
         config: as in the run.
         span: which frames of the clip.
         digests: `frame_digests` of exactly these frames, in order.
-        times: their times; with them the file is sought, without it is decoded from its start.
+        seconds: time of the first; with it the file is sought, without it is decoded from its start.
 
     Raises:
         InputError: when the video no longer gives these frames.
-        ValueError: when there is not one digest (and time) a frame.
+        ValueError: when there is not one digest a frame.
     """
-    if len(digests) != span.frames or (times is not None and len(times) != span.frames):
+    if len(digests) != span.frames:
         raise ValueError(f"{span.frames} frames are wanted, {len(digests)} digests given")
     if span.frames == 0:
         return
     source = VideoSource(Path(config.path), config.limits)
     try:
-        for picture in read_again(source, config.fps, span, lambda k, it: frame_digest(it) == digests[k], times):
+        for picture in read_again(source, config.fps, span, lambda k, it: frame_digest(it) == digests[k], seconds):
             yield at_height(picture, config.height)
     finally:
         source.close()
@@ -336,7 +336,7 @@ def read_source(config: DecodeConfig, span: Span, frames: Array, times: Sequence
     source = VideoSource(Path(config.path), config.limits)
     try:
         yield from read_again(
-            source, config.fps, span, lambda k, it: np.array_equal(at_height(it, config.height), frames[k]), times
+            source, config.fps, span, lambda k, it: np.array_equal(at_height(it, config.height), frames[k]), times[0]
         )
     finally:
         source.close()

@@ -9,13 +9,18 @@ import av
 import numpy as np
 import pytest
 from _clips import Clip, make
+from _small_run import small_config, small_run
 
 from stages.base import Array
 from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
 from stages.video.digest import frame_digest
 from stages.video.source import SourceFrame
+from storage.arrays import RunArrays
 from storage.errors import InputError
+from storage.rundir import RunReader
 from storage.spans import Span
+from stream.engine.source import FrameSource
+from stream.options.assembly import decode_config
 
 WINDOW, STRIDE = 81, 60
 Parts = tuple[dict[str, Any], dict[str, Array]]
@@ -117,9 +122,9 @@ def test_stamps_that_start_again_go_on_exactly_too(tmp_path: Path, fps: float | 
         for one, other in zip(rest, whole[index:], strict=True):
             assert_same(one, other)
         assert comparable(later) == comparable(states[index:])
-    for index, window in enumerate(whole):  # frames that were dropped are read again, by their times
+    for index, window in enumerate(whole):  # frames that were dropped are read again, by the time of the first
         span = Span(9 * index, 9 * index + len(window.times))
-        again = read_span(config, span, window.digests, list(window.times))
+        again = read_span(config, span, window.digests, float(window.times[0]))
         np.testing.assert_array_equal(list(again), window.frames)
 
 
@@ -150,7 +155,7 @@ def test_another_file_under_the_name_is_refused(tmp_path: Path, index: int) -> N
     with pytest.raises(InputError, match="changed since"):
         run(config, 13, 10, index + 1, states[index])
     with pytest.raises(InputError, match="changed since"):
-        list(read_span(config, Span(0, 5), whole[0].digests[:5], list(whole[0].times[:5])))
+        list(read_span(config, Span(0, 5), whole[0].digests[:5], float(whole[0].times[0])))
 
 
 @pytest.mark.parametrize("fps", [None, 17.0, 60.0])
@@ -161,8 +166,8 @@ def test_spans_can_be_read_again(tmp_path: Path, name: str, fps: float | None) -
     (whole,), _ = run(config, 401)
     for span in (Span(0, 4), Span(17, 29), Span(len(whole.times) - 1, len(whole.times)), Span(8, 8)):
         part = slice(*span)
-        for times in (list(whole.times[part]), None):
-            images = list(read_span(config, span, whole.digests[part], times))
+        for seconds in (float(whole.times[span.start]), None):
+            images = list(read_span(config, span, whole.digests[part], seconds))
             assert len(images) == span.frames
             for image, expected in zip(images, whole.frames[part], strict=True):
                 np.testing.assert_array_equal(image, expected)
@@ -225,3 +230,21 @@ def test_a_picture_that_cannot_be_converted_is_said_at_its_frame(
         monkeypatch.setattr(SourceFrame, "to_rgb", fails)
         with pytest.raises(InputError, match=r"frame at 0\.208 s"):
             stage.next(Span(5, 10))
+
+
+def test_frames_that_were_dropped_cost_no_more_to_find_in_a_long_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are sought anew in nearly every window of a variation: nothing else of the clip is read for that."""
+    run = RunReader(small_run("extract"))
+    asked: list[tuple[str, int]] = []
+    plain = RunArrays.read
+
+    def noted(self: RunArrays, name: str, start: int, stop: int) -> Array:
+        asked.append((name, stop - start))
+        return plain(self, name, start, stop)
+
+    monkeypatch.setattr(RunArrays, "read", noted)
+    source = FrameSource(run, decode_config(small_config("extract")))
+    for start in (9, 3):
+        assert len(source.read(Span(start, start + 2))) == 2
+    source.close()
+    assert asked == [("times", 1)] * 2

@@ -98,7 +98,7 @@ def test_spans_are_read_again_by_seeking(tmp_path: Path, name: str, monkeypatch:
 
     monkeypatch.setattr(VideoSource, "restart", noted)
     for start in (5, 12, 13, 24, 29):  # every twelfth is a key frame
-        images = list(read_span(config, Span(start, 30), whole.digests[start:], list(whole.times[start:])))
+        images = list(read_span(config, Span(start, 30), whole.digests[start:], float(whole.times[start])))
         np.testing.assert_array_equal(np.stack(images), whole.frames[start:])
     assert restarts == []
 

@@ -148,7 +148,7 @@ def test_frames_and_pictures_are_read_again_and_another_video_is_told() -> None:
         decoded = decode.process(window, Inputs())
     frames, times = decoded.arrays["frames"], decoded.arrays["times"]
     assert frames.shape[1:3] == (45, 80)
-    again = list(read_span(config, Span(2, 7), decoded.info["frame_digests"][2:7], times[2:7].tolist()))
+    again = list(read_span(config, Span(2, 7), decoded.info["frame_digests"][2:7], float(times[2])))
     assert np.array_equal(np.stack(again), frames[2:7])
     pictures = np.stack(list(read_source(config, Span(2, 7), frames[2:7], times[2:7].tolist())))
     assert pictures.shape[1:3] == (90, 160) and np.array_equal(resize_frames(pictures, (80, 45)), frames[2:7])

@@ -1,7 +1,7 @@
 """Resampling to a constant rate, and reading spans of the clip once more."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -72,7 +72,7 @@ def read_again(
     fps: float | None,
     span: Span,
     same: Callable[[int, Array], bool],
-    times: Sequence[float] | None,
+    seconds: float | None,
 ) -> Iterator[Array]:
     """Frames `span` of the clip, `[H, W, 3]` uint8 RGB each, decoded once more and verified.
 
@@ -81,15 +81,15 @@ def read_again(
         fps: as when they were decoded first.
         span: which frames.
         same: whether a picture is what the span's frame of this number, from 0 on, was.
-        times: of these frames in seconds; lets the file be sought instead of decoded from its start.
+        seconds: time of the first of them; lets the file be sought instead of decoded from its start.
 
     Raises:
         InputError: when the video no longer gives these frames.
     """
     given = 0
-    if times is not None and source.seek(float(times[0])):
+    if seconds is not None and source.seek(seconds):
         try:
-            wanted = _skip_before(source.frames(), float(times[0])) if fps is None else source.frames()
+            wanted = _skip_before(source.frames(), seconds) if fps is None else source.frames()
             clip = clip_frames(wanted, fps, 1 / source.properties.claimed_fps, span.start)
             for frame in islice(clip, span.frames):
                 image = frame.source.to_rgb()

@@ -125,8 +125,8 @@ class FrameSource:
 
     def _open(self, start: int) -> Iterator[Array]:
         digests = [value for record in self._run.log.of("decode") for value in record["info"]["frame_digests"]]
-        try:
-            times = self._run.arrays.read("times", start, len(digests)).tolist()
-        except RunDirectoryError:  # damaged and not yet repaired: without times the file is decoded from its start
-            times = None
-        return read_span(self._decode, Span(start, len(digests)), digests[start:], times)
+        try:  # of the first frame alone: this is done window after window, and the clip may be long
+            seconds = float(self._run.arrays.read("times", start, start + 1)[0])
+        except RunDirectoryError:  # damaged and not yet repaired: without it the file is decoded from its start
+            seconds = None
+        return read_span(self._decode, Span(start, len(digests)), digests[start:], seconds)
