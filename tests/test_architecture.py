@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,20 @@ def _longer(source: Path) -> Iterator[str]:
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > MOST_LINES_OF_A_FUNCTION:
                 yield f"{source.relative_to(ROOT)}: {node.name}: {lines} lines"
+
+
+def test_every_stage_is_among_those_that_do_not_import_each_other() -> None:
+    found = {module.name for module in pkgutil.iter_modules([str(ROOT / "stages")], "stages.")}
+    made = {
+        name
+        for name in found
+        for thing in vars(importlib.import_module(name)).values()
+        if isinstance(thing, type) and issubclass(thing, Stage) and thing.__module__ == name
+        if not inspect.isabstract(thing)
+    }
+    linted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    listed = next(contract["modules"] for contract in linted if contract["type"] == "independence")
+    assert made - set(listed) == {"stages.aim", "stages.completion"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
