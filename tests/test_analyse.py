@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from stages.base import Array
 from stages.picture import mask_box
+from stages.poses import everyone as people
 from stages.poses.everyone import THUMBNAIL, Everyone
 from stages.poses.follow import iou
 from stages.poses.place import given_boxes
@@ -67,6 +69,23 @@ def test_who_leaves_and_returns_is_one_and_who_looks_otherwise_is_another() -> N
         [0, 4, 8, 12, 100, 104, 108, 112],
         [200, 204, 208, 212],
     ]
+
+
+def test_who_comes_back_again_and_again_is_compared_no_more_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long shot of a street has hundreds of traces, most of which are joined: that must not take hours."""
+    times, asked, plain = 24, list[int](), people.alike
+
+    def counted(one: Any, other: Any) -> float:
+        asked.append(1)
+        return plain(one, other)
+
+    everyone = Everyone()
+    for k in range(times):
+        _look(everyone, 100 * k, (40 + k, (RED, GREEN, BLUE)[k % 3]))
+    monkeypatch.setattr(people, "alike", counted)
+    everyone.end_shot()
+    assert [len(each.seen) for each in everyone.persons] == [times // 3] * 3
+    assert len(asked) <= times**2
 
 
 def test_who_are_seen_on_one_frame_are_never_one() -> None:

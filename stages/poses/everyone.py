@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from stages.base import Array
-from stages.likeness import ALIKE, GAIN
+from stages.likeness import ALIKE, GAIN, alike
 from stages.poses.assign import LEAST, assign
 from stages.poses.follow import (
     CLEAR_IOU,
@@ -135,34 +135,37 @@ class Everyone:
         traces = _joined(self._shot)
         self._shot = []
         known = len(self.persons)
-        worth = np.array([[alike(person, trace) for trace in traces] for person in self.persons])
+        worth = np.array([[likeness(person, trace) for trace in traces] for person in self.persons])
         found = assign(worth, ALIKE) if known and traces else {}
         for row, column in found.items():
             self.persons[row].join(traces[column])
         self.persons += [trace for index, trace in enumerate(traces) if index not in found.values()]
 
 
-def alike(one: Trace, other: Trace) -> float:
+def likeness(one: Trace, other: Trace) -> float:
     """Bhattacharyya's coefficient of both looks; 0 where one of them is not known."""
-    if not (one.look.size and other.look.size):
-        return 0.0
-    return float(np.sqrt(one.look * other.look).sum())
+    return alike(one.look, other.look) if one.look.size and other.look.size else 0.0
 
 
 def _joined(traces: Sequence[Trace]) -> list[Trace]:
     """The traces of a shot, those of one person joined: the likest first, if no frame shows both."""
-    left = list(traces)
-    while True:
-        pairs = [(alike(a, b), i, j) for (i, a), (j, b) in combinations(enumerate(left), 2) if _apart(a, b)]
-        best = max(pairs, default=(0.0, 0, 0))
-        if best[0] < ALIKE:
-            return left
-        left[best[1]].join(left.pop(best[2]))
+    left, frames = list(traces), [{sight.frame for sight in trace.seen} for trace in traces]
+    worth = np.zeros((len(left), len(left)))  # of each pair once: [i, j] where i < j
 
+    def judge(i: int, j: int) -> None:
+        worth[i, j] = likeness(left[i], left[j]) if frames[i].isdisjoint(frames[j]) else 0.0
 
-def _apart(one: Trace, other: Trace) -> bool:
-    """Whether no frame shows both."""
-    return not {s.frame for s in one.seen} & {s.frame for s in other.seen}
+    for i, j in combinations(range(len(left)), 2):
+        judge(i, j)
+    while (best := worth.max(initial=0.0)) >= ALIKE:
+        into, gone = (int(at) for at in np.argwhere(worth == best)[-1])
+        left[into].join(left.pop(gone))
+        frames[into] |= frames.pop(gone)
+        worth = np.delete(np.delete(worth, gone, 0), gone, 1)
+        for other in range(len(left)):  # all other pairs are as they were
+            if other != into:
+                judge(min(into, other), max(into, other))
+    return left
 
 
 def _affinities(trace: Trace, frame: int, boxes: Array, looks: Sequence[Array]) -> Array:
