@@ -8,7 +8,7 @@ Kinds:
     revoke   the stages' commits from a window on are void
     keep     from here on raw windows and every window's states are kept
     redo     these windows are to be generated again beside the run, with this seed and text; none: no more
-    made     one of them is: as `commit`, but it does not count yet
+    remade   one of them is: as `commit`, but it does not count yet
     redone   what was made counts from here on, and the stages' commits from a window on are void
     attempt  another attempt at generating a window, and its worst frame's IoU
     switch   the run under `next/` takes the place of this one

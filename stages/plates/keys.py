@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from stages.affine import IDENTITY, apply, compose, invert
+from stages.affine import IDENTITY, apply, compose, invert, resized
 from stages.base import Array, State
 from stages.plates.samples import inpainted, median, no_samples, take
 from stages.views.motion import Step, background, small_grey, step
@@ -166,7 +166,7 @@ def registered(
     """
     small = (grey.shape[1], grey.shape[0])
     scale = (small[0] / size[0], small[1] / size[1])
-    moved = in_small(guess, scale)
+    moved = resized(guess, scale)
     near = cv2.warpAffine(key, moved, small, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(free_key, moved, small, flags=cv2.INTER_NEAREST)
     found: Step = step(near, grey, inside, free, size)
@@ -178,12 +178,6 @@ def registered(
     if both.mean() > 0.1 and np.median(cv2.absdiff(near, grey)[both]) <= ALIKE:
         return guess
     return None
-
-
-def in_small(matrix: Array, scale: tuple[float, float]) -> Array:
-    """A map between frames, as it is between pictures of `scale` (x, y) times their size."""
-    grown = np.array([[scale[0], 0.0, 0.5 * scale[0] - 0.5], [0.0, scale[1], 0.5 * scale[1] - 0.5]])
-    return compose(compose(grown, matrix), invert(grown))
 
 
 def has_gone(matrix: Array, size: tuple[int, int]) -> bool:

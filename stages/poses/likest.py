@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.base import Array
-from stages.likeness import ALIKE, look_of
+from stages.likeness import ALIKE, alike, look_of
 from stages.poses.follow import largest
 
 ACROSS, DOWN = (0.4, 0.6), (0.2, 0.55)  # of a person's box: the torso
@@ -26,7 +26,7 @@ def likest(image: Array, boxes: Array, look: Array) -> int:
     """Index of the person among `boxes` `[n, 4]`, n >= 1: the largest of those that look as like `look` as any, and
     like it at all; of all where none does, or nothing is known."""
     looks = [torso_look(image, box) for box in boxes]
-    alike = np.array([float(np.sqrt(each * look).sum()) if each.size and look.size else 0.0 for each in looks])
-    best = float(alike.max())
-    candidates = np.flatnonzero(alike >= best - NEAR) if best >= ALIKE else np.arange(len(boxes))
+    likeness = np.array([alike(each, look) if each.size and look.size else 0.0 for each in looks])
+    best = float(likeness.max())
+    candidates = np.flatnonzero(likeness >= best - NEAR) if best >= ALIKE else np.arange(len(boxes))
     return int(candidates[largest(boxes[candidates])])

@@ -85,7 +85,7 @@ class Movement:
             if abs(value) > self.least_drift
         ]
         parts += [f"zooms {'in' if self.zoom > 0 else 'out'} by {abs(self.zoom):.0%} a second"] * (
-            abs(self.zoom) > 0.02
+            abs(self.zoom) > LEAST_ZOOM
         )
         parts += [f"shakes by {self.shake:.1f} px from frame to frame"] * (self.shake > self.least_shake)
         return ", ".join(parts) or "stands still"
