@@ -13,6 +13,7 @@ from PIL import Image
 from test_scene_runs import RESKINS, scene_config, scene_run
 from test_scene_runs import SUBJECTS as CAST
 
+from stages.base import Array
 from stages.baselines import blurred, failed_by
 from stages.fidelity.registry import SUBJECTS, metrics, names_of
 from stages.gate import Gated, bounds_of
@@ -26,14 +27,17 @@ from stream.options.config import RunConfig
 from stream.options.pairs import pairs_of
 from stream.options.recorded import read_run
 from stream.options.table import picked
-from stream.report import of_run
-from stream.report.collect import Facts, GateColumn, frame_table
+from stream.report import comparison, of_run
+from stream.report.collect import Facts, FrameTable, GateColumn, failing, frame_table
 from stream.report.evaluate import evaluate_run
 from stream.report.html import report_page
 from stream.report.looks import Looks
 from stream.report.moment import worst_moment
+from stream.report.of_run import gate_columns
 from stream.report.proof import LEAST_WIDTH, LINE, STRIPE, Verdicts
+from stream.report.strips import StripRow
 from stream.report.summary import summarise
+from stream.report.write import strip_rows
 from stream.run.lifecycle import start
 
 READ = picked("gate")[0].kind.read
@@ -118,6 +122,27 @@ def test_every_metric_of_the_gate_counts(gated: Path) -> None:
     assert "Contact and angle over time" in page and "no contact: precision, recall, F1" in page
     assert (gated / "report/interaction.png").stat().st_size > 5000
     assert set(summary["interaction"]) >= {"contact", "source_flips", "result_flips", "flights"}
+
+
+def test_pictures_are_red_where_the_gate_fails_whatever_it_asks_for(
+    gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[bool] = []
+    plain = comparison.sheet
+
+    def noted(row: StripRow) -> Array:
+        shown.append(row.failed)
+        return plain(row)
+
+    monkeypatch.setattr(comparison, "sheet", noted)
+    run, config = RunReader(gated), dataclasses.replace(read_run(gated)[1], gate=READ("joints=0.0001"))
+    comparison.write_comparison(run, config, tmp_path / "comparison.mp4")
+    columns, iou = gate_columns(run, config, 21), run.arrays.read("iou", 0, 21)
+    assert shown == failing(columns).tolist() and shown != (iou <= config.iou_bound).tolist()
+    table = FrameTable(np.arange(21.0), np.ones((21, 2), bool), {"iou": iou}, gate=columns)
+    rows = strip_rows(table, config.iou_bound, lambda frame: StripRow(*[np.zeros((4, 4, 3), np.uint8)] * 5))
+    worst = [int(row.caption.split("frame ")[1].split(",")[0]) for row in rows]
+    assert [row.failed for row in rows] == [shown[frame] for frame in worst]
 
 
 def test_the_source_itself_is_judged_as_the_result_is(gated: Path) -> None:

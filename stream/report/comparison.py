@@ -16,6 +16,8 @@ from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config, encoder_settings
 from stream.options.config import RunConfig
+from stream.report.collect import failing
+from stream.report.of_run import gate_columns
 from stream.report.segments import segment_frames
 from stream.report.strips import COLUMNS, StripRow, fitted, overlay, shown_arrays
 
@@ -58,6 +60,7 @@ def write_comparison(run: RunReader, config: RunConfig, target: Path) -> int:
 def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
     """Each frame's sheet, `[BAND + h, 3 * w, 3]` uint8 RGB."""
     results = _results(run)
+    wrong = failing(gate_columns(run, config, frames)) if config.judges else np.zeros(frames, bool)
     source = FrameSource(run, decode_config(config))
     for start in range(0, frames, PIECE_FRAMES):
         span = Span(start, min(frames, start + PIECE_FRAMES))
@@ -72,7 +75,7 @@ def _sheets(run: RunReader, config: RunConfig, frames: int) -> Iterator[Array]:
                 source=pictures[offset],
                 **{name: values[offset] for name, values in shown.items()},
                 result=next(results),
-                failed=not math.isnan(iou) and not iou > config.iou_bound,
+                failed=bool(wrong[start + offset]),
             )
             yield sheet(row)
 

@@ -90,9 +90,9 @@ def _plots(table: FrameTable, known: Facts, threshold: float) -> dict[str, tuple
 
 def strip_rows(table: FrameTable, threshold: float, pictures_of: Callable[[int], StripRow]) -> list[StripRow]:
     """The worst, the median and the best frame, captioned; none where nothing was scored."""
-    rows = []
+    rows, wrong = [], table.failing(threshold)
     for label, frame in pick_frames(table.iou, table.shows).items():
         iou = float(table.iou[frame])
         caption = f"{label}: frame {frame}, {float(table.times[frame]):.3f} s, IoU {iou:.4f}"
-        rows.append(replace(pictures_of(frame), caption=caption, failed=not iou > threshold))
+        rows.append(replace(pictures_of(frame), caption=caption, failed=bool(wrong[frame])))
     return rows
