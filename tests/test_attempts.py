@@ -139,6 +139,8 @@ def process(
     retries: int,
     stop_after: int | None = None,
     by_turns: bool = False,
+    ahead: int = 0,
+    kept: bool = False,
 ) -> Generate:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     track = Track()
@@ -147,7 +149,9 @@ def process(
     chain = Chain([Decode(), track, generate, blend, Sink(), Score()])
     with RunDirectory(path, chain.layout(HEIGHT, WIDTH), manifest) as run:
         source: Any = Source(run)
-        pipeline = Pipeline(Executor(run, chain, source, by_turns), PLAN, Reporter(), keep="all")
+        if kept:
+            run.keep_all()
+        pipeline = Pipeline(Executor(run, chain, source, by_turns), PLAN, Reporter(), keep="all", ahead=ahead)
         config = RunConfig(ObjectPrompt(box=(0, 0, 1, 1)), retries=retries, dilate=(8, 2), iou_threshold=0.9)
         loop = ClosedLoop(pipeline.executor, config, print)
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
@@ -233,6 +237,21 @@ def test_an_interrupted_loop_goes_on_with_what_it_tried(tmp_path: Path) -> None:
     generate = process(tmp_path, shifts, retries=2)
     assert (1, 2) in [call[:2] for call in generate.calls] and (1, 1) not in [call[:2] for call in generate.calls]
     assert result(tmp_path)[1][1] == 2
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_run_that_is_there_is_tried_again_and_what_went_on_from_it_is_made_anew(tmp_path: Path, ahead: int) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[1], shifts[3] = [3, 0, 5], [4, 2, 0]
+    process(tmp_path / "later", shifts, retries=0, kept=True)
+    generate = process(tmp_path / "later", shifts, retries=2, ahead=ahead, kept=True)
+    behind = [(index, 0) for index in range(2, WINDOWS)]
+    behind[1:2] += [(3, 1), (3, 2)]
+    assert [call[:2] for call in generate.calls] == [(1, 1), *behind]
+    process(tmp_path / "straight", shifts, retries=2)
+    assert result(tmp_path / "later") == result(tmp_path / "straight")
+    a, b = (RunReader(tmp_path / name).arrays.read("generated", 0, FRAMES) for name in ("later", "straight"))
+    assert np.array_equal(a, b)
 
 
 def test_no_attempt_where_the_object_was_lost_before(tmp_path: Path) -> None:

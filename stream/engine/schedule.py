@@ -232,6 +232,13 @@ class Schedule:
                 self._take(other.ready.task.node, start=False)
         raise error
 
+    def _go_back(self) -> None:
+        """Of a run that was there, windows behind one that was made again are void: their nodes stand before them."""
+        for name, done in self._executor.side_by_side().items():
+            course = self._courses[name]
+            if done < course.taken:
+                course.started = course.taken = done
+
     def _pass(self) -> bool:
         """Finish the windows that all nodes have committed; returns whether there were any."""
         before = self._finished
@@ -242,6 +249,7 @@ class Schedule:
                 if self._draining:  # an attempt needs our models for itself
                     break
                 self._gate(window, self._commit)
+                self._go_back()
             self._finish(window)
             del self._windows[window.index]
             self._finished += 1
