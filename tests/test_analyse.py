@@ -4,7 +4,6 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from _runs import CLIP, invoke, small_clip, small_models
 from PIL import Image
 
 from stages.base import Array
+from stages.likeness import alike
 from stages.picture import mask_box
 from stages.poses import everyone as people
 from stages.poses.everyone import THUMBNAIL, Everyone
@@ -73,11 +73,11 @@ def test_who_leaves_and_returns_is_one_and_who_looks_otherwise_is_another() -> N
 
 def test_who_comes_back_again_and_again_is_compared_no_more_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long shot of a street has hundreds of traces, most of which are joined: that must not take hours."""
-    times, asked, plain = 24, list[int](), people.alike
+    times, asked = 24, list[int]()
 
-    def counted(one: Any, other: Any) -> float:
+    def counted(one: Array, other: Array) -> float:
         asked.append(1)
-        return plain(one, other)
+        return alike(one, other)
 
     everyone = Everyone()
     for k in range(times):

@@ -140,7 +140,8 @@ def test_pictures_are_red_where_the_gate_fails_whatever_it_asks_for(
     columns, iou = gate_columns(run, config, 21), run.arrays.read("iou", 0, 21)
     assert shown == failing(columns).tolist() and shown != (iou <= config.iou_bound).tolist()
     table = FrameTable(np.arange(21.0), np.ones((21, 2), bool), {"iou": iou}, gate=columns)
-    rows = strip_rows(table, config.iou_bound, lambda frame: StripRow(*[np.zeros((4, 4, 3), np.uint8)] * 5))
+    blank = np.zeros((4, 4, 3), np.uint8)
+    rows = strip_rows(table, config.iou_bound, lambda frame: StripRow(blank, blank, blank, blank, blank))
     worst = [int(row.caption.split("frame ")[1].split(",")[0]) for row in rows]
     assert [row.failed for row in rows] == [shown[frame] for frame in worst]
 
