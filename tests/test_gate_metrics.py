@@ -146,6 +146,18 @@ def test_pictures_are_red_where_the_gate_fails_whatever_it_asks_for(
     assert [row.failed for row in rows] == [shown[frame] for frame in worst]
 
 
+def test_retries_go_by_the_gate_that_is_asked_for_now(tmp_path: Path) -> None:
+    """What was measured stays; under which bound that was says nothing of another one."""
+    path, tried = tmp_path / "run", list[str]()
+    config = dataclasses.replace(small_config(), gate=READ("joints=0.0001"), keep="all")
+    start(config, path)
+    told = dataclasses.replace(config, gate=READ("joints=1e9"), retries=1)
+    assert start(told, path, overwrite=True, listener=lambda event: tried.append(str(event))).gate == "passed"
+    assert not RunReader(path).log.attempts and not any("attempt" in each for each in tried)
+    start(dataclasses.replace(config, retries=1), path, overwrite=True)
+    assert RunReader(path).log.attempts
+
+
 def test_the_source_itself_is_judged_as_the_result_is(gated: Path) -> None:
     run = RunReader(gated)
     summary = json.loads((gated / "report/summary.json").read_text(encoding="utf-8"))

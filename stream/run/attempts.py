@@ -9,11 +9,14 @@ It is made beside the run, in its scratch folder; a rejected one leaves no trace
 frame is committed in place of the first, and what is later depends on it alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from stages.base import Json, Window
+import numpy as np
+
+from stages.base import Array, Window
 from stages.gate import IOU
 from stages.generator import Request
+from stages.measure import METRICS, failing
 from stages.region import REMOVE
 from storage.log import CommitLog
 from storage.records import Record
@@ -75,7 +78,8 @@ class ClosedLoop:
         generated = log.commits[self._again[0], index]
         if log.redone_at is not None and generated["n"] < log.redone_at:
             return  # somebody looked at the result and chose what to make again; that needs no server any more
-        worst = self._worst({name: log.commits[name, index]["info"] for name in self._again})
+        scored = log.commits[JUDGE, index]["info"]["iou"]
+        worst = self._worst(scored, lambda name: self._run.arrays.read(name, *window.final))
         if not self._executor.can_rewind(self._again, index):
             if not self._passes(worst):
                 self._note(
@@ -92,7 +96,7 @@ class ClosedLoop:
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
                 last, trial = attempt, self._try(window, attempt)
-                tried[attempt] = self._worst({done.task.node: done.commit.info for done in trial})
+                tried[attempt] = self._worst_of(trial)
                 self._run.note_attempt(index, attempt, tried[attempt])
                 self._note(
                     f"window {index} (counted from 0): attempt {attempt}: worst frame's IoU {tried[attempt]:.4f}"
@@ -102,14 +106,26 @@ class ClosedLoop:
             self._replace(index, trial if trial is not None and last == best else self._try(window, best), commit)
         self._run.store.delete_all(SCRATCH)
 
-    def _worst(self, infos: Mapping[str, Mapping[str, Json]]) -> float:
+    def _worst_of(self, trial: Trial) -> float:
+        """`_worst` of an attempt."""
+        scored = next(done.commit.info["iou"] for done in trial if done.task.node == JUDGE)
+        made = {name: values for done in trial for name, values in done.commit.arrays.items()}
+        return self._worst(scored, made.__getitem__)
+
+    def _worst(self, scored: Sequence[float | None], measured: Callable[[str], Array]) -> float:
         """The worst IoU of a window; held at the threshold where it is above it and another metric of the gate fails:
-        a little below for every frame that does."""
-        scored, bound = infos[JUDGE]["iou"], self._config.iou_bound
-        by_iou = any(asked.metric == IOU for asked in self._config.bounds)
-        worst = worst_iou(scored) if by_iou else 1.0
-        count = len({frame for pair in pairs_of(self._config) for span in infos.get(pair.node, {}).get("failed", [])
-                     for frame in range(*span)})  # fmt: skip
+        a little below for every frame that does.
+
+        Args:
+            scored: IoU of its final frames. measured: gives an array of theirs by name; the gate that they were
+                measured for may have been another one.
+        """
+        bounds, bound = self._config.bounds, self._config.iou_bound
+        worst = worst_iou(scored) if any(asked.metric == IOU for asked in bounds) else 1.0
+        wrong = np.zeros(len(scored), bool)
+        for pair in pairs_of(self._config) if self._config.measures else ():
+            wrong |= failing(bounds, {subject: measured(pair.arrays[name]) for subject, name in METRICS.items()})
+        count = int(np.count_nonzero(wrong))
         return min(worst, bound * (1 - count / (len(scored) + 1))) if count else worst
 
     def _passes(self, iou: float) -> bool:
