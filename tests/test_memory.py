@@ -1,5 +1,7 @@
 """Distractor-aware memory: what is read, kept and promoted; bounded, carried, and stock where both read the same."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +12,12 @@ import torch
 from _sam_fixture import moving_clip, new_spans, plain_track, stock_logits, write_small_sam
 
 from stages.base import Array, Inputs, Window
+from stages.choices import MEMORIES
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam import memory
-from stages.sam.memory import DistractorMemory, attended, distracts, kept_conditioning, may_distract, needed, recent
-from stages.sam.model import SamConfig, SamModel
+from stages.sam.memory import DistractorMemory, attended, distracts, may_distract, recent
+from stages.sam.model import POLICIES, SamConfig, SamModel
+from stages.sam.policy import Decoded, Role, StockMemory
 from stages.sam.prompts import SamPrompt
 from stages.track import TrackConfig, TrackStage
 from storage.errors import EnvironmentFault, UsageError
@@ -96,7 +100,7 @@ def test_pointers_reach_back_to_where_the_object_began() -> None:
 
 def test_nothing_is_dropped_that_may_be_read() -> None:
     """With all frames and with those that were kept the same ones are read."""
-    rng = np.random.default_rng(1)
+    rng, policy = np.random.default_rng(1), DistractorMemory()
     for _ in range(40):
         conditioning, others = [3], list[int]()
         kept, remembered = [3], list[int]()
@@ -111,8 +115,8 @@ def test_nothing_is_dropped_that_may_be_read() -> None:
             elif rng.random() < 0.7:
                 others.append(frame)
                 remembered.append(frame)
-            kept = [index for index in kept if index in kept_conditioning(kept)]
-            remembered = [index for index in remembered if index in needed(3, remembered)]
+            kept = [index for index in kept if index in policy.conditioning(kept)]
+            remembered = [index for index in remembered if index in policy.recent(frame, 3, remembered)]
             assert len(kept) <= 5 and len(remembered) <= 7
 
 
@@ -177,7 +181,7 @@ def test_the_arithmetic_is_stocks(weights: SamConfig, clip: Array, monkeypatch: 
         return memories, pointers, 15
 
     monkeypatch.setattr(memory, "choose", as_stock)
-    monkeypatch.setattr("stages.sam.tracker.DISTRACTOR_AWARE", "no session chooses")
+    monkeypatch.setattr(SamConfig, "policy", StockMemory)  # of the sessions
     found, _ = follow(model, plain_track(ObjectPrompt(box=BOX)), clip[:24], [(0, 24)], restore=False)
     expected, _ = stock_logits(stock.predictor, clip[:24], {0: SamPrompt(box=BOX)})
     assert all(torch.equal(found["object", frame], logits) for frame, logits in expected.items())
@@ -227,11 +231,44 @@ def test_it_is_carried_and_bounded(aware: SamModel, clip: Array) -> None:
         assert len(bank["pointers"]) <= 15 + 7
 
 
+class EverySecond(StockMemory):
+    """A policy as anybody may write one: every second frame on which it is to be seen; carries how many these were."""
+
+    def __init__(self, reach: int) -> None:
+        super().__init__(reach)
+        self.seen = 0
+
+    def role(self, frame: int, decoded: Decoded) -> Role:
+        self.seen += decoded.seen
+        return Role.RECENT if decoded.seen and self.seen % 2 else Role.FORGOTTEN
+
+    def values(self) -> Any:
+        return {"seen": self.seen}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        self.seen = values["seen"]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_policy_is_a_class_and_a_line(weights: SamConfig, clip: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES, "second", EverySecond)
+    model = SamModel(replace(weights, memory="second"))
+    model.load()
+    config = plain_track(ObjectPrompt(frame=2, box=BOX))
+    whole, banks = follow(model, config, clip, [(0, 60)], restore=False)
+    pieces, again = follow(model, config, clip, new_spans(60, 9, 3))
+    assert all(torch.equal(whole[key], pieces[key]) for key in whole)
+    bank = banks["object"]
+    assert bank["memory"]["seen"] > 20 and np.diff(bank["features"]).min() >= 2
+    assert again == banks
+
+
 def test_what_it_is_refused_for(weights: SamConfig) -> None:
+    assert tuple(POLICIES) == MEMORIES
     with pytest.raises(UsageError, match="--memory long"):
         SamConfig(weights.checkpoint, weights.config_yaml, memory="long")
     model = SamModel(weights)
     model.load()
     model.predictor.num_maskmem = 5
     with pytest.raises(EnvironmentFault, match="num_maskmem 5"):
-        memory.install(model.predictor)
+        DistractorMemory.install(model.predictor)

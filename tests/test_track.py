@@ -24,6 +24,7 @@ from stages.base import Inputs, Output, Window
 from stages.prompts import Box, Correction, ObjectPrompt
 from stages.sam.frames import prepare_image
 from stages.sam.model import SamConfig, SamModel
+from stages.sam.policy import StockMemory
 from stages.sam.prompts import SamPrompt
 from stages.sam.session import ObjectSession
 from stages.subjects import OBJECT, OBJECTS, PERSON, Subject
@@ -235,7 +236,7 @@ def test_one_pointer_less_would_differ(
 
     def shortened(self: ObjectSession, *args: Any) -> None:
         original(self, *args)
-        self._memory_reach, self._pointer_reach = memories, pointers
+        self._policy, self._pointer_reach = StockMemory(memories), pointers
 
     monkeypatch.setattr(ObjectSession, "__init__", shortened)
     _, logits = run_streamed(model, plain_track(ObjectPrompt(box=BOX)), clip[:30], [(0, 30)])

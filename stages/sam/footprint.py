@@ -3,9 +3,7 @@
 import math
 from typing import Any
 
-from stages.choices import DISTRACTOR_AWARE
 from stages.sam.checkpoint import one_line, read_config
-from stages.sam.memory import MOST_CONDITIONING
 from stages.sam.model import SamConfig
 from storage.errors import EnvironmentFault
 
@@ -36,8 +34,7 @@ def sam_peak_bytes(config: SamConfig, objects: int, conditioning_frames: int) ->
         EnvironmentFault: when the config or the checkpoint cannot be read.
     """
     settings = read_config(config.config_yaml)
-    if config.memory == DISTRACTOR_AWARE:  # the first, the last ones, and one recent memory more than stock has
-        conditioning_frames = 2 + MOST_CONDITIONING
+    conditioning_frames = config.policy.most_conditioning(conditioning_frames)
     weights = weight_bytes(config)
     activations = activation_bytes(settings, conditioning_frames)
     state = objects * object_state_bytes(settings, conditioning_frames)

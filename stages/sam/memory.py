@@ -1,4 +1,4 @@
-"""What a session remembers: stock SAM 2.1, or a memory that tells an object from others that look like it.
+"""A memory policy that tells an object from others that look like it (`--memory distractor-aware`).
 
 Distractor-aware memory after "A Distractor-Aware Memory for Visual Object Tracking with SAM2" (Videnovic, Lukezic,
 Kristan: CVPR 2025; arXiv 2509.13864), as far as its text and its authors' program say; written anew.
@@ -13,7 +13,7 @@ Both parts together are as many memories as stock has. The first part is SAM 2's
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from stages.base import Array, Json
 from stages.choices import DISTRACTOR_AWARE, STOCK
 from stages.picture import mask_box
+from stages.sam.policy import Decoded, MemoryPolicy, Role
 from storage.errors import EnvironmentFault
 
 MEMORY_FRAMES = 7  # `num_maskmem` of SAM 2.1
@@ -36,8 +37,8 @@ Outputs = Mapping[int, Any]
 
 
 @dataclass
-class DistractorMemory:
-    """What is carried of one object beside its memories.
+class DistractorMemory(MemoryPolicy):
+    """The policy of one object, and what it carries beside the memories.
 
     Attributes:
         sizes: areas of the last masks that were not empty, pixels, at most `SIZES`.
@@ -47,9 +48,74 @@ class DistractorMemory:
     sizes: list[int] = field(default_factory=list)
     promoted: int | None = None
 
+    @staticmethod
+    def install(predictor: Any) -> None:
+        """Let a stock predictor read its memories so, and leave what its decoder gave last where a session finds it.
+
+        The predictor's weights and every other step stay as they are.
+
+        Raises:
+            EnvironmentFault: when its config is not that of a SAM 2.1.
+        """
+        needs = ("use_obj_ptrs_in_encoder", "add_tpos_enc_to_obj_ptrs", "proj_tpos_enc_in_obj_ptrs")
+        if predictor.num_maskmem != MEMORY_FRAMES or not all(getattr(predictor, name) for name in needs):
+            raise EnvironmentFault(
+                f"--memory {DISTRACTOR_AWARE} is for SAM 2.1 ({MEMORY_FRAMES} memories, pointers with their time): "
+                f"this config has num_maskmem {predictor.num_maskmem}: give another --sam, or --memory {STOCK}"
+            )
+        stock_features, stock_heads = predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads
+
+        def features(frame_idx: int, is_init_cond_frame: bool, **given: Any) -> Any:
+            if is_init_cond_frame:
+                return stock_features(frame_idx=frame_idx, is_init_cond_frame=True, **given)
+            outputs = given["output_dict"]
+            conditioning, others = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
+            return attend(predictor, given, *choose(frame_idx, conditioning, others, predictor))
+
+        def heads(*positional: Any, **named: Any) -> Any:
+            found = stock_heads(*positional, **named)
+            predictor.last_candidates = found[0], found[2]  # [1, M, h, w] logits, [1, M] predicted IoUs
+            return found
+
+        predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads = features, heads
+
+    @classmethod
+    def of(cls, predictor: Any) -> Self:
+        """Nothing is remembered yet."""
+        return cls()
+
+    @staticmethod
+    def most_conditioning(prompted: int) -> int:
+        """The first, the last ones, and one recent memory more than stock has."""
+        return 2 + MOST_CONDITIONING
+
+    def role(self, frame: int, decoded: Decoded) -> Role:
+        """Only where it is to be seen it is remembered; as a prompted one where it shows a distractor."""
+        if not decoded.seen:
+            return Role.FORGOTTEN
+        mask = decoded.mask()
+        promoted = self.promotes(
+            frame, mask, lambda: decoded.others(lambda cells: may_distract(mask, cells)), decoded.predicted_iou()
+        )
+        return Role.CONDITIONING if promoted else Role.RECENT
+
+    def conditioning(self, frames: Sequence[int]) -> set[int]:
+        """The first, and the last ones."""
+        return {frames[0], *sorted(frames)[-MOST_CONDITIONING:]}
+
+    def recent(self, frame: int, first: int, frames: Sequence[int]) -> set[int]:
+        """The last one, and every `STRIDE`th before it."""
+        ordered = sorted(frames, reverse=True)
+        strided = [index for index in ordered if (index - first) % STRIDE == 0]
+        return {*ordered[:1], *strided[: recent_frames(1)]}
+
     def values(self) -> dict[str, Json]:
         """The JSON of both."""
         return {"sizes": list(self.sizes), "promoted": self.promoted}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Take both back."""
+        self.sizes, self.promoted = list(values["sizes"]), values["promoted"]
 
     def promotes(self, frame: int, mask: Array, others: Callable[[], Iterable[Array]], predicted_iou: float) -> bool:
         """Note the frame; whether it is to be kept as one that shows a distractor.
@@ -142,50 +208,6 @@ def recent(
 def recent_frames(selected: int) -> int:
     """How many recent frames are read beside so many conditioning ones."""
     return MEMORY_FRAMES - 1 - (selected - 1)
-
-
-def needed(first: int, seen: Iterable[int]) -> set[int]:
-    """Of the frames on which the object was to be seen, those whose memory a later frame may read."""
-    ordered = sorted(seen, reverse=True)
-    strided = [index for index in ordered if (index - first) % STRIDE == 0]
-    return {*ordered[:1], *strided[: recent_frames(1)]}
-
-
-def kept_conditioning(conditioning: Iterable[int]) -> set[int]:
-    """The conditioning frames that a later frame may read: the first, and the last ones."""
-    every = list(conditioning)
-    return {every[0], *sorted(every)[-MOST_CONDITIONING:]}
-
-
-def install(predictor: Any) -> None:
-    """Let a stock predictor read its memories so, and leave what its decoder gave last where a session finds it.
-
-    The predictor's weights and every other step stay as they are.
-
-    Raises:
-        EnvironmentFault: when its config is not that of a SAM 2.1.
-    """
-    needs = ("use_obj_ptrs_in_encoder", "add_tpos_enc_to_obj_ptrs", "proj_tpos_enc_in_obj_ptrs")
-    if predictor.num_maskmem != MEMORY_FRAMES or not all(getattr(predictor, name) for name in needs):
-        raise EnvironmentFault(
-            f"--memory {DISTRACTOR_AWARE} is for SAM 2.1 ({MEMORY_FRAMES} memories, pointers with their time): this "
-            f"config has num_maskmem {predictor.num_maskmem}: give another --sam, or --memory {STOCK}"
-        )
-    stock_features, stock_heads = predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads
-
-    def features(frame_idx: int, is_init_cond_frame: bool, **given: Any) -> Any:
-        if is_init_cond_frame:
-            return stock_features(frame_idx=frame_idx, is_init_cond_frame=True, **given)
-        outputs = given["output_dict"]
-        conditioning, others = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-        return attend(predictor, given, *choose(frame_idx, conditioning, others, predictor))
-
-    def heads(*positional: Any, **named: Any) -> Any:
-        found = stock_heads(*positional, **named)
-        predictor.last_candidates = found[0], found[2]  # [1, M, h, w] logits, [1, M] predicted IoUs
-        return found
-
-    predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads = features, heads
 
 
 def choose(

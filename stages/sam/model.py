@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.choices import DISTRACTOR_AWARE, MEMORIES, STOCK
+from stages.choices import DISTRACTOR_AWARE, STOCK
 from stages.device import without_cuda
 from stages.sam.checkpoint import COMPILED_PREDICTOR, load_strict, read_checkpoint, read_config
-from stages.sam.memory import install
+from stages.sam.memory import DistractorMemory
+from stages.sam.policy import MemoryPolicy, StockMemory
 from stages.sam.shared import Shared
 from storage.errors import EnvironmentFault, UsageError
 
 # Pointer memory reaches this far in SAM 2 and 2.1 (`max_obj_ptrs_in_encoder`); a clip shorter than this is tracked
 # with its real length, so the stages ask for `min(clip frames, 16)` and no more.
 MAX_POINTERS = 16
+
+POLICIES: dict[str, type[MemoryPolicy]] = {STOCK: StockMemory, DISTRACTOR_AWARE: DistractorMemory}
+"""By their words in `stages.choices.MEMORIES`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SamConfig:
         device: "cpu" (float32) or "cuda" (bfloat16 autocast where the compute capability is 8.0 or more, else float32).
         state_device: where memories lie between frames, "cpu" or "cuda".
         compile: use sam2's own `SAM2VideoPredictorVOS` (everything under `torch.compile`; CUDA).
-        memory: "stock", or "distractor-aware" (`stages.sam.memory`).
+        memory: the name of a policy in `POLICIES`.
     """
 
     checkpoint: Path
@@ -45,8 +49,13 @@ class SamConfig:
                 raise UsageError(f"{option} {value}: SAM 2.1 works on cpu or cuda")
         if self.device == "cpu" and self.state_device == "cuda":
             raise UsageError("--state-device cuda needs --device cuda: the model works on the CPU")
-        if self.memory not in MEMORIES:
-            raise UsageError(f"--memory {self.memory}: choose one of {', '.join(MEMORIES)}")
+        if self.memory not in POLICIES:
+            raise UsageError(f"--memory {self.memory}: choose one of {', '.join(POLICIES)}")
+
+    @property
+    def policy(self) -> type[MemoryPolicy]:
+        """Of each session's memories."""
+        return POLICIES[self.memory]
 
 
 class Warm:
@@ -118,8 +127,7 @@ class SamModel:
         with without_cuda() if config.device == "cpu" else contextlib.nullcontext():
             predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
-        if config.memory == DISTRACTOR_AWARE:
-            install(predictor)
+        config.policy.install(predictor)
         return predictor.to(config.device).eval()
 
     @property

@@ -1,25 +1,14 @@
-"""One object followed by the stock predictor, with exactly the memory it can still read.
-
-`SAM2Base._prepare_memory_conditioned_features` reads, for frame t: every conditioning frame, the spatial memory of the
-last `num_maskmem - 1` = 6 frames and the object pointers of the last `max_obj_ptrs_in_encoder - 1` = 15 frames, each
-under its absolute index. Dropping the rest changes no bit:
-
-    frame        t-16  t-15  t-14  ...  t-7  t-6  t-5  ...  t-1   t
-    pointers            [====================================)
-    memories                                 [===============)
-    conditioning [== prompt and correction frames, for good ==)
-
-With a `DistractorMemory` other frames are read (`stages.sam.memory`), and all that is not is dropped likewise.
+"""One object followed by the stock predictor, with exactly the memory it can still read: its policy says which that is
+(`stages.sam.policy`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from stages.base import Array, Inputs, Json
-from stages.sam.memory import DistractorMemory, kept_conditioning, may_distract, needed
+from stages.sam.policy import Decoded, MemoryPolicy, Role
 from stages.sam.prompts import SamPrompt, point_arrays
 
 OBJECT_ID = 1
@@ -48,12 +37,12 @@ class MemoryBank:
 
     Attributes:
         conditioning: absolute indices of the prompted frames, in the order they were prompted.
-        features: of the frames whose spatial memory is kept (at most 6), ascending.
-        pointers: of the frames whose object pointer is kept (at most 15), ascending.
+        features: of the other frames whose spatial memory is kept, ascending.
+        pointers: of the other frames whose object pointer is kept, ascending.
         dtypes: torch dtype names of the stacked tensors and of the positional encoding.
         tensors: `conditioning_features [c, 1, C, h, w]`, `conditioning_pointers [c, 1, D]`, `features`, `pointers`;
             bfloat16 as its uint16 bits.
-        memory: what a `DistractorMemory` carries; None: there is none.
+        memory: what the policy carries; None: nothing.
     """
 
     conditioning: list[int]
@@ -84,7 +73,7 @@ class ObjectSession:
         device: where the model works; its weights may lie on the CPU while a session is made.
         storage_device: where memories lie between frames.
         constants: shared by the sessions of one predictor (the memory's positional encoding).
-        memory: what chooses its memories, for a predictor that reads them so; None: stock.
+        policy: of its memories; installed in the predictor.
     """
 
     def __init__(
@@ -94,16 +83,12 @@ class ObjectSession:
         device: str,
         storage_device: str,
         constants: dict[str, Any],
-        memory: DistractorMemory | None = None,
+        policy: MemoryPolicy,
     ) -> None:
         import torch
 
         self._predictor = predictor
-        self._memory = memory
-        stride = int(predictor.memory_temporal_stride_for_eval)
-        memories = int(predictor.num_maskmem)
-        # Oldest memory that the next frame reads, see the loop over t_pos in `_prepare_memory_conditioned_features`.
-        self._memory_reach = 1 + max(0, memories - 2) * stride if memories > 0 else 0
+        self._policy = policy
         self._pointer_reach = int(predictor.max_obj_ptrs_in_encoder) - 1
         self._state: dict[str, Any] = {
             "images": {},
@@ -168,12 +153,9 @@ class ObjectSession:
         encoded.update(state["cached_features"])
         _, logits = predictor._get_orig_video_res_output(state, low_res_logits)
         visible = output["object_score_logits"].reshape(()) > 0
-        if self._memory is None:
-            self._forget(frame)
-        else:
-            if frame in others:
-                self._remember(frame, bool(positive(low_res_logits).any()), logits[0, 0], self._memory)
-            self._forget_unread(frame)
+        if frame in others:
+            self._remember(frame, low_res_logits, logits[0, 0])
+        self._forget(frame)
         return Tracked(logits[0, 0], visible)
 
     def _add_prompt(self, frame: int, prompt: SamPrompt) -> None:
@@ -191,53 +173,35 @@ class ObjectSession:
         state["point_inputs_per_obj"][0].clear()
         state["mask_inputs_per_obj"][0].clear()
 
-    def _forget(self, frame: int) -> None:
-        """Drop what no frame after `frame` reads."""
-        conditioning, others = self._outputs
-        for output in (conditioning.get(frame), others.get(frame)):
-            if output is not None:
-                output.pop("pred_masks", None)
-                output.pop("object_score_logits", None)
-        for index in [t for t in others if t <= frame - self._pointer_reach and t <= frame - self._memory_reach]:
-            del others[index]
-        for index, output in others.items():
-            if index <= frame - self._memory_reach:
-                output["maskmem_features"] = output["maskmem_pos_enc"] = None
-        self._state["images"] = {}
-        self._state["cached_features"] = {}
+    def _remember(self, frame: int, low_res_logits: Any, logits: Any) -> None:
+        """Keep a frame that nobody prompted as its policy says."""
+        predictor, others = self._predictor, self._outputs[1]
 
-    def _remember(self, frame: int, seen: bool, logits: Any, memory: DistractorMemory) -> None:
-        """Keep the frame as one that shows a distractor, as a recent one, or, where the object is not on it, not."""
-        others = self._outputs[1]
-        if not seen:
+        def enlarged(found: Any) -> Any:
+            return predictor._get_orig_video_res_output(self._state, found)[1]
+
+        candidates = getattr(predictor, "last_candidates", None)
+        role = self._policy.role(frame, Decoded(enlarged, low_res_logits, logits, candidates))
+        if role is Role.FORGOTTEN:
             del others[frame]
-            return
-        masks, ious = self._predictor.last_candidates
-        chosen, mask = int(ious[0].argmax()), positive(logits)
-
-        def alternatives() -> Iterator[Array]:
-            for index in range(masks.shape[1]):
-                if index != chosen and may_distract(mask, positive(masks[0, index])):
-                    _, found = self._predictor._get_orig_video_res_output(self._state, masks[:, index : index + 1])
-                    yield positive(found[0, 0])
-
-        if memory.promotes(frame, mask, alternatives, float(ious[0, chosen])):
+        elif role is Role.CONDITIONING:
             # Its memory is made again as that of a prompted frame: of a binary mask.
             prompted = self._state["temp_output_dict_per_obj"][0]["cond_frame_outputs"]
             prompted[frame] = {**others[frame], "maskmem_features": None, "maskmem_pos_enc": None}
-            self._predictor.propagate_in_video_preflight(self._state)
+            predictor.propagate_in_video_preflight(self._state)
 
-    def _forget_unread(self, frame: int) -> None:
-        """Drop what no frame after `frame` reads with a `DistractorMemory`."""
+    def _forget(self, frame: int) -> None:
+        """Drop what no frame after `frame` reads."""
         conditioning, others = self._outputs
-        first, kept = next(iter(conditioning)), kept_conditioning(conditioning)
+        first, kept = next(iter(conditioning)), self._policy.conditioning(list(conditioning))
         for index in [t for t in conditioning if t not in kept]:
             del conditioning[index]
         for output in (conditioning.get(frame), others.get(frame)):
             if output is not None:
                 output.pop("pred_masks", None)
                 output.pop("object_score_logits", None)
-        read = needed(first, [t for t, output in others.items() if output["maskmem_features"] is not None])
+        remembered = [t for t, output in others.items() if output["maskmem_features"] is not None]
+        read = self._policy.recent(frame, first, remembered)
         for index in [t for t in others if t not in read]:
             if index <= frame - self._pointer_reach:
                 del others[index]
@@ -250,7 +214,7 @@ class ObjectSession:
         """A copy of the carried memory on the host. The caller has synchronised the device."""
         conditioning, others = self._outputs
         kept = sorted(t for t, output in others.items() if output["maskmem_features"] is not None)
-        bank = MemoryBank(list(conditioning), kept, sorted(others))
+        bank = MemoryBank(list(conditioning), kept, sorted(others), memory=self._policy.values())
         groups = {
             "conditioning_features": [output["maskmem_features"] for output in conditioning.values()],
             "conditioning_pointers": [output["obj_ptr"] for output in conditioning.values()],
@@ -263,8 +227,6 @@ class ObjectSession:
         positions = self._state["constants"].get("maskmem_pos_enc")
         if positions is not None:
             bank.dtypes["positions"] = str(positions[0].dtype).removeprefix("torch.")
-        if self._memory is not None:
-            bank.memory = self._memory.values()
         return bank
 
     def restore(self, bank: MemoryBank) -> None:
@@ -272,7 +234,7 @@ class ObjectSession:
         storage, device = self._state["storage_device"], self._state["device"]
         groups = {name: _to_torch(array, bank.dtypes[name]) for name, array in bank.tensors.items()}
         if bank.memory is not None:
-            self._memory = DistractorMemory(**bank.memory)
+            self._policy.restore(bank.memory)
         conditioning, others = self._outputs
         for position, index in enumerate(bank.conditioning):
             conditioning[index] = {
@@ -301,12 +263,6 @@ class ObjectSession:
             constants["maskmem_pos_enc"] = [positions[0:1].to(getattr(torch, dtype)).clone()]
         shared: list[Any] = constants["maskmem_pos_enc"]
         return shared
-
-
-def positive(logits: Any) -> Array:
-    """Where a tensor is above 0, bool on the host. There numpy takes a tenth of torch's time for it, or less."""
-    found: Array = logits.numpy() > 0 if logits.device.type == "cpu" else (logits > 0).cpu().numpy()
-    return found
 
 
 def _to_numpy(tensors: list[Any]) -> tuple[Array, str]:

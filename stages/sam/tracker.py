@@ -9,12 +9,11 @@ import numpy as np
 
 from stages.affine import apply
 from stages.base import Array, Json
-from stages.choices import DISTRACTOR_AWARE
 from stages.sam.frames import prepare_image
-from stages.sam.memory import DistractorMemory
 from stages.sam.model import SamModel
+from stages.sam.policy import positive
 from stages.sam.prompts import SamPrompt
-from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked, positive
+from stages.sam.session import LONG_CLIP_FRAMES, MemoryBank, ObjectSession, Tracked
 from stages.views.look import box_through, glimpse, logits_back, mask_through
 
 
@@ -117,10 +116,10 @@ class Tracker:
 
     def _new_session(self) -> ObjectSession:
         config = self._model.config
-        memory = DistractorMemory() if config.memory == DISTRACTOR_AWARE else None
         size = (self._model.image_size,) * 2 if self._viewed else self._shape
         predictor = self._model.predictor
-        return ObjectSession(predictor, size, config.device, config.state_device, self._constants, memory)
+        policy = config.policy.of(predictor)
+        return ObjectSession(predictor, size, config.device, config.state_device, self._constants, policy)
 
     def banks(self) -> tuple[dict[str, Json], dict[str, Array]]:
         """Carried memory: JSON by object, and arrays by `object.name`."""
