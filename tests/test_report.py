@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from stages.base import Array
 from storage.backend import open_store
 from storage.errors import InputError
 from storage.spans import Span
+from stream.report import figures
 from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans, shortfall
 from stream.report.figures import cost_plot, iou_plot
 from stream.report.html import report_page
@@ -254,6 +256,23 @@ def test_frames_to_look_at_show_who_is_judged() -> None:
     table = replace(frame_table(np.arange(3) / 24, visible, [], ("a", "b", "c")), proved=("b", "c"))
     assert table.shows.tolist() == [False, True, True]
     assert not replace(table, proved=()).shows.any()
+
+
+def test_plots_of_a_long_clip_have_no_more_parts_than_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour has thousands of windows; a part for each takes half a minute to draw."""
+    parts: list[int] = []
+
+    def counted(figure: Any) -> bytes:
+        parts.append(sum(len(axes.get_children()) for axes in figure.axes))
+        return b""
+
+    monkeypatch.setattr(figures, "_png", counted)
+    for count in (8, 200):
+        frames = 6 * count
+        iou = np.where(np.arange(frames) % 6, 0.95, 0.8)
+        iou_plot(iou, np.ones((frames, 2), bool), 0.9, range(6, frames, 6), [6, 12])
+        cost_plot([WindowRow(Span(6 * k, 6 * k + 6), {"decode": 1.0, "pose": 2.0}, {"pose": 9}) for k in range(count)])
+    assert parts[:2] == parts[2:]
 
 
 def test_cost_plot() -> None:

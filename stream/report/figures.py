@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LINE, FAIL, GOOD, GREY, AMBER = "#0072b2", "#d55e00", "#009e73", "#9aa0a6", "#e69f00"
 STAGE_COLOURS = ("#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#f0e442", "#d55e00", "#999999")
 DPI = 110
+MOST_EDGES = 250  # of windows: more stand so close that they hide what is drawn
 LEGEND_ROWS = 14  # of stages; a scene's may have dozens
 
 
@@ -53,8 +54,7 @@ def iou_plot(
     figure = _figure(10, 4.3 * (6 + below) / 7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[6, below])
     failed = failed_spans(iou, threshold) if failing is None else flag_spans(failing)
-    for start, stop in failed:
-        upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.13, linewidth=0)
+    _shade(upper, failed, 0.13)
     _draw_edges((upper, lower), window_edges, cuts)
     for (name, values), colour in zip((baselines or {}).items(), (GOOD, AMBER), strict=False):
         upper.plot(np.arange(len(values)), values, color=colour, linewidth=0.9, alpha=0.8, label=name, zorder=1)
@@ -92,14 +92,22 @@ def _draw_iou(axes: "Axes", iou: Array, threshold: float, failed: list[list[int]
 
 
 def _draw_edges(rows: Sequence["Axes"], window_edges: Sequence[int], cuts: Sequence[int]) -> None:
-    for axes in rows:
-        for edge in window_edges:
-            axes.axvline(edge - 0.5, color=GREY, linewidth=0.8, alpha=0.8, zorder=0)
-        for cut in cuts:
-            axes.axvline(cut - 0.5, color="black", linestyle=":", linewidth=1.2, zorder=1)
-    for label, marks, colour, style in (("window edge", window_edges, GREY, "-"), ("cut", cuts, "black", ":")):
+    edges = window_edges if len(window_edges) <= MOST_EDGES else ()
+    styles: tuple[tuple[str, Sequence[int], dict[str, Any]], ...] = (
+        ("window edge", edges, {"color": GREY, "linewidth": 0.8, "alpha": 0.8, "zorder": 0}),
+        ("cut", cuts, {"color": "black", "linestyle": ":", "linewidth": 1.2, "zorder": 1}),
+    )
+    for label, marks, style in styles:
         if len(marks):
-            rows[0].plot([], [], color=colour, linestyle=style, label=label)
+            for axes in rows:
+                axes.vlines(np.asarray(marks) - 0.5, 0, 1, transform=axes.get_xaxis_transform(), **style)
+            rows[0].plot([], [], color=style["color"], linestyle=style.get("linestyle", "-"), label=label)
+
+
+def _shade(axes: "Axes", spans: Sequence[Sequence[int]], alpha: float) -> None:
+    """Red over the whole height, from each span's first frame to its last."""
+    lengths = [(start - 0.5, stop - start) for start, stop in spans]
+    axes.broken_barh(lengths, (0, 1), transform=axes.get_xaxis_transform(), color=FAIL, alpha=alpha, linewidth=0)
 
 
 def interaction_plot(source: Array, result: Array) -> bytes:
@@ -118,8 +126,7 @@ def interaction_plot(source: Array, result: Array) -> bytes:
         for row, (values, colour) in enumerate(zip(pair, (LINE, AMBER), strict=True)):
             spans = [(start - 0.5, stop - start) for start, stop in flag_spans(values == 1.0)]
             upper.broken_barh(spans, (-(2.4 * place + row) - 0.4, 0.8), color=colour)
-        for start, stop in flag_spans(~np.isnan(pair[0] + pair[1]) & (pair[0] != pair[1])):
-            upper.axvspan(start - 0.5, stop - 0.5, color=FAIL, alpha=0.18, linewidth=0)
+        _shade(upper, flag_spans(~np.isnan(pair[0] + pair[1]) & (pair[0] != pair[1])), 0.18)
         middle = -(2.4 * place + 0.5)
         upper.text(-0.01, middle, foot, transform=upper.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     upper.set(yticks=[], xlim=(-0.5, max(1, len(source)) - 0.5))
@@ -138,6 +145,7 @@ def cost_plot(windows: Sequence[WindowRow]) -> bytes:
     Returns:
         A PNG, 1100 px wide.
     """
+    few = len(windows) <= MOST_EDGES
     memory = [row for row in windows if row.rss_bytes is not None or row.vram_bytes is not None]
     figure = _figure(10, 4.6 if memory else 2.9)
     rows: Any = figure.subplots(2 if memory else 1, 1, sharex=True, squeeze=False)[:, 0]
@@ -149,7 +157,7 @@ def cost_plot(windows: Sequence[WindowRow]) -> bytes:
         ):
             if any(value is not None for value in values):
                 heights = [np.nan if value is None else value / 1e9 for value in values]
-                rows[1].plot(heights, color=colour, marker="o", markersize=4, label=label)
+                rows[1].plot(heights, color=colour, marker="o" if few else "", markersize=4, label=label)
         _draw_stage_memory(rows[1], windows)
         rows[1].set_ylabel("GB", fontsize=9)
         rows[1].set_ylim(0, 1.15 * max(max(row.rss_bytes or 0, row.vram_bytes or 0) for row in memory) / 1e9)
@@ -172,13 +180,18 @@ def _draw_stage_memory(axes: "Axes", windows: Sequence[WindowRow]) -> None:
 
 
 def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
+    from matplotlib.collections import PolyCollection
+
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
-    floor = np.zeros(len(windows))
+    left, floor = np.arange(len(windows)) - 0.4, np.zeros(len(windows))
     for index, stage in enumerate(stages):
         heights = np.array([1000 * row.seconds.get(stage, 0.0) / max(1, row.final.frames) for row in windows])
         colour = STAGE_COLOURS[index % len(STAGE_COLOURS)]
-        axes.bar(np.arange(len(windows)), heights, bottom=floor, label=stage, color=colour, width=0.8)
-        floor += heights
+        corners = [(left, floor), (left, floor + heights), (left + 0.8, floor + heights), (left + 0.8, floor)]
+        bars = np.stack([np.stack(corner, -1) for corner in corners], 1)
+        axes.add_collection(PolyCollection(list(bars), facecolors=colour, label=stage))  # an hour has thousands
+        floor = floor + heights
+    axes.set_ylim(0, 1.05 * max(floor.max(initial=0), 1e-9))
     axes.set_ylabel("ms a frame", fontsize=9)
     axes.set_title("time a frame by stage (decode runs beside the others)", loc="left", fontsize=11)
     if stages:

@@ -218,7 +218,7 @@ def _span_text(spans: Sequence[Sequence[int]]) -> str:
 
 def _shot_table(values: Summary) -> str:
     head = ["frames", "subject", "IoU mean", "p5", "min", "at frame", "failing", "by", "contact F1", "no contact F1"]
-    return table(head, shot_rows(values.by_shot)[:_MAX_ROWS])
+    return _long_table(head, shot_rows(values.by_shot), "rows")
 
 
 def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:
@@ -264,10 +264,10 @@ def _memory_table(windows: Sequence[WindowRow]) -> str:
     return f'<p class="soft">RAM of the process{vram}.</p>' + _long_table(["window", *stages], rows)
 
 
-def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]], what: str = "windows") -> str:
     """A table of at most `_MAX_ROWS` rows, and how many more there are."""
     left = len(rows) - _MAX_ROWS
-    more = f'<p class="soft">and {left} more windows (see summary.json)</p>' if left > 0 else ""
+    more = f'<p class="soft">and {left} more {what} (see summary.json)</p>' if left > 0 else ""
     return table(head, rows[:_MAX_ROWS]) + more
 
 
