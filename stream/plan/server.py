@@ -42,9 +42,9 @@ def server_need(config: RunConfig, size: tuple[int, int] | None) -> ServerNeed |
     """
     if not GENERATORS[config.generator].on_servers or not config.generates or size is None:
         return None
+    from stages.recipes.footprint import server_footprint
     from stages.recipes.registry import choose
     from stages.server.address import on_this_machine, parse_server
-    from stages.vace.footprint import server_footprint
 
     addresses = {address.host: address for address in map(parse_server, config.server) if on_this_machine(address)}
     if not addresses:
