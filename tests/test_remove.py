@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from _crash import differing, results, shared_case
 from _runs import invoke
-from _small_run import FRAMES, small_config, small_run
+from _small_run import FRAMES, small_clip, small_config, small_run
 from _zygote import shared_zygote
 from test_scene_runs import SUBJECTS, scene_config
 
 from stages.plates.names import PICTURES
+from stages.prompts import ObjectPrompt
 from stages.region import dilate_mask
-from stages.subjects import Reskin
+from stages.subjects import OBJECT, Reskin, Subject
 from storage.errors import UsageError
 from storage.rundir import RunReader
 from stream.options.config import RunConfig
@@ -144,3 +145,11 @@ def test_who_vanishes_is_never_gated_and_a_file_says_so_again(tmp_path: Path) ->
     write_scene(tmp_path / "scene.toml", cast)
     assert 'reskin = "remove"' in (tmp_path / "scene.toml").read_text()
     assert read_scene(tmp_path / "scene.toml") == cast
+
+
+def test_who_vanishes_by_the_plain_options_vanishes_by_the_scene_that_they_write(tmp_path: Path) -> None:
+    target, box = tmp_path / "scene.toml", (60.0, 70.0, 100.0, 82.0)
+    words = ["run", str(small_clip()), "--out", str(tmp_path / "out"), "--box", "60,70,100,82", "--reskin", "remove"]
+    assert invoke([*words, "--write-scene", str(target)]).code == 0
+    board = Subject(OBJECT, OBJECT, ObjectPrompt(0, box))
+    assert read_scene(target) == Cast((board,), (Reskin(OBJECT, "remove"),), ())

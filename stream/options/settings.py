@@ -87,11 +87,12 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
     prompt, person_box = prompt_from_options(options), options.pop("person_box")
     subjects = plain_subjects(prompt, corrections[OBJECT], person_box, corrections[PERSON])
     reskin, widths = options.get("reskin") or "both", options.get("dilate") or DILATE
-    reskins = (
-        Reskin(who.name, reskin in ("both", who.name), dilate=None if width == usual else width)
+    gone = reskin == REMOVE
+    reskins = tuple(
+        Reskin(who.name, "remove" if gone else reskin in ("both", who.name), dilate=None if width == usual else width)
         for who, width, usual in zip(subjects, widths, DILATE, strict=True)
     )
-    return Cast(subjects, tuple(reskins), (OBJECT,), cuts)
+    return Cast(subjects, reskins, () if gone else (OBJECT,), cuts)
 
 
 def corrections_from_options(options: dict[str, Any], *names: str) -> dict[str, tuple[Correction, ...]]:
