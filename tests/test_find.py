@@ -163,6 +163,20 @@ def test_the_tracker_is_given_the_masks(
     assert frames[-1] == 30 and 2 not in frames
 
 
+def test_what_was_found_behind_a_cut_is_corrected_there(
+    cut_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Given(monkeypatch)
+    command = ["extract", str(cut_clip), "--find", "board=a skateboard", "--out", str(tmp_path / "made")]
+    command += ["--window", "9", "--overlap", "4", *small_models(tmp_path)]
+    with FakeComfy() as server:
+        done = invoke([*command, "--server", server.address])
+    assert done.code == 0 and [frame for frame, _ in given.prompts] == [0, 20], done.err
+    again = invoke([*command, "--correct", "board@20:10,10,40,40", "--overwrite"])  # no server is asked
+    assert again.code == 0, again.err
+    assert given.prompts[2:] == [(20, SamPrompt(box=(10.0, 10.0, 40.0, 40.0)))]
+
+
 def test_with_cuts_ignored_the_prompt_frame_is_enough(cut_clip: Path, tmp_path: Path) -> None:
     """And of two servers the one is asked that has the nodes."""
     with FakeComfy(without=frozenset({"SAM3_Detect"})) as other, FakeComfy() as server:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -70,8 +70,13 @@ class Wanted:
         }  # fmt: skip
 
 
-def found_scene(wanted: Wanted, base: Cast, servers: Sequence[str], out: Path) -> Path:
+def found_scene(
+    wanted: Wanted, base: Cast, servers: Sequence[str], out: Path, corrected: Collection[tuple[str, int]] = ()
+) -> Path:
     """The scene file of what a server finds, below `inputs_of(out)`, with all others of `base`; asked once.
+
+    Args:
+        corrected: names, and frames on which `--correct` says where they are: it is taken before what was found there.
 
     Raises:
         UsageError: no server is given. GeneratorError: it failed.
@@ -84,7 +89,8 @@ def found_scene(wanted: Wanted, base: Cast, servers: Sequence[str], out: Path) -
         write_scene(found, Cast(_asked(wanted, servers, folder)), "--find")
         write_atomic(note, asked.encode())  # last: whoever is interrupted before asks again
     answered = cast_of(parsed(found, f"--find {found}"), folder, f"--find {found}", whole=False)
-    write_scene(folder / SCENE, _with(base, answered.subjects), "--find")
+    found_there = [_without(subject, corrected) for subject in answered.subjects]
+    write_scene(folder / SCENE, _with(base, found_there), "--find")
     return folder / SCENE
 
 
@@ -182,6 +188,12 @@ def _shown(wanted: Wanted) -> Iterator[tuple[int, Array, bool]]:
             first = stop
     finally:
         decode.close()
+
+
+def _without(found: Subject, corrected: Collection[tuple[str, int]]) -> Subject:
+    """The subject without what was found on these frames behind cuts."""
+    kept = tuple(item for item in found.corrections if (found.name, item.frame) not in corrected)
+    return dataclasses.replace(found, corrections=kept)
 
 
 def _with(base: Cast, found: Sequence[Subject]) -> Cast:

@@ -304,7 +304,8 @@ def _find(video: str, chain: str, given: dict[str, Any], out: Path) -> None:
     wanted = Wanted(
         sought | {name: Sought(text, frame) for name, text in asked}, given["on_cut"] in ("reset", "split"), decode
     )
-    given["scene"] = str(found_scene(wanted, base, servers, out))
+    corrected = [(item.name or OBJECT, item.frame) for item in given["correct"]]
+    given["scene"] = str(found_scene(wanted, base, servers, out, corrected))
     given["prompt_frame"] = 0  # it stands in the scene
 
 
