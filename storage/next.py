@@ -12,7 +12,7 @@ from pathlib import Path
 
 from storage.address import NEXT as NEXT
 from storage.backend import Backend, open_store
-from storage.change import Change
+from storage.change import REDO, Change
 from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import JOURNAL, MAX_BYTES, Journal, encode_line, read_records
@@ -44,6 +44,8 @@ def begin(path: Path, change: Change) -> Path:
         for segment in filter(None, map(segment_of, log.commits.values())):
             if store.size(f"segments/{segment}") is not None:
                 store.copy(f"segments/{segment}", f"{NEXT}/segments/{segment}")
+        for key in store.keys(REDO):  # of a `skate redo` that was killed: under way, or still to be moved to its place
+            store.copy(key, f"{NEXT}/{key}")
         store.write(f"{NEXT}/{JOURNAL}", [store.read(JOURNAL, MAX_BYTES)])
         store.flush()
         with Journal(store.below(NEXT)) as journal:

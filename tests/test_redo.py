@@ -130,6 +130,24 @@ def test_killed_anywhere_the_rest_needs_no_server(made: Made, tmp_path: Path, po
     assert not (run / ".redo").exists()
 
 
+@pytest.mark.parametrize("point", ["generate.journal#2", "redo.journal"])
+def test_killed_on_the_way_it_goes_into_what_other_options_make_of_the_run(
+    made: Made, tmp_path: Path, point: str
+) -> None:
+    """What it has made is neither damage there nor made once more."""
+    run = copy(made.run, tmp_path / "run")
+    with FakeComfy() as server:
+        rename_server(run, server.address)
+        assert redo(run, fault=point).code == -9
+        other = made.case.run(run, "--server", server.address, "--iou-threshold", "0.4", "--overwrite")
+        ended = skate(other)
+        assert ended.code in (0, 1) and "damaged" not in ended.output, ended.output
+        assert len(server.prompts) == 2
+    assert skate(["status", str(run), "--verify"]).code == 0
+    assert differing(results(run), made.redone) == []
+    assert skate(["resume", str(run)]).code in (0, 1) and not (run / ".redo").exists()
+
+
 def test_what_has_to_be_placed_and_is_altered_is_damage(made: Made, tmp_path: Path) -> None:
     run = copy(made.run, tmp_path / "run")
     with FakeComfy() as server:
