@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from fake_comfy.process import ServerProcess
+from test_scene_runs import scene_config
 
 from storage.rundir import read_log
+from stream.report.gallery import made_with
 from stream.run.variations import Variation, Workers
 
 LOOKS = """
@@ -155,3 +157,9 @@ def test_on_two_servers_killed_in_the_midst_nothing_is_done_twice(tracked: Path,
         words = ["--prompt", "a robot", "--seed", "3", "--server", server.address, "--size", "96x64", "--steps", "2"]
         assert invoke(["generate", str(tracked), "--out", str(alone), *words]).code in (0, 1)
     assert (alone / "output.mp4").read_bytes() == (out / "robot" / "output.mp4").read_bytes()
+
+
+def test_the_page_tells_the_words_of_each_generation_of_a_scene() -> None:
+    assert made_with(scene_config("each", swap=(("board", "a log"),))).endswith("; a log, seed 0, reskin both")
+    together = scene_config(text="{skater} on {board}", swap=(("board", "a log"),))
+    assert made_with(together) == "a samurai on a log, seed 0, reskin both"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -11,6 +10,8 @@ from msgspec import Struct
 from storage.backend import open_store
 from storage.boundary import MB, parse
 from storage.errors import RunDirectoryError
+from stream.options.config import RunConfig
+from stream.options.passes import generations
 from stream.options.recorded import read_run
 from stream.progress.counts import generates
 from stream.report.html import page
@@ -62,7 +63,7 @@ def write_gallery(folder: Path, names: Sequence[str], failed: Mapping[str, str])
         manifest, config = read_run(folder / name)
         rates.append(config.fps or float(manifest["video"]["claimed_fps"]))
         lines = [caption, *_verdict(_summary(folder / name))]
-        lines.append(f'<p class="soft">{escape(_made_with(config))}</p>')
+        lines.append(f'<p class="soft">{escape(made_with(config))}</p>')
         address = quote(name)
         lines.append(f'<p><a href="{address}/report/index.html">report</a></p>')
         shown = f'<video src="{address}/output.mp4" muted loop playsinline preload="auto"></video>'
@@ -133,6 +134,8 @@ def _verdict(summary: Told) -> list[str]:
     return lines
 
 
-def _made_with(config: Any) -> str:
-    told = {"": config.text, "seed": config.seed, "workflow": config.workflow, "reskin": config.reskin}
+def made_with(config: RunConfig) -> str:
+    """The words that it was made by, of each generation, and what else tells looks apart."""
+    words = "; ".join(filter(None, dict.fromkeys(asked.text for asked in generations(config).values())))
+    told = {"": words, "seed": config.seed, "workflow": config.workflow, "reskin": config.reskin}
     return ", ".join(f"{name} {value}".strip() for name, value in told.items() if value not in ("", None))
