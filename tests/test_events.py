@@ -1,6 +1,7 @@
 """What a caller of the Python API is told, and how it ends a run: events, and the cancel token."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from storage.rundir import read_log
 from stream.engine.signals import Cancel
 from stream.progress.events import Event, Note, RunBegins, WindowDone
 from stream.run.lifecycle import resume, start
+from stream.run.status import read_status
 
 
 def test_each_window_carries_the_number_of_its_record(tmp_path: Path) -> None:
@@ -45,6 +47,16 @@ def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path:
     assert [len(done.commits) - 1] == commits, "ends at the next commit"
     resume(run)
     assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
+
+
+def test_windows_are_counted_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:
+    told: list[Event] = []
+    config, run = replace(small_config("extract"), fps=12.0), tmp_path / "run"
+    with pytest.raises(Interrupted):
+        start(config, run, listener=told.append, cancel=Cancel(deadline_seconds=0.0))
+    begins = next(event for event in told if isinstance(event, RunBegins))
+    assert begins.windows == read_status(run).windows == 2, "10 frames of the 21"
+    assert resume(run).windows == 2
 
 
 def test_a_deadline_that_never_comes_is_refused() -> None:

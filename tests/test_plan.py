@@ -18,6 +18,7 @@ from storage.rundir import CommitLog, Manifest, read_log
 from stream.engine.chain import Chain, Node
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
+from stream.options.recorded import claimed_frames
 from stream.plan import projection as plan_module
 from stream.plan.calibration import (
     FORMAT,
@@ -30,7 +31,7 @@ from stream.plan.calibration import (
     record_calibration,
 )
 from stream.plan.plan import Need, Plan
-from stream.plan.projection import announce_plan, claimed_frames, disk_bytes, make_plan, ram_need, vram_need
+from stream.plan.projection import announce_plan, disk_bytes, make_plan, ram_need, vram_need
 
 MB = 1_000_000
 MANIFEST: Manifest = {"video": {"width": 1280, "height": 720, "claimed_frames": 201, "claimed_fps": 24.0}}

@@ -1,5 +1,6 @@
 """What `run.json` says about a run, checked: it may come from another version, a damaged disk, or somebody else."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from storage.next import finish_switch
 from storage.rundir import Manifest, read_manifest
 from stream.options.config import SINCE, RunConfig
 
+LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers
 INPUT = "input"  # of a run directory: what was rendered or fetched for it
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Code = Annotated[int, Meta(ge=0, le=255)]  # of ITU-T H.273
@@ -68,6 +70,19 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
         raise RunDirectoryError(f"{error}: {remedy}") from error
     except UsageError as error:  # options that it would not have taken
         raise RunDirectoryError(f"{file}: config: {error}: {remedy}") from error
+
+
+def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int | None = None) -> int | None:
+    """Frames of the clip as the header claims, resampled to `--fps`; at most what a file of this size can hold.
+
+    Args:
+        video: of the manifest. file_bytes: None where the file is not looked at.
+    """
+    claimed = video.get("claimed_frames")
+    if not claimed:
+        return None
+    frames = int(claimed) if file_bytes is None else min(int(claimed), max(1, file_bytes // LEAST_FRAME_BYTES))
+    return max(1, round(frames * config.fps / float(video["claimed_fps"]))) if config.fps else frames
 
 
 def _found(out: Path, video: str) -> str:

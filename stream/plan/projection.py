@@ -18,6 +18,7 @@ from storage.rundir import STATE_KEEP_EVERY, CommitLog, Manifest, read_log
 from stream.engine.chain import Chain
 from stream.options.assembly import Models
 from stream.options.config import RunConfig
+from stream.options.recorded import claimed_frames
 from stream.options.working import source_size
 from stream.plan.calibration import Calibration, expected_seconds, read_calibration
 from stream.plan.hints import (
@@ -38,7 +39,6 @@ OTHER_LIBRARIES_BYTES = 150_000_000  # Python, Zarr, PyAV, OpenCV, matplotlib: 1
 # The allocator keeps some of what stages give back: without this 2.34 GB were projected for 1280x720 and windows of 81,
 # 2.47 were measured; for 3840x2160 and windows of 9 it was 3.71 and 3.02.
 SPARE = 1.1
-LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's index, is smaller: bounds lying headers
 OUTPUT_BYTES_PER_PIXEL = 0.06  # H.264 at crf 16: 0.030 and 0.035 measured on two 720p clips
 MASK_BYTES_PER_PIXEL = 0.01  # of a blob's mask after zstd
 SMALL_ARRAYS_BYTES = 133 * 3 * 4 + 1000  # a frame's keypoints, times and flags, and its share of the journal
@@ -182,15 +182,6 @@ def _given_limits(config: RunConfig, ram: int, vram: int | None) -> frozenset[st
     """The options that a limit comes from."""
     limits = {"ram": ram, "vram": vram}
     return frozenset(f"--{name}" for name, limit in limits.items() if getattr(config, name) == limit is not None)
-
-
-def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int) -> int | None:
-    """Frames of the clip as the header claims, resampled to `--fps`; at most what a file of this size can hold."""
-    claimed = video.get("claimed_frames")
-    if not claimed:
-        return None
-    frames = min(int(claimed), max(1, file_bytes // LEAST_FRAME_BYTES))
-    return max(1, round(frames * config.fps / float(video["claimed_fps"]))) if config.fps else frames
 
 
 def ram_need(chain: Chain, height: int, width: int, window_frames: int, ahead: int = 0) -> Need:

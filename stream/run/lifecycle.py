@@ -20,7 +20,7 @@ from stream.engine.tasks import OpenStages
 from stream.options.assembly import Models, build_chain, decode_config, resolve_models
 from stream.options.config import RunConfig
 from stream.options.differences import differences
-from stream.options.recorded import read_run
+from stream.options.recorded import claimed_frames, read_run
 from stream.pipeline import Pipeline
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
@@ -288,7 +288,7 @@ def _keep_times(session: Session, run: RunDirectory, reporter: Reporter) -> None
 
 
 def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: Chain) -> None:
-    claimed = run.manifest["video"].get("claimed_frames")
+    claimed = claimed_frames(config, run.manifest["video"])
     windows = config.count_windows(claimed) if claimed else None
     done = {stage: run.log.done(stage) for stage in chain.names}
     if config.generates:

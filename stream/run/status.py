@@ -14,7 +14,7 @@ from storage.next import NEXT
 from storage.rundir import CommitLog, Manifest, read_log
 from storage.verify import find_damage, journal_gone
 from stream.engine.windows import committed_windows, shots_of
-from stream.options.recorded import read_run
+from stream.options.recorded import claimed_frames, read_run
 from stream.run.reconcile import log_replaced, place_of
 
 MOST_SHOTS = 20  # named in a line
@@ -25,8 +25,8 @@ class Status:
     """A run's progress.
 
     Attributes:
-        path: of the run. frames: decoded so far. windows: known so far, the claimed total where the end is not reached.
-        done: windows committed by stage. state: "running", "interrupted" or "done".
+        path: of the run. frames: decoded so far. windows: known so far, the claimed total (at the run's `--fps`) where
+            the end is not reached. done: windows committed by stage. state: "running", "interrupted" or "done".
         damaged: what does not match its commit record (only looked for with `verify`).
         iou_mean, iou_min: over the frames scored so far, None before.
         frames_per_second: of the slowest stage so far, None before. seconds_left: estimate, None where unknown.
@@ -68,7 +68,7 @@ def read_status(path: Path, verify: bool = False) -> Status:
     decoded = log.of("decode")
     ended = bool(decoded) and decoded[-1]["info"]["last"]
     frames = decoded[-1]["span"][1] if decoded else 0
-    claimed = manifest["video"].get("claimed_frames")
+    claimed = claimed_frames(config, manifest["video"])
     known = committed_windows(log)
     windows = len(known) if ended or not claimed else len(known) + config.plan.left(known[-1:], claimed)
     iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
