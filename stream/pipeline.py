@@ -81,10 +81,13 @@ class Pipeline:
             give_back_free_memory()
 
     def _commit(self, done: Done) -> None:
-        with self.interrupts.shield():
-            record = self.executor.commit(done)
-        made = done.commit
-        self.reporter.window(record["n"], made.stage, made.window, made.span, made.seconds, record["info"])
+        made, record = done.commit, None
+        try:
+            with self.interrupts.shield():
+                record = self.executor.commit(done)
+        finally:
+            if record is not None:  # told where the run ends at this commit too: nobody tells it later
+                self.reporter.window(record["n"], made.stage, made.window, made.span, made.seconds, record["info"])
 
     def _release(self, window: Window) -> None:
         """Drop frames that no later step reads; a shifted last window looks back as far as the window does."""

@@ -32,9 +32,11 @@ def test_each_window_carries_the_number_of_its_record(tmp_path: Path) -> None:
 
 def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     cancel, run = Cancel(), tmp_path / "run"
-    commits = []
+    commits, told = [], []
 
     def listener(event: Event) -> None:
+        if isinstance(event, WindowDone):
+            told.append(event.record)
         if isinstance(event, WindowDone) and (event.stage, event.index) == ("track", 0):
             commits.append(len(read_log(run).commits))
             thread = threading.Thread(target=cancel.cancel)
@@ -45,6 +47,7 @@ def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path:
         start(small_config(), run, listener=listener, cancel=cancel)
     done = read_log(run)
     assert [len(done.commits) - 1] == commits, "ends at the next commit"
+    assert told == [record["n"] for record in done.commits.values()], "that one is told as well"
     resume(run)
     assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
 
