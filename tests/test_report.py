@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,15 @@ def test_cost_plot() -> None:
     assert near(opened(cost_plot(with_memory())), (0, 158, 115)) > 50  # the GPU's line
     assert opened(cost_plot([WindowRow(Span(0, 5), {"decode": 1.0})])).shape[0] < opened(cost_plot(rows)).shape[0]
     assert opened(cost_plot([])).shape[1] == 1100
+
+
+def test_no_two_stages_of_a_run_look_alike() -> None:
+    def taken_by(slow: int) -> Array:
+        seconds = {f"stage-{index}": float(index == slow) for index in range(13)}
+        return opened(cost_plot([WindowRow(Span(0, 5), seconds)]))
+
+    pictures = [taken_by(slow) for slow in range(13)]
+    assert not any(np.array_equal(a, b) for a, b in combinations(pictures, 2))
 
 
 def strip_row(failed: bool, width: int = 80, height: int = 50) -> StripRow:

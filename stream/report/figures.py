@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by colour-blind eyes too.
 LINE, FAIL, GOOD, GREY, AMBER = "#0072b2", "#d55e00", "#009e73", "#9aa0a6", "#e69f00"
 STAGE_COLOURS = ("#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#f0e442", "#d55e00", "#999999")
+STAGE_HATCHES = ("", "////", "....", "xx")  # where there are more stages, a colour comes again so
+STAGE_MARKERS = ("_", "x", ".", "+")
 DPI = 110
 MOST_EDGES = 250  # of windows: more stand so close that they hide what is drawn
 LEGEND_ROWS = 14  # of stages; a scene's may have dozens
@@ -175,8 +177,9 @@ def _draw_stage_memory(axes: "Axes", windows: Sequence[WindowRow]) -> None:
         shift = 0.6 * ((index + 0.5) / len(stages) - 0.5)
         measured = [at for at, row in enumerate(windows) if stage in row.rss_by_stage]
         heights = [windows[at].rss_by_stage[stage] / 1e9 for at in measured]
-        colour = STAGE_COLOURS[index % len(STAGE_COLOURS)]
-        axes.plot([at + shift for at in measured], heights, linestyle="", marker="_", color=colour)
+        colour, again = _stage_look(index)
+        marker = STAGE_MARKERS[again]
+        axes.plot([at + shift for at in measured], heights, linestyle="", marker=marker, markersize=4, color=colour)
 
 
 def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
@@ -186,10 +189,11 @@ def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
     left, floor = np.arange(len(windows)) - 0.4, np.zeros(len(windows))
     for index, stage in enumerate(stages):
         heights = np.array([1000 * row.seconds.get(stage, 0.0) / max(1, row.final.frames) for row in windows])
-        colour = STAGE_COLOURS[index % len(STAGE_COLOURS)]
+        colour, again = _stage_look(index)
+        style: Any = {"facecolors": colour, "hatch": STAGE_HATCHES[again], "edgecolors": "white", "linewidths": 0}
         corners = [(left, floor), (left, floor + heights), (left + 0.8, floor + heights), (left + 0.8, floor)]
         bars = np.stack([np.stack(corner, -1) for corner in corners], 1)
-        axes.add_collection(PolyCollection(list(bars), facecolors=colour, label=stage))  # an hour has thousands
+        axes.add_collection(PolyCollection(list(bars), label=stage, **style))  # one: an hour has thousands of windows
         floor = floor + heights
     axes.set_ylim(0, 1.05 * max(floor.max(initial=0), 1e-9))
     axes.set_ylabel("ms a frame", fontsize=9)
@@ -197,6 +201,12 @@ def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
     if stages:
         beside = {"bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(stages) // LEGEND_ROWS}
         axes.legend(loc="center left", fontsize=8, reverse=True, frameon=False, **beside)
+
+
+def _stage_look(index: int) -> tuple[str, int]:
+    """The colour of a stage, and how often it was given before: which hatch and marker tell it apart."""
+    again, place = divmod(index, len(STAGE_COLOURS))
+    return STAGE_COLOURS[place], again % len(STAGE_HATCHES)
 
 
 def _figure(width_inches: float, height_inches: float) -> "Figure":
