@@ -15,7 +15,7 @@ from storage.errors import RunDirectoryError, UsageError
 from stream.batch.jobs import Batch, Job, read_batch
 from stream.batch.plan import Prices, prices
 from stream.batch.status import rows_of
-from stream.run.children import Children
+from stream.run.children import Children, Made
 
 
 def as_toml(words: list[str]) -> str:
@@ -91,6 +91,14 @@ def test_status_tells_every_job_and_leaves_a_page(worked: Path) -> None:
     told = json.loads(invoke(["batch", "status", str(worked), "--json"]).out)
     assert [row["state"] for row in told["jobs"]] == ["done", "done", "failed", "failed", "done"]
     assert all(row["done_windows"] == row["windows"] for row in told["jobs"] if row["state"] == "done")
+
+
+def test_a_job_that_nothing_gates_says_so(jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--reskin remove`, or persons alone."""
+    done = {"event": "done", "gate": None, "seconds": 2.0}
+    monkeypatch.setattr(Children, "follow", lambda children, name, words: Made(name, 0, done, ""))
+    ended = invoke(["batch", "run", str(jobs), "--out", str(tmp_path / "out")])
+    assert ended.code == 0 and ended.out.splitlines()[0].split() == ["one", "gate", "none,", "2", "s"]
 
 
 def test_the_same_command_again_does_nothing_twice(worked: Path, jobs: Path) -> None:

@@ -80,7 +80,8 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
         say(json.dumps({"event": "done", "jobs": len(ended), "failed": failed, "seconds": seconds}))
     else:
         for each in ended:
-            say(f"{each.job.name:<24} {each.message or f'gate {each.gate}, {each.seconds:.0f} s'}")
+            gate = each.gate or "none"
+            say(f"{each.job.name:<24} {each.message or f'gate {gate}, {each.seconds:.0f} s'}")
         say(f"page     {page}")
     return whole_code(each.code for each in ended)
 

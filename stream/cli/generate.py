@@ -90,7 +90,8 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
         say(json.dumps({"event": "done", "variations": ends, "failed": failed, "page": str(page)}))
     else:
         for each in made:
-            told = each.message if each.done is None else f"gate {each.done['gate']}, {each.done['seconds']:.0f} s"
+            gate = None if each.done is None else each.done["gate"] or "none"
+            told = each.message if each.done is None else f"gate {gate}, {each.done['seconds']:.0f} s"
             say(f"{each.name:<16} {told}")
         say(f"page     {page}")
     return whole_code(each.code for each in made)
