@@ -134,7 +134,7 @@ class ComfyClient:
             if time.monotonic() + pause > deadline or server_errors >= PERSISTENT_500_TRIES:
                 raise ServerUnreachable(
                     f"ComfyUI at {self.address.host} does not answer {method} {path} ({said}): "
-                    "see that the server runs and that --server names it, then `skate resume`"
+                    "see that the server runs and that --server names it, then give the same command again"
                 ) from cause
             self.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -128,8 +128,8 @@ def _raise_for(client: ComfyClient, verdict: Verdict) -> None:
             "lower --size or --window, use the GGUF workflow, or start ComfyUI with --lowvram"
         )
     if verdict.kind == "interrupted":
-        raise GeneratorError(f"ComfyUI at {host}: {verdict.message} by somebody else: `skate resume` continues")
+        raise GeneratorError(f"ComfyUI at {host}: {verdict.message} by somebody else: the same command again continues")
     if verdict.kind == "failed":
         full = "no space left" in verdict.message.lower()
         remedy = "free space in the server's output folder" if full else "see the server's log"
-        raise GeneratorError(f"ComfyUI at {host} failed: {verdict.message}: {remedy}, then `skate resume`")
+        raise GeneratorError(f"ComfyUI at {host} failed: {verdict.message}: {remedy}, then give the same command again")
