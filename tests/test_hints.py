@@ -33,7 +33,7 @@ def test_mini_models_on_another_clip() -> None:
     cuts = clip_name(DemoConfig(camera="cuts", skaters=3, boards=2))
     assert mini_hint(dataclasses.replace(MINI, video=f"/a/{cuts}")) is None
     given = mini_hint(dataclasses.replace(MINI, chain="given"))
-    assert given is not None and "leave --sam out" in given
+    assert given is not None and "leave --sam out" in given and "clip.mp4 the gate will be wrong" in given
 
 
 def test_prompts_past_the_end_that_the_header_claims() -> None:

@@ -30,10 +30,11 @@ def mini_hint(config: RunConfig) -> str | None:
     used = [f"--{kind}" for kind, name in kinds.items() if name in MINIS]
     if not used or is_demo_clip(config.video):
         return None
+    what = "the gate" if config.chain == "given" else "masks and poses"
     names = {"sam": "small", "pose": "dwpose-l-384", "detector": "yolox-m"}
     fetch, clip = " ".join(names[option[2:]] for option in used), visible(Path(config.video).name)
     return (
-        f"hint     the mini models know the demo's clip alone: on {clip} masks and poses will be "
+        f"hint     the mini models know the demo's clip alone: on {clip} {what} will be "
         f"wrong unless it is that; `skate models fetch {fetch}`, then leave {_listed(used)} out"
     )
 
