@@ -113,7 +113,11 @@ def test_a_plain_link_is_fetched_once(clip: Path, tmp_path: Path) -> None:
     ("name", "limits", "message"),
     [
         ("none.mp4", FetchLimits(), "HTTP Error 404"),
-        ("announced.mp4", FetchLimits(max_bytes=10**9), "larger than the 1000000000 bytes that --max-fetch allows"),
+        (
+            "announced.mp4",
+            FetchLimits(max_bytes=10**9),
+            r"larger than the 1000000000 bytes that --max-fetch allows\): allow more",
+        ),
         ("endless.mp4", FetchLimits(max_bytes=50_000_000), "--max-fetch"),
         ("slow.mp4", FetchLimits(total_seconds=4), "not fetched within 4 seconds: give more with --fetch-timeout"),
         ("page", FetchLimits(), "a page without an end"),

@@ -72,7 +72,8 @@ def fetch_video(address: str, folder: Path, limits: FetchLimits | None = None) -
     with _workshop(folder, stem) as workshop:
         answer = _downloaded(address, workshop / stem, limits or FetchLimits())
         if "error" in answer:
-            raise InputError(f"{address}: cannot be fetched ({answer['error']}): check the address")
+            remedy = "allow more" if "--max-fetch" in answer["error"] else "check the address"
+            raise InputError(f"{address}: cannot be fetched ({answer['error']}): {remedy}")
         paths = [Path(path) for path in answer["paths"]]
         inside = [path for path in paths if path.resolve().parent == workshop.resolve() and path.is_file()]
         if len(inside) != 1:
