@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bench.probe import Row
+from stream.report.figures import draw_stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +51,10 @@ def _megabytes(values: Sequence[int | None]) -> list[float]:
 
 def _draw_time(axes: "Axes", rows: Sequence[Row], windows: list[int]) -> None:
     stages = list(dict.fromkeys(row.stage for row in rows))
-    bottom = [0.0] * len(windows)
-    for stage, colour in zip(stages, COLOURS, strict=False):
+    at, floor = np.array(windows), np.zeros(len(windows))
+    for index, stage in enumerate(stages):
         seconds = [sum(r.wall_seconds for r in rows if r.stage == stage and r.window == w) for w in windows]
-        axes.bar(windows, seconds, bottom=bottom, label=stage, color=colour, width=0.9)
-        bottom = [low + high for low, high in zip(bottom, seconds, strict=True)]
+        floor = draw_stage(axes, stage, index, at, floor, np.array(seconds))
 
 
 def highest(rows: Sequence[Row], window: int, name: str) -> int | None:

@@ -25,6 +25,7 @@ from bench.plots import write_plots
 from bench.probe import GpuMeter, Peaks, Row, Sampler, server_bytes, visible_gpu
 from bench.slopes import slope_of
 from bench.summary import overhead, slopes, text
+from stages.base import Array
 from stages.decode import DecodeConfig, DecodeStage
 from storage.errors import InputError, RunDirectoryError
 from storage.spans import Span
@@ -207,6 +208,18 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
     for path in write_plots([row(stage, k, 10**9, 1.0) for k in range(4) for stage in ("pose", "track")], tmp_path):
         picture = cv2.imread(str(path))
         assert picture is not None and picture.shape[1] == 1100 and picture.std() > 5
+
+
+def test_the_time_of_every_stage_is_drawn(tmp_path: Path) -> None:
+    """A run has more stages than there are colours."""
+
+    def drawn(last: float) -> Array:
+        rows = [row(f"stage-{index}", 0, 10**9, last if index == 12 else 1.0) for index in range(13)]
+        picture = cv2.imread(str(write_plots(rows, tmp_path)[1]))
+        assert picture is not None
+        return picture
+
+    assert not np.array_equal(drawn(1.0), drawn(9.0))
 
 
 def test_sampler_sees_a_peak_between_two_readings() -> None:

@@ -183,24 +183,37 @@ def _draw_stage_memory(axes: "Axes", windows: Sequence[WindowRow]) -> None:
 
 
 def _draw_seconds(axes: "Axes", windows: Sequence[WindowRow]) -> None:
-    from matplotlib.collections import PolyCollection
-
     stages = list(dict.fromkeys(stage for row in windows for stage in row.seconds))
-    left, floor = np.arange(len(windows)) - 0.4, np.zeros(len(windows))
+    floor = np.zeros(len(windows))
     for index, stage in enumerate(stages):
         heights = np.array([1000 * row.seconds.get(stage, 0.0) / max(1, row.final.frames) for row in windows])
-        colour, again = _stage_look(index)
-        style: Any = {"facecolors": colour, "hatch": STAGE_HATCHES[again], "edgecolors": "white", "linewidths": 0}
-        corners = [(left, floor), (left, floor + heights), (left + 0.8, floor + heights), (left + 0.8, floor)]
-        bars = np.stack([np.stack(corner, -1) for corner in corners], 1)
-        axes.add_collection(PolyCollection(list(bars), label=stage, **style))  # one: an hour has thousands of windows
-        floor = floor + heights
-    axes.set_ylim(0, 1.05 * max(floor.max(initial=0), 1e-9))
+        floor = draw_stage(axes, stage, index, np.arange(len(windows)), floor, heights)
     axes.set_ylabel("ms a frame", fontsize=9)
     axes.set_title("time a frame by stage (decode runs beside the others)", loc="left", fontsize=11)
     if stages:
         beside = {"bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(stages) // LEGEND_ROWS}
         axes.legend(loc="center left", fontsize=8, reverse=True, frameon=False, **beside)
+
+
+def draw_stage(axes: "Axes", stage: str, index: int, windows: Array, floor: Array, heights: Array) -> Array:
+    """The bars of one stage on what stands below them, told apart from every other stage's.
+
+    Args:
+        index: of the stage. windows: `[n]`, where they stand. floor, heights: `[n]` float64.
+
+    Returns:
+        `[n]`, where the next ones stand.
+    """
+    from matplotlib.collections import PolyCollection
+
+    colour, again = _stage_look(index)
+    left, right, top = windows - 0.4, windows + 0.4, floor + heights
+    bars = np.stack([np.stack(corner, -1) for corner in ((left, floor), (left, top), (right, top), (right, floor))], 1)
+    style: Any = {"facecolors": colour, "hatch": STAGE_HATCHES[again], "edgecolors": "white", "linewidths": 0}
+    axes.add_collection(PolyCollection(list(bars), label=stage, **style))  # one: an hour has thousands of windows
+    axes.autoscale_view(scaley=False)
+    axes.set_ylim(0, 1.05 * max(top.max(initial=0), 1e-9))
+    return top
 
 
 def _stage_look(index: int) -> tuple[str, int]:
