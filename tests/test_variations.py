@@ -110,6 +110,7 @@ def test_redo_changes_that_window_and_what_depends_on_it(kept: Path, tmp_path: P
     before = arrays(run, ("generated",))["generated"]
     result = invoke(["redo", str(run), "--windows", "1", "--seed", "9"])
     assert result.code in (0, 1), result.err
+    assert result.err.index("generating again: windows 1, counted from 0") < result.err.index("blend     window 2 of")
     after = arrays(run, ("generated",))["generated"]
     changed = np.flatnonzero((before != after).any(axis=(1, 2, 3)))
     # window 1 of 9 frames with 4 of overlap: generated [5, 14), so blended frames 5 to 13 may differ, and no other

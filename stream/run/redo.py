@@ -113,6 +113,7 @@ def preparation(wanted: Redo) -> Beside:
         known = committed_windows(run.log)
         if run.log.redo is None:
             _check(run, chain, wanted.windows, len(known))
+            reporter.note(f"generating again: windows {_listed(wanted.windows)}, counted from 0")
         elif Redo.of(run.log.redo) != wanted:
             raise RunDirectoryError(
                 f"{run.path}: another redo is under way (windows {_listed(run.log.redo['windows'])}): "
