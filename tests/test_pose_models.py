@@ -1,5 +1,8 @@
 """Sessions, detector and estimator against plain rtmlib on the same files."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +89,16 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], frames: Array) ->
     with PoseStage(pose_config()):
         pass
     assert capfd.readouterr() == ("", "")
+
+
+def test_nobody_is_told_of_it(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry would lay down a number of this machine before it sends anything."""
+    code = f"from stages.poses.onnx import SessionOptions, open_session; open_session({DETECTOR!r}, SessionOptions())"
+    quiet = {"ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
+    ours = {name: value for name, value in os.environ.items() if name not in quiet and "CI" not in name}
+    given = {**ours, "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, "-P", "-c", code], env=given, check=True)
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_a_missing_file_is_named_and_never_fetched(tmp_path: Path) -> None:
