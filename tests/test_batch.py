@@ -15,7 +15,7 @@ from storage.errors import RunDirectoryError, UsageError
 from stream.batch.jobs import Batch, Job, read_batch
 from stream.batch.plan import Prices, prices
 from stream.batch.status import rows_of
-from stream.run.children import Children, Made
+from stream.run.children import SKATE, Children, Made
 
 
 def as_toml(words: list[str]) -> str:
@@ -108,6 +108,34 @@ def test_the_same_command_again_does_nothing_twice(worked: Path, jobs: Path) -> 
     assert ended.code == 3 and '"event": "window"' not in ended.out
     assert json.loads(ended.out.splitlines()[-1])["jobs"] == 5
     assert {path: path.stat().st_mtime_ns for path in sorted(worked.glob("*/segments/*"))} == before
+
+
+def test_a_video_that_begins_with_a_dash_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_clip(tmp_path).rename(tmp_path / "-clip.mp4")
+    options = as_toml([*BOX, *small_models(tmp_path), *CLIP_OPTIONS])
+    (tmp_path / "jobs.toml").write_text(f"[defaults]\n{options}\n[[job]]\nname = 'one'\nvideo = '-clip.mp4'\n")
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["batch", "plan", "jobs.toml"]).code == 0
+    assert invoke(["batch", "run", "jobs.toml", "--out", "-out"]).code in (0, 1)
+    assert (tmp_path / "-out" / "one" / "output.mp4").is_file()
+
+
+def test_interrupted_it_says_that_the_same_command_continues(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(children: Children, name: str, words: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Children, "follow", interrupted)
+    ended = invoke(["batch", "run", str(jobs), "--out", str(tmp_path / "out")])
+    assert ended.code == 130 and "the same command continues" in ended.err and "skate resume" not in ended.err
+
+
+def test_no_module_of_the_folder_that_it_is_called_in_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise SystemExit(77)")
+    given = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    ended = subprocess.run([*SKATE, "--version"], cwd=tmp_path, env=given, capture_output=True, check=False)
+    assert ended.returncode == 0
 
 
 @pytest.mark.slow

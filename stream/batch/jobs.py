@@ -16,7 +16,7 @@ from storage.backend import open_store
 from storage.boundary import MB, parse
 from storage.errors import RunDirectoryError, SkateError, UsageError
 from storage.rundir import is_run, read_log
-from stream.run.children import Made
+from stream.run.children import Made, argument
 
 FILE, ENDED = "batch.json", "batch.ended"  # no job can have such a name
 MOST_BYTES = 64 * MB  # some 100,000 jobs
@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def command(self, folder: Path) -> list[str]:
         """`skate`'s words, less `skate` itself."""
         source = str(folder / self.source) if self.looks else self.source
-        return ["generate" if self.looks else "run", source, "--out", str(folder / self.name), *self.words]
+        return ["generate" if self.looks else "run", argument(source), "--out", str(folder / self.name), *self.words]
 
     def given(self, option: str) -> list[str]:
         """Every value that it gives for an option."""

@@ -62,7 +62,7 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
     from stream.batch.jobs import Batch
     from stream.batch.status import rows_of, write_page
     from stream.batch.work import work_through
-    from stream.run.children import whole_code
+    from stream.run.children import continued_by_itself, whole_code
 
     if workers is not None and ray is None:
         raise UsageError("--workers: belongs to --ray; without it the jobs are done one after the other")
@@ -72,7 +72,8 @@ def run_batch(jobs: str, out: str, ray: str | None, workers: int | None, as_json
     batch = Batch(folder, read_jobs(jobs, run_command, generate_command))
     with open_store(folder).lock(lambda text: say(text, err=True)):
         batch.write()
-        ended = work_through(batch, tell) if ray is None else _on_ray(batch, tell, ray, workers)
+        with continued_by_itself():
+            ended = work_through(batch, tell) if ray is None else _on_ray(batch, tell, ray, workers)
         page = write_page(folder, rows_of(batch))
     failed = [{"job": each.job.name, "code": each.code, "message": each.message} for each in ended if each.message]
     if as_json:
@@ -217,10 +218,11 @@ def _configured(job: "Job", out: Path) -> "RunConfig | dict[str, Any]":
         SkateError: as where that command begins.
     """
     from stream.options.settings import config_from_options
+    from stream.run.children import argument
 
     command = generate_command if job.looks else run_command
     try:
-        context = command.make_context(command.name, [job.source, "--out", str(out), *job.words])
+        context = command.make_context(command.name, [argument(job.source), "--out", str(out), *job.words])
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     with context:

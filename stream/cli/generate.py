@@ -71,7 +71,7 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     from stream.cli.files import read_variations, write_options
     from stream.options.recorded import read_run
     from stream.report.gallery import write_gallery
-    from stream.run.children import SKATE, whole_code
+    from stream.run.children import SKATE, argument, continued_by_itself, whole_code
     from stream.run.variations import Workers
 
     context = click.get_current_context()
@@ -81,8 +81,9 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     with TemporaryDirectory(prefix="skate-variations-") as folder:
         common = str(Path(folder) / "common.toml")
         write_options(common, context)
-        command = [*SKATE, "generate", source, "--config", common]
-        made = Workers(command, servers, partial(tell_line, "variation", as_json)).make(wanted, out)
+        command = [*SKATE, "generate", argument(source), "--config", common]
+        with continued_by_itself():
+            made = Workers(command, servers, partial(tell_line, "variation", as_json)).make(wanted, out)
     failed = {each.name: each.message for each in made if each.done is None}
     page = write_gallery(out, [each.name for each in made], failed)
     if as_json:

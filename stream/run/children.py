@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import EnvironmentFault, Interrupted
 
-SKATE = (sys.executable, "-m", "stream.cli")
+SKATE = (sys.executable, "-P", "-m", "stream.cli")  # -P: nothing of the folder that it is called in is imported
+STOPPED = "interrupted: what is committed is kept, the same command continues"
 STOP_SECONDS = 30.0  # in which a process that is told to stop commits what it has
 
 Tell = Callable[[str, str], None]
@@ -54,7 +55,7 @@ class Children:
         """
         with self._lock:
             if self._stopped:
-                raise Interrupted("interrupted: what is committed is kept, the same command continues")
+                raise Interrupted(STOPPED)
             process = subprocess.Popen(
                 [*words, "--json"],
                 stdin=subprocess.DEVNULL,
@@ -96,6 +97,24 @@ class Children:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def argument(text: str) -> str:
+    """A path as an argument of a command: one that begins with a dash is no option."""
+    return f"./{text}" if text.startswith("-") else text
+
+
+@contextlib.contextmanager
+def continued_by_itself() -> Iterator[None]:
+    """Of a command that works through others: interrupted, it is not `skate resume` that continues it.
+
+    Raises:
+        Interrupted: in place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(STOPPED) from error
 
 
 def made_of(name: str, code: int, last: Mapping[str, Any]) -> Made:
