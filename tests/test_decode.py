@@ -89,6 +89,15 @@ def test_missing_stamps_follow_the_claimed_rate(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.times, np.arange(20) / 25, atol=1e-9)
 
 
+def test_how_long_it_claims_to_be_is_read_of_every_container(tmp_path: Path) -> None:
+    for suffix, container, start in (("mp4", "mp4", 0.0), ("mkv", "matroska", 0.0), ("mkv", "matroska", 3.5)):
+        path = make(tmp_path / f"{start}.{suffix}", Clip(24, container=container, start_seconds=start))
+        assert decode(path)[1].claimed_seconds == pytest.approx(1.0, abs=2e-3)
+    # as YouTube's own WebM: the file's length, no tag
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"DURATIOM"))
+    assert decode(path)[1].claimed_seconds == pytest.approx(1.0, abs=2e-3)
+
+
 @pytest.mark.parametrize("fps", [12.0, 24.0, 30.0, 60.0])
 def test_fps_shows_the_nearest_earlier_frame(tmp_path: Path, fps: float) -> None:
     path = make(tmp_path / "clip.mp4", Clip(24))

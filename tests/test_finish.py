@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import pytest
+from _clips import Clip, make
 from _crash import Case, copied, make_case
 from _runs import CLIP_OPTIONS, invoke, small_clip, small_models
 from _zygote import Ended, shared_zygote
@@ -133,6 +134,15 @@ def test_a_video_that_was_cut_off_is_named(cut_off: tuple[Path, list[str]], tmp_
     assert f"short    {told}" in lines and "damaged  1 source frame concealed by the last good one" in lines
     assert done["cut_short"] == told == json.loads((run / "report" / "summary.json").read_text())["cut_short"]
     assert f"The source is short: {told}" in (run / "report" / "index.html").read_text()
+
+
+def test_a_matroska_that_was_cut_off_is_named_by_its_seconds(cut_off: tuple[Path, list[str]], tmp_path: Path) -> None:
+    path, run = make(tmp_path / "clip.mkv", Clip(20, 160, 90, container="matroska", key_every=4)), tmp_path / "run"
+    data = path.read_bytes()
+    path.write_bytes(data[: round(0.632 * len(data))])
+    ended = invoke(["extract", str(path), "--out", str(run), *cut_off[1]])
+    assert "plan     about 20 frames" in ended.err
+    assert "short    the header claims 0.83 s, 0." in ended.out and "fetch it again" in ended.out
 
 
 def test_a_resampled_video_that_was_cut_off_is_named_by_its_seconds(

@@ -172,6 +172,9 @@ def test_claimed_length_is_bounded_by_the_file_and_resampled(tmp_path: Path) -> 
     assert claimed_frames(config(tmp_path, fps=12.0), video, 10**6) == 120
     assert claimed_frames(config(tmp_path), {**video, "claimed_frames": 10**12}, 8_000) == 1_000
     assert claimed_frames(config(tmp_path), {**video, "claimed_frames": None}, 8_000) is None
+    timed = {**video, "claimed_frames": None, "claimed_seconds": 2.5}  # as of Matroska
+    assert claimed_frames(config(tmp_path), timed, 10**6) == 60
+    assert claimed_frames(config(tmp_path, fps=12.0), timed, 10**6) == 30
 
 
 def test_text_names_everything(tmp_path: Path) -> None:
@@ -186,8 +189,10 @@ def test_text_names_everything(tmp_path: Path) -> None:
     assert "not known: nothing was timed" in text
     assert "generates 832x480" in made(tmp_path, generator="comfyui", server=("127.0.0.1:1",), size=(832, 480)).text()
     assert "generates" not in made(tmp_path, chain="extract").text()
-    unknown = dataclasses.replace(made(tmp_path), frames=None, windows=None, disk_kept=None)
+    assert "about 201 frames in 3 windows" in dataclasses.replace(made(tmp_path), counted=False).text()
+    unknown = dataclasses.replace(made(tmp_path), frames=None, counted=False, windows=None, disk_kept=None)
     assert "length unknown" in unknown.text() and "unknown kept" in unknown.text()
+    assert "time     not known: the length is not" in unknown.text()
 
 
 def test_what_stays_on_a_server_is_counted(tmp_path: Path) -> None:

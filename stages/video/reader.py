@@ -1,6 +1,7 @@
 """One pass over a video file: packets to pictures in order of presentation, with damage found and counted."""
 
 import heapq
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from storage.closing import Closing
 from storage.errors import InputError
 
 DEFAULT_RATE = Fraction(25)
+_TAGGED = re.compile(r"(\d{1,5}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)")  # Matroska's DURATION: 00:02:03.400000000
 _MAX_PENDING_STAMPS = 4096  # stamps of packets that gave no picture yet; a decoder delays a few dozen
 
 
@@ -88,6 +90,24 @@ class VideoReader(Closing):
             if rate is not None and Fraction(1, 10) <= rate <= 1000:
                 return Fraction(rate)
         return DEFAULT_RATE
+
+    @property
+    def claimed_seconds(self) -> float | None:
+        """From the first frame to the end, as the header claims; None where it claims nothing.
+
+        Matroska and WebM have no entry of the stream's own: there its tag counts, or the file's length where nothing
+        beside it may be longer. Both are counted from the file's start.
+        """
+        if self.stream.duration is not None:
+            return float(self.stream.duration * self.time_base)
+        tag = next((text for key, text in self.stream.metadata.items() if key.startswith("DURATION")), "")
+        if found := _TAGGED.fullmatch(tag):
+            end = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+        elif self.container.duration is not None and len(self.container.streams) == 1:
+            end = self.container.duration / av.time_base
+        else:
+            return None
+        return max(0.0, end - max(0.0, float((self.stream.start_time or 0) * self.time_base)))
 
     @property
     def time_base(self) -> Fraction:

@@ -322,7 +322,6 @@ def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
     ratio = (aspect.numerator, aspect.denominator) if aspect else (1, 1)
     if not (MIN_ASPECT <= ratio[0] / ratio[1] <= 1 / MIN_ASPECT and max(ratio) < 2**16):
         ratio = (1, 1)  # damaged or nonsense
-    seconds = None if stream.duration is None else float(stream.duration * reader.time_base)
     return VideoProperties(
         width=width,
         height=height,
@@ -338,6 +337,6 @@ def _properties(reader: VideoReader, frame: SourceFrame) -> VideoProperties:
         sample_aspect_ratio=ratio[::-1] if frame.orientation.transpose else ratio,
         claimed_fps=float(reader.claimed_rate),
         claimed_frames=stream.frames or None,
-        claimed_seconds=seconds,
+        claimed_seconds=reader.claimed_seconds,
         tone_map="" if frame.tone_map is None else str(frame.tone_map),
     )

@@ -73,12 +73,13 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
 
 
 def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int | None = None) -> int | None:
-    """Frames of the clip as the header claims, resampled to `--fps`; at most what a file of this size can hold.
+    """Frames of the clip as the header claims, by their count or by its duration, resampled to `--fps`; at most what a
+    file of this size can hold.
 
     Args:
         video: of the manifest. file_bytes: None where the file is not looked at.
     """
-    claimed = video.get("claimed_frames")
+    claimed = video.get("claimed_frames") or round((video.get("claimed_seconds") or 0) * float(video["claimed_fps"]))
     if not claimed:
         return None
     frames = int(claimed) if file_bytes is None else min(int(claimed), max(1, file_bytes // LEAST_FRAME_BYTES))

@@ -25,6 +25,7 @@ class Plan:
 
     Attributes:
         frames: that the header claims (it is not trusted), after `--fps`.
+        counted: whether it counts them; else its duration tells them, by and large, and nothing is refused for that.
         windows: of a clip of that length, as far as its cuts are known. shots: what to know about those, or None.
         size, generated_size: (width, height) of the source and of what is generated; None when nothing is.
         fps: nominal rate of the output. window, overlap: frames. rate: what to know about the rate, or None.
@@ -43,6 +44,7 @@ class Plan:
     """
 
     frames: int | None
+    counted: bool
     windows: int | None
     shots: str | None
     size: tuple[int, int]
@@ -81,7 +83,8 @@ class Plan:
 
     def text(self) -> str:
         """A few lines for the person who starts it."""
-        length = "length unknown" if self.frames is None else f"{self.frames} frames in {self.windows} windows"
+        about = "" if self.counted else "about "
+        length = "length unknown" if self.frames is None else f"{about}{self.frames} frames in {self.windows} windows"
         named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
         made = ""
         if self.generator is not None and self.generated_size is not None:
@@ -90,7 +93,7 @@ class Plan:
         vram = f", VRAM {_of(self.vram.total, self.vram_limit)}" if self.vram_limit is not None else ""
         vram += ", by turns with ComfyUI" if self.by_turns else ""
         ahead = f"; {self.ahead} tracked while one is generated (--ahead)" if self.ahead else ""
-        time = "not known: nothing was timed on this machine yet"
+        time = f"not known: {'the length is not' if self.frames is None else 'nothing was timed on this machine yet'}"
         if self.seconds is not None:
             time = f"about {duration_text(self.seconds)}, going by earlier runs on this machine"
         together = []
@@ -136,11 +139,12 @@ class Plan:
                     else ", or --share-gpu yes where ComfyUI has it"
                 )
             )
-        if self.disk_free is not None and self.disk_needed > self.disk_free:
-            claimed = "" if self.frames is None else f" for the {self.frames} frames that the header claims"
+        needed = self.disk_needed if self.counted else self.disk_working
+        if self.disk_free is not None and needed > self.disk_free:
+            claimed = f" for the {self.frames} frames that the header claims" if self.counted else ""
             keep = " or --keep none" if self.keep != "none" else ""
             raise EnvironmentFault(
-                f"{self.out}: needs about {format_size(self.disk_needed)}{claimed}, {format_size(self.disk_free)} "
+                f"{self.out}: needs about {format_size(needed)}{claimed}, {format_size(self.disk_free)} "
                 f"are free: free space, or choose another --out{keep}"
             )
 

@@ -71,11 +71,12 @@ def announce_plan(
                 node.stage.leave_gpu()
     plan = make_plan(config, models, manifest, chain, out, read_calibration(), log)
     note(plan.text())
+    counted = plan.frames if plan.counted else None
     hints = [
         mini_hint(config),
         no_person_hint(config),
-        *past_end_hints(config, plan.frames),
-        *given_count_hints(config, plan.frames),
+        *past_end_hints(config, counted),
+        *given_count_hints(config, counted),
         *distilled_hints(config),
         *workflow_hints(config),
     ]
@@ -114,6 +115,7 @@ def make_plan(
     fps, vram = float(config.fps or video["claimed_fps"]), vram_limit(config)
     return Plan(
         frames=frames,
+        counted=bool(video.get("claimed_frames")),
         windows=None if frames is None else config.count_windows(frames),
         shots=_shots(config, frames),
         size=(width, height),
