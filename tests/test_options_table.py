@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bench import measure
+from stages.recipes.registry import workflow_file
 from storage.bounds import Bounds
 from storage.errors import UsageError
 from stream.demo import job
@@ -187,6 +188,25 @@ def test_a_file_gives_options_and_the_command_line_wins(
     assert [item.frame for item in config.correct] == [9, 12] and config.server == ("127.0.0.1:8188",)
     assert (config.text, config.dilate, config.ram, config.sam_compile) == ('a "samurai"', (9, 4), 8 * 10**9, True)
     assert config.generator == "comfyui"
+
+
+def test_files_are_found_from_any_folder_and_names_stay_names(
+    clip: Path, tmp_path: Path, only_prepared: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone on with from elsewhere looks for them again."""
+    files = {"sam": "own.pt", "sam_config": "own.yaml", "pose": "own.onnx", "reference": "own.png", "detector": "mini"}
+    files["workflow"] = "own.json"
+    for name in files.values():
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "own.json").write_bytes(workflow_file("vace-reference").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    words = [word for name, value in files.items() for word in (f"--{name.replace('_', '-')}", value)]
+    begun, _, told = run(clip, ["--out", "x", *BOX, "--server", "127.0.0.1:8188", "--prompt", "a robot", *words])
+    assert begun, told
+    config = only_prepared[-1]
+    assert config.detector == "mini"
+    for name in files.keys() - {"detector"}:
+        assert getattr(config, name) == str(tmp_path / files[name])
 
 
 @pytest.mark.parametrize("option", ["--write-config", "--write-scene"])

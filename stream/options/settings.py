@@ -216,6 +216,28 @@ def check_words(config: RunConfig) -> None:
         )
 
 
+def standing(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with their files by paths that are right from any folder: a run may be gone on with from another.
+
+    What is a name stays one, and so does what is not there, for the line that says so.
+    """
+    from stages.models.registry import find
+    from stages.recipes.registry import COMPLETING, RECIPES
+
+    def is_name(option: str, value: str) -> bool:
+        if option in ("sam", "pose", "detector"):
+            return find(option, value) is not None
+        return value in {"workflow": RECIPES, "amodal": (COMPLETING,)}.get(option, ())
+
+    found = {name: options[name] for name in _FILES if options.get(name) is not None}
+    moved = {name: str(Path(text).absolute()) for name, text in found.items()
+             if not is_name(name, text) and Path(text).is_file()}  # fmt: skip
+    return {**options, **moved}
+
+
+_FILES = ("reference", "workflow", "amodal", "sam", "sam_config", "pose", "detector")
+
+
 def given_config(
     video: str, masks: Path, person_masks: Path | None, pose_file: Path, options: dict[str, Any], out: Path
 ) -> RunConfig:
@@ -236,7 +258,7 @@ def given_config(
             "masks with --person-masks, another --pose, or leave --reskin out"
         )
     given = {
-        **options,
+        **standing(options),
         "cuts": cuts_from_options(options),
         "prompt": first_prompt(masks, options["max_pixels"]),
         "masks": str(masks.resolve()),
@@ -251,7 +273,7 @@ def given_config(
 
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
-    given = dict(options)
+    given = standing(options)
     _find(video, chain, given, out)
     if given.get("scene") is not None:
         cast = cast_from_options(given)

@@ -22,7 +22,7 @@ from stream.options.config import RunConfig
 from stream.options.differences import differences
 from stream.options.passes import changed
 from stream.options.recorded import read_run
-from stream.options.settings import check_words, resolve_generator
+from stream.options.settings import check_words, resolve_generator, standing
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
@@ -100,7 +100,7 @@ def varied(tracked: RunConfig, changes: dict[str, Any]) -> RunConfig:
     Raises:
         UsageError: when generator, server and retries contradict each other, or nothing says what to make.
     """
-    given = dict(changes)
+    given = standing(changes)
     if "swap" in given:  # of each subject its own: the others' stay too
         given["swap"] = tuple((dict(tracked.swap) | dict(given["swap"])).items())
     if given.get("generator") is None:
