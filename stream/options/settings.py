@@ -221,21 +221,15 @@ def standing(options: dict[str, Any]) -> dict[str, Any]:
 
     What is a name stays one, and so does what is not there, for the line that says so.
     """
-    from stages.models.registry import find
+    from stages.models.table import MODELS
     from stages.recipes.registry import COMPLETING, RECIPES
 
-    def is_name(option: str, value: str) -> bool:
-        if option in ("sam", "pose", "detector"):
-            return find(option, value) is not None
-        return value in {"workflow": RECIPES, "amodal": (COMPLETING,)}.get(option, ())
-
-    found = {name: options[name] for name in _FILES if options.get(name) is not None}
-    moved = {name: str(Path(text).absolute()) for name, text in found.items()
-             if not is_name(name, text) and Path(text).is_file()}  # fmt: skip
+    names = {kind: [model.name for model in MODELS if model.kind == kind] for kind in ("sam", "pose", "detector")}
+    names |= {"workflow": [*RECIPES], "amodal": [COMPLETING], "reference": [], "sam_config": []}
+    found = {option: options[option] for option in names if options.get(option) is not None}
+    moved = {option: str(Path(text).absolute()) for option, text in found.items()
+             if text not in names[option] and Path(text).is_file()}  # fmt: skip
     return {**options, **moved}
-
-
-_FILES = ("reference", "workflow", "amodal", "sam", "sam_config", "pose", "detector")
 
 
 def given_config(

@@ -104,8 +104,7 @@ def make_plan(
     video = manifest["video"]
     width, height = int(video["width"]), int(video["height"])
     frames = claimed_frames(config, video, Path(config.video).stat().st_size)
-    held = _held(config, frames)
-    available = available_ram_bytes()
+    held, available = _held(config, frames), available_ram_bytes()
     generated, encoded = _generated_size(chain, width, height), source_size(video)
     server = server_need(config, generated)
     working, kept = disk_bytes(config, models, width, height, frames, _behind(chain, config), generated, encoded)
