@@ -11,6 +11,7 @@ from _crash import Case, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 
 from storage.rundir import RunReader, read_log
+from stream.engine.signals import asked_by
 
 FROM_PROMPT_ON = ("generate", "composite", "blend", "sink", "score")
 
@@ -21,7 +22,16 @@ def skate(arguments: list[str], **given: object) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    assert signal.SIGHUP in asked_by()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert asked_by() == (signal.SIGINT, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_by_a_signal(tmp_path: Path, number: int) -> None:
     case, _, wanted = shared_case()
     run = tmp_path / "run"

@@ -1,5 +1,6 @@
 """What a person sees while a run works: the lines themselves, and the screen of a real pseudo-terminal."""
 
+import errno
 import io
 import os
 import re
@@ -151,6 +152,25 @@ def test_a_low_or_narrower_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[8A" in out.getvalue()
     sizes["now"] = os.terminal_size((0, 0))
     assert board.size() == (79, 23)
+
+
+def test_a_terminal_that_was_closed_ends_nothing() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with TerminalLines(Closed(), tick_seconds=0) as listener:
+        listener(RunBegins(None, 5, STAGES, dict.fromkeys(STAGES, 1)))
+        listener(Note(None, "a word"))
+
+
+def test_ctrl_c_while_the_ticker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), TerminalLines(io.StringIO()) as listener:
+        listener(RunBegins(None, 5, STAGES, dict.fromkeys(STAGES, 1)))
 
 
 def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

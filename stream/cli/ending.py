@@ -15,7 +15,7 @@ from typing import IO
 import click
 
 from storage.errors import Interrupted, SkateError, UsageError
-from stream.engine.signals import NUMBERS
+from stream.engine.signals import asked_by
 
 TRACEBACK = "SKATE_TRACEBACK"  # set to 1: the traceback is printed before the line
 BROKEN_PIPE = 128 + 13  # as a shell tells the end by SIGPIPE
@@ -167,5 +167,5 @@ def leave_at_once_when_interrupted() -> None:
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(Interrupted.exit_code)
 
-    for number in NUMBERS:
+    for number in asked_by():
         signal.signal(number, leave)

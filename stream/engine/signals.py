@@ -1,4 +1,4 @@
-"""Ending a run early: Ctrl-C, SIGTERM, or a token that a caller holds; between commits, never inside one."""
+"""Ending a run early: a signal, or a token that a caller holds; between commits, never inside one."""
 
 import math
 import signal
@@ -11,7 +11,13 @@ from typing import Any
 
 from storage.errors import Interrupted, UsageError
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+def asked_by() -> tuple[signal.Signals, ...]:
+    """The signals that ask a program to end: SIGINT, SIGTERM, and a closed terminal's SIGHUP, but under `nohup`."""
+    closed: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if closed is None or signal.getsignal(closed) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, closed
 
 
 class Cancel:
@@ -47,7 +53,7 @@ class Cancel:
 
 
 class Leaving:
-    """A program's own handler of SIGINT and SIGTERM: the first raises KeyboardInterrupt, with the next it is gone.
+    """A program's own handler of the signals that ask it to end: the first raises KeyboardInterrupt, the next ends it.
 
     A run can be killed anywhere; nobody who asks twice is to wait.
 
@@ -67,11 +73,11 @@ class Leaving:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle both signals until the block ends, or somebody else does; only the main thread can."""
+        """Handle them until the block ends, or somebody else does; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self) for number in NUMBERS}
+        before = {number: signal.signal(number, self) for number in asked_by()}
         try:
             yield
         finally:
@@ -81,7 +87,7 @@ class Leaving:
 
 
 class InterruptShield:
-    """While installed, SIGINT and SIGTERM raise KeyboardInterrupt, but only after the commit in hand; where `Leaving`
+    """While installed, SIGINT and the like raise KeyboardInterrupt, but only after the commit in hand; where `Leaving`
     handled them before, the second one is its.
 
     Outside the main thread (the Python API, tests) no signal is handled; there it is for `cancel` to end a run.
@@ -98,11 +104,11 @@ class InterruptShield:
 
     @contextmanager
     def installed(self) -> Iterator["InterruptShield"]:
-        """Handle both signals until the block ends."""
+        """Handle them until the block ends."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        for number in NUMBERS:
+        for number in asked_by():
             self._previous[number] = signal.signal(number, self._handle)
         try:
             yield self

@@ -49,13 +49,17 @@ class Board:
         return room(self._out)
 
     def draw(self, lines: Sequence[str], above: Sequence[str] = ()) -> None:
-        """Replace what is shown by `lines`, the last ones where there are more than rows; `above` scrolls away."""
+        """Replace what is shown by `lines`, the last ones where there are more than rows; `above` scrolls away.
+
+        A terminal that was closed shows nothing, and nothing fails for that.
+        """
         columns, rows = self.size()
         shown = [line[:columns] for line in lines][-rows:]
         text = self._start(columns) + "".join(f"{line}\n" for line in (*above, *shown))
         self._shown = shown
-        self._out.write(text)
-        self._out.flush()
+        with contextlib.suppress(OSError):
+            self._out.write(text)
+            self._out.flush()
 
     def _start(self, columns: int) -> str:
         """Moves to the first of the lines that are shown and erases them; a narrower terminal has wrapped them."""
@@ -123,8 +127,9 @@ class TerminalLines(Closing):
         if sys.stderr is self._out:
             self._redirected.enter_context(contextlib.redirect_stderr(self._above))
         if self._tick_seconds:
-            self._ticker = threading.Thread(target=self._tick, name="skate-progress", daemon=True)
-            self._ticker.start()
+            ticker = threading.Thread(target=self._tick, name="skate-progress", daemon=True)
+            ticker.start()
+            self._ticker = ticker  # not before: where Ctrl-C comes in between there is nothing that could be joined
 
     def note(self, text: str) -> None:
         """Write lines above those that stay, wrapped between words."""
