@@ -26,11 +26,15 @@ class Words:
     correct: str = "--correct"
 
 
-def words_of(subject: Subject) -> Words:
-    """The options' names for those that the options make, the scene file's for all others."""
-    if subject.name == OBJECT:
+def words_of(subject: Subject, scene: bool = False) -> Words:
+    """The options' names for the two that the options make, the scene file's for all others.
+
+    Args:
+        scene: whether a scene file says who there is; it may use these two names as well.
+    """
+    if subject.name == OBJECT and not scene:
         return Words()
-    if subject.name == PERSON:
+    if subject.name == PERSON and not scene:
         return Words(box="--person-box")
     who = f"subject '{subject.name}':"
     return Words(f"{who} box", f"{who} point", f"{who} mask", f"{who} frame", f"{who} correction on frame")
@@ -80,9 +84,9 @@ class PromptSchedule:
             seen.add(correction.frame)
 
     @classmethod
-    def of(cls, subject: Subject) -> Self | None:
-        """The schedule of a subject; None: nobody points at it."""
-        return None if subject.prompt is None else cls(subject.prompt, subject.corrections, words_of(subject))
+    def of(cls, subject: Subject, scene: bool = False) -> Self | None:
+        """The schedule of a subject; None: nobody points at it. `scene` as in `words_of`."""
+        return None if subject.prompt is None else cls(subject.prompt, subject.corrections, words_of(subject, scene))
 
     def boxes(self) -> list[tuple[str, Box]]:
         """Every box with the option it came from."""

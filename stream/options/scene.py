@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from stages import bounds
-from stages.prompts import Correction, ObjectPrompt, Pointing
+from stages.prompts import Correction, ObjectPrompt, Pointing, check_box
 from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import NAME, Reskin, Sought, Subject, gated_by_kind
@@ -143,7 +143,7 @@ def cast_of(values: Any, folder: Path, what: str, whole: bool = True) -> Cast:
         try:
             subjects.append(_subject(entry, folder))
             reskins.append(_reskin(entry, folder))
-            PromptSchedule.of(subjects[-1])
+            PromptSchedule.of(subjects[-1], scene=True)
         except (UsageError, InputError) as error:
             raise InputError(f"{place} ('{entry.name}'): {error}") from error
     if whole:
@@ -216,6 +216,8 @@ def _subject(entry: Entry, folder: Path) -> Subject:
         find = Sought(entry.find, entry.frame)
     else:
         mask = named_file("mask", entry.mask, folder)
+        if entry.box is not None:
+            check_box("box", entry.box)  # by the file's word for it
         prompt = ObjectPrompt(entry.frame, entry.box, tuple(entry.points or ()), *mask)
     return Subject(entry.name, entry.kind, prompt, tuple(corrections), entry.held_by, find)
 

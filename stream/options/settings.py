@@ -80,7 +80,7 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
         more = corrections_from_options(options, *(subject.name for subject in cast.subjects))
         subjects = tuple(dataclasses.replace(s, corrections=s.corrections + more[s.name]) for s in cast.subjects)
         for subject in subjects:
-            PromptSchedule.of(subject)
+            PromptSchedule.of(subject, scene=True)
         cast = dataclasses.replace(cast, subjects=subjects)
         return cast if cuts is None else dataclasses.replace(cast, cuts=cuts)
     corrections = corrections_from_options(options, *OBJECTS)

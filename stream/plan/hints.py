@@ -73,7 +73,7 @@ def past_end_hints(config: RunConfig, claimed_frames: int | None) -> list[str]:
         return []
     asked = [("--cuts", cut) for cut in (config.cuts or ())[-1:]]
     for subject in config.subjects:
-        words = words_of(subject)
+        words = words_of(subject, config.scene is not None)
         asked += [] if subject.prompt is None else [(words.frame, subject.prompt.frame)]
         asked += [(words.correct, item.frame) for item in subject.corrections]
     return [

@@ -75,10 +75,10 @@ def export_run(
         raise RunDirectoryError(f"{path}: nothing is tracked yet, there is nothing to export: `skate resume {path}`")
     frames = int(tracked[-1]["span"][1])
     for subject in config.subjects:
+        told = words_of(subject, config.scene is not None).mask
         for mask in given_masks(subject).values():
             if not Path(mask).is_file():
-                raise InputError(f"{words_of(subject).mask} {mask} of {path} is not there any more: put it back, it "
-                                 "belongs to an export")  # fmt: skip
+                raise InputError(f"{told} {mask} of {path} is not there any more: put it back, it belongs to an export")
     if view and not config.generates:
         raise UsageError(f"--view: {path} tracks alone, no generator saw it: export a run that generates")
     if view and config.passes == EACH:

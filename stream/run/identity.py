@@ -73,7 +73,7 @@ def check_prompts(config: RunConfig, manifest: Manifest) -> None:
 
 def schedules(config: RunConfig) -> list[PromptSchedule]:
     """Of every subject that is pointed at."""
-    found = (PromptSchedule.of(subject) for subject in config.subjects)
+    found = (PromptSchedule.of(subject, config.scene is not None) for subject in config.subjects)
     return [schedule for schedule in found if schedule is not None]
 
 
