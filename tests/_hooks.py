@@ -27,6 +27,7 @@ def _at_commit(commits: int, act: Any) -> None:
 
 def signal_after_commits(commits: int, number: int) -> None:
     """Send this process a signal while it makes its n-th commit."""
+    signal.signal(number, signal.SIG_DFL)  # under `nohup` the tests ignore SIGHUP, and what they fork does
     _at_commit(commits, lambda: os.kill(os.getpid(), number))
 
 

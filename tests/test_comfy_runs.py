@@ -145,7 +145,7 @@ def test_three_servers_one_dying_give_what_one_gives(given: Given, tmp_path: Pat
     with FakeComfy() as lone:
         assert given.run(tmp_path / "lone", lone, more=(*blend, "--ahead", "0")).code in (0, 1)
     dying = Faults().on_runs(None, "die")
-    with FakeComfy(step_seconds=0.05) as first, FakeComfy(faults=dying) as second, FakeComfy() as third:
+    with FakeComfy(step_seconds=0.5) as first, FakeComfy(faults=dying) as second, FakeComfy() as third:
         result = given.run(tmp_path / "three", first, second, third, more=blend)
         assert result.code in (0, 1), result.err
     same(tmp_path / "lone", tmp_path / "three")
