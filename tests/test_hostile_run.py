@@ -361,6 +361,8 @@ def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
         ({"decisive": {"window": ["fly", 3]}}, "decisive: fly is no stage"),
         ({"video": {**VIDEO, "claimed_fps": "fast"}}, "video.claimed_fps: expected float, got str"),
         ({"video": {**VIDEO, "claimed_fps": 0}}, "video.claimed_fps: expected float > 0"),
+        ({"video": {**VIDEO, "claimed_seconds": "long"}}, r"video.claimed_seconds: expected float \| null, got str"),
+        ({"video": {**VIDEO, "claimed_seconds": 1e31}}, "video.claimed_seconds: expected float <= 1e\\+30"),
         ({"video": {**VIDEO, "source": [0, 9]}}, r"video.source\[0\]: expected int >= 1"),
         ({"video": {**VIDEO, "sample_aspect_ratio": [1, 0]}}, r"sample_aspect_ratio\[1\]: expected int >= 1"),
         ({"versions": []}, "versions: expected object, got array"),

@@ -175,6 +175,7 @@ def test_claimed_length_is_bounded_by_the_file_and_resampled(tmp_path: Path) -> 
     timed = {**video, "claimed_frames": None, "claimed_seconds": 2.5}  # as of Matroska
     assert claimed_frames(config(tmp_path), timed, 10**6) == 60
     assert claimed_frames(config(tmp_path, fps=12.0), timed, 10**6) == 30
+    assert claimed_frames(config(tmp_path), {**timed, "claimed_seconds": -2.5}, 10**6) is None
 
 
 def test_text_names_everything(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LEAST_FRAME_BYTES = 8  # no codec's frame, with its entry in the container's ind
 INPUT = "input"  # of a run directory: what was rendered or fetched for it
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Code = Annotated[int, Meta(ge=0, le=255)]  # of ITU-T H.273
+Seconds = Annotated[float, Meta(ge=-1e30, le=1e30)]  # 2^63 ticks of 2^31 s are less: whatever a header claims
 
 
 class Video(Struct, frozen=True):
@@ -36,6 +37,7 @@ class Video(Struct, frozen=True):
     colour_primaries: Code
     colour_transfer: Code
     source: tuple[Side, Side] | None = None
+    claimed_seconds: Seconds | None = None
 
 
 class Written(Struct, frozen=True):
@@ -79,7 +81,8 @@ def claimed_frames(config: RunConfig, video: Mapping[str, Any], file_bytes: int 
     Args:
         video: of the manifest. file_bytes: None where the file is not looked at.
     """
-    claimed = video.get("claimed_frames") or round((video.get("claimed_seconds") or 0) * float(video["claimed_fps"]))
+    timed = max(0.0, video.get("claimed_seconds") or 0.0) * float(video["claimed_fps"])
+    claimed = video.get("claimed_frames") or round(timed)
     if not claimed:
         return None
     frames = int(claimed) if file_bytes is None else min(int(claimed), max(1, file_bytes // LEAST_FRAME_BYTES))
