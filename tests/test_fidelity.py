@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stages.base import Array
+from stages.fidelity import totals
 from stages.fidelity.metric import View
 from stages.fidelity.registry import array_of, metrics, names_of
 from stages.fidelity.sight import COLUMNS, Sight, nothing_seen, sight_of, turned
@@ -146,6 +147,24 @@ def test_a_foot_that_comes_off_three_frames_early_is_found_with_its_timing(seen:
         was = min((frame for frame, on_now in on if not on_now), key=lambda frame: abs(frame - take_off))
         now = min((frame for frame, on_now in early if not on_now), key=lambda frame: abs(frame - take_off + 3))
         assert abs(was - take_off) <= 1 and abs((was - now) - 3) <= 1, (foot, take_off, was, now)
+
+
+def test_contact_of_a_long_clip_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour has thousands of changes: each is not looked for among all of the other picture's anew."""
+    looked: list[int] = []
+
+    def counted(contact: Array) -> list[tuple[int, bool]]:
+        looked.append(len(contact))
+        return changes(contact)
+
+    monkeypatch.setattr(totals, "changes", counted)
+    source = np.zeros((200, len(COLUMNS)))
+    for foot in ("left", "right"):
+        source[:, COLUMNS.index(f"{foot}_contact")] = np.arange(200) // 20 % 2
+    late = np.concatenate([source[:8], source[:-8]])
+    assert contact_of(source, late).timing_frames == 8.0 and looked == [200] * 4
+    late = np.concatenate([source[:9], source[:-9]])
+    assert contact_of(source, late).missed == 18
 
 
 def test_totals_say_what_was_done_to_them(seen: Seen) -> None:

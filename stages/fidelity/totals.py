@@ -1,5 +1,6 @@
 """What the sights of a whole clip come to: contact as precision and recall, its timing, flips, flights. Pure."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -131,8 +132,11 @@ def contact_of(source: Array, result: Array) -> Contact:
     found = np.concatenate([two[~np.isnan(one + two)] > 0.5 for one, two in pairs])
     late, missed = [], 0
     for one, two in pairs:
+        candidates = changes(two)
         for frame, on in changes(one):
-            like = [other - frame for other, same in changes(two) if same == on and abs(other - frame) <= NEAR_FRAMES]
+            first = bisect_left(candidates, (frame - NEAR_FRAMES, False))
+            near = candidates[first : bisect_right(candidates, (frame + NEAR_FRAMES, True))]
+            like = [other - frame for other, same in near if same == on]
             if like:
                 late.append(min(like, key=abs))
             elif not np.isnan(two[max(0, frame - 1) : frame + 1]).any():
