@@ -149,6 +149,14 @@ def test_a_foot_that_comes_off_three_frames_early_is_found_with_its_timing(seen:
         assert abs(was - take_off) <= 1 and abs((was - now) - 3) <= 1, (foot, take_off, was, now)
 
 
+def test_a_foot_that_is_said_to_be_miles_away_takes_no_memory_for_it() -> None:
+    board, keypoints = np.zeros((90, 160), bool), np.zeros((133, 3), np.float32)
+    board[50:60, 30:80] = True
+    keypoints[17:20], keypoints[20:23] = (1e9, -1e9, 1.0), (50.0, 52.0, 1.0)
+    sight = sight_of(nothing_seen(), board, keypoints, 0.0)
+    assert sight["left_gap"] > 1.0 and sight["left_contact"] == 0.0 and sight["right_gap"] == 0.0
+
+
 def test_contact_of_a_long_clip_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour has thousands of changes: each is not looked for among all of the other picture's anew."""
     looked: list[int] = []

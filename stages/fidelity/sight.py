@@ -206,7 +206,10 @@ def _feet(
 
 
 def _gaps(mask: Array, points: Array) -> Array:
-    """[n] float64: from each point to the nearest pixel of the mask, 0 inside, pixels."""
+    """[n] float64: from each point to the nearest pixel of the mask, 0 inside, pixels; of one that is farther outside
+    the picture than that is large, as if it were that far: poses made elsewhere may say anything."""
+    sides = np.array(mask.shape[::-1])
+    points = np.clip(points, -sides, 2 * sides)
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     left, top = np.minimum(np.floor(points.min(axis=0)).astype(int), (x, y)) - 1
     right, bottom = np.maximum(np.ceil(points.max(axis=0)).astype(int), (x + width, y + height)) + 2
