@@ -170,6 +170,7 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (["evaluate", "--metadata", os.devnull, "--generated", "VIDEO"], 3, "is no regular file"),
         (["demo", "--out", "OUT", "--clip-size", "999999x999999"], 2, "--clip-size"),
+        (["demo", "--out", "OUT", "--fps", "12"], 2, "No such option '--fps'"),  # the truth is of the clip's own frames
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--iou-threshold", "90"], 2, "give for example 0.9"),
         (["nonsense"], 2, "No such command 'nonsense'. (see"),
         (["rn"], 2, "No such command 'rn'. Did you mean 'run'?"),

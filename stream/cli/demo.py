@@ -12,7 +12,8 @@ from stream.cli.say import say, say_text
 from stream.options.table import GENERATION, TRACKING
 from stream.options.values import INTEGER, SIZE
 
-_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--work-height")
+# Its object is known, and what is tracked is compared frame by frame and pixel by pixel.
+_NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--work-height", "--fps")
 CAMERAS = ("steady", "handheld", "far", "cuts", "pan")
 CLIP_SIZES = {"far": (1280, 720)}
 _DEFAULTS = {"sam": "mini", "pose": "mini", "detector": "mini", "track_view": "follow"}
