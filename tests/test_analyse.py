@@ -3,7 +3,10 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +18,14 @@ from stages.base import Array
 from stages.likeness import alike
 from stages.picture import mask_box
 from stages.poses import everyone as people
-from stages.poses.everyone import THUMBNAIL, Everyone
+from stages.poses.everyone import THUMBNAIL, Everyone, Sighting, Trace
 from stages.poses.follow import iou
 from stages.poses.place import given_boxes
 from stages.prompts import Box
 from stages.subjects import OBJECT, PERSON
 from storage.rundir import RunReader
-from stream.analyse.survey import Camera, Movement, Times
+from stream.analyse import propose
+from stream.analyse.survey import Camera, Movement, Survey, Times
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.options.scene import read_scene
@@ -86,6 +90,23 @@ def test_who_comes_back_again_and_again_is_compared_no_more_than_needed(monkeypa
     everyone.end_shot()
     assert [len(each.seen) for each in everyone.persons] == [times // 3] * 3
     assert len(asked) <= times**2
+
+
+def test_the_shots_of_a_long_clip_are_not_looked_through_for_each_sight() -> None:
+    looked: list[int] = []
+
+    class Counted(list[tuple[int, int]]):
+        def __iter__(self) -> Iterator[tuple[int, int]]:
+            looked.append(1)
+            return super().__iter__()
+
+    shots = Counted((6 * number, 6 * number + 6) for number in range(300))
+    sights = [Sighting(frame, (10.0, 10.0, 40.0, 80.0), 0.0) for frame in range(6, 1800, 3)]
+    trace = Trace(sights, np.empty(0, np.float32), np.zeros((4, 4, 3), np.uint8))
+    size: Any = SimpleNamespace(width=160, height=90)
+    person = propose.subject("person-1", trace, Survey(size, 1800, 24.0, True, shots, [], [trace], [], 3))
+    assert person.prompt is not None and person.prompt.frame == 6
+    assert [item.frame for item in person.corrections] == list(range(12, 1800, 6)) and len(looked) < 3
 
 
 def test_who_are_seen_on_one_frame_are_never_one() -> None:

@@ -1,5 +1,6 @@
 """The scene that follows from what was found, with what could not be told as comments to edit."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,10 @@ def subject(name: str, trace: Trace, found: Survey) -> Subject:
 
 def _by_shot(trace: Trace, found: Survey) -> dict[int, list[Sighting]]:
     """By the number of the shot, from 1 on."""
+    starts = [start for start, _ in found.shots]
     shots: dict[int, list[Sighting]] = {}
     for sight in trace.seen:
-        number = next(n for n, (start, stop) in enumerate(found.shots, start=1) if start <= sight.frame < stop)
-        shots.setdefault(number, []).append(sight)
+        shots.setdefault(bisect_right(starts, sight.frame), []).append(sight)
     return shots
 
 
