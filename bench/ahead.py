@@ -38,13 +38,14 @@ def one(given: argparse.Namespace, server: str, ahead: int, folder: Path) -> lis
     box = ",".join(f"{value:g}" for value in mask_box(Scene(demo).frame(0).object_mask))
     mini = [word for kind in ("sam", "pose", "detector") for word in (f"--{kind}", "mini")]
     options = ["--window", str(WINDOW), "--overlap", str(OVERLAP), "--size", f"{width}x{height}", "--prompt", "a robot"]
-    with watching() as boxes, redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+    said = io.StringIO()
+    with watching() as boxes, redirect_stderr(said), redirect_stdout(io.StringIO()):
         try:
             cli(["run", str(clip), "--out", str(folder), "--box", box, *mini, *options, "--server", server,
                  "--ahead", str(ahead)])  # fmt: skip
         except SystemExit as ended:
             if ended.code not in (0, 1):
-                raise
+                raise SystemExit(f"skate run ended with {ended.code}: {said.getvalue().strip()[-1000:]}") from ended
     return boxes
 
 

@@ -130,8 +130,8 @@ def main() -> None:
     most = 1000
     worst = dataclasses.replace(costs, worker_hours=6.0, server_hours=6.0)
     never = dataclasses.replace(costs, worker_hours=math.inf, server_hours=math.inf)
-    hour = [WindowPlan().count(3600 * 30)] * (given.clips // 100)
-    asked = {f"{gpus} GPUs": (clips, gpus, costs, given.seed) for gpus in given.gpus} | {
+    hour = [WindowPlan().count(3600 * 30)] * max(1, given.clips // 100)
+    asked = {f"{gpus} GPUs": (clips, gpus, costs, given.seed) for gpus in dict.fromkeys([*given.gpus, most])} | {
         f"{most}, nothing fails": (clips, most, never, given.seed),
         f"{most}, each lost every 6 h": (clips, most, worst, given.seed),
         f"{most}, a worker a GPU": (clips, most, costs, given.seed, 1),

@@ -66,12 +66,14 @@ def counting() -> Iterator[Counter[str]]:
 
 def skate(*words: str) -> Counter[str]:
     """What a command asks of the store."""
-    with counting() as found, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    said = io.StringIO()
+    with counting() as found, redirect_stdout(io.StringIO()), redirect_stderr(said):
         try:
             cli(list(words))
         except SystemExit as ended:
             if ended.code not in (0, 1):
-                raise
+                told = said.getvalue().strip()[-1000:]
+                raise SystemExit(f"skate {words[0]} ended with {ended.code}: {told}") from ended
     return found
 
 

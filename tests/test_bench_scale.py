@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import sys
+from pathlib import Path
 
 import pytest
 
-from bench.scale import SMALL, clips_of, foretold, simulated
+from bench.scale import SMALL, clips_of, foretold, main, simulated
 from bench.simulation import Costs, Simulation
 
 PLAIN = Costs(generate=100.0, before=10.0, between=1.0, behind=5.0, open=2.0, finish=7.0)
@@ -53,3 +55,12 @@ def test_the_small_cluster_is_foretold_within_15_percent() -> None:
     assert len(measured) >= 3
     for count, seconds in foretold(record).items():
         assert seconds == pytest.approx(measured[count], rel=0.15), count
+
+
+def test_a_small_batch_on_other_clusters_is_simulated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tmp_path / "scale.json"
+    monkeypatch.setattr(sys, "argv", ["scale", "--clips", "20", "--gpus", "3", "--record", str(record)])
+    main()
+    found = json.loads(record.read_text())
+    assert list(found["simulated"])[:2] == ["3 GPUs", "1000 GPUs"]
+    assert found["ratios"]["servers_busy_1000"]["value"] == found["simulated"]["1000 GPUs"]["servers_busy"]
