@@ -8,7 +8,7 @@ from _clips import Clip, make
 from _runs import invoke
 
 from stages.video import at
-from stages.video.at import frame_at
+from stages.video.at import Frames, frame_at
 from stages.video.plain import plain_frames
 from storage.errors import InputError
 from stream.options.values import MOMENT
@@ -51,6 +51,16 @@ def test_where_stamps_tell_nothing_everything_is_decoded(clip: Path, monkeypatch
         assert number == 100
         np.testing.assert_array_equal(picture, pictures[100])
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("held", "met"), [(0, [50]), (5, [48, 49, 50, 51, 52]), (100, list(range(42, 59)))])
+def test_no_more_large_pictures_are_made_than_are_kept(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, held: int, met: list[int]
+) -> None:
+    frames = Frames(clip)
+    monkeypatch.setattr(at, "HELD_BYTES", held * 3 * frames.properties.width * frames.properties.height)
+    assert sorted(frames._around(50)) == met
+    np.testing.assert_array_equal(frames.picture(50), frame_at(clip, 50)[2])
 
 
 def test_what_is_not_there_is_refused(clip: Path) -> None:

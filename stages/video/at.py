@@ -15,7 +15,7 @@ from stages.video.reader import SuspectedDamage, VideoReader
 from stages.video.source import SourceFrame, VideoSource
 from storage.errors import InputError
 
-NEIGHBOURS = 8  # pictures to each side of one that is asked for, kept for whoever steps from frame to frame
+NEIGHBOURS = 8  # pictures to each side of one that is asked for, at most, for whoever steps from frame to frame
 HELD_BYTES = 192 << 20
 FRAMES_BEFORE = 8  # from which on frames are met: those of a decoder that reorders, and an interlaced frame's neighbour
 
@@ -89,9 +89,11 @@ class Frames:
 
     def _around(self, frame: int) -> dict[int, Array]:
         source = VideoSource(self._video, VideoLimits())
+        most = HELD_BYTES // (3 * self.properties.width * self.properties.height)
+        beside = max(0, min(NEIGHBOURS, (most - 1) // 2))  # of large pictures fewer: all of them are kept
         try:
-            stop = frame + 1 + NEIGHBOURS if self.count is None else min(self.count, frame + 1 + NEIGHBOURS)
-            found = _sought(source, self._stamps, frame, stop, NEIGHBOURS)
+            stop = frame + 1 + beside if self.count is None else min(self.count, frame + 1 + beside)
+            found = _sought(source, self._stamps, frame, stop, beside)
             if found is not None:
                 return {number: picture for number, _, picture in found}
             number, _, picture = _counted(source, self._video, frame, 0.0)
