@@ -149,23 +149,24 @@ def likeness(one: Trace, other: Trace) -> float:
 
 def _joined(traces: Sequence[Trace]) -> list[Trace]:
     """The traces of a shot, those of one person joined: the likest first, if no frame shows both."""
-    left, frames = list(traces), [{sight.frame for sight in trace.seen} for trace in traces]
+    left: dict[int, Trace] = dict(enumerate(traces))
+    frames = [{sight.frame for sight in trace.seen} for trace in traces]
     worth = np.zeros((len(left), len(left)))  # of each pair once: [i, j] where i < j
 
     def judge(i: int, j: int) -> None:
         worth[i, j] = likeness(left[i], left[j]) if frames[i].isdisjoint(frames[j]) else 0.0
 
-    for i, j in combinations(range(len(left)), 2):
+    for i, j in combinations(left, 2):
         judge(i, j)
     while (best := worth.max(initial=0.0)) >= ALIKE:
         into, gone = (int(at) for at in np.argwhere(worth == best)[-1])
         left[into].join(left.pop(gone))
-        frames[into] |= frames.pop(gone)
-        worth = np.delete(np.delete(worth, gone, 0), gone, 1)
-        for other in range(len(left)):  # all other pairs are as they were
+        frames[into] |= frames[gone]
+        worth[gone], worth[:, gone] = 0.0, 0.0
+        for other in left:  # all other pairs are as they were
             if other != into:
                 judge(min(into, other), max(into, other))
-    return left
+    return list(left.values())
 
 
 def _affinities(trace: Trace, frame: int, boxes: Array, looks: Sequence[Array]) -> Array:
