@@ -122,9 +122,14 @@ class SharedRun:
         self.files.delete_all("")
 
     def clean(self) -> int:
-        """Find what a killed process uploaded without an entry: what comes out with the same bytes is taken over."""
-        found = {meta.name for meta in self.bucket.list("") if not meta.name.startswith(OURS)}
-        self._left = found - {held.name for held in self.objects.values()} - set(self.objects)
+        """Find what a killed process uploaded without an entry: what comes out with the same bytes is taken over. Show
+        what it had no time left to show."""
+        found = {meta.name: meta for meta in self.bucket.list("") if not meta.name.startswith(OURS)}
+        self._left = set(found) - {held.name for held in self.objects.values()} - set(self.objects)
+        for key, held in self.objects.items():
+            plain, own = found.get(key), found.get(held.name)
+            if _shown(key, held) and own and (plain is None or plain.written <= own.written):
+                self.bucket.copy(held.name, key)
         return len(self._left)
 
     def _burn(self) -> None:

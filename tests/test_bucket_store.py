@@ -177,6 +177,27 @@ def test_a_name_is_used_once(address: BucketPath) -> None:
     assert len(names) == 2 and "key" in names
 
 
+@pytest.mark.parametrize("before", [(), (b"first",)])
+def test_what_a_killed_process_did_not_show_is_shown_by_the_next(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, before: tuple[bytes, ...]
+) -> None:
+    """It died between its entry and the copy under the plain name, which people look for."""
+    monkeypatch.setattr(storage.shared, "WHOLE_BYTES", 0)
+    store, bucket = BucketBackend(fresh(address)), Bucket(address)
+    for text in before:
+        with store.lock():
+            store.write("output.mp4", [text])
+    with monkeypatch.context() as killed:
+        killed.setattr(SharedRun, "_tidy", lambda *_: None)
+        with store.lock():
+            store.write("output.mp4", [b"second"])
+    assert [meta.size for meta in bucket.list("") if meta.name == "output.mp4"] == [len(text) for text in before]
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.clean()
+    assert bucket.get("output.mp4") == b"second" == contents(address)["output.mp4"]
+
+
 def test_a_dead_process_is_waited_for_and_somebody_is_told(address: BucketPath) -> None:
     bucket, said = Bucket(address), list[str]()
     acquire(bucket, said.append).lose()
