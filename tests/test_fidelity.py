@@ -175,6 +175,26 @@ def test_contact_of_a_long_clip_is_looked_through_once(monkeypatch: pytest.Monke
     assert contact_of(source, late).missed == 18
 
 
+def test_what_lies_on_either_side_of_a_cut_is_no_change_turn_or_flight() -> None:
+    source, nothing = np.full((24, len(COLUMNS)), np.nan), np.full((24, len(names_of("object"))), np.nan)
+    source[:, COLUMNS.index("seconds")] = np.arange(24) / 24
+    for name in ("x", "y", "hip_x", "hip_y"):
+        source[:, COLUMNS.index(name)] = np.where(np.arange(24) < 12, 10.0, 300.0)
+    source[:, COLUMNS.index("angle")] = np.where(np.arange(24) < 12, 0.0, 60.0)
+    source[:, COLUMNS.index("scale")] = 100.0
+    source[:, COLUMNS.index("width")] = np.where(np.arange(24) < 12, 30.0, 10.0)
+    source[:, COLUMNS.index("left_contact")] = source[:, COLUMNS.index("right_contact")] = 0.0
+    one, two = (interaction(source, source, nothing, shots=shots) for shots in ((), ((0, 12), (12, 24))))
+    assert one.source_turned_degrees == 60 and one.source_flips == 0.5 and [each.stop for each in one.flights] == [24]
+    assert two.source_turned_degrees == two.result_turned_degrees == two.source_flips == two.result_flips == 0
+    assert [(each.start, each.stop) for each in two.flights] == [(0, 12), (12, 24)]
+    assert all((each.source_object_px or 0.0) < 1e-6 for each in two.flights)
+    for foot in ("left", "right"):
+        source[12:, COLUMNS.index(f"{foot}_contact")] = 1.0
+    one, two = (interaction(source, source, nothing, shots=shots) for shots in ((), ((0, 12), (12, 24))))
+    assert one.contact.changes == 2 and two.contact.changes == 0
+
+
 def test_totals_say_what_was_done_to_them(seen: Seen) -> None:
     source = np.array([sight.row for sight in seen.sights])
     same = contact_of(source, source)

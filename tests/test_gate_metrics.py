@@ -302,7 +302,7 @@ def test_flights_are_judged_against_the_background_behind_their_pair(
     asked = scene_config("each", gate=READ("contact"), view="follow", stabilise=5)
     start(asked, tmp_path / "run")
     run, given = RunReader(tmp_path / "run"), []
-    monkeypatch.setattr(of_run, "interaction", lambda *every: given.append(every[-1]))
+    monkeypatch.setattr(of_run, "interaction", lambda *every, shots: given.append(every[-1]))
     assert list(of_run.interaction_in(run, asked)["interactions"]) == ["board"]
     moved = run.arrays.read("motion-board", 0, 21)
     assert len(given) == 1 and np.array_equal(given[0], moved) and not np.isnan(moved).any()

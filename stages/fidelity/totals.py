@@ -1,6 +1,7 @@
 """What the sights of a whole clip come to: contact as precision and recall, its timing, flips, flights. Pure."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from stages.base import Array
 from stages.fidelity.registry import metrics, names_of
 from stages.fidelity.sight import COLUMNS, FEET, turned
 from stages.metrics import flag_spans
+
+Spans = Sequence[tuple[int, int]]
 
 NEAR_FRAMES = 8  # a change of contact is looked for this far around the source's
 THIN, WIDE = 0.72, 0.84  # of the width it lately had: below the one it is seen on edge, above the other on a face
@@ -86,7 +89,12 @@ class Interaction:
 
 
 def interaction(
-    source: Array, result: Array, values: Array, grounded: Array | None = None, motion: Array | None = None
+    source: Array,
+    result: Array,
+    values: Array,
+    grounded: Array | None = None,
+    motion: Array | None = None,
+    shots: Spans = (),
 ) -> Interaction:
     """What source and result come to.
 
@@ -95,15 +103,17 @@ def interaction(
         values: [T, M], `metrics/object`.
         grounded: [T] bool, the source's frames on which a foot stands on anything: they are no flight.
         motion: [T, 2, 3], the background of the frame before to this one; None: flights are judged in the picture.
+        shots: half-open spans of frames: what lies on either side of a cut is no change, turn or flight. Empty: one.
     """
+    shots = [(start, min(stop, len(source))) for start, stop in shots or [(0, len(source))] if start < len(source)]
     return Interaction(
-        contact_of(source, result),
+        contact_of(source, result, shots),
         presence_of(values),
-        flips(source),
-        flips(result),
-        turned_degrees(source),
-        turned_degrees(result),
-        flights(source, result, grounded, motion),
+        sum(flips(source[start:stop]) for start, stop in shots),
+        sum(flips(result[start:stop]) for start, stop in shots),
+        sum(turned_degrees(source[start:stop]) for start, stop in shots),
+        sum(turned_degrees(result[start:stop]) for start, stop in shots),
+        flights(source, result, grounded, motion, shots),
     )
 
 
@@ -125,13 +135,14 @@ def presence_of(values: Array) -> Presence:
     )
 
 
-def contact_of(source: Array, result: Array) -> Contact:
-    """Contact of both feet; only frames count on which both pictures tell."""
+def contact_of(source: Array, result: Array, shots: Spans = ()) -> Contact:
+    """Contact of both feet; only frames count on which both pictures tell. Changes are those within a shot."""
     pairs = [(column(source, f"{foot}_contact"), column(result, f"{foot}_contact")) for foot in FEET]
     true = np.concatenate([one[~np.isnan(one + two)] > 0.5 for one, two in pairs])
     found = np.concatenate([two[~np.isnan(one + two)] > 0.5 for one, two in pairs])
     late, missed = [], 0
-    for one, two in pairs:
+    spans = shots or [(0, len(source))]
+    for one, two in ((one[start:stop], two[start:stop]) for one, two in pairs for start, stop in spans):
         candidates = changes(two)
         for frame, on in changes(one):
             first = bisect_left(candidates, (frame - NEAR_FRAMES, False))
@@ -184,13 +195,16 @@ def turned_degrees(sights: Array) -> float:
     return float(sum(abs(turned(step)) for step in steps[~np.isnan(steps)].tolist()))
 
 
-def flights(source: Array, result: Array, grounded: Array | None, motion: Array | None) -> list[Flight]:
-    """The spans in which the source has no foot on the object or anything else, and how well parabolas fit there."""
+def flights(
+    source: Array, result: Array, grounded: Array | None, motion: Array | None, shots: Spans
+) -> list[Flight]:
+    """The spans within shots in which the source has no foot on the object or anything else, and how well parabolas
+    fit there."""
     off = np.all([column(source, f"{foot}_contact") == 0.0 for foot in FEET], axis=0)
     off &= True if grounded is None else ~grounded
     steady = _steadied(len(source), motion)
     found = []
-    for start, stop in flag_spans(off):
+    for start, stop in (span for first, end in shots for span in flag_spans(off[first:end], first)):
         if stop - start >= LEAST_FLIGHT:
             residuals = [
                 _residual(sights, names, steady, start, stop)

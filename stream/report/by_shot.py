@@ -48,7 +48,8 @@ def _shot(table: FrameTable, known: Facts, threshold: float, start: int, stop: i
     for name, values in table.subject_scores.items():
         mean, p5, _, least, frame = statistics(values[start:stop])
         subjects[name] = SubjectScore(mean, p5, least, None if frame is None else start + frame)
-    contact = contact_of(*(each[start:stop] for each in known.sights)) if known.sights else None
+    source, result = (each[start:stop] for each in known.sights) if known.sights else (None, None)
+    contact = None if source is None or result is None else contact_of(source, result)
     return ShotScore(
         frames=(start, stop),
         failed_frames=join_spans([flag_spans(failing, start)]),

@@ -146,7 +146,8 @@ def _of_pair(run: RunReader, pair: Pair) -> dict[str, Any]:
     grounded = np.asarray(arrays.read(contacts, 0, frames).any(axis=1)) if known else None
     motion_of = _motion_of(run, pair)
     motion = None if motion_of is None else arrays.read(motion_of, 0, frames)
-    return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion)}
+    shots = shots_of(committed_windows(run.log))
+    return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion, shots=shots)}
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
