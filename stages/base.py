@@ -270,3 +270,8 @@ class Stage(Closing, ABC):
     def __enter__(self) -> Self:
         self.open()
         return self
+
+
+def above(values: Array | float, bound: float) -> Array:
+    """Where values lie above a bound; both as float32, as values are stored: a share that is the bound's is not."""
+    return np.asarray(np.float32(values) > np.float32(bound))

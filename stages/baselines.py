@@ -13,7 +13,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window
+from stages.base import Array, Inputs, Json, Output, Port, Read, State, Window, above
 from stages.sam.footprint import sam_peak_bytes
 from stages.sam.judging import JudgingStage, ScoreConfig
 from stages.sam.model import SamModel
@@ -104,5 +104,5 @@ def blurred(frames: Array, masks: Array) -> Array:
 def failed_by(failing: Array, ceiling: Array, threshold: float) -> dict[str, int]:
     """How many failing frames (`[n]` bool) are the generator's, and how many the tracker's: there the ceiling (`[n]`)
     is not above the IoU's threshold either."""
-    tracker = int(np.count_nonzero(failing & (ceiling <= threshold)))
+    tracker = int(np.count_nonzero(failing & ~np.isnan(ceiling) & ~above(ceiling, threshold)))
     return {"generator": int(np.count_nonzero(failing)) - tracker, "tracker": tracker}

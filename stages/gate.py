@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from stages.base import Array, above
 from storage.errors import UsageError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 IOU = "iou"
 
@@ -38,8 +36,8 @@ class Bound:
 
     def fails(self, values: Array) -> Array:
         """[n] bool: where they do not hold it. NaN fails nothing."""
-        wrong: Array = values <= self.value if self.high else values > self.value
-        return wrong
+        over = above(values, self.value)
+        return ~over & ~np.isnan(values) if self.high else over
 
     def __str__(self) -> str:
         return f"{self.metric} {'above' if self.high else 'up to'} {self.value:g}"

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages.base import Array
+from stages.base import Array, above
 
 # DAVIS 2017 evaluation (`davis2017-evaluation/davis2017/metrics.py`): tolerance as a share of the picture's diagonal.
 BOUNDARY_TOLERANCE = 0.008
@@ -197,7 +197,7 @@ def flag_spans(flags: Array, start: int = 0) -> list[list[int]]:
 def failed_spans(values: Array, threshold: float, start: int = 0) -> list[list[int]]:
     """Half-open spans of the frames whose IoU is not above the threshold. NaN (untracked) fails nothing."""
     values = np.asarray(values, dtype=np.float64)
-    return flag_spans(~np.isnan(values) & ~(values > threshold), start)
+    return flag_spans(~np.isnan(values) & ~above(values, threshold), start)
 
 
 @dataclass(frozen=True)

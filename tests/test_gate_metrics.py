@@ -18,7 +18,7 @@ from stages.baselines import blurred, failed_by
 from stages.fidelity.registry import SUBJECTS, metrics, names_of
 from stages.gate import Gated, bounds_of
 from stages.measure import MeasureStage
-from stages.metrics import flag_spans
+from stages.metrics import failed_spans, flag_spans
 from stages.video.plain import plain_frames
 from storage.errors import UsageError
 from storage.rundir import RunReader
@@ -29,7 +29,7 @@ from stream.options.recorded import read_run
 from stream.options.table import picked
 from stream.report import comparison, of_run
 from stream.report.collect import Facts, FrameTable, GateColumn, failing, frame_table
-from stream.report.evaluate import evaluate_run
+from stream.report.evaluate import evaluate_run, passes
 from stream.report.html import report_page
 from stream.report.looks import Looks
 from stream.report.moment import worst_moment
@@ -61,6 +61,17 @@ def test_a_metric_has_its_own_bound_and_iou_that_of_its_option() -> None:
     values = np.array([0.7, 0.71, np.nan])
     assert above.fails(values).tolist() == [True, False, False]
     assert up_to.fails(np.array([0.02, 0.03, np.nan])).tolist() == [False, True, False]
+
+
+def test_a_value_on_its_bound_fails_or_holds_however_it_is_stored() -> None:
+    """Four fifths are a little above 0.8 as float32, and a twentieth a little above 0.05."""
+    share, (above, _, up_to) = 4 / 5, bounds_of(READ("iou,contact,clipping"), 0.8)
+    for kind in (np.float32, np.float64):
+        stored = np.array([share, 0.81, np.nan], kind).astype(np.float64)
+        assert above.fails(stored).tolist() == [True, False, False] == above.fails(stored.astype(np.float32)).tolist()
+        assert failed_spans(stored, 0.8) == [[0, 1]] and failed_by(np.array([True] * 3), stored, 0.8)["tracker"] == 1
+        assert not passes(float(stored[0]), 0.8) and passes(float(stored[1]), 0.8) and passes(np.nan, 0.8)
+        assert up_to.fails(np.array([1 / 20, 0.06, np.nan], kind).astype(np.float64)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(

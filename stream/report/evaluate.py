@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.base import Array, Stage, Window
+from stages.base import Array, Stage, Window, above
 from stages.baselines import BASELINES, CEILING, BaselineStage
 from stages.crowd import crowd_ports
 from stages.decode import DecodeStage
@@ -84,7 +84,7 @@ class FrameIou:
 
 def passes(iou: float, threshold: float) -> bool:
     """Above the threshold, or untracked (there is nothing to compare)."""
-    return math.isnan(iou) or iou > threshold
+    return math.isnan(iou) or bool(above(iou, threshold))
 
 
 def evaluate_run(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.base import Array
+from stages.base import Array, above
 from stages.baselines import CEILING
 from stages.metrics import flag_spans
 from stages.sink import write_segment
@@ -63,7 +63,9 @@ class Verdicts:
             return "PASS", GOOD
         if self.ceiling is None:
             return "FAIL", BAD
-        return f"FAIL by the {'tracker' if self.ceiling[frame] <= self.threshold else 'generator'}", BAD
+        ceiling = self.ceiling[frame]
+        by_tracker = not math.isnan(ceiling) and not above(ceiling, self.threshold)
+        return f"FAIL by the {'tracker' if by_tracker else 'generator'}", BAD
 
     def values(self, frame: int) -> Iterator[tuple[str, tuple[int, int, int]]]:
         """Each metric with its value, red where it does not hold."""
