@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _runs import invoke
-from _small_run import small_config
-from PIL import Image
+from _small_run import small_config, small_run
+from PIL import Image, ImageFont
 from test_scene_runs import RESKINS, scene_config, scene_run
 from test_scene_runs import SUBJECTS as CAST
 
@@ -20,14 +20,14 @@ from stages.gate import Gated, bounds_of
 from stages.measure import MeasureStage
 from stages.metrics import failed_spans, flag_spans
 from stages.video.plain import plain_frames
-from storage.errors import UsageError
+from storage.errors import RunDirectoryError, UsageError
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.options.config import RunConfig
 from stream.options.pairs import pairs_of
 from stream.options.recorded import read_run
 from stream.options.table import picked
-from stream.report import comparison, of_run
+from stream.report import comparison, of_run, proof
 from stream.report.collect import Facts, FrameTable, GateColumn, failing, frame_table
 from stream.report.evaluate import evaluate_run, passes
 from stream.report.html import report_page
@@ -269,6 +269,33 @@ def test_a_proof_shows_every_frame_with_its_gate(gated: Path) -> None:
     left = (LEAST_WIDTH - 160) // 2
     source = frames[7][LINE : LINE + 90, left : left + 160].astype(int)
     assert np.abs(source - looks[0][0].drawn()).mean() < 6, "the source's own picture, as drawn"
+
+
+def test_a_proof_has_room_for_every_metric(gated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In lines below each other, each at one place on all frames."""
+    run, config = RunReader(gated), read_run(gated)[1]
+    config = dataclasses.replace(config, gate=READ(",".join(metrics())))
+    written = list[tuple[float, str, int]]()
+    monkeypatch.setattr(
+        proof,
+        "_write",
+        lambda band, left, text, ink, line=0: written.append((left, text, line)) if line or left > 7 else None,
+    )
+    proof.write_proof(run, config, tmp_path / "proof.mp4")
+    lines = {text.partition(" ")[0]: line for _, text, line in written}
+    assert metrics().keys() <= lines.keys() and max(lines.values()) >= 1
+    font = ImageFont.load_default(14)
+    assert max(left + font.getlength(text) for left, text, _ in written) <= 2 * LEAST_WIDTH
+    frames = list(plain_frames(tmp_path / "proof.mp4"))
+    assert frames[0].shape == ((2 + max(lines.values())) * LINE + STRIPE + 90, 2 * LEAST_WIDTH, 3)
+
+
+@pytest.mark.parametrize(("chain", "why"), [("extract", "nothing was generated"), ("remove", "subjects are removed")])
+def test_what_is_not_scored_has_nothing_to_prove_and_says_why(chain: str, why: str, tmp_path: Path) -> None:
+    removes = dataclasses.replace(small_config(), reskin="remove", generator="plate")
+    config = removes if chain == "remove" else small_config(chain)
+    with pytest.raises(RunDirectoryError, match=why):
+        proof.write_proof(RunReader(small_run("extract")), config, tmp_path / "proof.mp4")
 
 
 def test_a_verdict_says_whose_a_frame_is() -> None:

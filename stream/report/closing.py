@@ -31,7 +31,7 @@ def closing_text(result: Result) -> str:
     ]
     config = read_run(result.run)[1]
     if result.gate is None:
-        lines.append(f"gate     none: {_why_ungated(config)}")
+        lines.append(f"gate     none: {why_ungated(config)}")
     else:
         lines.append(
             f"gate     {result.gate}: IoU mean {result.iou_mean:.4f}, 5th percentile {result.iou_p5:.4f}, "
@@ -57,7 +57,8 @@ def closing_text(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _why_ungated(config: RunConfig) -> str:
+def why_ungated(config: RunConfig) -> str:
+    """Why a run has no gate."""
     if not config.generates:
         return "nothing was generated"
     if not config.judges:

@@ -22,6 +22,7 @@ from storage.rundir import RunReader
 from storage.spans import Span
 from stream.options.assembly import encoder_settings
 from stream.options.config import RunConfig
+from stream.report.closing import why_ungated
 from stream.report.collect import GateColumn, failing
 from stream.report.looks import OFF, ON, Look, Looks
 from stream.report.of_run import baselines_in, gate_columns
@@ -31,6 +32,7 @@ PROOF = "proof.mp4"
 CELL_WIDTH = 960  # pixels at most; two of them stay within what every player decodes
 LEAST_WIDTH = 480  # of a cell, so that the lines fit
 LINE, STRIPE, CRF = 24, 12, 20  # pixels of a line of text and of the timeline
+LONG = "00.000"  # a value as long as most are: those of all frames stand at one place
 PAPER, INK, DIM, GOOD, BAD = (16, 16, 16), (235, 235, 235), (90, 90, 90), ON, OFF
 
 
@@ -90,6 +92,10 @@ def write_proof(run: RunReader, config: RunConfig, target: Path) -> int:
         OSError: when the file cannot be written.
     """
     looks = Looks(run, config)
+    if not looks.frames and not config.judges:
+        raise RunDirectoryError(
+            f"{run.path}: nothing is scored in it ({why_ungated(config)}): there is nothing to prove"
+        )
     if not looks.frames:
         raise RunDirectoryError(
             f"{run.path}: nothing is scored yet, there is nothing to prove: `skate resume {run.path}`"
@@ -100,27 +106,44 @@ def write_proof(run: RunReader, config: RunConfig, target: Path) -> int:
     verdicts = Verdicts(gate_columns(run, config, looks.frames), iou, ceiling, config.iou_bound, times)
     height, width = fitted(np.zeros((video["height"], video["width"], 3), np.uint8), CELL_WIDTH).shape[:2]
     whole = 2 * max(LEAST_WIDTH, width)
+    places = _places(verdicts, whole)
+    lines = 2 + places[-1][0]
     encoder = dataclasses.replace(
-        encoder_settings(video, config.fps), width=whole, height=2 * LINE + STRIPE + height, crf=CRF
+        encoder_settings(video, config.fps), width=whole, height=lines * LINE + STRIPE + height, crf=CRF
     )
     pairs = enumerate(looks.each(Span(0, looks.frames)))
     timeline = _timeline(verdicts.failing, whole)
-    sheets = (_sheet(verdicts, frame, pair, timeline) for frame, pair in pairs)
+    sheets = (_sheet(verdicts, frame, pair, timeline, places) for frame, pair in pairs)
     write_segment(target, sheets, times, encoder)
     return looks.frames
 
 
-def _sheet(verdicts: Verdicts, frame: int, pair: tuple[Look, Look], timeline: Array) -> Array:
-    """One frame's sheet, `[2 * LINE + STRIPE + h, w, 3]` uint8 RGB."""
+def _places(verdicts: Verdicts, width: int) -> list[tuple[int, float]]:
+    """Where each metric's value stands on all frames, at last the ceiling's: its line, and how far from the left."""
+    draw, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default(14)
+    found, line, left = list[tuple[int, float]](), 0, 8.0
+    ceiling = [] if verdicts.ceiling is None else [CEILING]
+    for name in (*(column.bound.metric for column in verdicts.gate), *ceiling):
+        room = float(draw.textlength(f"{name} {LONG}", font=font))
+        if found and left + room > width:
+            line, left = line + 1, 8.0
+        found.append((line, left))
+        left += room + 16
+    return found
+
+
+def _sheet(
+    verdicts: Verdicts, frame: int, pair: tuple[Look, Look], timeline: Array, places: Sequence[tuple[int, float]]
+) -> Array:
+    """One frame's sheet, `[n * LINE + STRIPE + h, w, 3]` uint8 RGB."""
     width = timeline.shape[1]
     cells = [_centred(fitted(look.drawn(), CELL_WIDTH), width // 2) for look in pair]
     state, colour = verdicts.state(frame)
     head = _line(width, [("source", DIM, 0), ("result", DIM, width // 2)], frame, float(verdicts.times[frame]))
     _write(head, width // 2 + 80, state, colour)
-    foot = Image.new("RGB", (width, LINE), PAPER)
-    left = 8.0
-    for text, ink in verdicts.values(frame):
-        left = _write(foot, left, text, ink) + 16
+    foot = Image.new("RGB", (width, LINE * (1 + places[-1][0])), PAPER)
+    for (text, ink), (line, left) in zip(verdicts.values(frame), places, strict=False):
+        _write(foot, left, text, ink, line)
     here = timeline.copy()
     column = round((frame + 0.5) / len(verdicts.times) * (width - 1))
     here[:, max(0, column - 1) : column + 2] = 255
@@ -137,11 +160,10 @@ def _line(
     return band
 
 
-def _write(band: Image.Image, left: float, text: str, colour: tuple[int, int, int]) -> float:
-    """Write into a line; where the text ends."""
-    draw, font = ImageDraw.Draw(band), ImageFont.load_default(14)
-    draw.text((left, LINE // 2), text, fill=colour, font=font, anchor="lm")
-    return left + float(draw.textlength(text, font=font))
+def _write(band: Image.Image, left: float, text: str, colour: tuple[int, int, int], line: int = 0) -> None:
+    """Write into a line."""
+    place = (left, line * LINE + LINE // 2)
+    ImageDraw.Draw(band).text(place, text, fill=colour, font=ImageFont.load_default(14), anchor="lm")
 
 
 def _centred(picture: Array, width: int) -> Array:
