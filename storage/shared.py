@@ -259,9 +259,17 @@ class SharedRun:
             self._broken = False
             if line is not None:
                 self._add_line(*line)
+            loose = written[1] + self._not_shown_any_more()
             self._changed, self._changed_logs = set(), set()
-            self._tidy(written[1], put)
+            self._tidy(loose, put)
             self._ledger.sum_up(self._logs)
+
+    def _not_shown_any_more(self) -> list[str]:
+        """Plain names that this run has shown, of what the entry takes away."""
+        names = {held.name for held in self.objects.values()}
+        return [
+            key for key in self._changed - self.objects.keys() - names if _is_sought(key) and key in self._ledger.seen
+        ]
 
     def _tidy(self, loose: list[str], put: dict[str, Held]) -> None:
         """Delete what nothing refers to, and show under plain names what has another one."""
@@ -315,7 +323,12 @@ def _top(name: str) -> str:
 
 def _shown(key: str, held: Held) -> bool:
     """Whether people look for it under its key, and it has another name: a copy is put there, and nothing else ever."""
-    return held.name != key and ("/" not in key or key.startswith(_SHOWN))
+    return held.name != key and _is_sought(key)
+
+
+def _is_sought(key: str) -> bool:
+    """Whether people look for it under its key."""
+    return "/" not in key or key.startswith(_SHOWN)
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -198,6 +198,19 @@ def test_what_a_killed_process_did_not_show_is_shown_by_the_next(
     assert bucket.get("output.mp4") == b"second" == contents(address)["output.mp4"]
 
 
+def test_what_is_taken_away_is_not_shown_any_more(address: BucketPath) -> None:
+    store, bucket = BucketBackend(fresh(address)), Bucket(address)
+    bucket.put("theirs.mp4", b"beside the run")
+    for text in (b"first", b"second"):
+        with store.lock():
+            store.write("comparison.mp4", [text])
+    assert bucket.get("comparison.mp4") == b"second"
+    with store.lock():
+        store.delete("comparison.mp4")
+        store.delete("theirs.mp4")
+    assert [meta.name for meta in bucket.list("") if not meta.name.startswith(storage.shared.OURS)] == ["theirs.mp4"]
+
+
 def test_a_dead_process_is_waited_for_and_somebody_is_told(address: BucketPath) -> None:
     bucket, said = Bucket(address), list[str]()
     acquire(bucket, said.append).lose()
