@@ -158,6 +158,20 @@ def test_what_times_say_of_the_rate() -> None:
     assert even.even and even.rate(1.0) == pytest.approx(30) and not uneven.even and one.even and one.rate(24.0) == 24.0
 
 
+def test_whom_a_scene_has_no_room_for_is_not_told_as_seen_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propose, "MOST_SUBJECTS", 1)
+    long, less, brief = (
+        Trace([Sighting(frame, (8.0, 8.0, 20.0, 40.0), 0.0) for frame in range(count)], np.zeros(0), np.zeros(0))
+        for count in (9, 8, 1)
+    )
+    properties: Any = SimpleNamespace(width=64, height=48)
+    found = Survey(properties, 9, 24.0, True, [(0, 9)], [None], [long, less], [brief], 1)
+    told = propose.propose(found, Path("clip.mp4"), "yolox-m").unsure
+    assert [each.partition("; ")[0].partition(": ")[2] for each in told if each.startswith("somebody")] == [
+        "seen too briefly", "a scene has 1 subjects at most",
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_clip(tmp_path_factory.mktemp("analyse"))

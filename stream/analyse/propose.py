@@ -129,10 +129,11 @@ def _unsure(found: Survey, people: dict[str, Trace], video: Path, detector: str)
         )
     too_many = [trace for trace in found.persons if not any(trace is each for each in people.values())]
     left_out = [*found.brief, *too_many]
-    for trace in left_out[:MOST_BRIEF]:
+    for place, trace in enumerate(left_out[:MOST_BRIEF]):
         sight, frames = _clearest(trace.seen), ", ".join(str(sight.frame) for sight in trace.seen[:4])
         box = ", ".join(str(value) for value in _inside(sight.box, found.size))
-        told.append(f"somebody on frame {frames}: seen too briefly; on frame {sight.frame} in [{box}]")
+        why = "seen too briefly" if place < len(found.brief) else f"a scene has {MOST_SUBJECTS} subjects at most"
+        told.append(f"somebody on frame {frames}: {why}; on frame {sight.frame} in [{box}]")
     if len(left_out) > MOST_BRIEF:
         told.append(f"{len(left_out) - MOST_BRIEF} more who were seen too briefly, or are too many")
     lost = [str(number) for number, camera in enumerate(found.cameras, start=1) if camera is None]
