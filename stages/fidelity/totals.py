@@ -195,9 +195,7 @@ def turned_degrees(sights: Array) -> float:
     return float(sum(abs(turned(step)) for step in steps[~np.isnan(steps)].tolist()))
 
 
-def flights(
-    source: Array, result: Array, grounded: Array | None, motion: Array | None, shots: Spans
-) -> list[Flight]:
+def flights(source: Array, result: Array, grounded: Array | None, motion: Array | None, shots: Spans) -> list[Flight]:
     """The spans within shots in which the source has no foot on the object or anything else, and how well parabolas
     fit there."""
     off = np.all([column(source, f"{foot}_contact") == 0.0 for foot in FEET], axis=0)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from stages.base import Array, Window
+from stages.base import Array, Window, above
 from stages.gate import IOU
 from stages.generator import Request
 from stages.measure import METRICS, failing
@@ -129,7 +129,7 @@ class ClosedLoop:
         return min(worst, bound * (1 - count / (len(scored) + 1))) if count else worst
 
     def _passes(self, iou: float) -> bool:
-        return iou > self._config.iou_bound
+        return bool(above(iou, self._config.iou_bound))
 
     def _replace(self, index: int, trial: Trial, commit: Callable[[Done], None]) -> None:
         """Commit the trial in place of what stands."""
