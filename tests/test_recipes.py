@@ -269,7 +269,10 @@ def test_scail_is_shown_the_source_and_pure_colours() -> None:
     assert (colours[material().persons] == PALETTE[0]).all()
     board = material().objects & ~material().persons
     assert (colours[board] == PALETTE[1]).all()
-    alone = RECIPES["scail2"].family.condition(material(persons=material().persons & False))
+    nobody = RECIPES["scail2"].family.condition(material(persons=material().persons & False))
+    assert (nobody.videos["identities"][material().objects] == PALETTE[1]).all(), "the same where nobody is in sight"
+    objects = replace(material().guides, skeleton=False)  # as of `--reskin object`
+    alone = RECIPES["scail2"].family.condition(material(persons=material().persons & False, guides=objects))
     assert (alone.videos["identities"][material().objects] == PALETTE[0]).all(), "who is alone is the first"
     both = np.ones((1, 2, 2), np.bool_)
     assert (identities([both, both], (1, 2, 2)) == PALETTE[0]).all(), "the first wins where two overlap"

@@ -3,7 +3,8 @@
 Its node turns a picture of the masks into 28 channels: a colour counts where its channels lie above 225/255. Colours
 and background are those it was trained on (`comfy_extras/nodes_scail.py`: blue, red, green, magenta, cyan, yellow;
 white behind them in replacement mode, black behind the reference's). The first identity wins where two overlap. The
-person is the first, the object the second: plausible for an object, and nobody is known to have tried it.
+person is the first, the object the second (the first where objects alone are regenerated): plausible for an object, and
+nobody is known to have tried it.
 """
 
 from dataclasses import replace
@@ -28,10 +29,12 @@ DPO = Lora("wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", 1.0)
 def scail_condition(given: Material) -> Conditioning:
     """The source, and the identities in their colours."""
     order = pad_indices(len(given.frames), given.length)
+    # By what is asked for, not by who is on these frames: who is who stays from window to window.
+    both = (given.persons, given.objects) if given.guides.skeleton else (given.objects,)
     videos = {
         "driving": resize_frames(given.frames, given.size)[order],
         "identities": identities(
-            [nearest(masks, given.size)[order] for masks in (given.persons, given.objects) if masks.any()],
+            [nearest(masks, given.size)[order] for masks in both],
             (given.length, given.size[1], given.size[0]),
         ),
     }
