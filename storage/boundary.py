@@ -107,6 +107,24 @@ def text_of(data: bytes) -> str:
         raise ValueError("it is not in UTF-8: save it in that encoding") from error
 
 
+def utf8(text: str, what: str) -> bytes:
+    """The bytes of a text that is to be kept in a TOML or JSON file.
+
+    Args:
+        what: names the file in the error.
+
+    Raises:
+        InputError: when it has none, as a name that is not UTF-8: with what stands there.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        word = re.split(r'["\n]', text[: error.start])[-1] + re.split(r'["\n]', text[error.start :], maxsplit=1)[0]
+        raise InputError(
+            f"{what}: cannot hold '{visible(word[-400:])}', which is no UTF-8: give it another name, or other words"
+        ) from error
+
+
 def read_input(path: str | Path, what: str, remedy: str = "", most_bytes: int = MOST_BYTES) -> bytes:
     """All bytes of a file that somebody named to us.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from storage.boundary import MB, read_input, text_of
+from storage.boundary import MB, read_input, text_of, utf8
 from storage.durable import write_atomic
 from storage.errors import InputError, SkateError, UsageError
 from stream.options.table import OPTIONS
@@ -182,11 +182,12 @@ def write_options(path: str, ctx: click.Context) -> None:
         else:
             lines.append(f"# {item.key} = {item.default if item.default is not None else '...'}  # {item.help}")
     whole = "\n".join(lines) + "\n"
+    data = utf8(whole, f"--write-config {path}")
     if path == "-":
         click.echo(whole, nl=False)
         return
     try:
-        write_atomic(Path(path), whole.encode())
+        write_atomic(Path(path), data)
     except OSError as error:
         raise InputError(f"--write-config {path}: cannot be written ({error.strerror})") from error
 

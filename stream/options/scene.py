@@ -18,7 +18,7 @@ from stages.prompts import Correction, ObjectPrompt, Pointing, check_box
 from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import NAME, Reskin, Sought, Subject, gated_by_kind
-from storage.boundary import MB, convert, printable, read_input, text_of
+from storage.boundary import MB, convert, printable, read_input, text_of, utf8
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
 from stream.options.names import check_names
@@ -265,7 +265,7 @@ def write_scene(path: Path, cast: Cast, option: str = "--write-scene", remarks: 
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
     try:
-        write_atomic(path, scene_text(cast, path.suffix.lower() == ".toml", remarks).encode())
+        write_atomic(path, utf8(scene_text(cast, path.suffix.lower() == ".toml", remarks), what))
     except OSError as error:
         raise InputError(f"{what}: cannot be written ({error.strerror})") from error
 

@@ -1,6 +1,7 @@
 """The page and what it asks for."""
 
 import base64
+import json
 import secrets
 import time
 from importlib.resources import files
@@ -51,13 +52,21 @@ class Saved(BaseModel):
     subjects: Annotated[list[dict[str, Any]], Field(max_length=64)]
 
 
+class Json(JSONResponse):
+    """JSON in ASCII: bytes of a file's name that are no UTF-8 have no other form."""
+
+    def render(self, content: Any) -> bytes:
+        """What is sent."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
 def make_app(desk: Desk, port: int, token: str) -> App:
     """What the server serves: the page at `/`, and its questions under `/api`; all else, and all others, are refused.
 
     Args:
         desk: what is worked on. port: of the server. token: that the address has.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, default_response_class=Json)
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -112,16 +121,16 @@ def make_app(desk: Desk, port: int, token: str) -> App:
     return Guard(app, port, token)
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _told(request: Request, error: Exception) -> Json:
     """An error of this program's, in its words."""
-    return JSONResponse({"error": str(error)}, 500 if isinstance(error, EnvironmentFault) else 400)
+    return Json({"error": str(error)}, 500 if isinstance(error, EnvironmentFault) else 400)
 
 
-async def _unfit(request: Request, error: Exception) -> JSONResponse:
+async def _unfit(request: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
-    return JSONResponse({"error": printable(f"{where}: {first['msg']}", 200)}, 400)
+    return Json({"error": printable(f"{where}: {first['msg']}", 200)}, 400)
 
 
 def _page() -> HTMLResponse:

@@ -16,7 +16,7 @@ from stages.sam.prompts import load_mask
 from stages.sam.still import StillSam
 from stages.subjects import OBJECT, OBJECTS, PERSON
 from stages.video.at import Frames
-from storage.boundary import printable, read_input
+from storage.boundary import printable, read_input, utf8
 from storage.errors import InputError, UsageError
 from stream.options.config import RunConfig
 from stream.options.scene import FORMS, Cast, Remarks, cast_of, parsed, scene_text, write_scene
@@ -183,6 +183,7 @@ class Desk:
             cuts = tuple(self.shots.starts[1:])
         if cuts is not None:
             values["clip"] = {"cuts": list(cuts)}
+        utf8(json.dumps(values, ensure_ascii=False), what)
         cast = cast_of(values, self.target.parent, what)
         self._check_places(cast)
         write_scene(self.target, cast, "--scene", Remarks(self._head))
