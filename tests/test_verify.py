@@ -302,3 +302,22 @@ def test_evaluate_refuses_a_damaged_segment(tmp_path: Path, way: str) -> None:
     assert "segments/00004.mp4" in lines[0] and "skate resume" in lines[0]
     assert resumed(run).code in (0, 1)
     assert shared_zygote().run(["evaluate", str(run)]).code in (0, 1)
+
+
+def test_a_folder_or_a_file_in_the_others_place_is_named_with_what_to_do(tmp_path: Path) -> None:
+    _, finished, wanted = shared_case()
+    run = copied(finished, tmp_path)
+    (run / "output.mp4").rename(tmp_path / "output.mp4")
+    (run / "output.mp4").mkdir()
+    told = resumed(run)
+    assert told.code == 4, told.output
+    assert f"{run / 'output.mp4'}: Is a directory: a file belongs there, remove the folder, then" in told.output
+    (run / "output.mp4").rmdir()
+    shutil.rmtree(run / "run.zarr" / "iou")
+    (run / "run.zarr" / "iou").write_bytes(b"x")
+    told = resumed(run)
+    assert told.code == 4, told.output
+    assert f"{run / 'run.zarr' / 'iou'}: File exists: a folder belongs there, remove the file, then" in told.output
+    (run / "run.zarr" / "iou").unlink()
+    assert resumed(run).code in (0, 1)
+    assert differing(results(run), wanted) == []

@@ -29,6 +29,9 @@ _REMEDIES = {
     errno.EROFS: "make the file system writable",
     errno.EACCES: "mend the permissions",
     errno.EPERM: "mend the permissions",
+    errno.EISDIR: "a file belongs there, remove the folder",
+    errno.ENOTDIR: "a folder belongs on the way there, remove the file",
+    errno.EEXIST: "a folder belongs there, remove the file",
 }
 
 
@@ -52,6 +55,8 @@ def machine_fault(error: BaseException, out: Path | None = None) -> EnvironmentF
     then = f", then `skate resume {out}`" if out is not None else ""
     if isinstance(error, OSError) and error.errno is not None:
         where = error.filename if error.filename is not None else out
+        if error.errno == errno.EISDIR and error.filename2 is not None:
+            where = error.filename2  # what was to be replaced, not what was to take its place
         named = "" if where is None else f"{where}: "
         return EnvironmentFault(f"{named}{error.strerror or error}: {_REMEDIES.get(error.errno, 'mend it')}{then}")
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
