@@ -120,28 +120,6 @@ def test_methods_sizes_and_kinds_are_bounded(page: Page) -> None:
     assert [ask("GET", path) for path in ("/docs", "/openapi.json", "/page.html", "/api")] == [404] * 4
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there does a file system hold any name")
-def test_a_clip_whose_name_is_no_text_is_shown(clip: Path, tmp_path: Path) -> None:
-    strange = tmp_path / os.fsdecode(b"cl\xffip.mp4")
-    strange.symlink_to(clip)
-    desk = Desk(strange, strange.with_suffix(".toml"), still_sam("mini", None, "cpu"))
-    served = serve(desk)
-    page = Page(served)
-    try:
-        facts = page.ask("/api/clip")
-        assert facts.status_code == 200 and facts.json()["name"] == strange.name
-        board = {"name": "board", "kind": "object", "box": [1, 1, 9, 9]}
-        saved = page.ask("/api/save", {"subjects": [board]})
-        assert saved.status_code == 200 and saved.json()["target"] == str(desk.target)
-        for more in ({"prompt": "\ud800"}, {"kind": "\ud800"}, {"\ud800": 1}):
-            told = page.ask("/api/save", {"subjects": [board | more]})
-            assert told.status_code == 400 and "is no UTF-8" in told.json()["error"], told.text
-        assert read_scene(desk.target).subjects[0].name == "board"
-    finally:
-        served.close()
-        desk.close()
-
-
 @pytest.mark.parametrize(
     "path",
     ["/api/frame/20", "/api/frame/-1", "/api/frame/1e3", "/api/frame/..%2f..%2fetc%2fpasswd", "/api/frame/99999999999",

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Desk:
         self._cuts = cuts
         self.shots = Shots(video, run.cuts if run is not None and cuts is None else cuts)
         self._files = set(_files_of(self.subjects))
+        self._saving = threading.Lock()
 
     def _read(self) -> tuple[tuple[int, ...] | None, list[dict[str, Any]], tuple[str, ...]]:
         """Cuts, subjects as in a file, and the comments at its head: of the scene that is there, else of the run."""
@@ -168,7 +170,7 @@ class Desk:
         return self.run
 
     def save(self, subjects: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write the scene; gives the lines to run it by.
+        """Write the scene; gives the lines to run it by. May be called from several threads: one writes at a time.
 
         Raises:
             InputError: when it is none: with the subject and the key.
@@ -186,9 +188,10 @@ class Desk:
         utf8(json.dumps(values, ensure_ascii=False), what)
         cast = cast_of(values, self.target.parent, what)
         self._check_places(cast)
-        write_scene(self.target, cast, "--scene", Remarks(self._head))
-        self.subjects = _entries(cast)
-        return self.commands()
+        with self._saving:
+            write_scene(self.target, cast, "--scene", Remarks(self._head))
+            self.subjects = _entries(cast)
+            return self.commands()
 
     def _check_places(self, cast: Cast) -> None:
         count = self.frames.count

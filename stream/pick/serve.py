@@ -1,5 +1,6 @@
 """The server of the page: on 127.0.0.1 alone, until it is interrupted."""
 
+import logging
 import secrets
 import socket
 import threading
@@ -11,6 +12,7 @@ from storage.errors import EnvironmentFault
 from stream.pick.desk import Desk
 
 HOST = "127.0.0.1"
+GRACE_SECONDS = 5  # for what is being answered when it ends
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Served:
             self._thread.join(0.5)
 
     def close(self) -> None:
-        """End it: what is being answered is answered first."""
+        """End it: what is being answered is answered first, unless that takes long."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # who is cut off then is no fault to be told of
         self._server.should_exit = True
         self._thread.join()
 
@@ -65,7 +68,7 @@ def serve(desk: Desk, port: int = 0) -> Served:
     token = secrets.token_urlsafe(24)
     config = uvicorn.Config(
         make_app(desk, found, token), log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=_run, args=(server, listening), name="page", daemon=True)
