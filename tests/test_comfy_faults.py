@@ -104,7 +104,7 @@ def wait_idle(server: FakeComfy) -> None:
 
 
 @pytest.mark.parametrize("path", ["/object_info", "/system_stats", "/upload/image", "/prompt", "/queue", "/view"])
-@pytest.mark.parametrize("actions", [[503, 502], ["drop"], [0.2]])
+@pytest.mark.parametrize("actions", [[503, 502], [429, 429], ["drop"], [0.2]])
 def test_survived_request_faults(path: str, actions: list[Any], clean: Array) -> None:
     with FakeComfy(faults=Faults().on_requests(path, actions), without=SAVES) as server:
         assert np.array_equal(generate(server), clean)
@@ -155,6 +155,13 @@ def test_the_default_limit_is_100_mib() -> None:
 def test_nothing_fits_under_the_limit() -> None:
     with FakeComfy(upload_limit=500) as server:
         with pytest.raises(GeneratorError, match=r"no upload of .*--max-upload-size"):
+            generate(server)
+        assert not server.prompts
+
+
+def test_what_a_proxy_refuses_is_not_said_to_be_over_the_servers_limit() -> None:
+    with FakeComfy(faults=Faults().on_requests("/upload/image", [413] * 99)) as server:
+        with pytest.raises(GeneratorError, match=r"no upload of 0\.\d MiB .*HTTP 413\): .*a proxy in front of it"):
             generate(server)
         assert not server.prompts
 

@@ -40,7 +40,7 @@ class Timeouts:
         job: for one window to finish once the server works on it.
         connect: for a connection.
         request: for an answer to one request.
-        patience: for a server that refuses connections or answers 5xx to come back.
+        patience: for a server that refuses connections or answers 5xx or 429 to come back.
         failover: the same, where another server is alive.
         poll: between looks at queue and history.
     """
@@ -111,7 +111,7 @@ class ComfyClient:
         return left
 
     def request(self, method: str, path: str, **options: Any) -> Reply:
-        """One request, repeated with growing pauses while the server refuses, times out or answers 5xx.
+        """One request, repeated with growing pauses while the server refuses, times out or answers 5xx or 429.
 
         Raises:
             ServerUnreachable: after `patience` seconds of that.
@@ -124,7 +124,7 @@ class ComfyClient:
             self.sleep(0)
             try:
                 reply = self._wire.ask(method, path, left=self.left(), **options)
-                if reply.status < 500:
+                if not reply.passing:
                     return reply
                 server_errors += reply.status == 500
                 said = f"HTTP {reply.status}: {words(reply)}"
@@ -192,9 +192,12 @@ class ComfyClient:
         return f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
 
     def _too_large(self, name: str, size: int, limit: int) -> str:
+        why, remedy = f"limit {limit / 2**20:.0f} MiB", "start ComfyUI with --max-upload-size 500"
+        if size <= limit:
+            why, remedy = "HTTP 413", "see the limits of ComfyUI (--max-upload-size) and of a proxy in front of it"
         return (
-            f"{self.address.host} takes no upload of {size / 2**20:.1f} MiB ({name}; limit {limit / 2**20:.0f} MiB): "
-            "start ComfyUI with --max-upload-size 500, or give a smaller --size"
+            f"{self.address.host} takes no upload of {size / 2**20:.1f} MiB ({name}; {why}): "
+            f"{remedy}, or give a smaller --size"
         )
 
     def submit(self, graph: Mapping[str, Json], job: Job) -> Job:
@@ -210,7 +213,7 @@ class ComfyClient:
         body = {"prompt": graph, "client_id": job.client_id, "prompt_id": job.prompt_id}
         deadline = time.monotonic() + self.patience
         reply = self._post_prompt(body)
-        while reply is None or reply.status >= 500:
+        while reply is None or reply.passing:
             found = self._find(job)
             if found is not None:
                 return found

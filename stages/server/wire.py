@@ -14,6 +14,7 @@ from storage.boundary import MB, MOST_BYTES
 from storage.errors import GeneratorError
 
 CHUNK_BYTES = 2**16
+TOO_MANY = 429
 TRANSIENT = (requests.ConnectionError, requests.Timeout)
 """What may be over when the same is asked again."""
 
@@ -25,6 +26,11 @@ class Reply:
     status: int
     reason: str
     body: bytes
+
+    @property
+    def passing(self) -> bool:
+        """Whether it says that the same may be answered later: 5xx, or 429 of a proxy that lets through so many."""
+        return self.status >= 500 or self.status == TOO_MANY
 
     @property
     def text(self) -> str:
