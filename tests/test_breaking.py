@@ -74,6 +74,8 @@ def test_any_name_that_a_file_system_holds_works_to_the_end(tmp_path: Path) -> N
     assert ended.output.startswith(f"{tmp_path}/{shown} to: 21 frames")
     page = (Path(run) / "report" / "index.html").read_text(encoding="utf-8")
     assert "bad" in page and "\x1b" not in page
+    ended = skate(["evaluate", "--metadata", f"{run} to/tracking_metadata.json", "--generated", f"{run}/output.mp4"])
+    assert ended.code in (0, 1), ended.output
     (Path(f"{run} to") / "mask_skateboard" / f"frame_00003{BYTES}.png").write_bytes(b"no picture")
     given = ["--masks", f"{run} to/mask_skateboard", "--pose", f"{run} to/pose_json"]
     models = case.options[case.options.index("--sam") : case.options.index("--pose")]

@@ -194,7 +194,8 @@ def _write_all(run: RunReader, config: RunConfig, frames: int, pose_style: str |
 
 def _write_metadata(run: RunReader, config: RunConfig, frames: int, pose_style: str | None, target: Path) -> None:
     metadata = tracking_metadata(run.manifest, run.log, frames, pose_style or config.pose_style, config)
-    write_atomic(target / METADATA, json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n")
+    strict = json.dumps(metadata, ensure_ascii=False).encode(errors="replace")  # a name that is no UTF-8 is no JSON
+    write_atomic(target / METADATA, json.dumps(json.loads(strict), indent=2, sort_keys=True).encode() + b"\n")
 
 
 def _write_seen(run: RunReader, config: RunConfig, target: Path) -> int:
