@@ -311,13 +311,13 @@ def test_a_folder_or_a_file_in_the_others_place_is_named_with_what_to_do(tmp_pat
     (run / "output.mp4").mkdir()
     told = resumed(run)
     assert told.code == 4, told.output
-    assert f"{run / 'output.mp4'}: Is a directory: a file belongs there, remove the folder, then" in told.output
+    assert f"{run / 'output.mp4'}: Is a directory: a file belongs there, move the folder away, then" in told.output
     (run / "output.mp4").rmdir()
     shutil.rmtree(run / "run.zarr" / "iou")
     (run / "run.zarr" / "iou").write_bytes(b"x")
     told = resumed(run)
     assert told.code == 4, told.output
-    assert f"{run / 'run.zarr' / 'iou'}: File exists: a folder belongs there, remove the file, then" in told.output
+    assert f"{run / 'run.zarr' / 'iou'}: File exists: a folder belongs there, move the file away, then" in told.output
     (run / "run.zarr" / "iou").unlink()
     assert resumed(run).code in (0, 1)
     assert differing(results(run), wanted) == []

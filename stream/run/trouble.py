@@ -29,9 +29,9 @@ _REMEDIES = {
     errno.EROFS: "make the file system writable",
     errno.EACCES: "mend the permissions",
     errno.EPERM: "mend the permissions",
-    errno.EISDIR: "a file belongs there, remove the folder",
-    errno.ENOTDIR: "a folder belongs on the way there, remove the file",
-    errno.EEXIST: "a folder belongs there, remove the file",
+    errno.EISDIR: "a file belongs there, move the folder away",
+    errno.ENOTDIR: "a file stands where a folder belongs, choose another place or move it away",
+    errno.EEXIST: "a folder belongs there, move the file away",
 }
 
 
