@@ -98,6 +98,14 @@ def test_the_traceback_is_there_on_demand(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (OSError(errno.ENOSPC, "No space left on device", "R/report/iou.csv"), "R/report/iou.csv: No space left on"),
         (PermissionError(errno.EACCES, "Permission denied", "R/x"), "R/x: Permission denied: mend the permissions"),
+        (
+            OSError(errno.EFBIG, "File too large", "R/x"),
+            "R/x: File too large: raise the limit on a file's size (ulimit",
+        ),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            "Too many open files: raise the limit on open files (ulimit -n)",
+        ),
         (MemoryError(), "memory ran out (MemoryError)"),
         (ModuleNotFoundError("No module named 'rtmlib'", name="rtmlib"), "a package does not load (No module named"),
     ],

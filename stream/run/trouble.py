@@ -26,6 +26,8 @@ OURS = ("stream", "stages", "storage", "bench")  # the packages of this program
 _REMEDIES = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "free space within the quota",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f), or choose a file system that holds larger ones",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.EROFS: "make the file system writable",
     errno.EACCES: "mend the permissions",
     errno.EPERM: "mend the permissions",
