@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
+from _runs import BOX, CLIP_OPTIONS, follow_here, invoke, small_clip, small_models
 from fake_comfy.process import ServerProcess
 from test_scene_runs import scene_config
 
 from storage.rundir import read_log
 from stream.report.gallery import made_with
+from stream.run.children import Children
 from stream.run.variations import Variation, Workers
 
 LOOKS = """
@@ -67,6 +68,19 @@ def test_what_is_no_list_of_variations_is_refused(tracked: Path, tmp_path: Path,
     ended = invoke(["generate", str(tracked), "--variations", str(file), "--out", str(tmp_path / "out")])
     assert ended.code in (2, 3) and said in ended.err and ended.err.count("\n") == 1, ended.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does a file system hold any name")
+def test_a_folder_whose_name_is_no_text(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Children, "follow", follow_here)
+    file, out = tmp_path / "looks.toml", tmp_path / os.fsdecode(b"out\xff")
+    file.write_text('[[variation]]\nname = "knight"\nseed = 3\n')
+    command = ["generate", str(tracked), "--variations", str(file), "--out", str(out)]
+    ended = invoke(command)
+    assert ended.code in (0, 1), ended.err
+    assert (out / "knight" / "output.mp4").is_file() and (out / "index.html").is_file()
+    ended = invoke([*command, "--reference", os.fsdecode(b"look\xff.png")])
+    assert ended.code == 3 and ended.err.count("\n") == 1, ended.err
 
 
 def fake(tmp_path: Path, code: str) -> list[str]:

@@ -8,7 +8,7 @@ A key of another command of this program is passed over: one file serves `run`, 
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,19 +157,23 @@ def _text(where: str, key: str, value: Any, separator: str) -> str:
     raise UsageError(f"{where}: {key} = {str(value)[:60]}: give a text, a number, or several in brackets")
 
 
-def write_options(path: str, ctx: click.Context) -> None:
+def write_options(path: str, ctx: click.Context, what: str = "", without: Collection[str] = ()) -> None:
     """Write what was given to this command as a file for `--config`; `-` prints it. What was not stands as a comment.
+
+    Args:
+        what: names the file in messages. without: keys that are left out.
 
     Raises:
         InputError: when the file cannot be written, or something else than options lies there.
     """
+    what = what or f"--write-config {path}"
     if path != "-":
-        check_replaced(Path(path), f"--write-config {path}", lambda: load_options(path, ctx.command))
+        check_replaced(Path(path), what, lambda: load_options(path, ctx.command))
     lines = [f"# skate {ctx.command.name} --config FILE: the command line wins; paths are relative to where it runs"]
     group = ""
     for item in OPTIONS:
         parameter = next((found for found in ctx.command.params if found.opts == [item.name]), None)
-        if parameter is None or parameter.name != item.parameter or item.key in NEVER:
+        if parameter is None or parameter.name != item.parameter or item.key in (*NEVER, *without):
             continue
         if item.group != group:
             group = item.group
@@ -182,14 +186,14 @@ def write_options(path: str, ctx: click.Context) -> None:
         else:
             lines.append(f"# {item.key} = {item.default if item.default is not None else '...'}  # {item.help}")
     whole = "\n".join(lines) + "\n"
-    data = utf8(whole, f"--write-config {path}")
+    data = utf8(whole, what)
     if path == "-":
         click.echo(whole, nl=False)
         return
     try:
         write_atomic(Path(path), data)
     except OSError as error:
-        raise InputError(f"--write-config {path}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{what}: cannot be written ({error.strerror})") from error
 
 
 def check_replaced(path: Path, what: str, read: Callable[[], object]) -> None:

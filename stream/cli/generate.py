@@ -80,7 +80,7 @@ def _variations(source: str, file: str, out: Path, as_json: bool) -> int:
     servers = context.params["server"] or ()
     with TemporaryDirectory(prefix="skate-variations-") as folder:
         common = str(Path(folder) / "common.toml")
-        write_options(common, context)
+        write_options(common, context, f"--variations {file}", without=("out",))  # each has a folder of its own
         command = [*SKATE, "generate", argument(source), "--config", common]
         with continued_by_itself():
             made = Workers(command, servers, partial(tell_line, "variation", as_json)).make(wanted, out)
