@@ -207,9 +207,9 @@ class LocalBackend(Backend):
         except filelock.Timeout as error:
             raise InUse(f"{self.root} is in use by another skate process: wait for it, or stop it") from error
         except OSError as error:
-            raise EnvironmentFault(
-                f"{self.root} cannot be written to ({error.strerror}): choose another --out"
-            ) from error
+            there = (self.root / "run.json").is_file()
+            remedy = "make it writable, or copy it to where it can be" if there else "choose another --out"
+            raise EnvironmentFault(f"{self.root} cannot be written to ({error.strerror}): {remedy}") from error
 
     def writing(self) -> AbstractContextManager[object]:
         return nullcontext()

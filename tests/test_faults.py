@@ -73,10 +73,12 @@ def test_a_read_only_file_system(disk: Disk) -> None:
     assert disk.mount("remount,size=64m")
     assert skate(case.run(run), fault="sink.arrays#2").code == -9
     assert disk.mount("remount,ro")
-    for arguments in (["resume", str(run)], case.run(run), case.run(disk.path / "new")):
+    helps, elsewhere = "make it writable, or copy it", "choose another --out"
+    begun = (["resume", str(run)], helps), (case.run(run), helps), (case.run(disk.path / "new"), elsewhere)
+    for arguments, remedy in begun:
         ended = skate(arguments)
         assert ended.code == 4, ended.output
-        assert "cannot be written to (Read-only file system)" in last_line(ended)
+        assert f"cannot be written to (Read-only file system): {remedy}" in last_line(ended)
     ended = skate(["status", str(run), "--verify"])
     assert ended.code == 0 and "interrupted" in ended.output, ended.output
     assert disk.mount("remount,rw")
