@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from _crash import Case, copied, differing, results, shared_case
+from _runs import invoke, small_clip
 from _zygote import Ended, shared_zygote
 from test_nothing_void import tree
 
@@ -156,3 +157,19 @@ def test_an_export_that_was_killed_leaves_the_older_one_whole(tmp_path: Path, po
     assert tree(target) == (shown if point == "switched" else before)
     assert skate(command).code == 0 and not any(target.glob(".export.*"))
     assert tree(target).keys() == before.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does a file system hold any name")
+@pytest.mark.parametrize(
+    "target", ["--write-config=-", "--write-config=new.toml", "--write-scene=new.toml", "--write-scene=new.json"]
+)
+def test_a_name_that_is_no_text_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    clip, folder = small_clip(tmp_path), tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    mask = os.fsdecode(b"m\xff.png")
+    Path(mask).write_bytes(b"a mask")
+    told = invoke(["run", str(clip), "--out", "x", "--object-mask", mask, target])
+    assert told.code == 3 and not told.out, told
+    assert f"{target.replace('=', ' ')}: cannot hold '" in told.err and "which is no UTF-8" in told.err
+    assert [each.name for each in Path().iterdir()] == [mask]

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -279,22 +277,6 @@ def test_files_that_cannot_be_read_or_written(clip: Path, tmp_path: Path) -> Non
         f"skate: --config {tmp_path / 'absent.toml'}: cannot be read (No such file or directory)\n",
     )
     assert run(clip, [*BOX, "--out", "x", "--write-config", str(tmp_path / "no" / "x.toml")])[1] == 3
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only there does a file system hold any name")
-@pytest.mark.parametrize(
-    "target", ["--write-config=-", "--write-config=new.toml", "--write-scene=new.toml", "--write-scene=new.json"]
-)
-def test_a_name_that_is_no_text_is_not_written(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    mask = os.fsdecode(b"m\xff.png")
-    Path(mask).write_bytes(b"a mask")
-    told = invoke(["run", str(clip), "--out", "x", "--object-mask", mask, target])
-    assert told.code == 3 and not told.out, told
-    assert f"{target.replace('=', ' ')}: cannot hold '" in told.err and "which is no UTF-8" in told.err
-    assert [each.name for each in Path().iterdir()] == [mask]
 
 
 def test_one_file_serves_several_commands(clip: Path, tmp_path: Path, only_prepared: list[RunConfig]) -> None:
