@@ -331,6 +331,24 @@ def test_a_pair_of_a_scene_is_measured_by_its_names(tmp_path: Path) -> None:
     assert "<h3>board</h3>" in (run / "report" / "index.html").read_text()
     failed = {frame for span in result.failed_frames for frame in range(*span)}
     assert failed == {row.frame for row in evaluate_run(run) if not row.passed}
+    looks = list(Looks(reader, asked).each(Span(0, 21)))
+    shown = [result.keypoints for _, result in looks if result.keypoints is not None]
+    assert np.array_equal(np.stack(shown), joints[:, None])
+    assert any(source.feet for source, _ in looks)
+    assert (run / "report" / "moment.png").is_file(), "the worst moment of the pair"
+
+
+def test_of_several_pairs_the_worst_moment_and_all_skeletons_are_shown(tmp_path: Path) -> None:
+    people = {"board": "skater", "cone": "rival"}
+    cast = tuple(dataclasses.replace(each, held_by=people.get(each.name)) for each in CAST)
+    asked = scene_config(scene=cast, gated=None, gate=READ("offset=0.001"))
+    start(asked, tmp_path / "run")
+    run = RunReader(tmp_path / "run")
+    looks = Looks(run, asked)
+    assert [pair.object for pair in looks.pairs] == ["board", "cone"] and looks.measured == 21
+    (_, result), *_ = looks.each(Span(20, 21))
+    assert result.keypoints is not None and result.keypoints.shape == (2, 133, 3)
+    assert of_run.worst_of(run, asked) is not None
 
 
 def test_flights_are_judged_against_the_background_behind_their_pair(

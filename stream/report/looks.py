@@ -17,6 +17,7 @@ from storage.spans import Span
 from stream.engine.source import FrameSource
 from stream.options.assembly import decode_config
 from stream.options.config import RunConfig
+from stream.options.pairs import pairs_of
 from stream.options.passes import reskinned
 from stream.report.segments import segment_frames
 from stream.report.strips import overlaid, shown_arrays
@@ -31,7 +32,7 @@ class Look:
 
     Attributes:
         picture: [H, W, 3] uint8 RGB. object_mask, person_mask: [H, W] bool.
-        keypoints: [133, 3] float32 x px, y px, score; None where nobody looked.
+        keypoints: [133, 3], or [N, 133, 3] of several, float32 x px, y px, score; None where nobody looked.
         feet: x px, y px of each foot that is seen, and whether it is on the object.
     """
 
@@ -56,7 +57,7 @@ class Looks:
 
     Attributes:
         frames: how many there are.
-        measured: how many of these were measured beyond the IoU: sights, and the result's skeleton.
+        pairs: who was measured beyond the IoU: sights, and the result's skeleton. measured: on how many frames.
     """
 
     def __init__(self, run: RunReader, config: RunConfig) -> None:
@@ -68,7 +69,9 @@ class Looks:
         arrays, nodes = run.arrays, run.manifest["nodes"]
         scored = run.log.of("score") if "score" in nodes else []
         self.frames = int(scored[-1]["span"][1]) if scored else 0
-        self.measured = min(self.frames, arrays.frames(SIGHTS[1])) if "measure" in nodes else 0
+        self.pairs = [pair for pair in pairs_of(config) if pair.node in nodes]
+        ends = [arrays.frames(pair.arrays[SIGHTS[1]]) for pair in self.pairs]
+        self.measured = min(self.frames, *ends) if ends else 0
 
     def each(self, span: Span) -> Iterator[tuple[Look, Look]]:
         """Source and result of these frames.
@@ -83,13 +86,16 @@ class Looks:
             pictures, keypoints = self._source.read(piece), self._run.arrays.read(self._keypoints, *piece)
             masks, found = ([self._union(group, kind, piece) for kind in OBJECTS] for group in ("masks/", FOUND))
             known = Span(start, max(start, min(piece.stop, self.measured)))
-            sights = [self._run.arrays.read(name, *known) for name in SIGHTS] if known.frames else [(), ()]
-            theirs = self._run.arrays.read(RESULT_KEYPOINTS, *known) if known.frames else ()
+            sights = [[self._run.arrays.read(pair.arrays[name], *known) for pair in self.pairs] for name in SIGHTS]
+            persons = {pair.person: pair.arrays[RESULT_KEYPOINTS] for pair in self.pairs}
+            theirs = [self._run.arrays.read(name, *known) for name in persons.values()]
             for at in range(piece.frames):
-                feet = [feet_of(each[at]) if at < len(each) else () for each in sights]
+                seen = at < known.frames
+                feet = [tuple(foot for each in side for foot in feet_of(each[at])) if seen else () for side in sights]
+                people = np.stack([each[at] for each in theirs]) if seen else None
                 yield (
                     Look(pictures[at], masks[0][at], masks[1][at], keypoints[at], feet[0]),
-                    Look(next(made), found[0][at], found[1][at], theirs[at] if at < len(theirs) else None, feet[1]),
+                    Look(next(made), found[0][at], found[1][at], people, feet[1]),
                 )
 
     def _union(self, group: str, kind: str, piece: Span) -> Array:

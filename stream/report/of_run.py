@@ -186,9 +186,11 @@ def worst_of(run: RunReader, config: RunConfig) -> Array | None:
     asked = {bound.metric: bound for bound in config.bounds}
     bounds = [asked.get(name) or Bound(name, metric.bound, metric.high) for name, metric in metrics().items()]
     values: dict[str, Array] = {}
-    for subject in SUBJECTS:
-        read = run.arrays.read(METRICS[subject], 0, looks.measured)
-        values |= {name: read[:, place] for place, name in enumerate(names_of(subject))}
+    for subject in SUBJECTS:  # of several pairs the worst, as `gate_columns` has it
+        read = [run.arrays.read(pair.arrays[METRICS[subject]], 0, looks.measured) for pair in looks.pairs]
+        for place, name in enumerate(names_of(subject)):
+            worse = np.fmin if metrics()[name].high else np.fmax
+            values[name] = worse.reduce([each[:, place] for each in read])
     found = worst_moment(values, bounds)
     return None if found is None else moment_strip(looks, *found)
 
