@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from _runs import invoke, small_clip
 
-from storage.errors import InputError
+from storage.errors import EnvironmentFault, InputError
 from stream import cli
 from stream.cli.ending import TRACEBACK
 from stream.cli.say import say, say_text
@@ -19,6 +19,7 @@ from stream.progress.listeners import JsonLines, PlainLines
 from stream.progress.terminal import TerminalLines
 from stream.report.tables import text_table
 from stream.run import status
+from stream.run.trouble import clear_lines
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -117,6 +118,19 @@ def test_faults_of_the_machine_are_not_the_programs(
     fail_with(monkeypatch, error)
     ended = invoke(["status", "RUN"])
     assert ended.code == 4 and ended.err.startswith(f"skate: {line}") and len(ended.err.splitlines()) == 1
+
+
+def test_what_goes_on_is_said_of_what_is_there(tmp_path: Path) -> None:
+    """`skate resume` of what was never begun would end with another error."""
+    fault = OSError(errno.EACCES, "Permission denied", str(tmp_path))
+    for begun, line in ((False, "then give the same command again"), (True, f"then `skate resume {tmp_path}`")):
+        if begun:
+            (tmp_path / "run.json").touch()
+        with pytest.raises(EnvironmentFault, match=f"mend the permissions, {line}$"), clear_lines(tmp_path):
+            raise fault
+    for out, told in ((tmp_path, "continues$"), (tmp_path / "new", "model$")):
+        with pytest.raises(EnvironmentFault, match=told), clear_lines(out):
+            raise MemoryError
 
 
 def skate(arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -1,13 +1,16 @@
 """Faults of the machine become one clear line: a full or read-only disk, memory that runs out."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import av
 
+from storage.address import BucketPath
 from storage.errors import EnvironmentFault, InputError, SkateError
+from storage.manifest import MANIFEST
 
 # How libraries say it, beside MemoryError: torch (CPU and CUDA), ONNX Runtime, OpenCV, the thread library, oneDNN.
 _NO_MEMORY = (
@@ -54,7 +57,8 @@ def machine_fault(error: BaseException, out: Path | None = None) -> EnvironmentF
     """
     if out_of_memory(error):
         return _memory(error, out)
-    then = f", then `skate resume {out}`" if out is not None else ""
+    again = f"`skate resume {out}`" if _begun(out) else "give the same command again"
+    then = "" if out is None else f", then {again}"
     if isinstance(error, OSError) and error.errno is not None:
         where = error.filename if error.filename is not None else out
         if error.errno == errno.EISDIR and error.filename2 is not None:
@@ -100,10 +104,15 @@ def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
     return _memory(cause, out) if cause is not None and out_of_memory(cause) else None
 
 
+def _begun(out: Path | None) -> bool:
+    """Whether there is a run that can be gone on with; of one in a bucket that is taken for granted."""
+    return out is not None and (isinstance(out, BucketPath) or os.path.isfile(out / MANIFEST))  # noqa: PTH113 - it raises nothing
+
+
 def _memory(error: BaseException, out: Path | None) -> EnvironmentFault:
     what = " ".join(str(error).split())[:120] or type(error).__name__
     shared = ", or give --share-gpu yes where ComfyUI works on the same card" if "CUDA" in what else ""
-    kept = "" if out is None else f"; what is committed is kept, `skate resume {out}` continues"
+    kept = f"; what is committed is kept, `skate resume {out}` continues" if _begun(out) else ""
     return EnvironmentFault(
         f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model{shared}{kept}"
     )
