@@ -213,7 +213,8 @@ def test_a_run_that_was_stopped_and_goes_on_after_another_has_finished_it_damage
     address = new_run()
     begin = f"import _s3; _s3.use({environment(shared_server())!r}, {str(tmp_path / 'sleeper')!r}); "
     begin += f"from stream.cli import main; main({run(case, address)!r})"
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # As in `shared_zygote`: by another number of threads sums of floats end in other bits.
+    path = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     sleeper = subprocess.Popen(
         [sys.executable, "-c", begin],
         env=os.environ | path,
