@@ -5,8 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from _small_run import FRAMES, small_config, small_run
 
+from stages.base import Inputs, Output, Window
+from stages.track import TrackStage
 from storage.errors import Interrupted, UsageError
 from storage.rundir import read_log
 from stream.engine.signals import Cancel
@@ -50,6 +53,26 @@ def test_cancelled_from_another_thread_and_resumed_with_the_same_bytes(tmp_path:
     assert told == [record["n"] for record in done.commits.values()], "that one is told as well"
     resume(run)
     assert (run / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
+
+
+def test_it_is_gone_on_with_by_as_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another number sums end in other last bits."""
+    begun, counted, plain = torch.get_num_threads(), list[int](), TrackStage.process
+
+    def noted(stage: TrackStage, window: Window, inputs: Inputs) -> Output:
+        counted.append(torch.get_num_threads())  # of the thread that tracks
+        return plain(stage, window, inputs)
+
+    monkeypatch.setattr(TrackStage, "process", noted)
+    with pytest.raises(Interrupted):
+        start(small_config(), tmp_path / "run", cancel=Cancel(deadline_seconds=0.0))
+    torch.set_num_threads(begun + 1)
+    try:
+        resume(tmp_path / "run")
+        assert torch.get_num_threads() == begun + 1, "of this process, as before"
+    finally:
+        torch.set_num_threads(begun)
+    assert counted and set(counted) == {begun}
 
 
 def test_windows_are_counted_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:

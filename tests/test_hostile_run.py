@@ -365,6 +365,7 @@ def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
         ({"video": {**VIDEO, "claimed_seconds": 1e31}}, "video.claimed_seconds: expected float <= 1e\\+30"),
         ({"video": {**VIDEO, "source": [0, 9]}}, r"video.source\[0\]: expected int >= 1"),
         ({"video": {**VIDEO, "sample_aspect_ratio": [1, 0]}}, r"sample_aspect_ratio\[1\]: expected int >= 1"),
+        ({"threads": 0}, "threads: expected int >= 1"),
         ({"versions": []}, "versions: expected object, got array"),
         ({"nodes": ["../x"]}, r"nodes\[0\]: expected str matching"),
     ],

@@ -50,6 +50,7 @@ class Written(Struct, frozen=True):
     decisive: dict[str, tuple[str, Any]]
     video: Video
     config: dict[str, Any]
+    threads: Annotated[int, Meta(ge=1, le=4096)] | None = None
 
 
 def read_run(out: Path) -> tuple[Manifest, RunConfig]:

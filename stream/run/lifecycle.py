@@ -40,6 +40,7 @@ from stream.run.reconcile import (
 )
 from stream.run.repair import repair_run
 from stream.run.settle import settle
+from stream.run.threads import as_begun
 from stream.run.trouble import clear_lines
 
 
@@ -202,7 +203,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     if decoded and decoded[-1]["info"]["last"]:
         check_length(config, int(decoded[-1]["span"][1]))
     announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
-    with opened:
+    with as_begun(session.manifest), opened:
         for node in chain.generators if session.change is None else chain:
             if has_work(log, node.name, chain.source.name):
                 opened.open(node.name)  # one that cannot work says so before anything is written
