@@ -21,12 +21,10 @@ from stream.options.differences import config_digest
 from stream.options.picturing import view_size
 from stream.options.versions import versions
 from stream.options.working import source_size
-from stream.run.threads import threads
 
 
 def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manifest:
-    """What `run.json` holds: config, digest, identities of input and models, the video's properties, versions, and how
-    many threads compute."""
+    """What `run.json` holds: config, digest, identities of input and models, the video's properties, versions."""
     decisive: dict[str, tuple[str, Any]] = dict(config.decisive())
     decisive["input"] = ("decode", {"bytes": guard.bytes, "sha256": guard.sha256})
     decisive |= models.decisive()
@@ -60,7 +58,6 @@ def make_manifest(config: RunConfig, models: Models, guard: InputGuard) -> Manif
         "decisive": decisive,
         "video": json.loads(json.dumps(properties)),
         "versions": versions(),
-        "threads": threads(),
     }
 
 

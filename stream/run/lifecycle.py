@@ -40,7 +40,7 @@ from stream.run.reconcile import (
 )
 from stream.run.repair import repair_run
 from stream.run.settle import settle
-from stream.run.threads import as_begun
+from stream.run.threads import as_begun, threads
 from stream.run.trouble import clear_lines
 
 
@@ -94,7 +94,8 @@ def prepare(
         origin = None
     elif origin is not None:
         origin.check(manifest, chain)
-    manifest, change, place = reconcile(out, {**manifest, "nodes": list(chain.names)}, overwrite, chain)
+    wanted = {**manifest, "nodes": list(chain.names), "threads": threads()}  # torch loads with the chain, not before
+    manifest, change, place = reconcile(out, wanted, overwrite, chain)
     return Session(config, models, manifest, guard, chain, out, place, interrupts, change, origin)
 
 

@@ -16,13 +16,15 @@ def threads() -> int:
 @contextmanager
 def as_begun(manifest: Manifest) -> Iterator[None]:
     """Compute with as many as `run.json` says, until the block ends; a run of an older version says nothing."""
+    wanted = manifest.get("threads")
+    if wanted is None:
+        yield
+        return
     import torch
 
-    before, wanted = threads(), manifest.get("threads")
-    if wanted is not None and wanted != before:
-        torch.set_num_threads(wanted)
+    before = threads()
+    torch.set_num_threads(wanted)
     try:
         yield
     finally:
-        if threads() != before:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
