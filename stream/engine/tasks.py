@@ -12,6 +12,7 @@ from storage.closing import Closing
 from storage.rundir import Commit
 from storage.spans import Span
 from stream.engine.chain import Node
+from stream.engine.threads import computing_with
 
 StateParts = tuple[Mapping[str, Json], Mapping[str, Array]]
 
@@ -90,13 +91,17 @@ class Done:
 class OpenStages(Closing):
     """The stages of nodes, each opened when it is first needed. A context manager.
 
+    Args:
+        threads: with how many torch computes, from its first model on; None: with as many as it takes by itself.
+
     Attributes:
         stages: by the node's name, in order.
         first: of each that is open, the state that it has before the first window.
         standing: where its state stands: in which scratch (None: the run), before which window.
     """
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
+    def __init__(self, nodes: Iterable[Node], threads: int | None = None) -> None:
+        self._threads = threads
         self.stages = {node.name: node.stage for node in nodes}
         self.first: dict[str, StateParts] = {}
         self.standing: dict[str, tuple[Scratch | None, int]] = {}
@@ -106,6 +111,9 @@ class OpenStages(Closing):
         """The stage, opened if need be."""
         stage = self.stages[name]
         if name not in self.first:
+            if stage.weights == "sam" and self._threads is not None:  # torch loads with it: a finished run needs none
+                self._exit.enter_context(computing_with(self._threads))
+                self._threads = None
             self._exit.callback(stage.close)
             stage.open()
             self.first[name] = stage.get_state().to_parts()

@@ -17,6 +17,7 @@ from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
 from stream.engine.tasks import OpenStages
+from stream.engine.threads import threads
 from stream.options.assembly import Models, build_chain, decode_config, resolve_models
 from stream.options.config import RunConfig
 from stream.options.differences import differences
@@ -40,7 +41,6 @@ from stream.run.reconcile import (
 )
 from stream.run.repair import repair_run
 from stream.run.settle import settle
-from stream.run.threads import as_begun, threads
 from stream.run.trouble import clear_lines
 
 
@@ -171,7 +171,7 @@ class Session:
     @cached_property
     def opened(self) -> OpenStages:
         """The chain's stages: each is opened once, whichever executor needs it."""
-        return OpenStages(self.chain)
+        return OpenStages(self.chain, self.manifest.get("threads"))
 
     def executor(self, run: RunDirectory) -> Executor:
         """A new executor of the chain: it holds nothing in memory of what another one did."""
@@ -204,7 +204,7 @@ def _drive(session: Session, reporter: Reporter, beside: Beside | None = None) -
     if decoded and decoded[-1]["info"]["last"]:
         check_length(config, int(decoded[-1]["span"][1]))
     announce_plan(config, session.models, session.manifest, chain, session.out, log, reporter.note)
-    with as_begun(session.manifest), opened:
+    with opened:
         for node in chain.generators if session.change is None else chain:
             if has_work(log, node.name, chain.source.name):
                 opened.open(node.name)  # one that cannot work says so before anything is written

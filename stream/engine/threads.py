@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storage.rundir import Manifest
-
 
 def threads() -> int:
     """How many it takes now: as many as there are cores that may be used, or `OMP_NUM_THREADS`."""
@@ -14,16 +12,12 @@ def threads() -> int:
 
 
 @contextmanager
-def as_begun(manifest: Manifest) -> Iterator[None]:
-    """Compute with as many as `run.json` says, until the block ends; a run of an older version says nothing."""
-    wanted = manifest.get("threads")
-    if wanted is None:
-        yield
-        return
+def computing_with(count: int) -> Iterator[None]:
+    """Have torch take so many, until the block ends."""
     import torch
 
     before = threads()
-    torch.set_num_threads(wanted)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
