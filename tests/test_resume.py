@@ -12,6 +12,7 @@ from _zygote import Ended, shared_zygote
 
 from storage.rundir import RunReader, read_log
 from stream.engine.signals import asked_by
+from stream.run.trouble import CONTINUES
 
 FROM_PROMPT_ON = ("generate", "composite", "blend", "sink", "score")
 
@@ -39,7 +40,7 @@ def test_interrupted_by_a_signal(tmp_path: Path, number: int) -> None:
     hook = ("_hooks:signal_after_commits", {"commits": 17, "number": int(number)})
     ended = skate(case.run(run), hook=hook)
     assert ended.code == 130, ended.output
-    assert ended.output.splitlines()[-1].startswith("skate: interrupted"), ended.output
+    assert ended.output.splitlines()[-1] == f"skate: interrupted: {CONTINUES}", ended.output
     records = (run / "journal.jsonl").read_text().count('"kind": "commit"')
     assert records == 17, "the commit in hand is finished, no other is begun"
     assert not list(run.rglob("*.partial"))
@@ -237,4 +238,4 @@ def test_sigterm_outside_a_run_is_an_interruption_too(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 130, ended.stderr
-    assert ended.stderr.strip().startswith("skate: interrupted")
+    assert ended.stderr.strip() == "skate: interrupted: give the same command again", "there is no run to go on with"

@@ -39,8 +39,10 @@ def ended(command: Callable[[], object], as_json: bool) -> int:
     except click.ClickException as error:
         hint = f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
         return _told(UsageError.exit_code, error.format_message() + hint, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        return _told(Interrupted.exit_code, "interrupted: what is committed is kept, `skate resume` continues", as_json)
+    except (KeyboardInterrupt, click.Abort) as error:
+        asked = error.__cause__ or error  # click makes an Abort of a KeyboardInterrupt
+        kept = " ".join(getattr(asked, "__notes__", ())) or "give the same command again"
+        return _told(Interrupted.exit_code, f"interrupted: {kept}", as_json)
     except SystemExit as error:
         if sys.stdout is not stdout:  # click's doing where a write met a broken pipe; then it exits with 1
             return BROKEN_PIPE

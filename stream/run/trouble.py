@@ -25,6 +25,7 @@ _NO_MEMORY = (
     "can't start new thread",
     "could not create a primitive",  # oneDNN, where a kernel it builds finds no room
 )
+CONTINUES = "what is committed is kept, `skate resume` continues"
 OURS = ("stream", "stages", "storage", "bench")  # the packages of this program
 _REMEDIES = {
     errno.ENOSPC: "free space",
@@ -72,7 +73,8 @@ def machine_fault(error: BaseException, out: Path | None = None) -> EnvironmentF
 
 @contextmanager
 def clear_lines(out: Path) -> Iterator[None]:
-    """Turn faults of disk and memory into errors of one line; whatever else happens passes through.
+    """Turn faults of disk and memory into errors of one line; whatever else happens passes through, an interruption
+    of what was begun with the note that it can be gone on with.
 
     Args:
         out: the run directory, for the remedy.
@@ -82,6 +84,10 @@ def clear_lines(out: Path) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt as error:
+        if _begun(out):
+            error.add_note(CONTINUES)
+        raise
     except BrokenPipeError:
         raise  # whoever read our output went away
     except SkateError as error:
