@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,29 @@ def test_ram_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(EnvironmentFault, match=r"over the 500\.0 MB of RAM available: .*--sam \(tiny\)") as caught:
         made(tmp_path).check()
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("most", "models", "wanted"),
+    [
+        ("track", {"sam": "small"}, "take a smaller --sam (tiny) or --window"),
+        ("score", {"sam": "tiny"}, "take a smaller --window"),
+        ("look", {"sam": "mini-groups"}, "take a smaller --window"),
+        (
+            "pose",
+            {"pose": "dwpose-l-384", "detector": "yolox-m"},
+            "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)",
+        ),
+        ("pose", {"pose": "dwpose-l-384", "detector": "yolox-tiny"}, "take a smaller --pose (dwpose-m-256)"),
+        ("pose", {"pose": "mini", "detector": "mini"}, "take a smaller --window"),
+        ("decode", {"sam": "small"}, "take a smaller --window"),
+    ],
+)
+def test_no_model_is_named_that_is_no_smaller(tmp_path: Path, most: str, models: dict[str, str], wanted: str) -> None:
+    plan = made(tmp_path, ram=10**9)
+    plan = dataclasses.replace(plan, ram=dataclasses.replace(plan.ram, most=most), models=models)
+    with pytest.raises(EnvironmentFault, match=re.escape(f"over --ram 1.0 GB: {wanted}, or close other programs")):
+        plan.check()
 
 
 def test_vram_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,7 @@ def test_what_contradicts_it_is_refused(changes: dict[str, object], said: str) -
 
 
 BOARD, SKATER, RIVAL = SUBJECTS[0], SUBJECTS[1], SUBJECTS[3]
+HOW = (Reskin("board"), Reskin("skater", prompt="a knight", dilate=3), Reskin("rival", False))
 
 
 def vanishing(**more: Any) -> RunConfig:
@@ -153,3 +154,29 @@ def test_who_vanishes_by_the_plain_options_vanishes_by_the_scene_that_they_write
     assert invoke([*words, "--write-scene", str(target)]).code == 0
     board = Subject(OBJECT, OBJECT, ObjectPrompt(0, box))
     assert read_scene(target) == Cast((board,), (Reskin(OBJECT, "remove"),), ())
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "gated"),
+    [
+        ((), HOW, ("board", "skater")),
+        (
+            ("--reskin", "object", "--dilate", "5,9"),
+            (Reskin("board", dilate=5), replace(HOW[1], on=False), Reskin("rival", False, dilate=9)),
+            ("board", "skater"),
+        ),
+        (
+            ("--reskin", "remove"),
+            (Reskin("board", "remove"), replace(HOW[1], on="remove"), HOW[2]),
+            (),
+        ),
+    ],
+)
+def test_options_beside_a_scene_are_in_the_scene_that_they_write(
+    tmp_path: Path, options: tuple[str, ...], wanted: tuple[Reskin, ...], gated: tuple[str, ...]
+) -> None:
+    scene, target = tmp_path / "scene.toml", tmp_path / "written.toml"
+    write_scene(scene, Cast((BOARD, SKATER, RIVAL), HOW, ("board", "skater")))
+    words = ["run", str(small_clip()), "--out", str(tmp_path / "out"), "--scene", str(scene), *options]
+    assert invoke([*words, "--write-scene", str(target)]).code == 0
+    assert read_scene(target) == Cast((BOARD, SKATER, RIVAL), wanted, gated)

@@ -83,12 +83,14 @@ def extract_command(video: str, write_scene: str | None, **options: Any) -> int:
 
 
 def _write_scene(path: str, options: dict[str, Any]) -> int:
+    from stages.region import DILATE
     from stream.cli.files import check_replaced
     from stream.options.scene import read_scene, write_scene
     from stream.options.settings import cast_from_options
 
     check_replaced(Path(path), f"--write-scene {path}", lambda: read_scene(Path(path)))
-    write_scene(Path(path), cast_from_options(options))
+    cast = cast_from_options(options)
+    write_scene(Path(path), cast.changed(options.get("reskin") or "both", options.get("dilate") or DILATE))
     return 0
 
 

@@ -15,9 +15,9 @@ from msgspec import Meta, Struct, field
 
 from stages import bounds
 from stages.prompts import Correction, ObjectPrompt, Pointing, check_box
-from stages.region import REMOVE
+from stages.region import DILATE, REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import NAME, Reskin, Sought, Subject, gated_by_kind
+from stages.subjects import NAME, OBJECTS, Reskin, Sought, Subject, gated_by_kind
 from storage.boundary import MB, convert, printable, read_input, text_of, utf8
 from storage.durable import file_sha256, write_atomic
 from storage.errors import InputError, UsageError
@@ -99,6 +99,21 @@ class Cast:
             object.__setattr__(self, "reskins", tuple(Reskin(subject.name) for subject in self.subjects))
         if self.gated is None:
             object.__setattr__(self, "gated", gated_by_kind(self.subjects, self.reskins))
+
+    def changed(self, reskin: str, widths: tuple[int, int]) -> "Cast":
+        """What `--reskin` and `--dilate` make of it, as a scene of its own; a subject's own width stays."""
+        asked = zip(OBJECTS, widths, DILATE, strict=True)
+        usual = {kind: None if width == always else width for kind, width, always in asked}
+        reskins = []
+        for who, how in zip(self.subjects, self.reskins, strict=True):
+            on = how.on if reskin in ("both", REMOVE, who.kind) else False
+            if on and reskin == REMOVE:
+                on = "remove"
+            width = usual[who.kind] if how.dilate is None else how.dilate
+            reskins.append(dataclasses.replace(how, on=on, dilate=width))
+        gone = [how.name for how in reskins if how.on == REMOVE]
+        gated = tuple(name for name in self.gated or () if name not in gone)
+        return dataclasses.replace(self, reskins=tuple(reskins), gated=gated)
 
 
 @dataclass(frozen=True)

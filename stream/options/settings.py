@@ -9,9 +9,9 @@ from stages.device import use_device
 from stages.driver import find_driver
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
-from stages.region import DILATE, REMOVE
+from stages.region import REMOVE
 from stages.sam.prompts import PromptSchedule
-from stages.subjects import OBJECT, OBJECTS, PERSON, Reskin, Sought, plain_subjects
+from stages.subjects import OBJECT, OBJECTS, PERSON, Sought, plain_subjects
 from storage.boundary import MB, printable, read_input
 from storage.errors import EnvironmentFault, InputError, UsageError
 from storage.nearby import inputs_of
@@ -86,13 +86,7 @@ def cast_from_options(options: dict[str, Any]) -> Cast:
     corrections = corrections_from_options(options, *OBJECTS)
     prompt, person_box = prompt_from_options(options), options.pop("person_box")
     subjects = plain_subjects(prompt, corrections[OBJECT], person_box, corrections[PERSON])
-    reskin, widths = options.get("reskin") or "both", options.get("dilate") or DILATE
-    gone = reskin == REMOVE
-    reskins = tuple(
-        Reskin(who.name, "remove" if gone else reskin in ("both", who.name), dilate=None if width == usual else width)
-        for who, width, usual in zip(subjects, widths, DILATE, strict=True)
-    )
-    return Cast(subjects, reskins, () if gone else (OBJECT,), cuts)
+    return Cast(subjects, cuts=cuts)
 
 
 def corrections_from_options(options: dict[str, Any], *names: str) -> dict[str, tuple[Correction, ...]]:

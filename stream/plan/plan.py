@@ -8,7 +8,10 @@ from stages.generators import GENERATORS
 from storage.errors import EnvironmentFault
 from storage.sizes import format_size
 from stream.plan.calibration import duration_text
+from stream.plan.hints import MINIS
 from stream.plan.server import ServerNeed
+
+SMALLEST = {"sam": "tiny", "pose": "dwpose-m-256", "detector": "yolox-tiny"}
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,13 @@ class Plan:
             limit = self._limit("--ram", self.ram_limit, "of RAM available")
             raise EnvironmentFault(
                 f"this run needs about {format_size(self.ram.total)} of RAM ({self.ram.most} most of all), "
-                f"over {limit}: {self.fits or _smaller(self.ram.most)}, or close other programs or give a higher --ram"
+                f"over {limit}: {self.fits or self._smaller(self.ram.most)}, or close other programs or give a higher --ram"
             )
         if self.vram_limit is not None and self.vram.total > self.vram_limit:
             limit = self._limit("--vram", self.vram_limit, "of VRAM free")
             raise EnvironmentFault(
                 f"this run needs about {format_size(self.vram.total)} of VRAM ({self.vram.most} most of all), "
-                f"over {limit}: {_smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
+                f"over {limit}: {self._smaller(self.vram.most)}, --device cpu, or free the GPU or give a higher --vram"
                 + (
                     ""
                     if self.by_turns or self.generator is None or not GENERATORS[self.generator].on_servers
@@ -156,18 +159,18 @@ class Plan:
             "(umt5 in fp8, GGUF), or started with --cache-none"
         )
 
+    def _smaller(self, stage: str) -> str:
+        """What makes this stage smaller, where its models are not the smallest."""
+        kinds = ("sam",) if stage in ("look", "track", "score") else ("pose", "detector") if stage == "pose" else ()
+        larger = [kind for kind in kinds if kind in self.models and self.models[kind] not in (SMALLEST[kind], *MINIS)]
+        if not larger:
+            return "take a smaller --window"
+        options, names = (" and ".join(f"--{kind}" for kind in larger), ", ".join(SMALLEST[kind] for kind in larger))
+        return f"take a smaller {options} ({names})" + (" or --window" if kinds == ("sam",) else "")
+
     def _limit(self, option: str, limit: int, else_named: str) -> str:
         return f"{option} {format_size(limit)}" if option in self.limits else f"the {format_size(limit)} {else_named}"
 
 
 def _of(need: int, limit: int | None) -> str:
     return f"{format_size(need)} of {format_size(limit or 0)}"
-
-
-def _smaller(stage: str) -> str:
-    """What makes this stage smaller."""
-    if stage in ("look", "track", "score"):
-        return "take a smaller --sam (tiny) or --window"
-    if stage == "pose":
-        return "take a smaller --pose and --detector (dwpose-m-256, yolox-tiny)"
-    return "take a smaller --window"
