@@ -129,7 +129,8 @@ class Plan:
             limit = self._limit("--ram", self.ram_limit, "of RAM available")
             raise EnvironmentFault(
                 f"this run needs about {format_size(self.ram.total)} of RAM ({self.ram.most} most of all), "
-                f"over {limit}: {self.fits or self._smaller(self.ram.most)}, or close other programs or give a higher --ram"
+                f"over {limit}: {self.fits or self._smaller(self.ram.most)}, "
+                "or close other programs or give a higher --ram"
             )
         if self.vram_limit is not None and self.vram.total > self.vram_limit:
             limit = self._limit("--vram", self.vram_limit, "of VRAM free")
