@@ -284,6 +284,21 @@ def test_cost_plot() -> None:
     assert opened(cost_plot([])).shape[1] == 1100
 
 
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_windows_are_counted_by_whole_numbers(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    ticks: list[float] = []
+
+    def looked_at(figure: Any) -> bytes:
+        axes = figure.axes[-1]
+        low, high = axes.get_xlim()
+        ticks.extend(tick for tick in axes.get_xticks() if low <= tick <= high)
+        return b""
+
+    monkeypatch.setattr(figures, "_png", looked_at)
+    cost_plot([WindowRow(Span(0, 5), {"decode": 1.0})] * count)
+    assert 0 in ticks and all(tick == round(tick) for tick in ticks)
+
+
 def test_no_two_stages_of_a_run_look_alike() -> None:
     def taken_by(slow: int) -> Array:
         seconds = {f"stage-{index}": float(index == slow) for index in range(13)}

@@ -67,7 +67,7 @@ def iou_plot(
         lower.broken_barh([(start - 0.5, stop - start) for start, stop in spans], (row - 0.35, 0.7), color=colour)
         lower.text(-0.01, row, label, transform=lower.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     lower.set(yticks=[], ylim=(-0.5, len(subjects) - 0.5), xlim=(-0.5, max(1, len(iou)) - 0.5), xlabel="frame")
-    lower.xaxis.get_major_locator().set_params(integer=True)
+    lower.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     lower.set_title("visible in the source", loc="left", fontsize=9, color="#444444", pad=3)
     return _png(figure)
 
@@ -166,7 +166,7 @@ def cost_plot(windows: Sequence[WindowRow]) -> bytes:
         rows[1].set_title("memory: the highest in the window, and when each stage was done", loc="left", fontsize=11)
         rows[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     rows[-1].set_xlabel("window")
-    rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    rows[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return _png(figure)
 
 
