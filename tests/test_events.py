@@ -1,5 +1,6 @@
 """What a caller of the Python API is told, and how it ends a run: events, and the cancel token."""
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,15 @@ import torch
 from _small_run import FRAMES, small_config, small_run
 
 from stages.base import Inputs, Output, Window
+from stages.prompts import Correction
 from stages.track import TrackStage
 from storage.errors import Interrupted, UsageError
-from storage.rundir import read_log
+from storage.rundir import read_log, read_manifest
 from stream.engine.signals import Cancel
 from stream.progress.events import Event, Note, RunBegins, WindowDone
 from stream.run.lifecycle import resume, start
 from stream.run.status import read_status
+from stream.run.variation import generate_from_run
 
 
 def test_each_window_carries_the_number_of_its_record(tmp_path: Path) -> None:
@@ -73,6 +76,28 @@ def test_it_is_gone_on_with_by_as_many_threads(tmp_path: Path, monkeypatch: pyte
     finally:
         torch.set_num_threads(begun)
     assert counted and set(counted) == {begun}
+
+
+@pytest.mark.parametrize("how", ["corrected", "another seed", "a variation"])
+def test_what_begins_with_the_work_of_a_run_computes_with_as_many_threads(how: str, tmp_path: Path) -> None:
+    """What it reads again of that work, or repairs of it, must come out as it was recorded."""
+    run = Path(shutil.copytree(small_run(), tmp_path / "run", ignore=shutil.ignore_patterns(".lock")))
+    begun, config = torch.get_num_threads(), small_config()
+    torch.set_num_threads(begun + 1)
+    try:
+        if how == "corrected":  # what the window before it hands on is not kept, and tracked again
+            start(replace(config, correct=(Correction(16, box=(60.0, 70.0, 100.0, 82.0)),)), run, overwrite=True)
+        elif how == "another seed":
+            start(replace(config, seed=5), run, overwrite=True)
+        else:
+            generate_from_run(run, tmp_path / "other", {"seed": 5})
+            run = tmp_path / "other"
+        assert read_manifest(run)["threads"] == begun
+        last = max((run / "run.zarr" / "state" / "track").iterdir(), key=lambda path: int(path.name))
+        last.write_bytes(b"damaged")
+        resume(run)
+    finally:
+        torch.set_num_threads(begun)
 
 
 def test_windows_are_counted_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def prepare(
     elif origin is not None:
         origin.check(manifest, chain)
     wanted = {**manifest, "nodes": list(chain.names), "threads": threads()}  # torch loads with the chain, not before
+    if origin is not None:
+        wanted |= origin.keeps()
     manifest, change, place = reconcile(out, wanted, overwrite, chain)
     return Session(config, models, manifest, guard, chain, out, place, interrupts, change, origin)
 
@@ -140,6 +142,9 @@ class Origin(Protocol):
 
     def check(self, manifest: Manifest, chain: Chain) -> None:
         """Refuse what cannot be taken over into a run of this manifest; nothing is written."""
+
+    def keeps(self) -> Manifest:
+        """What the new run's manifest takes over: what is not asked for and tracking depends on."""
 
     def copy(self, manifest: Manifest, chain: Chain, note: Callable[[str], None]) -> None:
         """Make the run directory, whole or not at all; `note` is told when that takes its time."""

@@ -76,8 +76,17 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
         return same, None
     void = made_void(found, chain, read_log(out))
+    if chain.source.name in void:
+        return manifest, Change(manifest, anew=True)
     gone = {name: 0 for name in old["nodes"] if name not in chain}
-    return manifest, Change(manifest, anew=True) if chain.source.name in void else Change(manifest, void=void | gone)
+    manifest = {**manifest, **kept_of(old)}
+    return manifest, Change(manifest, void=void | gone)
+
+
+def kept_of(old: Manifest) -> Manifest:
+    """What a run that begins with another's work keeps of its manifest: it computes with as many threads, or what is
+    read again of that work would come out with other bytes than recorded. A run of an older version says nothing."""
+    return {"threads": old["threads"]} if "threads" in old else {}
 
 
 def made_void(found: list[Difference], chain: Chain, log: CommitLog) -> dict[str, int]:

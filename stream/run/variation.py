@@ -26,6 +26,7 @@ from stream.options.settings import check_words, resolve_generator, standing
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
+from stream.run.reconcile import kept_of
 
 
 def generate_from_run(
@@ -76,6 +77,10 @@ class _Tracked:
         _check_tracked(self._reader, chain)
         _check_reskin(self._reader, self._config)
         _check_empty(self._out)
+
+    def keeps(self) -> Manifest:
+        """How many threads tracking computed with: by another number a damaged state could not be made again."""
+        return kept_of(self._reader.manifest)
 
     def copy(self, manifest: Manifest, chain: Chain, note: Callable[[str], None]) -> None:
         """Make the new run directory."""
