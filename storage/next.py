@@ -21,6 +21,9 @@ from storage.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from storage.records import segment_of
 from storage.verify import metadata_of
 
+_PAGE = f"{NEXT}/report/index.html"
+_SHOWN = tuple(f"report/{name}" for name in ("proof.mp4", "frames.png", "interaction.png", "moment.png", "views.png"))
+
 
 def pending(path: Path) -> Manifest | None:
     """The manifest of a new run that has begun under `next/` and has not taken the old one's place; None: none has."""
@@ -103,9 +106,14 @@ def _switched(store: Backend) -> bool:
 
 
 def _move(store: Backend) -> None:
-    """Every object to its plain name, the journal last."""
+    """Every object to its plain name, the report's page first, the journal last."""
     new = CommitLog(read_records(store.below(NEXT))[0])
-    for key in store.keys(NEXT):
+    keys = sorted(store.keys(NEXT), key=lambda key: key != _PAGE)
+    if _PAGE in keys:  # no file of the new report is moved yet: what has its name is of the old one
+        for name in _SHOWN:
+            if f"{NEXT}/{name}" not in keys:
+                store.delete(name)
+    for key in keys:
         name = key.removeprefix(f"{NEXT}/")
         if name not in (JOURNAL, ".lock"):
             store.move(key, name)

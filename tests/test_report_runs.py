@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stream.progress.events import Event, RunBegins, WindowDone
 from stream.report.collect import Facts
 from stream.report.of_run import report_run
 from stream.run.lifecycle import start
+from stream.run.redo import redo
 
 
 class Asks:
@@ -65,3 +67,21 @@ def test_again_after_the_end(tmp_path: Path) -> None:
     assert after.keys() == before.keys() and after["iou.csv"] == before["iou.csv"]
     assert json.loads(after["summary.json"]) == json.loads(before["summary.json"])
     assert Facts().complete
+
+
+@pytest.mark.parametrize("how", ["another look", "nothing made", "redo"])
+def test_what_shows_a_result_goes_with_it(tmp_path: Path, how: str) -> None:
+    """`proof.mp4` says of every frame whether it passed: beside another result it would say it of that."""
+    run = Path(shutil.copytree(small_run(), tmp_path / "run", ignore=shutil.ignore_patterns(".lock")))
+    proof, strip, own = run / "report/proof.mp4", run / "report/frames.png", run / "report/notes.txt"
+    proof.write_bytes(b"of the result that is there")
+    own.write_text("somebody else's")
+    start(small_config(), run)
+    assert proof.exists() and strip.exists(), "the result is the same"
+    if how == "redo":
+        redo(run, [1], seed=9, text=None)
+    else:
+        again = {"seed": 5} if how == "another look" else {"reskin": "remove", "generator": "plate"}
+        start(replace(small_config(), **again), run, overwrite=True)
+    assert not proof.exists() and own.exists()
+    assert strip.exists() == (how != "nothing made"), "where nothing is scored no frame is the worst"

@@ -13,6 +13,7 @@ from stream.options.config import RunConfig
 from stream.progress.memory import peak_rss_bytes, peak_vram_bytes
 from stream.report.comparison import write_comparison
 from stream.report.of_run import report_run
+from stream.report.proof import PROOF
 from stream.report.result import Result
 from stream.report.summary import Presence
 
@@ -95,8 +96,9 @@ def _videos(config: RunConfig, recorded: Mapping[str, str] | None) -> list[str]:
 
 
 def _remove_leftovers(run: RunDirectory, videos: Sequence[str]) -> None:
-    """Delete the videos of a run with other options that was in this directory before."""
-    for name in {OUTPUT, COMPARISON} - set(videos):
+    """Delete the videos of a run with other options that was in this directory before, and the proof of a result that
+    is there no more."""
+    for name in {OUTPUT, COMPARISON, f"report/{PROOF}"} - set(videos):
         run.store.delete(name)
 
 
