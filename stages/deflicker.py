@@ -111,9 +111,6 @@ class DeflickerStage(Stage):
 class Flow:
     """DIS optical flow, there and back."""
 
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-
     def back(self, before: Array, after: Array) -> tuple[Array, Array]:
         """For each pixel of `after` (uint8 RGB) where it was in `before`, less where it is, `[h, w, 2]` float32 pixels;
         and `[h, w]` bool: where the flow from there comes back to it."""
@@ -131,7 +128,10 @@ class Flow:
         return large, agree
 
     def _found(self, first: Array, second: Array) -> Array:
-        return np.asarray(self._dis.calc(first, second, None))  # type: ignore[call-overload]  # None: no guess
+        # A new one for each: a picture of less than 91 pixels sets its scales, and for all that come after it too. What
+        # is found would depend on where a run was interrupted.
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        return np.asarray(dis.calc(first, second, None))  # type: ignore[call-overload]  # None: no guess
 
 
 def remapped(picture: Array, offsets: Array) -> Array:

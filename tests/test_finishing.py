@@ -157,6 +157,24 @@ def test_nothing_of_the_shot_before_is_mixed_in() -> None:
     assert np.array_equal(found, faulty[:1])
 
 
+def test_a_small_region_changes_nothing_of_later_frames() -> None:
+    """A run that is gone on with behind it has never seen it."""
+    frames = clip().frames[:8]
+    made = frames.copy()
+    made[:4, 100:120, 100:120] += 9  # with what is around it less than 91 pixels
+    made[4:, 100:280, 100:280] += 9
+    config, first, then = DeflickerConfig(0.5), Span(0, 4), Span(4, 8)
+    windows = [Window(index, span, span, span, span is then, 4) for index, span in enumerate((first, then))]
+    whole, resumed = DeflickerStage(config), DeflickerStage(config)
+    shown = [Inputs({"frames": frames[span.start : span.stop], BEFORE: made[span.start : span.stop]})
+             for span in (first, then)]  # fmt: skip
+    whole.process(windows[0], shown[0])
+    resumed.set_state(*whole.get_state().to_parts())
+    found = whole.process(windows[1], shown[1])
+    again = resumed.process(windows[1], shown[1])
+    assert np.array_equal(found.arrays[AFTER], again.arrays[AFTER]) and found.info == again.info
+
+
 def test_off_by_default_and_then_not_in_the_chain(tmp_path: Path) -> None:
     config = replace(small_config(), keep="all")
     start(config, tmp_path / "off")
