@@ -138,13 +138,13 @@ class ComfyStage(GeneratorStage):
     def _check(self, client: ComfyClient) -> None:
         """Validate the workflow against this server, once."""
         assert self._chosen is not None, "open() comes first"
-        if client.address.host not in self._checked:
+        if client.address.http not in self._checked:
             workflow, handed_on = self._chosen.workflow, self.config.continuity == "latent"
             sent = with_all_nodes(workflow) if handed_on else workflow
             known = client.object_info()
             check_workflow(sent, known, client.address.host)
             client.sends_pictures = SENDS_PICTURES in known
-            self._checked.add(client.address.host)
+            self._checked.add(client.address.http)
 
     def condition(self, window: Window, inputs: Inputs) -> Shown:
         """Draw and encode all of a window but the frames that the window before it makes."""

@@ -98,7 +98,7 @@ class CompletionStage(OcclusionStage):
     def _check(self, client: ComfyClient) -> None:
         """Whether this server can run it, asked once."""
         assert self._workflow is not None, "open() comes first"
-        if client.address.host in self._checked:
+        if client.address.http in self._checked:
             return
         known = client.object_info()
         found = problems(self._workflow, known)
@@ -109,7 +109,7 @@ class CompletionStage(OcclusionStage):
                 f"{told if self._how.workflow == COMPLETING else ''}"
             )
         client.sends_pictures = SENDS_PICTURES in known
-        self._checked.add(client.address.host)
+        self._checked.add(client.address.http)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Flag the window's new frames by what the server says."""

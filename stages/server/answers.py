@@ -152,6 +152,7 @@ class NodeInfo(Struct, frozen=True):
 
     input: NodeInputs = NodeInputs()
     output: list[Any] = field(default_factory=list)
+    python_module: str = ""
 
 
 class Message(Struct, frozen=True):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.server.graph import Graph, Place, by_title, links
-from stages.server.wiring import LOADERS, PICTURES
+from stages.server.wiring import LOADERS, LOADS_ALL, PICTURES
 from stages.server.workflow import VACE_POSE, Workflow
 from storage.errors import GeneratorError, InputError
 
@@ -145,6 +145,8 @@ def _set_video(graph: Graph, loader: str, names: tuple[str, ...]) -> None:
     file_input = LOADERS.get(graph[loader]["class_type"])
     if file_input is None:
         raise InputError(f"node {loader} ({graph[loader]['class_type']}) loads no upload: use {', '.join(LOADERS)}")
+    whole = LOADS_ALL.get(graph[loader]["class_type"], {})
+    graph[loader]["inputs"].update({name: value for name, value in whole.items() if name in graph[loader]["inputs"]})
     graph[loader]["inputs"][file_input] = names[0]
     if len(names) == 1:
         return

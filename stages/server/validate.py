@@ -103,17 +103,26 @@ def _node_problems(
     required = schema.required
     known = {**required, **schema.optional, **schema.hidden}
     at = f"node {node_id} ({name})"
+    given = {*inputs, *(key.split(".")[0] for key in inputs)}
     for key in required:
-        if key not in inputs:
+        if key not in given:
             yield f"{at}: required input {key} is missing"
-    extra = _format_inputs(known)
+    names = {*known, *_format_inputs(known), *EDITOR_ONLY}
+    own = _may_take_more(name, object_info)
     for key, value in inputs.items():
-        if key not in known and key.split(".")[0] not in known and key not in extra and key not in EDITOR_ONLY:
+        if key not in names and key.split(".")[0] not in known and not own:
             yield f"{at}: unknown input {key}"
         elif isinstance(value, list):
             yield from _link_problem(at, key, value, known.get(key), graph, object_info)
         elif key in known and NAMED.get(name) != key:
             yield from _value_problem(at, (name, key), value, known[key])
+
+
+def _may_take_more(name: str, object_info: Mapping[str, Json]) -> bool:
+    """Whether a node may have inputs that its schema does not tell, as many have that take any number of something
+    (rgthree's Power Lora Loader). Of a package that graphs are filled in for an unknown input is an old or new name."""
+    custom = info_of(name, object_info).python_module.startswith("custom_nodes.")
+    return custom and not any(part in name for part in PACKAGES)
 
 
 def info_of(name: str, object_info: Mapping[str, Json]) -> NodeInfo:

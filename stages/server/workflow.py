@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.server.graph import Graph, Place, above, by_class, by_title, links, titled, upstream
+from stages.server.outputs import OUTPUT, doubts, output_node, save_pictures
 from stages.server.wiring import (
     LOADERS,
-    PICTURE_OUTPUTS,
     SAMPLERS,
-    SENDS_PICTURES,
     TEXTS,
     TITLES,
-    VIDEO_OUTPUTS,
     WIRINGS,
     SamplerInputs,
     Wiring,
@@ -30,7 +28,7 @@ from storage.errors import InputError
 Json = Any
 
 PROMPT, NEGATIVE, SAMPLER = "skate prompt", "skate negative", "skate sampler"
-VACE, VACE_POSE, OUTPUT = "skate vace", "skate vace pose", "skate output"
+VACE, VACE_POSE = "skate vace", "skate vace pose"
 CROP, ENLARGED = "skate crop", "skate enlarged"
 MAX_DEPTH = 100
 """Levels of a workflow file; real ones have about 8."""
@@ -138,7 +136,8 @@ def parse_workflow(data: Json, name: str) -> Workflow:
         )
     graph: Graph = {str(key): copy.deepcopy(node) for key, node in data.items()}
     _check_links(graph, name)
-    notes = _save_pictures(graph)
+    notes = save_pictures(graph, name)
+    notes += doubts(graph, (*TITLES.values(), PROMPT, NEGATIVE))
     return Workflow(name, graph, find_points(graph, name), notes)
 
 
@@ -154,42 +153,13 @@ def _check_links(graph: Graph, name: str) -> None:
                 raise InputError(f"--workflow {name}: {at}: links to {source}, which is not in it: export it again")
 
 
-def _save_pictures(graph: Graph) -> tuple[str, ...]:
-    """Have the pictures that a video is made of saved as they are, in place of the video; what is lost by that. Those
-    that are sent are saved too: which of the two is done is decided by the server."""
-    for node_id in by_class(graph, SENDS_PICTURES):
-        inputs = {**graph[node_id]["inputs"], "filename_prefix": "skate/window"}
-        graph[node_id] = {**graph[node_id], "class_type": "SaveImage", "inputs": inputs}
-    if by_title(graph, OUTPUT) is not None or by_class(graph, *PICTURE_OUTPUTS):
-        return ()
-    for node_id in by_class(graph, *VIDEO_OUTPUTS):
-        name = graph[node_id]["class_type"]
-        pictures = graph[node_id]["inputs"].get(VIDEO_OUTPUTS[name])
-        if not isinstance(pictures, list):
-            continue
-        gone = [node_id, *(node for node in graph if node_id in above(graph, node))]
-        called = graph[gone[-1]]["class_type"]
-        for node in gone:
-            del graph[node]
-        graph[node_id] = {
-            "class_type": "SaveImage",
-            "_meta": {"title": OUTPUT},
-            "inputs": {"images": pictures, "filename_prefix": "skate/window"},
-        }
-        return (
-            f"{called} (node {node_id}) makes a video, which loses pixels: SaveImage saves its pictures instead; "
-            "the video itself, its rate and its sound are not made",
-        )
-    return ()
-
-
 def find_points(graph: Graph, name: str) -> Points:
     """The places of a graph that values go into.
 
     Raises:
         InputError: naming every one that it lacks.
     """
-    output = by_title(graph, OUTPUT) or next(iter(by_class(graph, *PICTURE_OUTPUTS)), None)
+    output = output_node(graph)
     samplers = _samplers(graph, output)
     wiring, contexts = _contexts(graph)
     loaders = {} if not contexts else _loaders(graph, wiring, contexts[0])
@@ -205,6 +175,8 @@ def find_points(graph: Graph, name: str) -> Points:
         raise InputError(
             f"--workflow {name}: lacks {'; '.join(missing)}: see workflows/README.md for what is filled in"
         )
+    prompt = _text(graph, contexts[0], samplers, PROMPT, "positive", 0)
+    negative = _text(graph, contexts[0], samplers, NEGATIVE, "negative", 1)
     return Points(
         wiring=wiring,
         contexts=tuple(contexts),
@@ -214,8 +186,8 @@ def find_points(graph: Graph, name: str) -> Points:
         seed=_places(graph, samplers, "seed"),
         steps=_places(graph, samplers, "steps"),
         cfg=_places(graph, samplers, "cfg"),
-        prompt=_text(graph, contexts[0], samplers, PROMPT, "positive", 0),
-        negative=_text(graph, contexts[0], samplers, NEGATIVE, "negative", 1),
+        prompt=prompt,
+        negative=None if negative == prompt else negative,  # ConditioningZeroOut hangs on the encoder of the prompt
         crop=by_title(graph, CROP),
         enlarged=by_title(graph, ENLARGED),
     )

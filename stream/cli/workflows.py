@@ -98,6 +98,7 @@ def _shown(chosen: "Chosen") -> list[str]:
     for channel, node in points.loaders.items():
         lines.append(f"takes      {channel}: node {node} ({nodes[node]['class_type']})")
     texts = (("prompt", points.prompt), ("negative", points.negative))
+    lines.append(f"gives      pictures: node {points.output} ({nodes[points.output]['class_type']})")
     values = [(key, points.seed[:0] if at is None else (at,)) for key, at in texts]
     for key, at in (*values, ("seed", points.seed), ("steps", points.steps), ("cfg", points.cfg)):
         where = ", ".join(f"node {node}, {name}" for node, name in at) or "no node takes it"
@@ -147,7 +148,8 @@ def check_command(name: str, server: str, profile: str | None, as_json: bool) ->
     if name in HELPERS:
         graph = helper_graph(name)
     else:
-        reference = plain(name).recipe.reference == "needed"
+        own = plain(name)
+        reference = own.recipe.reference == "needed" or "reference" in own.workflow.points.loaders
         graph = choose(Wanted(name, reference, profile=profile)).workflow.graph
     client = ComfyClient(parse_server(server), Timeouts(connect=5, request=30, patience=0), threading.Event())
     try:
