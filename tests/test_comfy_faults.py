@@ -240,8 +240,12 @@ def test_interrupt_from_another_thread() -> None:
 
 
 def put_other(server: FakeComfy, steps: int) -> None:
-    """Queue somebody else's job: the last one again, with another seed."""
-    busy = copy.deepcopy(server.prompts[-1])
+    """Queue somebody else's job: the last one again, with files of its own and another seed."""
+    busy, files = copy.deepcopy(server.prompts[-1]), server.executor.files.input
+    for loader in ("1", "3"):
+        ours = busy[loader]["inputs"]["file"]
+        busy[loader]["inputs"]["file"] = f"other{loader}.mkv"
+        files[f"other{loader}.mkv"] = files[ours]
     busy["21"]["inputs"].update(seed=99, steps=steps)
     server.executor.put("other", busy, "somebody", ["30"])
 
@@ -254,7 +258,7 @@ def status_of(server: FakeComfy, prompt_id: str) -> str:
 
 def test_a_job_behind_others_waits() -> None:
     with FakeComfy(step_seconds=0.05) as server, ComfyStage(config(server.address)) as stage:
-        stage.process(WINDOW, SCENE.inputs(WINDOW))  # leaves uploads that the other job can use
+        stage.process(WINDOW, SCENE.inputs(WINDOW))  # the other job is as this one
         put_other(server, 6)
         stage.process(WINDOW, SCENE.inputs(WINDOW))
         assert list(server.executor.history)[1] == "other"

@@ -1,6 +1,7 @@
 """ComfyUI stage end to end on the fake server: continuity, colour drift, exactness, workflows, state."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def test_names_on_the_server_are_used_again() -> None:
         assert len(server.executor.files.input) == 2 and all(
             n.startswith("skate/") for n in server.executor.files.input
         )
+
+
+def test_what_was_uploaded_is_emptied_in_the_end() -> None:
+    with FakeComfy() as server:
+        with ComfyStage(config(server.address)) as stage:
+            window = windows(41)[0]
+            stage.process(window, SCENE.inputs(window))
+            assert all(server.executor.files.input.values())
+        assert list(server.executor.files.input.values()) == [b"", b""]
+
+
+def test_a_server_that_is_gone_in_the_end_is_not_waited_for() -> None:
+    with FakeComfy() as server, ComfyStage(config(server.address)) as stage:
+        window = windows(41)[0]
+        stage.process(window, SCENE.inputs(window))
+        server.away_until = time.monotonic() + 60
+        seen, began = len(server.seen), time.monotonic()
+        stage.close()
+        assert len(server.seen) - seen <= 2 and time.monotonic() - began < 5
 
 
 def test_attempts_differ_and_repeat() -> None:

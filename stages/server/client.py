@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -72,10 +72,17 @@ class ComfyClient:
         self._wire = Wire(address, timeouts.connect, timeouts.request)
         self._until = math.inf  # monotonic: when the window in hand has to be done
         self._upload_limit: int | None = None
+        self._uploaded: set[tuple[str, str]] = set()  # name and subfolder
         self._version: tuple[int, ...] = ()  # as /system_stats told it; empty: not known
 
     def close(self) -> None:
-        """Close kept connections."""
+        """Empty what was uploaded, where the server is there, and close kept connections. May be called twice."""
+        # No request deletes an upload, and the next client has other names: each would leave a window's videos.
+        with suppress(*TRANSIENT, GeneratorError):
+            while self._uploaded:
+                name, subfolder = self._uploaded.pop()
+                self._wire.ask("POST", "/upload/image", wait=self._hasty(), **_form(name, b"", subfolder))
+        self._uploaded.clear()
         self._wire.close()
 
     def sleep(self, seconds: float) -> None:
@@ -182,8 +189,8 @@ class ComfyClient:
         limit = self.upload_limit()
         if len(data) > limit:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
-        form = {"overwrite": "true", "type": "input", "subfolder": subfolder}
-        reply = self.request("POST", "/upload/image", data=form, files={"image": (name, data)})
+        self._uploaded.add((name, subfolder))
+        reply = self.request("POST", "/upload/image", **_form(name, data, subfolder))
         if reply.status == 413:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
         if reply.status != 200:
@@ -318,8 +325,17 @@ class ComfyClient:
 
     def _tell(self, method: str, path: str, body: Json = None) -> Reply:
         """One request that is not repeated and not held up by `stop`."""
-        wait = (min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request))
-        return self._wire.ask(method, path, wait=wait, json=body)
+        return self._wire.ask(method, path, wait=self._hasty(), json=body)
+
+    def _hasty(self) -> tuple[float, float]:
+        """Seconds for a connection, and for an answer, of what nobody waits for."""
+        return min(2.0, self.timeouts.connect), min(5.0, self.timeouts.request)
 
     def _queue_now(self) -> Queue:
         return self._parsed(self._tell("GET", "/queue"), Queue, "GET /queue")
+
+
+def _form(name: str, data: bytes, subfolder: str) -> dict[str, Json]:
+    """What an upload sends, as `requests` takes it; what has that name is overwritten."""
+    fields = {"overwrite": "true", "type": "input", "subfolder": subfolder}
+    return {"data": fields, "files": {"image": (name, data)}}
