@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ class SamConfig:
     def policy(self) -> type[MemoryPolicy]:
         """Of each session's memories."""
         return POLICIES[self.memory]
+
+
+_BUILDING = threading.Lock()
+"""What is changed while one is built belongs to the process: two that overlap would each leave the other's behind."""
 
 
 class Warm:
@@ -124,7 +129,7 @@ class SamModel:
         tensors = read_checkpoint(config.checkpoint)
         # On the CPU sam2 1.1.0 still computes its positions on any GPU that torch sees (position_encoding.py:46,
         # transformer.py:270): their last bits would tell whether there was one.
-        with without_cuda() if config.device == "cpu" else contextlib.nullcontext():
+        with _BUILDING, without_cuda() if config.device == "cpu" else contextlib.nullcontext():
             predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
         config.policy.install(predictor)
