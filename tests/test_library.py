@@ -1,14 +1,20 @@
-"""Used as a library: several models at once in one process."""
+"""Used as a library: several models at once in one process, configs and paths as Python gives them."""
 
+import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from _small_run import small_sam
+from _small_run import FRAMES, small_config, small_sam
 
+from storage.errors import Interrupted
 from stream.api import sam_model
+from stream.engine.signals import Cancel
+from stream.run.lifecycle import resume, start
 
 
 def together(work: Any, count: int = 4) -> None:
@@ -46,3 +52,24 @@ def test_models_that_load_at_once_leave_the_process_as_it_was(monkeypatch: pytes
         assert sys.stdout is stdout and torch.cuda.is_available is asked
     finally:
         sys.stdout, torch.cuda.is_available = stdout, asked
+
+
+def test_a_run_that_was_begun_by_relative_paths_goes_on_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+    config = small_config("extract")
+    for name, file in (("clip.mp4", config.video), ("sam.safetensors", config.sam), ("sam.yaml", config.sam_config)):
+        shutil.copy(str(file), here / name)
+    monkeypatch.chdir(here)
+    relative = replace(config, video="clip.mp4", sam="sam.safetensors", sam_config="sam.yaml")
+    asked = Cancel()
+    asked.cancel()
+    with pytest.raises(Interrupted):
+        start(relative, Path("RUN"), cancel=asked)
+    monkeypatch.chdir(elsewhere)
+    assert resume(here / "RUN").frames == FRAMES
+    monkeypatch.chdir(here)
+    assert start(relative, Path("RUN")).frames == FRAMES

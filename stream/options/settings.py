@@ -19,6 +19,7 @@ from stream.options.config import RunConfig
 from stream.options.passes import passes_of, text_of
 from stream.options.recipes import ALONE, check_family, settle, wanted
 from stream.options.scene import Cast, named_file, read_scene
+from stream.options.standing import standing
 from stream.options.values import whole_number
 
 logger = logging.getLogger("skate.device")
@@ -208,22 +209,6 @@ def check_words(config: RunConfig) -> None:
             "--server without a word of what to make: give --prompt TEXT (person and object, as they shall look), "
             "--reference IMAGE, or a --workflow with a text of its own"
         )
-
-
-def standing(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with their files by paths that are right from any folder: a run may be gone on with from another.
-
-    What is a name stays one, and so does what is not there, for the line that says so.
-    """
-    from stages.models.table import MODELS
-    from stages.recipes.registry import COMPLETING, RECIPES
-
-    names = {kind: [model.name for model in MODELS if model.kind == kind] for kind in ("sam", "pose", "detector")}
-    names |= {"workflow": [*RECIPES], "amodal": [COMPLETING], "reference": [], "sam_config": []}
-    found = {option: options[option] for option in names if options.get(option) is not None}
-    moved = {option: str(Path(text).absolute()) for option, text in found.items()
-             if text not in names[option] and Path(text).is_file()}  # fmt: skip
-    return {**options, **moved}
 
 
 def given_config(

@@ -22,6 +22,7 @@ from stream.options.assembly import Models, build_chain, decode_config, resolve_
 from stream.options.config import RunConfig
 from stream.options.differences import differences
 from stream.options.recorded import claimed_frames, read_run
+from stream.options.standing import standing_config
 from stream.pipeline import Pipeline
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
@@ -85,6 +86,7 @@ def prepare(
     Raises:
         SkateError: whatever keeps this run from beginning, as far as it can be known without loading anything.
     """
+    config = standing_config(config)
     models = resolve_models(config)
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)

@@ -22,7 +22,8 @@ from stream.options.config import RunConfig
 from stream.options.differences import differences
 from stream.options.passes import changed
 from stream.options.recorded import read_run
-from stream.options.settings import check_words, resolve_generator, standing
+from stream.options.settings import check_words, resolve_generator
+from stream.options.standing import standing
 from stream.progress.events import Listener
 from stream.report.result import Result
 from stream.run.lifecycle import Extend, start
