@@ -1,5 +1,6 @@
 """Used as a library: several models at once in one process, configs and paths as Python gives them."""
 
+import re
 import shutil
 import sys
 import threading
@@ -8,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from _small_run import FRAMES, small_config, small_sam
 
-from storage.errors import Interrupted
+from stages.prompts import ObjectPrompt
+from storage.errors import Interrupted, UsageError
 from stream.api import sam_model
 from stream.engine.signals import Cancel
+from stream.options.config import RunConfig
 from stream.run.lifecycle import resume, start
 
 
@@ -73,3 +77,28 @@ def test_a_run_that_was_begun_by_relative_paths_goes_on_from_another_folder(
     assert resume(here / "RUN").frames == FRAMES
     monkeypatch.chdir(here)
     assert start(relative, Path("RUN")).frames == FRAMES
+
+
+def test_a_config_takes_what_numpy_and_pathlib_give() -> None:
+    plain = small_config()
+    prompt = ObjectPrompt(frame=np.int64(0), box=np.array(plain.prompt.box))  # type: ignore[arg-type, union-attr]
+    given: dict[str, Any] = {"window": np.int64(9), "seed": np.int32(0), "dilate": [np.int64(8), 8]}
+    found = replace(plain, prompt=prompt, video=Path(plain.video), iou_threshold=np.float64(0.9), **given)  # type: ignore[arg-type]
+    assert found == replace(plain, dilate=(8, 8)) and hash(found) == hash(replace(plain, dilate=(8, 8)))
+    assert RunConfig.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("seed", 5.0, "--seed 5.0: expected int, got float"),
+        ("server", "127.0.0.1:8188", "--server '127.0.0.1:8188': expected list, got str"),
+        ("dilate", 8, "--dilate 8: expected list, got int"),
+        ("iou_threshold", "0.9", "--iou-threshold '0.9': expected float, got str"),
+    ],
+)
+def test_a_config_refuses_values_of_another_kind(name: str, value: Any, told: str) -> None:
+    """A seed of 5.0 was written into a run that could then not be read; a server's address was taken for its letters."""
+    config, changed = small_config(), {name: value}
+    with pytest.raises(UsageError, match=f"^{re.escape(told)}$"):
+        replace(config, **changed)

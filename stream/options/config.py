@@ -26,6 +26,7 @@ from storage.boundary import convert, printable
 from storage.errors import InputError, UsageError
 from stream.engine.windows import WindowPlan
 from stream.options.passes import changed, check_scene, removed
+from stream.options.plain import plain_values
 from stream.options.table import check_bounds
 
 FINISH = "finish"  # after the chain: what only the verdict and the report depend on
@@ -131,6 +132,8 @@ class RunConfig:
     comparison: bool = free(default=False)
 
     def __post_init__(self) -> None:
+        for name, value in plain_values(self).items():
+            object.__setattr__(self, name, value)
         if self.generator not in GENERATORS:
             raise UsageError(f"--generator {self.generator} is none of {', '.join(GENERATORS)}")
         self.plan  # noqa: B018 (validates)
