@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _small_run import FRAMES, small_config, small_sam
+from _small_run import FRAMES, small_config, small_run, small_sam
 
+from stages.base import Inputs, Output, Read, Window
+from stages.generator import GeneratorStage, Request
 from stages.prompts import ObjectPrompt
-from storage.errors import Interrupted, UsageError
+from storage.errors import Interrupted, RunDirectoryError, UsageError
 from stream.api import sam_model
+from stream.engine.chain import Chain, Node
 from stream.engine.signals import Cancel
 from stream.options.config import RunConfig
+from stream.progress.events import Event, WindowDone
 from stream.run.lifecycle import resume, start
 
 
@@ -98,7 +102,42 @@ def test_a_config_takes_what_numpy_and_pathlib_give() -> None:
     ],
 )
 def test_a_config_refuses_values_of_another_kind(name: str, value: Any, told: str) -> None:
-    """A seed of 5.0 was written into a run that could then not be read; a server's address was taken for its letters."""
+    """A seed of 5.0 was written into a run that could then not be read; a server was taken for its letters."""
     config, changed = small_config(), {name: value}
     with pytest.raises(UsageError, match=f"^{re.escape(told)}$"):
         replace(config, **changed)
+
+
+class Grey(GeneratorStage):
+    """A caller's own generator, under the name of the one that it stands for."""
+
+    name = "generate"
+    reads = (Read("frames", "read"),)
+
+    def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008 - frozen
+        return Output({"made": np.full_like(inputs.arrays["frames"], 128)})
+
+
+def with_grey(chain: Chain) -> Chain:
+    return Chain([Node(Grey()) if node.name == "generate" else node for node in chain])
+
+
+def test_a_run_with_an_own_stage_in_place_of_ours_is_not_gone_on_with_by_ours(tmp_path: Path) -> None:
+    """Both are called `generate`: the windows that were left would have been made by another generator."""
+    asked, out = Cancel(), tmp_path / "run"
+
+    def until_made(event: Event) -> None:
+        if isinstance(event, WindowDone) and event.stage == "generate":
+            asked.cancel()
+
+    with pytest.raises(Interrupted):
+        start(small_config(), out, listener=until_made, cancel=asked, extend=with_grey)
+    with pytest.raises(RunDirectoryError, match="own stage as generate, this chain has one as none"):
+        resume(out)
+    with pytest.raises(RunDirectoryError, match="begun with a caller's own stage as generate"):
+        start(small_config(), out)
+    assert resume(out, extend=with_grey).frames == FRAMES
+    with pytest.raises(RunDirectoryError, match="own stage as none, this chain has one as generate"):
+        resume(small_run(), extend=with_grey)
+    assert start(small_config(), out, overwrite=True).frames == FRAMES
+    assert (out / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()

@@ -42,7 +42,7 @@ class Video(Struct, frozen=True):
 
 class Written(Struct, frozen=True):
     """What is read of `run.json`; `decisive` is by name since which stage it counts, and its
-    value; `nodes` are the names of the chain's."""
+    value; `nodes` are the names of the chain's, `own` of those whose stages a caller put there."""
 
     config_digest: str
     nodes: list[Stage]
@@ -50,6 +50,7 @@ class Written(Struct, frozen=True):
     decisive: dict[str, tuple[str, Any]]
     video: Video
     config: dict[str, Any]
+    own: list[Stage] = []
     threads: Annotated[int, Meta(ge=1, le=4096)] | None = None
 
 

@@ -34,6 +34,7 @@ from stream.run.identity import check_length, check_prompts, make_manifest
 from stream.run.reconcile import (
     check_nodes,
     log_replaced,
+    own_stages,
     place_of,
     read_log_of,
     reconcile,
@@ -96,7 +97,8 @@ def prepare(
         origin = None
     elif origin is not None:
         origin.check(manifest, chain)
-    wanted = {**manifest, "nodes": list(chain.names), "threads": threads()}  # torch loads with the chain, not before
+    wanted = {**manifest, "nodes": list(chain.names), "own": own_stages(chain)}
+    wanted["threads"] = threads()  # torch loads with the chain, not before
     if origin is not None:
         wanted |= origin.keeps()
     manifest, change, place = reconcile(out, wanted, overwrite, chain)

@@ -15,6 +15,7 @@ from stream.engine.windows import committed_windows
 from stream.options.config import FINISH
 from stream.options.differences import Difference, differences
 from stream.options.recorded import read_run
+from stream.run.trouble import OURS
 
 
 def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tuple[Manifest, Change | None, Path]:
@@ -31,7 +32,7 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> t
     place = place_of(out)
     if place != out:  # an `--overwrite` that has begun: gone on with by the same options, given up by any others
         begun = read_run(place)[0]
-        if not differences(begun["decisive"], manifest["decisive"]) and begun["nodes"] == manifest["nodes"]:
+        if not differences(begun["decisive"], manifest["decisive"]) and same_stages(begun, manifest):
             return {**begun, "config": manifest["config"]}, None, place
     found, change = _compare(out, manifest, overwrite, chain)
     replaces = change is not None and change.replaces
@@ -70,7 +71,7 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
         refuse(out, found)
     elif not _sound(out, old):
         return manifest, Change(manifest, anew=True)
-    if overwrite and not found and old["nodes"] != manifest["nodes"]:
+    if overwrite and not found and not same_stages(old, manifest):
         return manifest, Change(manifest, anew=True)
     if not found:
         same = {**old, "config": manifest["config"]}  # another path of the same input, servers, retries, ...
@@ -145,6 +146,23 @@ def check_nodes(out: Path, manifest: Manifest, chain: Chain) -> None:
             f"{out} was begun with the stages {', '.join(manifest['nodes'])}, this chain has {', '.join(chain.names)}: "
             "go on with the program that added or lacks them, or start anew with --overwrite"
         )
+    was, now = manifest.get("own", []), own_stages(chain)
+    if "own" in manifest and was != now:
+        raise RunDirectoryError(
+            f"{out} was begun with a caller's own stage as {', '.join(was) or 'none'}, this chain has one as "
+            f"{', '.join(now) or 'none'}: go on with the program that put it there, or start anew with --overwrite"
+        )
+
+
+def own_stages(chain: Chain) -> list[str]:
+    """The nodes whose stages are a caller's: no package of this program has their class."""
+    return [node.name for node in chain if type(node.stage).__module__.partition(".")[0] not in OURS]
+
+
+def same_stages(one: Manifest, other: Manifest) -> bool:
+    """Whether two runs were begun with the same nodes, and the same of them a caller's own, where that is known."""
+    known = "own" in one and "own" in other
+    return one["nodes"] == other["nodes"] and (not known or one["own"] == other["own"])
 
 
 def read_log_of(place: Path, out: Path, change: Change | None = None) -> CommitLog:
