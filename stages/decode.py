@@ -122,6 +122,7 @@ class DecodeStage(Stage):
             self._worker.shutdown()
         if self._source is not None:
             self._source.close()
+        self._worker = self._source = None  # it would tell of a clip that has ended
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Decode `window.new`, or what there is of it: where clip and shot end is found out here.

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _small_run import FRAMES, small_config, small_run, small_sam
+from _small_run import FRAMES, small_clip, small_config, small_run, small_sam
 
 from stages.base import Inputs, Output, Read, Window
+from stages.decode import DecodeConfig, DecodeStage
 from stages.generator import GeneratorStage, Request
 from stages.prompts import ObjectPrompt
 from storage.errors import Interrupted, RunDirectoryError, UsageError
+from storage.spans import Span
 from stream.api import sam_model
 from stream.engine.chain import Chain, Node
 from stream.engine.signals import Cancel
@@ -141,3 +143,12 @@ def test_a_run_with_an_own_stage_in_place_of_ours_is_not_gone_on_with_by_ours(tm
         resume(small_run(), extend=with_grey)
     assert start(small_config(), out, overwrite=True).frames == FRAMES
     assert (out / "output.mp4").read_bytes() == (small_run() / "output.mp4").read_bytes()
+
+
+def test_a_decode_stage_that_is_closed_tells_of_no_clip() -> None:
+    """It gave no frames, and said that the clip ended there."""
+    stage = DecodeStage(DecodeConfig(small_clip()))
+    with stage:
+        assert not stage.next(Span(0, 9)).last
+    with pytest.raises(RunDirectoryError, match="is not open"):
+        stage.next(Span(9, 18))
