@@ -109,6 +109,14 @@ def test_the_crossfade_lies_where_the_subjects_move_least(steps: list[int], span
     assert fade_span(masks & False, window) == (window.final.start, window.new.start), "nothing moves"
 
 
+def test_frames_on_both_sides_that_move_half_as_much_more_are_faded_too() -> None:
+    window = list(WindowPlan(45, 21).windows(69))[1]
+    # The mean of two steps, in frames 5 to 15: 17, 14, 12, five times 10, 13, 14.5, 16.5.
+    masks = moving([20] * 6 + [14] * 2 + [10] * 6 + [16, 13] + [20] * 29, size=40)
+    start, stop = fade_span(masks, window)
+    assert (start - window.final.start, stop - window.final.start) == (6, 15), motion_of(masks, 0, 21)
+
+
 def test_the_fade_alone_mixes_and_is_recorded() -> None:
     plan = WindowPlan(45, 21)
     first, second = list(plan.windows(69))
