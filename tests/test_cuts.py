@@ -65,6 +65,38 @@ def test_hard_cuts_are_found_and_a_flash_is_none() -> None:
     assert found(slow) == [], "a fade"
 
 
+def brightened(pictures: list[Array], start: int, count: int) -> list[Array]:
+    """With so many bright pictures in place of these."""
+    bright = [np.full((18, 32, 3), 255, np.uint8)] * count
+    return [*pictures[:start], *bright, *pictures[start + count :]]
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_flash_is_gone_within_six_frames(count: int) -> None:
+    pictures = brightened(plain(60), 30, count)
+    cuts = [] if count <= 6 else [30, 30 + count]
+    assert found(pictures) == cuts
+    for stop in range(20, 50):
+        later = found(pictures[stop:], stop, pictures[max(0, stop - REMEMBERED) : stop])
+        assert later == [cut for cut in cuts if cut >= stop], f"gone on with from frame {stop}"
+
+
+def test_a_cut_in_the_last_frames_is_told_when_there_are_no_more() -> None:
+    for last in range(4, 12):
+        finder = CutFinder()
+        for frame, picture in enumerate(plain(30, last)):
+            finder.show(frame, picture)
+        assert finder.knows(30) == (last > 6)
+        assert finder.told(30 + last) == ([30] if last > 6 else [])
+        finder.end()
+        assert finder.knows(30) and finder.told(30 + last) == ([] if last > 6 else [30])
+
+
+def test_shots_of_15_frames_stand() -> None:
+    assert shot_starts([15, 30], 45) == [15, 30]
+    assert shot_starts([14, 30], 45) == [30] and shot_starts([15, 30], 44) == [15]
+
+
 @pytest.mark.parametrize("stop", [1, 5, 19, 20, 21, 33, 34, 35, 36, 49, 50, 51, 60])
 def test_what_is_found_depends_on_the_frames_near_alone(stop: int) -> None:
     pictures = plain(20, 30, 9, 40, flash=34)
