@@ -149,6 +149,32 @@ def test_what_cannot_be_a_distractor_is_told_before_it_is_enlarged(shape: tuple[
     assert min(told.values()) > 20
 
 
+def test_of_the_decoders_masks_the_likeliest_is_chosen_and_the_others_are_told() -> None:
+    """Those that the policy takes by their cells alone are enlarged, in order; on a mask is what is above 0."""
+    logits = torch.zeros((1, 4, 2, 3))
+    for index, level in enumerate((1.0, 2.0, 3.0, -4.0)):
+        logits[0, index, 0, index % 3] = level
+    asked, enlarged = list[int](), list[float]()
+
+    def enlarge(chosen: torch.Tensor) -> torch.Tensor:
+        enlarged.append(float(chosen.abs().max()))
+        return chosen.repeat_interleave(2, 2)
+
+    def may(cells: Array) -> bool:
+        asked.append(int(cells.sum()))
+        return len(asked) != 2
+
+    candidates = logits, torch.tensor([[0.2, 0.9, 0.4, 0.1]])
+    decoded = Decoded(enlarge, logits[:, 1:2], logits[0, 1], candidates)
+    assert decoded.predicted_iou() == pytest.approx(0.9) and decoded.seen
+    assert decoded.mask().tolist() == [[False, True, False], [False] * 3]
+    others = list(decoded.others(may))
+    assert asked == [1, 1, 0] and enlarged == [1.0, 4.0], "of the first, the third and the fourth"
+    assert [each.shape for each in others] == [(4, 3)] * 2
+    assert [np.argwhere(each).tolist() for each in others] == [[[0, 0], [1, 0]], []]
+    assert not Decoded(enlarge, torch.zeros((1, 1, 2, 3)), logits[0, 1], candidates).seen, "0 is off it"
+
+
 def test_when_a_frame_is_kept() -> None:
     mask, other, small = (np.zeros((60, 60), bool) for _ in range(3))
     mask[10:20, 10:20] = other[10:20, 40:50] = small[10:14, 10:14] = True

@@ -18,9 +18,6 @@ from stages.base import Array
 from stages.poses.draw import draw, draw_as_vace, painted
 from stages.prompts import Correction, ObjectPrompt
 from stages.region import dilate_mask, nearness
-from stages.sam.apart import apart
-from stages.sam.session import Tracked
-from stages.sam.tracker import Seen
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.durable import file_sha256
 from storage.errors import InputError, Interrupted, UsageError
@@ -291,43 +288,6 @@ def cut_file(folder: Path) -> Path:
     path = folder / "cuts.txt"
     path.write_text("9\n")
     return path
-
-
-def seen(mask: Array, logits: Array) -> Seen:
-    return Seen(mask, Tracked(None, None), logits)
-
-
-def test_a_pixel_of_two_belongs_to_one() -> None:
-    """By the logits; where these are close, to who stands lower."""
-    far, near, board = (np.full((12, 10), -5.0, np.float32) for _ in range(3))
-    far[1:8, 1:6], near[3:10, 4:9], board[9:12, 4:9] = 3.0, 5.0, 4.5
-    far[4, 4] = 9.0
-    masks = {"far": far > 0, "near": near > 0, "board": board > 0}
-    given = {name: seen(masks[name], logits) for name, logits in (("far", far), ("near", near), ("board", board))}
-    found = {name: each.mask for name, each in apart(given).items()}
-    assert not np.any(np.sum(list(found.values()), axis=0) > 1)
-    assert np.array_equal(found["far"], masks["far"] & (~masks["near"] | (far > 8)))
-    assert np.array_equal(found["board"], masks["board"]), "as good as the skater's, and nearer"
-    assert np.array_equal(np.any(list(found.values()), axis=0), np.any(list(masks.values()), axis=0))
-    backwards = apart({name: given[name] for name in reversed(given)})
-    assert all(np.array_equal(backwards[name].mask, mask) for name, mask in found.items())
-    assert given["far"].mask is masks["far"] and masks["far"][5, 5], "what was tracked stays"
-    alone = {"far": given["far"]}
-    assert apart(alone) == alone and apart({}) == {}
-
-
-def test_a_mask_that_reaches_over_another_loses_it() -> None:
-    """As long as that other has little else; a mask within one that is within it is a matter of the logits."""
-    one, both, board = (np.full((12, 10), -5.0, np.float32) for _ in range(3))
-    one[2:8, 1:4], both[2:9, 1:10], board[8:10, 1:4] = 1.0, 9.0, 2.0
-    given = {name: seen(logits > 0, logits) for name, logits in (("one", one), ("both", both), ("board", board))}
-    found = {name: each.mask for name, each in apart(given).items()}
-    assert np.array_equal(found["one"], one > 0) and np.array_equal(found["board"], board > 0)
-    assert np.array_equal(found["both"], (both > 0) & ~(one > 0) & ~(board > 0))
-    one[2:9, 1:9] = 1.0
-    found = {name: each.mask for name, each in apart({**given, "one": seen(one > 0, one)}).items()}
-    assert not found["one"].any(), "both cover the same: the surer one has it"
-    assert np.array_equal(found["board"], board > 0)
 
 
 def test_masks_of_a_scene_do_not_overlap() -> None:
