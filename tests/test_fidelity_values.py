@@ -13,7 +13,7 @@ from stages.fidelity.kinds.presence import second_likeness
 from stages.fidelity.metric import View
 from stages.fidelity.registry import metrics, names_of
 from stages.fidelity.sight import COLUMNS, Sight, nothing_seen, sight_of, turned
-from stages.fidelity.totals import contact_of, flips, presence_of, turned_degrees
+from stages.fidelity.totals import contact_of, flights, flips, presence_of, turned_degrees
 from stages.poses.skeleton import LEFT_FOOT
 
 ROOT = Path(__file__).parent.parent
@@ -213,13 +213,13 @@ def test_timing_is_mean_bias_and_worst() -> None:
 def test_presence_is_counted_by_the_metrics_own_bounds() -> None:
     values = np.full((5, len(names_of("object"))), np.nan)
     for name, each in {
-        "lost": [0, 1, 1, math.nan, 0],
+        "lost": [0, 1, 1, math.nan, 1],
         "double": [0.35, 0.36, 0.9, 1.0, math.nan],
         "clipping": [0.0, 0.1, math.nan, 0.2, math.nan],
     }.items():
         values[:, names_of("object").index(name)] = each
     found = presence_of(values)
-    assert (found.lost_frames, found.double_frames) == (2, 3)
+    assert (found.lost_frames, found.double_frames) == (3, 3)
     assert (found.clipping_mean, found.clipping_worst) == pytest.approx((0.1, 0.2))
     nothing = presence_of(np.full_like(values, np.nan))
     assert (nothing.lost_frames, nothing.clipping_mean, nothing.clipping_worst) == (0, None, None)
@@ -231,3 +231,59 @@ def test_flips_are_told_by_the_edge_and_turns_by_the_angle() -> None:
     assert flips(rows(width=widths, scale=[100.0] * 10)) == 1.0
     assert flips(rows(width=[100, 73] * 5, scale=[100.0] * 10)) == 0
     assert turned_degrees(rows(angle=[80, -80, math.nan, 10, 30, 25])) == pytest.approx(20 + 20 + 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "length"),
+    [
+        ("speed", "object_speed", "scale"),
+        ("person_speed", "person_speed", "torso"),
+        ("joint_speed", "joint_speed", "torso"),
+    ],
+)
+def test_a_speed_is_compared_where_the_source_goes_half_its_length_a_second(
+    name: str, column: str, length: str
+) -> None:
+    source, result = view(seen(**{column: 25.0, length: 50.0})), view(seen(**{column: 20.0, length: 80.0}))
+    assert value(name, source, result) == pytest.approx(0.8)
+    assert math.isnan(value(name, view(seen(**{column: 24.9, length: 50.0})), result))
+    assert math.isnan(value(name, source, view(seen()))) and math.isnan(value(name, view(seen()), result))
+
+
+def test_flights_are_judged_in_the_picture_that_the_camera_does_not_move() -> None:
+    """A parabola of the park, by a camera that pans and shakes: none in the picture, one where `motion` is known."""
+    rng, frames = np.random.default_rng(5), 30
+    camera = [np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])]
+    motion = np.zeros((frames, 2, 3))
+    motion[0] = camera[0]
+    for frame in range(1, frames):
+        turn = rng.uniform(-0.02, 0.02)
+        motion[frame] = [[math.cos(turn), -math.sin(turn), rng.uniform(-6, 6)],
+                         [math.sin(turn), math.cos(turn), rng.uniform(-6, 6)]]  # fmt: skip
+        rest = motion[frame][:, :2] @ camera[-1]
+        rest[:, 2] += motion[frame][:, 2]
+        camera.append(rest)
+    seconds = np.arange(frames) / 24 + 7.5
+    park = np.stack([40 + 90 * seconds, 300 - 200 * seconds + 400 * (seconds - 8) ** 2, np.ones(frames)])
+    shown = np.array([camera[frame] @ park[:, frame] for frame in range(frames)])
+    on = np.where((np.arange(frames) >= 5) & (np.arange(frames) < 25), 0.0, 1.0).tolist()
+    where = {
+        "x": shown[:, 0].tolist(),
+        "y": shown[:, 1].tolist(),
+        "hip_x": shown[:, 0].tolist(),
+        "hip_y": shown[:, 1].tolist(),
+    }
+    source = rows(seconds=seconds.tolist(), left_contact=on, right_contact=on, **where)
+    result = source.copy()
+    result[15, COLUMNS.index("y")] += 20.0
+    (flight,) = flights(source, result, None, motion, [(0, frames)])
+    assert (flight.start, flight.stop) == (5, 25)
+    assert max(flight.source_object_px or 1, flight.source_person_px or 1, flight.result_person_px or 1) < 1e-6
+    assert flight.result_object_px is not None and 3 < flight.result_object_px < 5, "20 px on one frame of 20"
+    (filmed,) = flights(source, source, None, None, [(0, frames)])
+    assert filmed.source_object_px is not None and filmed.source_object_px > 2
+    source[10:25, COLUMNS.index("x")] = math.nan
+    (flight,) = flights(source, source, None, motion, [(0, frames)])
+    assert flight.source_object_px is None and flight.source_person_px is not None, "seen on 5 frames"
+    short = flights(source, source, np.arange(frames) >= 10, motion, [(0, frames)])
+    assert short == [] and flights(source, source, np.arange(frames) >= 11, motion, [(0, frames)])[0].stop == 11
