@@ -145,6 +145,10 @@ def test_states_of_the_last_two_windows_and_of_every_tenth_are_kept() -> None:
         for stage in ("decode", "blend")
     }
     assert held == {stage: [0, 10, 20, 22, 23] for stage in held}
+    again = made(24)
+    again.apply(record("revoke", stages=["blend"], window=18))
+    held = {"": [w for w in range(18) if not again.is_forgotten(("blend", w), f"state/blend/{w}")]}
+    assert held == {"": [0, 10, 17]}, "what it goes on from"
     log.apply(record("keep"))
     log.apply(committed("blend", 24, "generated"))
     assert log.is_kept(("blend", 24)) and not log.is_kept(("blend", 23)) and not log.is_kept(("blend", 25))
