@@ -52,9 +52,13 @@ def test_what_is_done_is_counted_from_the_first_window_without_a_gap() -> None:
     log.apply(record("revoke", stages=["decode"], window=2))
     assert log.done("decode") == 2 and log.get("decode", 2) is None and log.frames("frames") == 15
     assert log.spans("frames") == {0: Span(0, 9), 1: Span(9, 15)}
+    keys = ("frames/c.1.0", "state/decode/0", "frames/c.2.0", "generated/c.1.0", "zarr.json")
+    assert [log.writer_of(key) for key in keys] == [("decode", 1), ("decode", 0), None, None, None]
     assert set(log.digests) == set(log.writers) == {
         f"{name}{window}" for name in ("state/decode/",) for window in (0, 1)
     } | {"frames/c.0.0", "frames/c.1.0"}  # fmt: skip
+    log.apply(record("revoke", stages=["decode"], window=0))
+    assert log.done("decode") == log.frames("frames") == log.frames("generated") == 0 and not log.digests
 
 
 def test_the_windows_that_wrote_any_of_some_frames() -> None:
