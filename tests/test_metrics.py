@@ -20,6 +20,7 @@ from stages.metrics import (
     flag_spans,
     iou,
     mask_boundary,
+    own_seam,
     region_change,
     rounded,
     seam_facts,
@@ -78,7 +79,7 @@ def test_mask_boundary_is_that_of_davis() -> None:
 def test_boundary_f() -> None:
     square = box_mask(10, 10, 30, 30)
     assert boundary_f(EMPTY, EMPTY) == 1.0
-    assert boundary_f(square, EMPTY) == 0.0
+    assert boundary_f(square, EMPTY) == 0.0 == boundary_f(EMPTY, square)
     assert boundary_f(square, square) == 1.0
     assert boundary_f(square, box_mask(11, 10, 31, 30)) == 1.0  # one pixel is within the tolerance at this size
     far = boundary_f(square, box_mask(10, 18, 30, 38))
@@ -133,6 +134,20 @@ def test_a_seam_is_where_windows_are_crossfaded() -> None:
     assert seam_facts(changes, (0, 2)) == {"edge": 1.0, "inside_sum": 11.0, "inside_frames": 3}
     assert seam_facts(changes, (0, 0)) == {"edge": 9.0, "inside_sum": 13.0, "inside_frames": 5}
     assert seam_facts([None], (0, 0))["edge"] is None
+
+
+def test_what_a_crossfade_adds_is_counted_where_it_lies() -> None:
+    """Of 12 final frames the windows share the first 9, and frames 4 to 6 are crossfaded."""
+    levels = np.arange(12) * 3  # what the subject changes by itself, from frame to frame
+    old, new = levels[:9] + 40, levels + 40 + np.array([90, 90, 90, 90, 8, 12, 10, 90, 90, 0, 0, 0])
+    blended = np.where(np.arange(12) < 4, np.resize(old, 12), new)
+    pictures = [np.full((len(each), 8, 10, 3), each[:, None, None, None], np.uint8) for each in (blended, old, new)]
+    found = own_seam(pictures[0], pictures[1], pictures[2], np.ones((12, 8, 10), bool), (4, 7))
+    assert found["added"] == 10 / 4, "30 levels between the windows' pictures, 3 frames, 4 steps"
+    # Onto frames 4 to 7 the old pictures change by 3 each, the new by 79, 7, 1 and 83.
+    assert found["edge"] == pytest.approx((41 + 5 + 2 + 43) / 4)
+    changes = np.abs(np.diff(blended))[[0, 1, 2, 7, 8, 9, 10]]  # onto frames 1 to 3 and 8 to 11
+    assert (found["inside_sum"], found["inside_frames"]) == (changes.sum(), 7)
 
 
 def seam_of(differs: Callable[[Array, int], Array]) -> tuple[float | None, float | None]:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import combinations
@@ -16,12 +17,13 @@ import pytest
 from PIL import Image
 
 from stages.base import Array
+from stages.fidelity.sight import COLUMNS
 from storage.backend import open_store
 from storage.errors import InputError
 from storage.spans import Span
 from stream.report import figures
 from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans, shortfall
-from stream.report.figures import cost_plot, iou_plot
+from stream.report.figures import cost_plot, interaction_plot, iou_plot
 from stream.report.html import report_page
 from stream.report.strips import StripRow, film_strip, overlay, png_bytes
 from stream.report.summary import iou_csv, pick_frames, summarise
@@ -242,6 +244,24 @@ def test_iou_plot_marks_failures() -> None:
 def test_iou_plot_of_any_length(frames: int) -> None:
     iou = np.full(frames, np.nan) if frames < 2 else 0.5 + 0.4 * np.sin(np.arange(frames) / 90)
     assert opened(iou_plot(iou, np.ones((frames, 2), dtype=bool), 0.9, [])).shape == (473, 1100, 3)
+
+
+def test_a_foot_that_is_never_on_the_object_has_its_room_too() -> None:
+    """The picture has the same parts in the same places whoever stands on what; nothing is warned of."""
+    pictures = []
+    for left, right in ((1.0, 1.0), (0.0, 1.0), (math.nan, math.nan)):
+        sights = np.full((20, len(COLUMNS)), math.nan)
+        sights[:, COLUMNS.index("left_contact")], sights[:, COLUMNS.index("right_contact")] = left, right
+        sights[:, COLUMNS.index("angle")] = np.linspace(-40, 40, 20)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pictures.append(np.asarray(Image.open(io.BytesIO(interaction_plot(sights, sights))).convert("L")))
+    both, one, none = pictures
+    assert both.shape == one.shape == none.shape == (462, 1100)
+    lower = slice(190, None)
+    assert np.array_equal(both[lower], none[lower]) and np.array_equal(both[lower], one[lower])
+    assert np.array_equal(both[:190, :66], none[:190, :66]), "left and right stand at their rows"
+    assert (both[:190] != one[:190]).any() and (one[:190] != none[:190]).any()
 
 
 def test_each_of_many_subjects_has_room() -> None:

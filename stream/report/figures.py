@@ -131,7 +131,8 @@ def interaction_plot(source: Array, result: Array) -> bytes:
         _shade(upper, flag_spans(~np.isnan(pair[0] + pair[1]) & (pair[0] != pair[1])), 0.18)
         middle = -(2.4 * place + 0.5)
         upper.text(-0.01, middle, foot, transform=upper.get_yaxis_transform(), ha="right", va="center", fontsize=9)
-    upper.set(yticks=[], xlim=(-0.5, max(1, len(source)) - 0.5))
+    # Both feet have their room, on the object or never: else their names stand far beside it, and the picture shrinks.
+    upper.set(yticks=[], xlim=(-0.5, max(1, len(source)) - 0.5), ylim=(-3.9, 0.5))
     upper.set_title("foot on the object: source above, result below; red where they differ", loc="left", fontsize=9)
     for label, sights, colour in (("source", source, LINE), ("result", result, AMBER)):
         lower.plot(np.arange(len(sights)), column(sights, "angle"), color=colour, linewidth=1.2, label=label)
