@@ -173,6 +173,9 @@ def test_cost_by_window_and_stage() -> None:
     values = summarise(table(), Facts(windows=with_memory()), 0.9).to_json()["cost"]
     assert values["seconds"] == {"pose": 2.5, "track": 2.0}
     assert values["peak_rss_bytes"] == 2 * 10**9 and values["peak_vram_bytes"] == 3 * 10**9
+    lower = WindowRow(Span(6, 10), {}, {"pose": 1}, {"track": 2})
+    peaks = summarise(table(), Facts(windows=[lower, *with_memory(), lower]), 0.9).to_json()["cost"]
+    assert (peaks["peak_rss_bytes"], peaks["peak_vram_bytes"]) == (2 * 10**9, 3 * 10**9)
     assert values["by_window"][1] == {"seconds": {"pose": 1.5}, "rss_bytes": {"pose": 15 * 10**8}, "vram_bytes": {}}
     page = report_page("x", summarise(table(), Facts(windows=with_memory()), 0.9), with_memory(), {}, {})
     cells = re.sub(r"\s*<[^>]+>\s*", "|", page)
@@ -217,6 +220,8 @@ def test_frames_to_look_at() -> None:
     assert pick_frames(found.iou, found.visible[:, 0]) == {"worst": 4, "median": 1, "best": 6}
     assert pick_frames(found.iou, np.zeros(10, dtype=bool))["best"] == 5
     assert pick_frames(np.full(3, np.nan), np.ones(3, dtype=bool)) == {}
+    even = np.array([0.7, 0.9, 0.6, 0.8, 0.9, 0.7])
+    assert pick_frames(even, even > 0) == {"worst": 2, "median": 5, "best": 1}
 
 
 def opened(data: bytes) -> Array:
