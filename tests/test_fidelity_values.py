@@ -287,3 +287,19 @@ def test_flights_are_judged_in_the_picture_that_the_camera_does_not_move() -> No
     assert flight.source_object_px is None and flight.source_person_px is not None, "seen on 5 frames"
     short = flights(source, source, np.arange(frames) >= 10, motion, [(0, frames)])
     assert short == [] and flights(source, source, np.arange(frames) >= 11, motion, [(0, frames)])[0].stop == 11
+
+
+def test_a_flight_is_straight_along_and_bends_once_down() -> None:
+    """What bends more than that is no flight under gravity."""
+    seconds = np.arange(24) / 24
+    on = [0.0] * 24
+
+    def residual(x: Array, y: Array) -> float:
+        sights = rows(seconds=seconds.tolist(), x=x.tolist(), y=y.tolist(), left_contact=on, right_contact=on)
+        (flight,) = flights(sights, sights, None, None, [(0, 24)])
+        assert flight.source_object_px is not None
+        return flight.source_object_px
+
+    assert residual(100 * seconds, 400 * seconds**2) < 1e-6
+    assert residual(400 * seconds**2, 100 * seconds) > 10
+    assert residual(100 * seconds, 400 * seconds**3) > 5

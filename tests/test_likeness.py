@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.base import Array
-from stages.likeness import TRIAL, Likeness
+from stages.likeness import TRIAL, Likeness, likeliest, look_of
 
 CUT, FRAMES = 20, 60
 OURS, OTHERS = (200, 60, 40), (30, 90, 190)
@@ -70,3 +70,59 @@ def test_nothing_is_known_before_it_was_seen() -> None:
     visible[:CUT] = False
     assert refused(frames, masks, visible) == []
     assert dataclasses.asdict(Likeness())["seen"] == -1
+
+
+def patches(*areas: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """Frames with a red patch of these heights and widths, one a frame."""
+    frames, masks = np.full((len(areas), 60, 80, 3), 120, np.uint8), np.zeros((len(areas), 60, 80), bool)
+    for frame, mask, (height, width) in zip(frames, masks, areas, strict=True):
+        mask[5 : 5 + height, 5 : 5 + width] = True
+        frame[mask] = OURS
+    return frames, masks, np.ones(len(areas), bool)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "believed"),
+    [((30, 30), (8, 8), True), ((30, 30), (7, 8), False), ((10, 10), (40, 40), True), ((10, 10), (40, 41), False)],
+)
+def test_it_may_be_16_times_as_large_or_small(before: tuple[int, int], behind: tuple[int, int], believed: bool) -> None:
+    known = Likeness()
+    assert not known.unlike(*patches(*[before] * 4), 0, (), ()).any()
+    assert known.unlike(*patches(*[behind] * TRIAL), 4, (4,), ()).tolist() == [not believed] * TRIAL
+    assert known.refused is not believed
+
+
+def test_half_of_a_trial_will_do() -> None:
+    for unlike in (5, 6):
+        known = Likeness()
+        known.unlike(*patches((30, 30)), 0, (), ())
+        found = known.unlike(*patches(*[(30, 30)] * (TRIAL - unlike), *[(2, 8)] * unlike), 1, (1,), ())
+        assert found.tolist() == [unlike > 5] * TRIAL
+
+
+def test_a_quarter_of_every_fourth_frame_is_remembered() -> None:
+    frames, masks, visible = patches(*[(10, 10 + t) for t in range(9)])
+    frames[4][masks[4]] = OTHERS
+    known = Likeness()
+    known.unlike(frames, masks, visible, 0, (), ())
+    assert known.area == pytest.approx((100 * 0.75 + 140 * 0.25) * 0.75 + 180 * 0.25)
+    assert sorted(known.look[known.look > 0].tolist()) == pytest.approx([0.25 * 0.75, 0.75 * 0.75 + 0.25])
+    assert known.look.sum() == pytest.approx(1)
+    before = known.look.copy()
+    known.unlike(*patches((3, 5)), 12, (), ())
+    assert np.array_equal(known.look, before), "too few pixels have no look"
+
+
+def test_it_is_likeliest_where_its_colours_are_and_nothing_else_is() -> None:
+    frame = np.full((200, 640, 3), 120, np.uint8)
+    frame[20:40, 500:540], frame[130:150, 100:140], frame[0:4, 0:4] = OURS, OURS, OURS
+    mask, taken = np.zeros((200, 640), bool), np.zeros((200, 640), bool)
+    mask[20:40, 500:540] = True
+    look, area = look_of(frame, mask)
+    assert area == 800 and look.max() == 1
+    assert likeliest(frame, look, (40, 20), taken) == pytest.approx((520, 30), abs=4), "the first of equals"
+    taken[0:100] = True
+    assert likeliest(frame, look, (40, 20), taken) == pytest.approx((120, 140), abs=4)
+    elsewhere = look_of(np.full_like(frame, 120), mask)[0]
+    x, y = likeliest(frame, elsewhere, (40, 20), taken)
+    assert y >= 100 and not 90 < x < 150, "where the frame is grey"
