@@ -22,6 +22,7 @@ from storage.backend import open_store
 from storage.errors import InputError
 from storage.spans import Span
 from stream.report import figures
+from stream.report.by_shot import scores_by_shot, shot_rows
 from stream.report.collect import Facts, FrameTable, Record, WindowRow, facts, frame_table, join_spans, shortfall
 from stream.report.figures import cost_plot, interaction_plot, iou_plot
 from stream.report.html import report_page
@@ -182,6 +183,36 @@ def test_cost_by_window_and_stage() -> None:
     assert "|RAM||VRAM, peak|" in cells and "2.0 GB / 3.0 GB" in cells and "|1||1.5 GB||" in cells
     assert "Memory when a stage was done" in page
     assert "VRAM" not in report_page("x", summarise(table(), Facts(), 0.9), [], {}, {})
+
+
+def test_each_shot_has_its_own_frames_failures_and_contact() -> None:
+    none = math.nan
+    iou = np.array([none, 0.95, 0.97, 0.90, 0.5, 1.0, 0.99, 0.98, 0.8, 1.0])
+    sights = np.full((2, 10, len(COLUMNS)), none)
+    sights[:, :, COLUMNS.index("left_contact")] = [[1, 1, 1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0, 0, 1]]
+    found = replace(table(), subject_scores={"object": iou, "person": np.full(10, none)})
+    known = Facts(shots=[(0, 6), (6, 12), (12, 20)], sights=(sights[0], sights[1]))
+    first, second = scores_by_shot(found, known, 0.9)
+    assert (first.frames, second.frames) == ((0, 6), (6, 10)), "as far as there are frames"
+    assert (first.failed_frames, second.failed_frames) == ([(3, 5)], [(8, 9)])
+    assert (first.failed_by, second.failed_by) == ({"iou": 2}, {"iou": 1})
+    own = second.subjects["object"]
+    assert (own.iou_mean, own.iou_p5, own.iou_min, own.iou_min_frame) == (0.9425, 0.8, 0.8, 8)
+    assert first.subjects["object"].iou_min_frame == 4 and first.subjects["person"].iou_min_frame is None
+    assert (first.contact_f1, first.off_f1) == (0.8, 0.0) and (second.contact_f1, second.off_f1) == (0.0, 0.857143)
+    assert shot_rows([first, second]) == [
+        ["0 to 5", "object", "0.8640", "0.5000", "0.5000", "4", "2", "iou 2", "0.8000", "0.0000"],
+        ["", "person", "", "", "", "", "", "", "", ""],
+        ["6 to 9", "object", "0.9425", "0.8000", "0.8000", "8", "1", "iou 1", "0.0000", "0.8571"],
+        ["", "person", "", "", "", "", "", "", "", ""],
+    ]
+    (whole,) = scores_by_shot(found, Facts(), 0.9)
+    assert (
+        whole.frames == (0, 10)
+        and whole.contact_f1 is None
+        and scores_by_shot(found, Facts(shots=[(0, 10)]), 0.9) == [whole]
+    )
+    assert scores_by_shot(frame_table(np.zeros(0), np.zeros((0, 2)), []), Facts(), 0.9) == []
 
 
 def test_summary_of_what_was_only_tracked() -> None:
