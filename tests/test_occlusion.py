@@ -113,6 +113,36 @@ def test_what_is_hidden_wholly_is_believed_for_a_while_and_what_left_the_picture
     assert not shape.follow(carried, nothing, everywhere)[1].any()
 
 
+def test_what_is_believed_of_the_hidden_is_carried_from_window_to_window() -> None:
+    """A skater and a board behind a wall, in part and then wholly, until nothing is believed of them any more: by a new
+    stage in each window as by one stage."""
+    scene = Scene(DemoConfig(40, 160, 90, seed=1))
+    config = OcclusionConfig(("board", "skater", "wall"), ("skater",))
+    stage, found = OcclusionStage(config), list[dict[str, Array]]()
+    again, carried = OcclusionStage(config), list[dict[str, Array]]()
+    for t in range(40):
+        truth, wall = scene.truth(t), np.zeros((90, 160), bool)
+        wall[:, : 160 if t >= 10 else 80 if t >= 6 else 0] = True
+        skater, board = truth.skaters[0], truth.boards[0]
+        shown = skater.joints_visible & (skater.joints[:, 0] >= (160 if t >= 10 else 80 if t >= 6 else 0))
+        given = {
+            "masks/board": board.visible & ~wall,
+            "masks/skater": skater.visible & ~wall,
+            "masks/wall": wall,
+            "keypoints/skater": np.column_stack([skater.joints * shown[:, None], shown]).astype(np.float32),
+        }
+        inputs = Inputs({name: each[None] for name, each in given.items()})
+        found.append(stage.amodal(window_of(t, t + 1), inputs))
+        carried.append(again.amodal(window_of(t, t + 1), inputs))
+        values, arrays = again.get_state().to_parts()
+        again = OcclusionStage(config)
+        again.set_state(json.loads(json.dumps(values)), {name: array.copy() for name, array in arrays.items()})
+    for name in ("board", "skater"):
+        shows = [bool(each[name].any()) for each in found]
+        assert all(shows[:20]) and not any(shows[-4:]), "believed for a while, and no longer"
+        assert [t for t in range(40) if not np.array_equal(found[t][name], carried[t][name])] == []
+
+
 def test_what_shows_later_tells_what_was_hidden_before() -> None:
     """A bar comes out from behind a post; a cut before it is out tells nothing of the other side."""
     clip = [bar(t) for t in range(22, 45)]
