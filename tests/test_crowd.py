@@ -54,8 +54,8 @@ class Crowd(CrowdPoseStage):
             points[:, :2] = (
                 box[:2] + share * (box[2:] - box[:2]) + np.random.default_rng(number).normal(0, 0.4, (133, 2))
             )
-            points[17:23, 1] = 88 - 25 * (number // 6 % 2)  # feet on the ground, and off it
-            points[17:23, 0] = 10 * (number // 12) + box[0]
+            points[17:23, 1] = 88 - 25 * (number // 24 % 2)  # feet on the ground, and off it
+            points[17:23, 0] = 100 + 2.9 * max(0, number % 12 - 4)  # still, then faster than contact begins, and lasts
             found.append(points)
         return found
 
