@@ -1,14 +1,20 @@
-"""Speed of motion, result against source: slow motion is found, and trembling is no speed."""
+"""Speed of motion, result against source: slow motion is found, trembling is no speed; cuts count where they lie."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.base import Array
+from stages import measure
+from stages.base import Array, Inputs, Json, NoState, Output, Stage, State, Window
 from stages.fidelity.metric import View
-from stages.fidelity.registry import metrics
+from stages.fidelity.registry import SUBJECTS, metrics
 from stages.fidelity.sight import Sight, nothing_seen, sight_of
 from stages.gate import Gated, bounds_of
+from stages.measure import MeasureConfig, MeasureStage
 from stages.poses.skeleton import LEFT_FOOT, LEFT_HIP, LEFT_SHOULDER, RIGHT_FOOT, RIGHT_HIP, RIGHT_SHOULDER
+from storage.spans import Span
 
 FPS, FRAMES = 24.0, 40
 RNG = np.random.default_rng(3)
@@ -85,3 +91,48 @@ def test_what_is_not_seen_has_no_speed() -> None:
     sight = seen(5.0)[-1][0]
     gone = sight_of(sight, np.zeros((120, 400), bool), np.zeros((133, 3), np.float32), 2.0)
     assert all(np.isnan(gone[name]) for name in ("object_speed", "person_speed", "joint_speed", "person_x"))
+
+
+class Told(Stage):
+    """In place of the pose stage: notes the cuts that it is told of, window by window."""
+
+    def __init__(self) -> None:
+        self.cuts: list[list[int]] = []
+
+    def open(self) -> None: ...
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        self.cuts.append(list(inputs.info["decode"]["cuts"]))
+        return Output({"keypoints/person": np.zeros((window.final.frames, 133, 3), np.float32)})
+
+    def get_state(self) -> State:
+        return NoState()
+
+    def set_state(self, values: Mapping[str, Json], arrays: Mapping[str, Array]) -> None: ...
+
+
+@pytest.mark.parametrize("afresh", [False, True])
+def test_cuts_that_decoding_told_ahead_count_where_they_are_measured(
+    afresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a run that goes on from its state too."""
+    made = [np.zeros((8, 9, 3), np.uint8)] * 4
+    monkeypatch.setattr(measure, "read_segment", lambda path, height, width, size: iter(made))
+    told, stage = Told(), MeasureStage(MeasureConfig(), lambda: told)
+    stage.open()
+    for index, cuts in enumerate(([3, 6], [9, 11], [], [])):
+        final = Span(4 * index, 4 * index + 4)
+        new = Span(final.start + 4, final.stop + 4) if index else Span(0, 8)
+        arrays: dict[str, Array] = {
+            f"{group}/{name}": np.zeros((4, 8, 9), bool) for group in ("masks", "found") for name in SUBJECTS
+        }
+        arrays |= {"frames": np.zeros((4, 8, 9, 3), np.uint8), "times": np.arange(4) / 24, "iou": np.ones(4)}
+        arrays["keypoints/person"] = np.zeros((4, 133, 3), np.float32)
+        given = Inputs(arrays, {"sink": {"segment": "0.mp4"}, "decode": {"cuts": cuts}}, Path())
+        stage.process(Window(index, Span(final.start, new.stop), new, final, index == 3, 8), given)
+        if afresh:
+            parts = stage.get_state().to_parts()
+            stage = MeasureStage(MeasureConfig(), lambda: told)
+            stage.open()
+            stage.set_state(*parts)
+    assert told.cuts == [[3, 6], [6, 9, 11], [9, 11], []]
