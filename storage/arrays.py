@@ -63,8 +63,8 @@ class RunArrays:
         """Frames `[start, stop)`, frames first.
 
         Raises:
-            RunDirectoryError: when frames are not committed, or what holds them is missing, damaged or not what was
-                committed.
+            RunDirectoryError: when frames are not committed or dropped, or what holds them is missing, damaged or not
+                what was committed.
         """
         spec = self.layout.arrays[name]
         out = np.empty((stop - start, *spec.frame_shape), spec.dtype)
@@ -74,6 +74,11 @@ class RunArrays:
                 break
             upto = min(stop, span.stop)
             key = object_key(name, window, len(spec.frame_shape))
+            if span.stop <= self._log.dropped.get(name, 0) and self.objects.size(key) is None:
+                raise RunDirectoryError(
+                    f"{self.objects.where(name)}: frames {span.start} to {span.stop - 1} were let go of once no stage "
+                    "needed them any more: a run with --keep all keeps them, with --keep frames those of the source"
+                )
             inside = slice(reached - span.start, upto - span.start)
             self._get(name, key, spec, span.frames, inside, out[reached - start : upto - start])
             reached = upto

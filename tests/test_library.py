@@ -18,6 +18,7 @@ from stages.decode import DecodeConfig, DecodeStage
 from stages.generator import GeneratorStage, Request
 from stages.prompts import ObjectPrompt
 from storage.errors import Interrupted, RunDirectoryError, UsageError
+from storage.rundir import RunReader
 from storage.spans import Span
 from stream.api import sam_model
 from stream.engine.chain import Chain, Node
@@ -152,3 +153,13 @@ def test_a_decode_stage_that_is_closed_tells_of_no_clip() -> None:
         assert not stage.next(Span(0, 9)).last
     with pytest.raises(RunDirectoryError, match="is not open"):
         stage.next(Span(9, 18))
+
+
+def test_frames_that_were_let_go_of_are_not_called_missing() -> None:
+    """Nothing is damaged, and `skate resume` brings nothing of them back."""
+    arrays = RunReader(small_run()).arrays
+    with pytest.raises(RunDirectoryError, match="frames 0 to 8 were let go of once no stage needed them any more"):
+        arrays.read("frames", 0, 3)
+    with pytest.raises(RunDirectoryError, match="--keep all keeps them"):
+        arrays.read("generated", 0, 3)
+    assert arrays.read("masks/object", 0, 3).shape[0] == 3
