@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from storage.address import BucketPath
+from storage.address import SCHEME, BucketPath
+from storage.errors import UsageError
 
 DIGEST_BYTES = 16
 PIECE_BYTES = 1 << 20
@@ -165,11 +166,19 @@ class Backend(ABC):
 
 
 def open_store(address: Path) -> Backend:
-    """The store of the run at this address: a folder, or a `BucketPath`."""
+    """The store of the run at this address: a folder, or a `BucketPath`.
+
+    Raises:
+        UsageError: for a text, or a bucket's address that was made a plain path: it would be a folder `s3:`.
+    """
     if isinstance(address, BucketPath):
         from storage.remote import open_bucket
 
         return open_bucket(address)
+    given: object = address  # whatever a caller in Python has
+    if isinstance(given, str) or address.parts[:1] == (SCHEME,):
+        text = str(address).replace(f"{SCHEME}/", f"{SCHEME}//").replace("///", "//")
+        raise UsageError(f"'{text}' is no address of a run yet: give storage.address.run_path('{text}')")
     from storage.local import LocalBackend  # each kind of store imports this module
 
     return LocalBackend(address)

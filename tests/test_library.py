@@ -163,3 +163,14 @@ def test_frames_that_were_let_go_of_are_not_called_missing() -> None:
     with pytest.raises(RunDirectoryError, match="--keep all keeps them"):
         arrays.read("generated", 0, 3)
     assert arrays.read("masks/object", 0, 3).shape[0] == 3
+
+
+@pytest.mark.parametrize("given", [Path("s3://bucket/run"), "s3://bucket/run", "run"])
+def test_what_is_no_address_is_refused(given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one was a run in a folder called `s3:`, the others ended in an error about operands."""
+    monkeypatch.chdir(tmp_path)
+    told = re.escape(f"give storage.address.run_path('{str(given).replace(':/b', '://b')}')")
+    for use in (lambda: start(small_config("extract"), given), lambda: RunReader(given)):
+        with pytest.raises(UsageError, match=told):
+            use()
+    assert not list(tmp_path.iterdir())
