@@ -267,3 +267,18 @@ def test_the_next_window_is_encoded_before_the_server_hands_out_one(
         assert result.code in (0, 1), result.err
     assert [event.is_set() for event in encoded] == [False, True, True]
     assert np.array_equal(generated(tmp_path / "run"), source)
+
+
+@pytest.mark.parametrize(("keep", "other"), [("none", ("--deflicker", "0.5")), ("all", ("--match-grain",))])
+def test_what_finishes_a_window_is_seen_by_the_next_also_when_it_is_done_again(
+    given: Given, tmp_path: Path, keep: str, other: tuple[str, ...]
+) -> None:
+    """The generator goes on from the finished frames of the window before: with others it makes other ones."""
+    with FakeComfy() as server:
+        kept, again = ("--keep", keep), ("--keep", keep, *other)
+        assert given.run(tmp_path / "run", server, more=kept).code in (0, 1)
+        ended = given.run(tmp_path / "run", server, more=(*again, "--overwrite"))
+        assert ended.code in (0, 1), ended.err
+        assert given.run(tmp_path / "at-once", server, more=again).code in (0, 1)
+    found, wanted = ((tmp_path / name / "output.mp4").read_bytes() for name in ("run", "at-once"))
+    assert found == wanted

@@ -118,7 +118,11 @@ def _all_void(changed: set[str], chain: Chain) -> tuple[str, ...]:
     found = {node.name for node in chain if node.stage.name in changed}
     if changed - {node.stage.name for node in chain} - {FINISH}:
         found |= set(chain.making)
-    found |= {name for node in found for name in chain.behind(node)}
+    known = set[str]()
+    while known != found:  # also by what is read of the window before: a generator goes on from its last frames
+        known = set(found)
+        found |= {name for node in known for name in chain.behind(node)}
+        found |= {node.name for node in chain if any(chain.writer(array) in known for array, _ in node.reads)}
     return tuple(name for name in chain.names if name in found)
 
 
