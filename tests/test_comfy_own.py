@@ -154,6 +154,18 @@ def test_a_file_that_takes_a_reference_is_checked_without_one(tmp_path: Path) ->
     assert found.code == 0 and "has all nodes and model files of" in found.out, found.err
 
 
+def test_a_picture_on_the_way_of_a_video_is_not_taken_for_its_loader() -> None:
+    data = untitled()
+    picture = {"class_type": "LoadImage", "inputs": {"image": "first.png"}}
+    joined = {"class_type": "ImageBatch", "inputs": {"image1": ["50", 0], "image2": ["2", 0]}}
+    mixed = {"50": picture, **data, "51": joined}
+    mixed["20"]["inputs"]["control_video"] = ["51", 0]
+    assert parse_workflow(mixed, "mine").points.loaders == {"control": "1", "mask": "3"}
+    mixed["20"]["inputs"]["control_masks"] = ["50", 1]
+    with pytest.raises(InputError, match="lacks a LoadVideo that feeds its control_masks"):
+        parse_workflow(mixed, "mine")
+
+
 def test_two_servers_behind_one_proxy_are_both_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

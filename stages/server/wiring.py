@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 LOADERS = {"LoadVideo": "file", "VHS_LoadVideo": "video", "LoadImage": "image"}
 """Classes that read an uploaded file, and the input that takes its name."""
+VIDEO_LOADERS = ("LoadVideo", "VHS_LoadVideo")
+"""Those that read a video: LoadImage fails on one, once the job runs."""
 LOADS_ALL: Mapping[str, Mapping[str, object]] = {
     "VHS_LoadVideo": {"force_rate": 0, "frame_load_cap": 0, "skip_first_frames": 0, "select_every_nth": 1,
                       "custom_width": 0, "custom_height": 0, "format": "None"},

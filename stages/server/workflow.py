@@ -15,9 +15,11 @@ from stages.server.graph import Graph, Place, above, by_class, by_title, links, 
 from stages.server.outputs import OUTPUT, doubts, output_node, save_pictures
 from stages.server.wiring import (
     LOADERS,
+    PICTURES,
     SAMPLERS,
     TEXTS,
     TITLES,
+    VIDEO_LOADERS,
     WIRINGS,
     SamplerInputs,
     Wiring,
@@ -215,7 +217,8 @@ def _contexts(graph: Graph) -> tuple[Wiring, list[str]]:
 def _loaders(graph: Graph, wiring: Wiring, first: str) -> dict[str, str]:
     found = {channel: by_title(graph, title) for channel, title in TITLES.items()}
     for channel, input_name in wiring.takes.items():
-        found[channel] = found[channel] or upstream(graph, first, input_name, tuple(LOADERS))
+        kinds = tuple(LOADERS) if channel in PICTURES else VIDEO_LOADERS
+        found[channel] = found[channel] or upstream(graph, first, input_name, kinds)
     return {channel: node for channel, node in found.items() if node is not None}
 
 
