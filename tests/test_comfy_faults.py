@@ -124,8 +124,11 @@ def test_a_refused_websocket_leaves_polling(clean: Array) -> None:
 @pytest.mark.parametrize("path", ["/upload/image", "/prompt", "/object_info"])
 def test_lasting_500_is_told(path: str) -> None:
     faults = Faults().on_requests(path, [500] * 9)
-    with FakeComfy(faults=faults) as server, pytest.raises(GeneratorError, match="HTTP 500: fault 500"):
+    with FakeComfy(faults=faults) as server, pytest.raises(GeneratorError, match="HTTP 500: fault 500") as caught:
         generate(server)
+    said = str(caught.value)
+    assert f"fails on {'GET' if path == '/object_info' else 'POST'} {path}" in said and "see its log" in said
+    assert "does not answer" not in said and ("disk is full" in said) == (path == "/upload/image")
 
 
 def test_redirects_are_not_followed() -> None:

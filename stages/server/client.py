@@ -28,6 +28,7 @@ T = TypeVar("T")
 PERSISTENT_500_TRIES = 3  # 500 is also what ComfyUI answers when its own code fails on a request: waiting cures nothing
 # /interrupt looks at the body's prompt_id since pull request 9607 (September 2025, 0.3.57): surely from this one on.
 TARGETED_INTERRUPT = (0, 3, 58)
+UPLOAD = "/upload/image"
 RECENT_JOBS = 16  # of the history, looked through for a job whose submission got no answer
 DEFAULT_UPLOAD_LIMIT_BYTES = 100 * 2**20  # ComfyUI --max-upload-size, default 100 MB
 
@@ -81,7 +82,7 @@ class ComfyClient:
         with suppress(*TRANSIENT, GeneratorError):
             while self._uploaded:
                 name, subfolder = self._uploaded.pop()
-                self._wire.ask("POST", "/upload/image", wait=self._hasty(), **_form(name, b"", subfolder))
+                self._wire.ask("POST", UPLOAD, wait=self._hasty(), **_form(name, b"", subfolder))
         self._uploaded.clear()
         self._wire.close()
 
@@ -138,7 +139,13 @@ class ComfyClient:
                 cause: Exception | None = None
             except TRANSIENT as error:
                 said, cause = connection_words(error), error
-            if time.monotonic() + pause > deadline or server_errors >= PERSISTENT_500_TRIES:
+            if server_errors >= PERSISTENT_500_TRIES:  # it runs
+                full = " and whether its disk is full" if path == UPLOAD else ""
+                raise ServerUnreachable(
+                    f"ComfyUI at {self.address.host} fails on {method} {path} ({said}): see its log{full}, "
+                    "then give the same command again"
+                )
+            if time.monotonic() + pause > deadline:
                 raise ServerUnreachable(
                     f"ComfyUI at {self.address.host} does not answer {method} {path} ({said}): "
                     "see that the server runs and that --server names it, then give the same command again"
@@ -190,7 +197,7 @@ class ComfyClient:
         if len(data) > limit:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
         self._uploaded.add((name, subfolder))
-        reply = self.request("POST", "/upload/image", **_form(name, data, subfolder))
+        reply = self.request("POST", UPLOAD, **_form(name, data, subfolder))
         if reply.status == 413:
             raise UploadTooLarge(self._too_large(name, len(data), limit))
         if reply.status != 200:

@@ -68,7 +68,7 @@ def execute(
             logger.warning("ComfyUI at %s: %d messages could not be read", client.address.host, socket.unread)
         refusal = None if ended else client.cancel(job)
         if refusal is not None:
-            logger.warning("ComfyUI at %s goes on with job %s: %s", client.address.host, job.prompt_id, refusal)
+            logger.warning("ComfyUI at %s may go on with job %s: %s", client.address.host, job.prompt_id, refusal)
     _raise_for(client, verdict)
     return Ran(job.prompt_id, entry, arriving is not None, listener.ended)
 

@@ -10,8 +10,10 @@ OUTPUT = "skate output"
 
 
 def output_node(graph: Graph) -> str | None:
-    """The one of that title, else the first that saves pictures of what was made."""
-    return by_title(graph, OUTPUT) or next(iter(_made(graph, PICTURE_OUTPUTS)), None)
+    """The one of that title, else the first that saves pictures of what was made; or one that nothing is linked to yet,
+    of which a server tells what it lacks."""
+    bare = [node for node in by_class(graph, *PICTURE_OUTPUTS) if not above(graph, node)]
+    return by_title(graph, OUTPUT) or next(iter([*_made(graph, PICTURE_OUTPUTS), *bare]), None)
 
 
 def _made(graph: Graph, classes: Iterable[str]) -> list[str]:
