@@ -20,12 +20,14 @@ class Change:
     Attributes:
         manifest: what `run.json` says then.
         anew: nothing that the run wrote holds.
+        of: the config digest of the run that it was found for; None: it holds for whatever lies there.
         void: by stage, the window from which on its commits are void; none: only the verdict is; None: nothing is void,
             the run may stay finished.
     """
 
     manifest: Manifest
     anew: bool = False
+    of: str | None = None
     void: Mapping[str, int] | None = None
 
     @property

@@ -36,7 +36,12 @@ def begin(path: Path, change: Change) -> Path:
     """Make the new run's directory under `next/` of the run in `path`, which is locked; returns it.
 
     What still holds after the change is in both: the store is asked for a second name rather than for a copy.
+
+    Raises:
+        RunDirectoryError: when it is another run by now than the change was found for.
     """
+    if change.of is not None and read_manifest(path).get("config_digest") != change.of:
+        raise changed_meanwhile(path)
     store = open_store(path)
     store.delete_all(NEXT)
     if not change.anew:
@@ -57,6 +62,24 @@ def begin(path: Path, change: Change) -> Path:
     fault_point("next.cloned")
     write_manifest(path / NEXT, change.manifest)  # last: without it what lies there is no run
     return path / NEXT
+
+
+def check_pending(path: Path) -> None:
+    """See that the new run under `next/` of the run in `path`, which is locked, still waits to be gone on with.
+
+    Raises:
+        RunDirectoryError: when another process has finished it or given it up.
+    """
+    if pending(path) is None:
+        raise changed_meanwhile(path)
+
+
+def changed_meanwhile(path: Path) -> RunDirectoryError:
+    """Models were loaded and the plan was made before the directory was locked."""
+    return RunDirectoryError(
+        f"{path}: another skate process has ended or replaced this run meanwhile: `skate status {path}` shows what is "
+        "there now; where that is not what was asked for, give the command again"
+    )
 
 
 def give_up(path: Path) -> None:

@@ -155,3 +155,29 @@ def note_work(path: str) -> None:
     noted(Executor, "prepare", lambda _, task, *__: f"{task.node} {task.window.index}")
     noted(RunArrays, "_whole", lambda _, key, *__: key)
     noted(RunArrays, "_get", lambda _, name, key, *__: key)
+
+
+def meanwhile(arguments: Iterable[str]) -> None:
+    """Another process of `skate` works from its begin to its end while this one makes its plan."""
+    from stream.run import lifecycle as found
+
+    lifecycle: Any = found
+    original, waiting = lifecycle.announce_plan, [list(arguments)]
+
+    def announce(*given: Any) -> None:
+        original(*given)
+        if not waiting:
+            return
+        words = waiting.pop()
+        other = os.fork()
+        if other == 0:
+            from stream.cli import main
+
+            try:
+                main(words)
+            except SystemExit as error:
+                os._exit(error.code if isinstance(error.code, int) else 70)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) in (0, 1)
+
+    lifecycle.announce_plan = announce

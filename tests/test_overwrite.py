@@ -103,6 +103,20 @@ def test_the_old_options_take_it_back(tmp_path: Path) -> None:
     assert not (run / "next").exists() and differing(results(run), wanted) == []
 
 
+@pytest.mark.parametrize("command", ["resume", "other"])
+def test_what_another_process_has_made_of_the_run_meanwhile_is_seen(tmp_path: Path, fresh: Path, command: str) -> None:
+    """The models are loaded before the run is locked: whoever has finished by then is not worked upon by mistake."""
+    case, finished, _ = shared_case()
+    run = copied(finished, tmp_path)
+    assert skate([*case.run(run), *NEW, "--overwrite"], fault="score.journal#6").code == -9
+    words = ["resume", str(run)] if command == "resume" else case.run(run, "--iou-threshold", "0.5", "--overwrite")
+    hook = ("_hooks:meanwhile", {"arguments": ["resume", str(run)]})
+    ended = shared_zygote().run(words, hook=hook)
+    assert ended.code == 6 and "another skate process has" in ended.output, ended.output
+    assert differing(results(run), results(fresh)) == [] and not (run / "next").exists()
+    assert skate(["status", str(run), "--verify"]).code == 0
+
+
 def test_a_run_of_format_1_is_replaced(tmp_path: Path) -> None:
     case, finished, wanted = shared_case()
     run = copied(finished, tmp_path)

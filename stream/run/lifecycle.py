@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from storage.backend import open_store
 from storage.change import Change
 from storage.next import begin as begin_next
-from storage.next import give_up, switch
+from storage.next import check_pending, give_up, switch
 from storage.rundir import Manifest, RunDirectory, is_run
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor, has_work
@@ -230,6 +230,8 @@ def _overwrite(session: Session, reporter: Reporter, started: float) -> Result:
     with open_store(session.out).lock(reporter.note):
         if session.change is not None:
             begin_next(session.out, session.change)
+        else:
+            check_pending(session.out)
         reporter.note(f"what is in {session.out} stays as it is until this run has finished")
         worked = session.change is None
         try:

@@ -81,7 +81,7 @@ def _compare(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> tu
         return manifest, Change(manifest, anew=True)
     gone = {name: 0 for name in old["nodes"] if name not in chain}
     manifest = {**manifest, **kept_of(old)}
-    return manifest, Change(manifest, void=void | gone)
+    return manifest, Change(manifest, of=old["config_digest"], void=void | gone)
 
 
 def kept_of(old: Manifest) -> Manifest:
