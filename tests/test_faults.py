@@ -138,6 +138,18 @@ def test_an_input_that_is_only_touched_is_the_same(tmp_path: Path) -> None:
         guard.check()
 
 
+def test_a_pipe_in_the_inputs_place_is_not_waited_for(tmp_path: Path) -> None:
+    case, finished, _ = shared_case()
+    run, video = copied(finished, tmp_path), tmp_path / "clip.mp4"
+    shutil.copy(case.video, video)
+    assert skate(Case(video, case.options).run(run)).code in (0, 1)
+    video.unlink()
+    os.mkfifo(video)
+    for command in (["resume", str(run)], ["redo", str(run), "--windows", "1"]):
+        ended = skate(command, limit=30.0)
+        assert ended.code == 3 and f"{video}: cannot be read (is no regular file)" in last_line(ended), ended.output
+
+
 @pytest.mark.parametrize("more", [8, 150, 300])
 def test_memory_runs_out(tmp_path: Path, more: int) -> None:
     case, _, wanted = shared_case()
