@@ -12,7 +12,7 @@ import pytest
 from stages.base import MASK, PICTURE, Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.blend import BlendConfig, BlendStage
 from stages.generator import GeneratorStage, Request
-from stages.prompts import ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
@@ -28,15 +28,20 @@ FIRST_COLUMN, OBJECT = 4, slice(4, 12)
 
 
 class Decode(Stage):
+    """Of a clip with a hard cut before frame `cut`, where that is not 0."""
+
     name = "decode"
+    cut = 0
     writes = (Port("times", "new", (), "float64"), Port("frames", "new", PICTURE, "uint8", "until_read"))
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        stop = min(window.new.stop, FRAMES)
+        end = self.cut if window.new.start < self.cut else FRAMES
+        stop = min(window.new.stop, end)
         count = stop - window.new.start
         frames = np.zeros((count, HEIGHT, WIDTH, 3), np.uint8)
         times = np.arange(window.new.start, stop) / 10
-        return Output({"frames": frames, "times": times}, {"frames": count, "last": stop == FRAMES})
+        facts = {"frames": count, "last": stop == FRAMES, "cut": stop == self.cut}
+        return Output({"frames": frames, "times": times}, facts)
 
 
 class Track(Stage):
@@ -141,6 +146,7 @@ def process(
     by_turns: bool = False,
     ahead: int = 0,
     kept: bool = False,
+    corrected: tuple[Correction, ...] = (),
 ) -> Generate:
     manifest = {"format": FORMAT_VERSION, "video": {"height": HEIGHT, "width": WIDTH}}
     track = Track()
@@ -152,7 +158,9 @@ def process(
         if kept:
             run.keep_all()
         pipeline = Pipeline(Executor(run, chain, source, by_turns), PLAN, Reporter(), keep="all", ahead=ahead)
-        config = RunConfig(ObjectPrompt(box=(0, 0, 1, 1)), retries=retries, dilate=(8, 2), iou_threshold=0.9)
+        config = RunConfig(
+            ObjectPrompt(box=(0, 0, 1, 1)), correct=corrected, retries=retries, dilate=(8, 2), iou_threshold=0.9
+        )
         loop = ClosedLoop(pipeline.executor, config, print)
         pipeline.retry = loop.improve if stop_after is None else stopping(loop.improve, stop_after)
         pipeline.process()
@@ -260,6 +268,22 @@ def test_no_attempt_where_the_object_was_lost_before(tmp_path: Path) -> None:
     shifts[2] = [5, 0, 0]
     generate = process(tmp_path, shifts, retries=1)
     assert (2, 1) not in [call[:2] for call in generate.calls]
+
+
+@pytest.mark.parametrize("cut", [0, 6])
+def test_attempts_where_what_was_lost_before_is_looked_for_anew(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a cut, and where a correction tells where it is on the window's first frame."""
+    monkeypatch.setattr(Decode, "cut", cut)
+    shifts = [list(row) for row in GOOD]
+    shifts[1] = [20, 20, 20]
+    shifts[2] = [5, 0, 0]
+    generate = process(tmp_path, shifts, retries=1, corrected=() if cut else (Correction(6, (0, 0, 1, 1)),))
+    assert RunReader(tmp_path).log.commits["decode", 2]["info"]["final"][0] == 6
+    assert (2, 1) in [call[:2] for call in generate.calls]
+    if cut:  # else its first frame is mixed with what the window before made
+        assert result(tmp_path)[1][2] == 1 and RunReader(tmp_path).log.attempts[2][0]["iou_min"] == 1.0
 
 
 def test_later_attempts_are_wider_and_stronger() -> None:

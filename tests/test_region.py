@@ -57,6 +57,8 @@ def test_region_leaves_out_what_is_not_chosen() -> None:
     assert np.array_equal(both[0], brute_dilate((thing | person)[0], 3))
     wide = region(thing, person, "both", (1, 5.5))  # each its own
     assert np.array_equal(wide[0], brute_dilate(thing[0], 1) | brute_dilate(person[0], 5.5))
+    grown = region(thing, person, "person", (5, 2))  # whatever is asked for around the other
+    assert np.array_equal(grown[0], brute_dilate(person[0], 2) & (person | ~thing)[0])
     assert not (only_thing & person & ~thing).any() and (only_thing & thing).sum() == thing.sum()
     assert not (only_person & thing & ~person).any() and (only_person & person).sum() == person.sum()
     assert only_thing[0, 14, 4] and not only_thing[0, 15, 4]

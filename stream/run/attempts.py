@@ -18,6 +18,7 @@ from stages.gate import IOU
 from stages.generator import Request
 from stages.measure import METRICS, failing
 from stages.region import REMOVE
+from stages.subjects import Subject
 from storage.log import CommitLog
 from storage.records import Record
 from storage.rundir import SCRATCH
@@ -91,7 +92,7 @@ class ClosedLoop:
         tried = {record["attempt"]: record["iou_min"] for record in log.attempts.get(index, [])}
         tried[standing] = worst
         last, trial = standing, None
-        if not lost_before(log, JUDGE, index):
+        if not lost_before(log, JUDGE, window, self._config.subjects):
             for attempt in range(1, self._config.retries + 1):
                 if attempt in tried or self._passes(max(tried.values())):
                     continue
@@ -156,13 +157,19 @@ class ClosedLoop:
         return None if own.reskin == REMOVE else request_of(attempt, own.dilate, self._config.strength)
 
 
-def lost_before(log: CommitLog, judge: str, index: int) -> bool:
+def lost_before(log: CommitLog, judge: str, window: Window, subjects: Sequence[Subject] = ()) -> bool:
     """Whether the reverse tracker entered the window with the object lost that the source still shows.
 
-    Then the window is not to blame, and no attempt at it can help.
+    Then the window is not to blame, and no attempt at it can help. Behind a cut what was lost is looked for anew, and
+    on a correction's frame the tracker is told where it is: there a window stands for itself.
+
+    Args:
+        subjects: with their corrections.
     """
-    if index == 0:
+    first = window.final.start
+    told = any(correction.frame == first for subject in subjects for correction in subject.corrections)
+    if window.begins_shot or told:
         return False
-    before: Record = log.commits[judge, index - 1]
+    before: Record = log.commits[judge, window.index - 1]
     iou, seen = before["info"]["iou"], before["info"]["visible"]
     return bool(iou) and iou[-1] == 0.0 and not seen[-1]
