@@ -208,6 +208,8 @@ def test_the_second_attempt_stands_and_the_rest_is_as_if_it_had_been_the_first(t
     process(tmp_path / "straight", GOOD, retries=0)
     a, b = (RunReader(tmp_path / name).arrays.read("generated", 0, FRAMES) for name in ("retried", "straight"))
     assert np.array_equal(a, b), "a rejected attempt leaves no trace"
+    for segment in (tmp_path / "straight/segments").iterdir():
+        assert (tmp_path / "retried/segments" / segment.name).read_bytes() == segment.read_bytes()
     assert RunReader(tmp_path / "retried").log.attempts[1][0]["iou_min"] == 1.0
 
 
@@ -295,6 +297,33 @@ def test_later_attempts_are_wider_and_stronger() -> None:
         Request(3, dilate=(16, 10), strength=1.5),
     ]
     assert [Request.of(json.loads(json.dumps(request.to_info()))) for request in found] == found
+    assert [request_of(attempt, (0, 0), 0.5).strength for attempt in (0, 1, 2, 3)] == [0.5, 0.5, 0.75, 1.0]
+
+
+def test_windows_that_stood_when_others_were_redone_are_left_alone(tmp_path: Path) -> None:
+    """Somebody looked at them; those that are made after the redo are tried again."""
+    shifts = [list(row) for row in GOOD]
+    shifts[0], shifts[3] = [3, 0, 0], [4, 0, 2]
+    process(tmp_path, shifts, retries=0, kept=True)
+    before, making = RunReader(tmp_path), ("generate", "blend", "sink", "score")
+    with RunDirectory(tmp_path, before.arrays.layout, before.manifest) as run:
+        run.note_redo(making, [2])
+        run.take_over(making, 2)
+    generate = process(tmp_path, shifts, retries=2, kept=True)
+    assert [call[:2] for call in generate.calls] == [(2, 0), (3, 0), (3, 1)]
+    assert result(tmp_path)[1] == [0, 0, 0, 1]
+
+
+def test_a_failing_window_whose_states_are_gone_is_told_of_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shifts = [list(row) for row in GOOD]
+    shifts[-1] = [3, 0, 0]
+    monkeypatch.setattr(Executor, "can_rewind", lambda *given: False)
+    generate = process(tmp_path, shifts, retries=2)
+    assert [call[:2] for call in generate.calls] == [(index, 0) for index in range(WINDOWS)]
+    told = [line for line in capsys.readouterr().out.splitlines() if "is not tried again" in line]
+    assert len(told) == 1 and told[0].startswith(f"window {WINDOWS - 1} ")
 
 
 def test_the_journal_holds_every_attempt(tmp_path: Path) -> None:

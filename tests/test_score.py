@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ from stages.metrics import iou
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
-from stages.sam.reverse import ReverseTracker
+from stages.sam.reverse import FrameScores, ReverseTracker, SubjectScores
 from stages.score import ScoreConfig, ScoreStage
 from stages.subjects import OBJECT, Subject, plain_subjects
 from stages.video.segment import read_segment
@@ -160,6 +161,37 @@ def test_the_person_has_a_score_of_its_own(
     alone = run(model, segments, masks, ObjectPrompt(box=BOX))
     assert all(np.array_equal(a.arrays["iou"], b.arrays["iou"]) for a, b in zip(one, alone, strict=True))
     assert all(np.isnan(output.arrays["scores/person"]).all() for output in alone), "nobody was chosen"
+
+
+def test_of_several_judged_the_worst_is_committed(model: SamModel, tmp_path: Path) -> None:
+    """Of clipping the highest, of the rest the lowest; seen are those frames on which each of them is."""
+    a, b, nobody = math.nan, 0.0, np.zeros((2, 8, 8), bool)
+    own = [
+        SubjectScores([0.9, a], [0.8, a], [0.7, a], [0.1, a], [True, False], list(nobody)),
+        SubjectScores([0.95, 0.5], [0.6, b], [0.9, b], [0.3, 0.2], [True, True], list(~nobody)),
+    ]
+    subjects = tuple(Subject(name, OBJECT, ObjectPrompt(box=BOX)) for name in ("left", "right"))
+    stage = ScoreStage(ScoreConfig(subjects, ("left", "right")), model)
+    scores = FrameScores(4, dict(zip(("left", "right"), own, strict=True)), ("left", "right"), [2.0, 1.0])
+    with mock.patch.object(stage, "_score", return_value=scores):
+        span = Span(4, 6)
+        window = Window(1, span, span, span, False, 5, shot=1, shot_start=4)
+        made = stage.process(window, Inputs(info={"sink": {"segment": "1.mp4"}}, folder=tmp_path))
+    facts = dict(made.info)
+    seam: Any = facts.pop("seam")
+    assert facts == {
+        "iou": [0.9, 0.5],
+        "boundary_f": [0.6, 0.0],
+        "containment": [0.7, 0.0],
+        "clipping": [0.3, 0.2],
+        "visible": [True, False],
+        "failed": [[4, 6]],
+    }
+    assert seam["edge"] is None, "nothing leads over a cut"
+    assert np.array_equal(made.arrays["iou"], np.array([0.9, 0.5], np.float32))
+    assert np.array_equal(made.arrays["scores/left"], np.array([0.9, a], np.float32), equal_nan=True)
+    assert not made.arrays["found/left"].any() and made.arrays["found/right"].all()
+    assert set(made.arrays) == {port.name for port in stage.writes}
 
 
 def test_reverse_tracker_scores_any_frames(model: SamModel) -> None:

@@ -73,6 +73,15 @@ def test_a_shot_has_the_windows_of_a_clip_of_its_own(plan: WindowPlan, lengths: 
         assert mine[-1].cut == (shot < len(lengths) - 1) and mine[-1].last == (shot == len(lengths) - 1)
 
 
+def test_how_many_windows_are_left_is_known_behind_the_last_cut() -> None:
+    plan = WindowPlan(9, 3)
+    windows = list(plan.windows(50, [12]))
+    assert plan.left([], 50) == len(list(plan.windows(50)))
+    for window in windows:
+        if window.shot == 1 or window.ends_shot:
+            assert plan.left([window], 50) == len(windows) - 1 - window.index, window
+
+
 def test_the_picture_in_the_docstring() -> None:
     first, second, third = WindowPlan().windows(201)
     assert (first.read, first.new, first.final) == (Span(0, 81), Span(0, 81), Span(0, 60))
