@@ -13,6 +13,7 @@ import pytest
 from _clips import Clip, make
 from _runs import invoke, small_models
 from fake_comfy import FakeComfy
+from fake_comfy.interpreter import frames_of
 
 from stages.base import Array, Inputs, Window
 from stages.given import GivenMasksStage, first_prompt, has_person
@@ -196,7 +197,7 @@ def test_skeleton_pictures_are_what_the_model_is_shown(given: Given, tmp_path: P
         more += ["--view", "full"]
         result = given.generate(tmp_path / "run", *more, pose=given.pictures)
         assert result.code in (0, 1), result.err
-        shown = server.executor.interpreter._load(server.prompts[0]["1"]["inputs"]["file"])
+        shown = frames_of(server.executor.files.sent[server.prompts[0]["1"]["inputs"]["file"]])
     control = np.round(shown * 255).astype(np.uint8)[: CLIP.frames]
     pictures = np.stack([picture_of(path)[..., ::-1] for path in sorted(given.pictures.iterdir())])
     small = np.stack([cv2.resize(picture, (192, 128), interpolation=cv2.INTER_AREA) for picture in pictures])

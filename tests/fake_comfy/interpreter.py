@@ -32,11 +32,20 @@ def png_of(frame: Array) -> bytes:
     return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
 
 
+def frames_of(video: bytes) -> Array:
+    """`[n, h, w, 3]` float32 of 0 to 1, as a loader gives them."""
+    with av.open(io.BytesIO(video), "r") as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames).astype(np.float32) / np.float32(255.0)
+
+
 class Files:
-    """The input and output folders: `subfolder/name` -> bytes."""
+    """The input and output folders: `subfolder/name` -> bytes; `sent`: what was last uploaded by that name and no empty
+    file."""
 
     def __init__(self) -> None:
         self.input: dict[str, bytes] = {}
+        self.sent: dict[str, bytes] = {}
         self.output: dict[str, bytes] = {}
 
     def known(self) -> set[str]:
@@ -210,9 +219,7 @@ class Interpreter:
         return Slots(samples.parts, tuple(bool(each.max() == 0) for each in mask))
 
     def _load(self, name: str) -> Array:
-        with av.open(io.BytesIO(self.files.input[name]), "r") as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        return np.stack(frames).astype(np.float32) / np.float32(255.0)
+        return frames_of(self.files.input[name])
 
     def _LoadVideo(self, values: Json) -> Any:
         return values["file"]

@@ -255,7 +255,10 @@ class FakeComfy:
         while form.get("overwrite") != "true" and self._stored(subfolder, name) not in (None, data):
             count += 1
             name = f"{image.filename.rpartition('.')[0]} ({count}).{image.filename.rpartition('.')[2]}"
-        self.executor.files.input[f"{subfolder}/{name}" if subfolder else name] = data
+        kept = f"{subfolder}/{name}" if subfolder else name
+        self.executor.files.input[kept] = data
+        if data:
+            self.executor.files.sent[kept] = data
         return web.json_response({"name": name, "subfolder": subfolder, "type": form.get("type", "input")})
 
     def _stored(self, subfolder: str, name: str) -> bytes | None:
