@@ -58,7 +58,6 @@ class DeflickerStage(Stage):
     def __init__(self, config: DeflickerConfig) -> None:
         self.config = config
         self._last = DeflickerState()
-        self._flow = Flow()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         """Work on the window's final frames."""
@@ -81,7 +80,7 @@ class DeflickerStage(Stage):
 
     def _mixed(self, last: DeflickerState, source: Array, picture: Array, box: Box) -> tuple[Array, Array]:
         """The picture's box with what was there before mixed in, and where flow agrees."""
-        back, agree = self._flow.back(last.source[box], source[box])
+        back, agree = flow_back(last.source[box], source[box])
         moved = remapped(last.result[box], back)
         wanted = (moved.astype(np.float32) - picture[box]) * agree[..., None].astype(np.float32)
         sigma = COARSE * max(picture.shape[:2]) / 640
@@ -108,30 +107,28 @@ class DeflickerStage(Stage):
         return height * width * (9 * window_frames + 6 + work), 0
 
 
-class Flow:
-    """DIS optical flow, there and back."""
+def flow_back(before: Array, after: Array) -> tuple[Array, Array]:
+    """For each pixel of `after` (uint8 RGB) where it was in `before`, less where it is, `[h, w, 2]` float32 pixels; and
+    `[h, w]` bool: where the flow from there comes back to it. DIS optical flow."""
+    height, width = after.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    one, two = (
+        cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for p in (before, after)
+    )
+    back, there = _flow(two, one), _flow(one, two)
+    missed = np.hypot(*np.moveaxis(back + remapped(there, back), -1, 0))
+    agree = cv2.resize((missed <= AGREE).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    large = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
+    large *= np.array([width / size[0], height / size[1]], np.float32)
+    return large, agree
 
-    def back(self, before: Array, after: Array) -> tuple[Array, Array]:
-        """For each pixel of `after` (uint8 RGB) where it was in `before`, less where it is, `[h, w, 2]` float32 pixels;
-        and `[h, w]` bool: where the flow from there comes back to it."""
-        height, width = after.shape[:2]
-        scale = min(1.0, SIDE / max(height, width))
-        size = (max(16, round(width * scale)), max(16, round(height * scale)))
-        one, two = (
-            cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for p in (before, after)
-        )
-        back, there = self._found(two, one), self._found(one, two)
-        missed = np.hypot(*np.moveaxis(back + remapped(there, back), -1, 0))
-        agree = cv2.resize((missed <= AGREE).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-        large = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
-        large *= np.array([width / size[0], height / size[1]], np.float32)
-        return large, agree
 
-    def _found(self, first: Array, second: Array) -> Array:
-        # A new one for each: a picture of less than 91 pixels sets its scales, and for all that come after it too. What
-        # is found would depend on where a run was interrupted.
-        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        return np.asarray(dis.calc(first, second, None))  # type: ignore[call-overload]  # None: no guess
+def _flow(first: Array, second: Array) -> Array:
+    # A new one for each: a picture of less than 91 pixels sets its scales, and for all that come after it too. What is
+    # found would depend on where a run was interrupted.
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    return np.asarray(dis.calc(first, second, None))  # type: ignore[call-overload]  # None: no guess
 
 
 def remapped(picture: Array, offsets: Array) -> Array:

@@ -13,7 +13,7 @@ from _zygote import shared_zygote
 from fake_comfy import FakeComfy
 
 from stages.base import Array, Inputs, Window
-from stages.deflicker import DeflickerConfig, DeflickerStage, Flow, remapped
+from stages.deflicker import DeflickerConfig, DeflickerStage, flow_back, remapped
 from stages.finishing import AFTER, BEFORE
 from stages.foot import FootStage
 from stages.models.registry import resolve
@@ -118,11 +118,11 @@ def test_the_leg_is_bent_and_the_rest_stays() -> None:
 
 def flow_error(result: Array) -> float:
     """Mean difference of each frame from the one before moved by the source's flow, on the person, levels."""
-    source, masks, flow, errors = clip().frames, clip().masks["person"], Flow(), []
+    source, masks, errors = clip().frames, clip().masks["person"], []
     for t in range(1, len(result)):
         box = bounding_box(masks[t], 24)
         assert box is not None
-        back, agree = flow.back(source[t - 1][box], source[t][box])
+        back, agree = flow_back(source[t - 1][box], source[t][box])
         inside = (cv2.erode(masks[t][box].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & agree
         errors.append(np.abs(remapped(result[t - 1][box], back).astype(float) - result[t][box])[inside].mean())
     return float(np.mean(errors))
