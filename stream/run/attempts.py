@@ -157,7 +157,7 @@ class ClosedLoop:
         return None if own.reskin == REMOVE else request_of(attempt, own.dilate, self._config.strength)
 
 
-def lost_before(log: CommitLog, judge: str, window: Window, subjects: Sequence[Subject] = ()) -> bool:
+def lost_before(log: CommitLog, judge: str, window: Window, subjects: Sequence[Subject]) -> bool:
     """Whether the reverse tracker entered the window with the object lost that the source still shows.
 
     Then the window is not to blame, and no attempt at it can help. Behind a cut what was lost is looked for anew, and
