@@ -19,7 +19,6 @@ from stream.options.config import RunConfig
 from stream.options.passes import passes_of, text_of
 from stream.options.recipes import ALONE, check_family, settle, wanted
 from stream.options.scene import Cast, named_file, read_scene
-from stream.options.standing import standing
 from stream.options.values import whole_number
 
 logger = logging.getLogger("skate.device")
@@ -231,7 +230,7 @@ def given_config(
             "masks with --person-masks, another --pose, or leave --reskin out"
         )
     given = {
-        **standing(options),
+        **options,
         "cuts": cuts_from_options(options),
         "prompt": first_prompt(masks, options["max_pixels"]),
         "masks": str(masks.resolve()),
@@ -246,7 +245,7 @@ def given_config(
 
 def config_from_options(video: str, chain: str, options: dict[str, Any], out: Path) -> RunConfig:
     """The run's config; every default that depends on the machine is resolved, so that it is part of the digest."""
-    given = standing(options)
+    given = dict(options)
     _find(video, chain, given, out)
     if given.get("scene") is not None:
         cast = cast_from_options(given)

@@ -26,7 +26,7 @@ def standing(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def standing_config(config: RunConfig) -> RunConfig:
-    """The same of a config: one that was made in Python may name its files as they lie here."""
+    """The same of a whole config, its clip among them, as a run is begun with it."""
     values = vars(config)
     found = {name: str(Path(values[name]).absolute()) for name in _ALWAYS_FILES if values[name]}
     return dataclasses.replace(config, **{**standing(values), **found})
