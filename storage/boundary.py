@@ -9,8 +9,9 @@ import errno
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from unicodedata import category
 
 import msgspec
@@ -60,7 +61,7 @@ def convert(value: Any, kind: type[T], what: str, fault: type[SkateError], remed
         raise fault(_line(what, "is nested too deeply", remedy)) from error
 
 
-def open_regular(path: Path, follow: bool = True) -> BinaryIO:
+def open_regular(path: Path, follow: bool = True) -> BufferedReader:
     """Open a file that others made, for reading: a named pipe or a device would hold the process up, or never end.
 
     Args:

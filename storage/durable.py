@@ -4,12 +4,18 @@ import hashlib
 import os
 from pathlib import Path
 
+from storage.boundary import open_regular
+
 PARTIAL_SUFFIX = ".partial"
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a whole file as hex, read in pieces."""
-    with path.open("rb") as file:
+    """sha256 of a whole file as hex, read in pieces.
+
+    Raises:
+        OSError: it is not there, or is no regular file: a pipe would never end.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
