@@ -90,7 +90,7 @@ def _write_scene(path: str, options: dict[str, Any]) -> int:
 
     check_replaced(Path(path), f"--write-scene {path}", lambda: read_scene(Path(path)))
     cast = cast_from_options(options)
-    write_scene(Path(path), cast.changed(options.get("reskin") or "both", options.get("dilate") or DILATE))
+    write_scene(Path(path), cast.by_options(options.get("reskin") or "both", options.get("dilate") or DILATE))
     return 0
 
 

@@ -100,7 +100,7 @@ class Cast:
         if self.gated is None:
             object.__setattr__(self, "gated", gated_by_kind(self.subjects, self.reskins))
 
-    def changed(self, reskin: str, widths: tuple[int, int]) -> "Cast":
+    def by_options(self, reskin: str, widths: tuple[int, int]) -> "Cast":
         """What `--reskin` and `--dilate` make of it, as a scene of its own; a subject's own width stays."""
         asked = zip(OBJECTS, widths, DILATE, strict=True)
         usual = {kind: None if width == always else width for kind, width, always in asked}
