@@ -5,7 +5,7 @@ import pytest
 from _scripted import Scripted, chase_of
 
 from stages.base import Array, Inputs, Output, Window
-from stages.prompts import ObjectPrompt
+from stages.prompts import Correction, ObjectPrompt
 from stages.sam.withheld import Withheld
 from stages.subjects import OBJECT, Subject
 from stages.track import TrackStage
@@ -58,10 +58,20 @@ def truth(name: str, at: int) -> Array:
     return mask
 
 
-def followed(monkeypatch: pytest.MonkeyPatch, lost_from: int, *stops: int, cuts: tuple[int, ...] = ()) -> list[Output]:
-    """What the stage gives of windows that end at these frames; the second board is found up to one of them."""
+def followed(
+    monkeypatch: pytest.MonkeyPatch, lost_from: int, *stops: int, cuts: tuple[int, ...] = (), corrected: int = 0
+) -> list[Output]:
+    """What the stage gives of windows that end at these frames; the second board is found up to one of them. Where
+    `corrected`, they go on as one another from where they are together up to that frame, on which both are pointed at.
+    """
     none = np.zeros((SIDE, SIDE), bool)
-    tracker = Scripted(lambda name, at: none if name == "board-2" and at >= lost_from else truth(name, at))
+
+    def script(name: str, at: int) -> Array:
+        if TOGETHER.start <= at < corrected:
+            return truth(NAMES[NAMES[0] == name], at)
+        return none if name == "board-2" and at >= lost_from else truth(name, at)
+
+    tracker = Scripted(script)
     frames = np.full((FRAMES, SIDE, SIDE, 3), 128, np.uint8)
     for at in range(FRAMES):
         for name in NAMES:
@@ -69,7 +79,8 @@ def followed(monkeypatch: pytest.MonkeyPatch, lost_from: int, *stops: int, cuts:
     monkeypatch.setattr(TrackStage, "_new_tracker", lambda *_: tracker)
     monkeypatch.setattr(TrackStage, "_looked_back", lambda *_: {})
     boxes = {"board": (40, 40, 64, 45), "board-2": (10, 45, 34, 50)}
-    stage = chase_of(tuple(Subject(name, OBJECT, ObjectPrompt(box=boxes[name])) for name in NAMES))
+    told = (Correction(corrected, box=(0, 0, 9, 9)),) if corrected else ()
+    stage = chase_of(tuple(Subject(name, OBJECT, ObjectPrompt(box=boxes[name]), told) for name in NAMES))
     found = []
     for index, (start, stop) in enumerate(zip((0, *stops), stops, strict=False)):
         span = Span(start, stop)
@@ -105,3 +116,9 @@ def test_the_stage_does_not_where_names_may_have_changed_hands(monkeypatch: pyte
     found = given(followed(monkeypatch, TOGETHER.stop, FRAMES))
     assert set(found["board-2"]) == {0, 1}
     assert not set(given(followed(monkeypatch, FRAMES, FRAMES, cuts=(TOGETHER.stop,)))["board"]) & set(TOGETHER)
+
+
+def test_what_is_pointed_at_tells_nothing_of_the_frames_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They went on as one another, and the user says so on the first frame on which both are clear again."""
+    found = given(followed(monkeypatch, FRAMES, FRAMES, corrected=TOGETHER.stop))
+    assert found == {name: [at for at in range(FRAMES) if at not in TOGETHER] for name in NAMES}

@@ -148,7 +148,8 @@ class Whose:
         given = {name for name, each in settled.items() if each.mask.any()} - silent
         rivals = {name: self._rivals(name, costs) for name in given - set(prompted)}
         unclear = self.mistaken.unclear(given, rivals, self.places)
-        self.withheld.note({name: settled[name].mask for name in unclear}, anew | exchanged, given - unclear)
+        broken = anew | exchanged | set(prompted)  # who is pointed at may have been another until then
+        self.withheld.note({name: settled[name].mask for name in unclear}, broken, given - unclear)
         return {name: _none_of(each) if name in silent | unclear else each for name, each in settled.items()}
 
     def costs(

@@ -28,8 +28,8 @@ class Withheld:
         """Go on by a frame.
 
         Args:
-            unclear: masks that are withheld on it, by name. broken: who does not go on from the frame before.
-            given: who is given on it.
+            unclear: masks that are withheld on it, by name. broken: who does not go on from the frame before, or was
+                pointed at. given: who is given on it.
         """
         for name in self.pending.keys() - unclear.keys() | set(broken):
             run = self.pending.pop(name, {})
