@@ -1,5 +1,6 @@
 """A chase: views round where each subject was on the frame before, and who of several is who."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,18 @@ def test_behind_a_cut_one_is_looked_for_where_its_colours_are(clip: Clip) -> Non
     masks = clip.see({"rider": there}, {name: [there] if name == "rider" else [] for name in ALL})
     found = clip.whose.places["rider"]
     assert masks["rider"].sum() == found.area == 64 * 156 and found.side == 156
+
+
+@pytest.mark.parametrize("middle", [(160, 90), (80, 90)])
+def test_behind_a_cut_one_that_is_away_is_no_rival_anywhere(middle: tuple[int, int], clip: Clip) -> None:
+    """Not in the middle of the frame either: where it was has no meaning there."""
+    x, y = middle
+    there = (x - 20, y - 6, x + 20, y + 6)
+    clip.whose.chase = replace(clip.whose.chase, held_by={})
+    clip.whose.forget()
+    for _ in range(3):
+        masks = clip.see({"board": there}, {name: [there] if name == "board" else [] for name in ALL})
+        assert masks["board"].sum() == 480 and not masks["board-2"].any()
 
 
 @pytest.fixture(scope="module")

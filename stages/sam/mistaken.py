@@ -118,10 +118,11 @@ class Mistaken:
         return found
 
     def _haunts(self, name: str, places: Mapping[str, Place]) -> list[tuple[float, float]]:
-        """Where one that is not seen may be: with who holds it, and where it was, unless that was long ago."""
+        """Where one that is not seen may be: with who holds it, and where it was, unless that was long ago or before a
+        cut."""
         place, holder = places[name], places.get(self.chase.held_by.get(name, ""))
         held = [self.chase.feet(holder)] if holder is not None and not holder.unseen else []
-        return [*held, place.middle] if place.unseen <= LATELY or not held else held
+        return [*held, place.middle] if place.area and (place.unseen <= LATELY or not held) else held
 
 
 def nearer(costs: Costs, name: str, other: str) -> float:
