@@ -1,6 +1,7 @@
 """Those of a chase who were lost and found again, followed back to where they were lost."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from stages.likeness import look_of
 from stages.prompts import ObjectPrompt
 from stages.sam.hindsight import BEYOND, Found, Gap, Hindsight
 from stages.sam.whose import Whose
-from stages.subjects import OBJECT, Subject
+from stages.subjects import OBJECT, PERSON, Subject
 from stages.track import TrackStage
 from stages.views.chase import PATIENT
 from storage.spans import Span
@@ -28,8 +29,8 @@ def box(x: int, y: int = 40, width: int = 20, height: int = 10) -> Array:
 
 
 def truth(name: str, at: int) -> Array:
-    """Both roll along, one below the other."""
-    return box(10 + 4 * at, 20 if name == "board" else 60)
+    """All roll along, one below the other."""
+    return box(10 + 4 * at, {"board": 20, "board-2": 60}.get(name, 40))
 
 
 NONE = box(0, height=0)
@@ -118,12 +119,72 @@ def test_what_does_not_agree_is_given_where_it_looks_like_itself() -> None:
     assert sorted(changes["board"]) == [0, 1, 3]
 
 
+def test_what_does_not_agree_and_is_nearer_to_another_is_not_given() -> None:
+    """On frame 1 half of it has its colour, and a little more the colour of one who is away."""
+    given: Script = lambda name, at: NONE if name == "board-2" else without(0, 1, 2, 3)(name, at)  # noqa: E731
+    half = box(10 + 4, 20, 20, 4) | box(10 + 4, 24, 19, 1)
+
+    def painted(name: str, at: int) -> Array:
+        if name == "board-2":
+            return truth("board", 1) & ~half if at == 1 else NONE
+        return truth(name, at)
+
+    assert sorted(back(given, painted=painted)[0]["board"]) == [0, 2, 3]
+
+
 def test_who_was_taken_for_it_before_it_was_lost_is_no_longer_given() -> None:
     """On frames 6 and 7 its mask was on a third one, which nobody follows."""
     astray = without(6, 7, instead=lambda name, at: box(100, 75, 20, 8))
     changes, _ = back(lambda name, at: NONE if name == "board" and at in (8, 9) else astray(name, at))
     assert sorted(changes["board"]) == [6, 7, 8, 9]
     assert all(np.array_equal(found.mask, truth("board", at)) for at, found in changes["board"].items())
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_who_was_taken_for_another_that_was_missing_gives_it_back(same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where both look alike, so that nothing says that it was not there."""
+    if same:
+        monkeypatch.setitem(COLOURS, "board-2", COLOURS["board"])
+
+    def given(name: str, at: int) -> Array:
+        lost = at in (8, 9) or (name == "board-2" and at in (6, 7))
+        return NONE if lost else truth("board-2" if at in (6, 7) else name, at)
+
+    changes, _ = back(given)
+    assert {name: sorted(each) for name, each in changes.items()} == {name: [6, 7, 8, 9] for name in COLOURS}
+    assert all(np.array_equal(found.mask, truth(name, at)) for name in COLOURS for at, found in changes[name].items())
+
+
+def test_on_its_way_it_is_not_given_where_both_look_as_one_another() -> None:
+    """On frame 9 each has the other's colour. On frame 8 most of it has, but the other is there and is itself."""
+
+    def painted(name: str, at: int) -> Array:
+        own, other = truth(name, at), truth("board-2" if name == "board" else "board", at)
+        if at != 8:
+            return other if at == 9 else own
+        part = box(10 + 4 * 8 + 8, 20, 12)
+        return own & ~part if name == "board" else own | part
+
+    changes, _ = back(without(8, 9, 10), painted=painted)
+    assert sorted(changes["board"]) == [8, 10] and not changes["board-2"]
+
+
+def test_on_its_way_it_is_not_given_where_it_looks_as_one_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is far from looking as the one who is there."""
+    monkeypatch.setitem(COLOURS, "board-3", (40, 40, 200))
+    monkeypatch.setitem(globals(), "SUBJECTS", (*SUBJECTS, replace(SUBJECTS[0], name="board-3")))
+    given: Script = lambda name, at: NONE if name == "board-3" else without(8, 9, 10)(name, at)  # noqa: E731
+
+    def painted(name: str, at: int) -> Array:
+        return (truth("board", 9) if at == 9 else NONE) if name == "board-3" else truth(name, at)
+
+    assert sorted(back(given, painted=painted)[0]["board"]) == [8, 10]
+
+
+def test_one_alone_of_its_kind_is_given_whatever_it_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SUBJECTS", (SUBJECTS[0], replace(SUBJECTS[1], kind=PERSON)))
+    painted = without(9, instead=lambda name, at: NONE)
+    assert sorted(back(without(8, 9, 10), painted=painted)[0]["board"]) == [8, 9, 10]
 
 
 def test_what_was_pointed_at_stays() -> None:
@@ -161,6 +222,23 @@ def test_what_others_were_given_stays_theirs() -> None:
     assert sorted(changes["board"]) == [10] and tracker.shown[-1][0] == 7
     changes, tracker = back(without(8, 9, 10), lambda name, at: truth("board-2" if at == 9 else name, at))
     assert sorted(changes["board"]) == [8, 10] and tracker.shown[-1][0] == 7
+    left = box(10 + 4 * 9, 20, 4)
+    changes, _ = back(without(8, 9, 10), without(9, instead=lambda name, at: truth("board-2", at) | left))
+    assert sorted(changes["board"]) == [8, 10], "what is left of it there is no more than its edge"
+
+
+def test_who_goes_over_to_another_before_it_was_lost_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would agree further on."""
+    monkeypatch.setitem(COLOURS, "board-2", COLOURS["board"])
+    changes, tracker = back(without(8, 9), without(7, instead=lambda name, at: truth("board-2", at)))
+    assert sorted(changes["board"]) == [8, 9] and tracker.shown[-1][0] == 7
+
+
+def test_lost_twice_it_is_followed_back_twice() -> None:
+    """What was found of the later time is given where the way back from the earlier one begins before it arrives."""
+    astray = without(*range(10, 14), instead=lambda name, at: box(100, 75, 20, 8))
+    changes, tracker = back(lambda name, at: NONE if name == "board" and at in (8, 9, 14, 15) else astray(name, at))
+    assert sorted(changes["board"]) == [8, 9, 14, 15] and tracker.shown[-1][0] == 7
 
 
 def test_two_that_go_back_at_once_share_no_pixel() -> None:

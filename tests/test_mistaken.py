@@ -29,7 +29,7 @@ def test_what_is_nearer_is_counted_for_both() -> None:
 
 def test_a_cost_is_a_look_and_how_far_its_holder_is() -> None:
     same, half = np.array([0.5, 0.5, 0.0]), np.array([0.5, 0.0, 0.5])
-    places = {"rider": place(100, 50, 40), "other": place(300, 50, 40, unseen=1)}
+    places = {"rider": place(100, 50, 40), "other": place(112, 50, 40, unseen=1)}
     looks = {"board": same, "board-2": half, "loose": same}
     # 12 px from the rider's feet, which are a quarter of the rider's side below the middle.
     costs = mistaken().costs(same, np.array([112.0, 60.0]), looks, looks, places)
