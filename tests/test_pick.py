@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import requests
 from _runs import CLIP, invoke, small_clip
 from _small_run import small_run, small_sam
 from PIL import Image
+from test_remove import vanishing
 from test_scene_runs import scene_config
 
 from stages.picture import mask_box
@@ -30,6 +32,7 @@ from stream.pick.guard import MOST_BODY_BYTES
 from stream.pick.sam import still_sam
 from stream.pick.serve import Served, serve
 from stream.pick.tracked import Tracked
+from stream.run.lifecycle import start
 
 
 class Page:
@@ -288,6 +291,20 @@ def test_a_run_shows_its_worst_frames_and_what_a_correction_does(tmp_path: Path)
     finally:
         served.close()
         desk.close()
+
+
+def test_a_run_in_which_one_vanishes_shows_the_worst_frames_of_all_others(tmp_path: Path) -> None:
+    start(vanishing(), tmp_path / "run")
+    run = Tracked(tmp_path / "run")
+    desk = Desk(run.video, tmp_path / "run.toml", still_sam(*small_sam(), "cpu"), run)
+    try:
+        worst = desk.facts()["run"]["worst"]
+    finally:
+        desk.close()
+    told = json.loads((tmp_path / "run" / "report" / "summary.json").read_text())["subjects"]
+    low = {name for name, found in told.items() if found["iou"] is not None and found["iou"]["min"] < 1}
+    assert low and {each["name"] for each in worst if each["iou"] is not None} <= low
+    assert "skater" not in low and low <= {each["name"] for each in worst}
 
 
 def test_the_run_of_a_scene_is_corrected_by_its_scene(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from stages.base import Array
-from stages.score import SCORES
 from stages.subjects import Subject
 from storage.errors import InputError, UsageError
 from storage.rundir import RunReader
 from stream.engine.windows import committed_windows, shots_of
 from stream.options.recorded import read_run
+from stream.report.of_run import subject_scores_in
 
 MOST_WORST = 40
 APART = 8  # frames: of neighbours the worst stands for all
@@ -76,7 +76,7 @@ class Tracked:
     def worst(self) -> list[Worst]:
         """Frames to look at, those first on which somebody was lost, then by IoU; of neighbours one."""
         found: list[Worst] = []
-        values = self._scores()
+        values = subject_scores_in(self._run, tuple(self.names), self.frames)
         for subject in self.subjects:
             if subject.prompt is None:
                 continue  # whom the pose stage chooses cannot be corrected
@@ -94,13 +94,6 @@ class Tracked:
             if len(kept) == MOST_WORST:
                 break
         return kept
-
-    def _scores(self) -> dict[str, Array]:
-        """By name the IoU of each frame that was scored, NaN where it was not."""
-        if "score" not in self._run.manifest["nodes"] or not self._run.log.of("score"):
-            return {}
-        stop = int(self._run.log.of("score")[-1]["span"][1])
-        return {name: self._run.arrays.read(f"{SCORES}{name}", 0, stop) for name in self.names}
 
     def _lost(self, name: str) -> Array:
         """`[T]` bool: where it was followed and not found."""
