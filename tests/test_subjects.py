@@ -264,10 +264,12 @@ def array_files(run: Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in files}
 
 
-def test_what_is_of_a_scene_is_judged_by_nobody(tmp_path: Path) -> None:
+def test_the_export_of_a_scene_is_judged_by_one_subject_at_a_time(tmp_path: Path) -> None:
     export_run(scene_run(), tmp_path)
-    with pytest.raises(InputError, match="is of a scene"):
+    with pytest.raises(InputError, match="is of a scene") as told:
         read_reference(tmp_path / "tracking_metadata.json")
+    remedy = f"give --original {tmp_path / 'mask_NAME'} in its place, NAME one of board, skater, board_2, skater-2"
+    assert remedy in str(told.value)
 
 
 def test_another_scene_is_another_run() -> None:

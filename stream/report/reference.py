@@ -77,7 +77,11 @@ def read_reference(metadata: Path) -> tuple[Reference, RunConfig]:
         raise InputError(f"{what}: config: {error}") from error
     prompt = config.prompt
     if prompt is None:
-        raise InputError(f"--metadata {metadata}: is of a scene, of which nothing is generated that could be judged")
+        names = ", ".join(subject.name for subject in config.subjects)
+        raise InputError(
+            f"--metadata {metadata}: is of a scene, whose subjects are judged one at a time from an export: give "
+            f"--original {metadata.parent / 'mask_NAME'} in its place, NAME one of {names}"
+        )
     if OBJECT not in found.untracked:
         raise InputError(f"{what}: untracked: lacks '{OBJECT}': {remedy}")
 
