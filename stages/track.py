@@ -45,7 +45,8 @@ class TrackStage(Stage):
     than that. Through views also `views/track-NAME` `[n, 2, 3]`; a chase writes them.
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
-    of each. Masks of several may overlap, as SAM 2.1 gives them, but `apart`. A lost object has an empty mask. The
+    of each. Masks of several may overlap, as SAM 2.1 gives them, but `apart`; then who is left no pixel is lost. A lost
+    object has an empty mask. The
     committed info holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), and
     `untracked`, `lost` and `unlike` (something was found behind a cut that does not look like it: its mask is empty,
     SAM's memory goes on) by name.
@@ -104,11 +105,12 @@ class TrackStage(Stage):
         visible = {name: np.zeros(span.frames, dtype=bool) for name in names}
         followed = {name: np.zeros(span.frames, dtype=bool) for name in names}
         views = self._views(inputs)
+        shared_out = self.config.apart or self.config.look == "chase"  # who is left no pixel is not seen
         prompted = set[tuple[str, int]]()
         for offset, seen, prompts in self._seen(window, inputs, views):
             for name, found in seen.items():
                 masks[name][offset] = found.mask
-                visible[name][offset] = bool(found.tracked.visible) and (self._whose is None or bool(found.mask.any()))
+                visible[name][offset] = bool(found.tracked.visible) and (not shared_out or bool(found.mask.any()))
                 followed[name][offset] = True
                 if self._observer is not None:
                     self._observer(span.start + offset, name, found.tracked)

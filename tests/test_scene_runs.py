@@ -295,3 +295,15 @@ def test_masks_of_a_scene_do_not_overlap() -> None:
     assert np.sum(masks, axis=0).max() == 1
     found = [read(scene_run("together"), f"found/{subject.name}") for subject in SUBJECTS]
     assert np.sum(found, axis=0).max() == 1
+
+
+def test_who_is_left_no_pixel_is_lost_and_told_so(tmp_path: Path) -> None:
+    twin = dataclasses.replace(SUBJECTS[0], name="twin")  # pointed at where the board is: one of both has nothing
+    config = dataclasses.replace(small_config("extract"), prompt=None, scene=(SUBJECTS[0], SUBJECTS[1], twin))
+    result = start(config, tmp_path / "run")
+    shown = {name: read(tmp_path / "run", f"masks/{name}").any(axis=(1, 2)) for name in ("board", "twin")}
+    assert sorted(flags.any() for flags in shown.values()) == [False, True]
+    for name, flags in shown.items():
+        assert np.array_equal(read(tmp_path / "run", f"visible/{name}"), flags)
+        told = result.subjects[name]
+        assert (told["frames"], told["lost_frames"]) == (flags.sum(), (~flags).sum())
