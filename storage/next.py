@@ -17,7 +17,7 @@ from storage.errors import RunDirectoryError
 from storage.faults import fault_point
 from storage.journal import JOURNAL, MAX_BYTES, Journal, encode_line, read_records
 from storage.log import CommitLog, read_log
-from storage.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from storage.manifest import is_run, read_manifest, write_manifest
 from storage.records import segment_of
 from storage.verify import metadata_of
 
@@ -28,11 +28,9 @@ _SOMETIMES = tuple(
 )
 
 
-def pending(path: Path) -> Manifest | None:
-    """The manifest of a new run that has begun under `next/` and has not taken the old one's place; None: none has."""
-    if open_store(path).size(f"{NEXT}/{MANIFEST}") is None:
-        return None
-    return read_manifest(path / NEXT)
+def pending(path: Path) -> bool:
+    """Whether a new run has begun under `next/` and has not taken the old one's place; it may be damaged."""
+    return is_run(path / NEXT)
 
 
 def begin(path: Path, change: Change) -> Path:
@@ -73,7 +71,7 @@ def check_pending(path: Path) -> None:
     Raises:
         RunDirectoryError: when another process has finished it or given it up.
     """
-    if pending(path) is None:
+    if not pending(path):
         raise changed_meanwhile(path)
 
 

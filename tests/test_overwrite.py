@@ -9,6 +9,7 @@ from _zygote import Ended, shared_zygote
 from test_nothing_void import NEW, tree
 
 from storage.log import read_log
+from stream.options.recorded import read_run
 
 MAKING = STAGES[STAGES.index("generate") :]
 BEFORE = (
@@ -103,6 +104,40 @@ def test_the_old_options_take_it_back(tmp_path: Path) -> None:
     assert not (run / "next").exists() and differing(results(run), wanted) == []
 
 
+def begun(folder: Path, damaged: str) -> Path:
+    """A run whose new one was killed on its way, and a file of that which a power cut or the disk has spoilt since."""
+    case, finished, _ = shared_case()
+    run = copied(finished, folder)
+    assert skate([*case.run(run), *NEW, "--overwrite"], fault="blend.journal#2").code == -9
+    file = run / "next" / damaged
+    whole = file.read_bytes()
+    file.write_bytes(b"" if damaged == "run.json" else whole[:400] + b"x" + whole[401:])
+    return run
+
+
+@pytest.mark.parametrize("damaged", ["run.json", "journal.jsonl"])
+def test_what_is_said_of_a_damaged_new_run_helps(tmp_path: Path, fresh: Path, damaged: str) -> None:
+    case, _, wanted = shared_case()
+    run = begun(tmp_path / "new", damaged)
+    before = tree(run)
+    ended = skate(["resume", str(run)])
+    assert ended.code == 6 and "start anew with --overwrite" in ended.output, ended.output
+    again = shutil.copytree(run, tmp_path / "again")
+    if damaged == "run.json":
+        assert "with the options it was begun with, which writes it again" in ended.output
+        assert skate(case.run(again, *NEW)).code in (0, 1)
+        assert differing(results(again), results(fresh)) == [] and not (again / "next").exists()
+    else:
+        assert skate(case.run(again, *NEW)).code == 6
+    assert skate(case.run(run, "--seed", "77")).code == 6, "these are neither the old options nor the new"
+    assert tree(run) == before
+    back = shutil.copytree(run, tmp_path / "back")
+    assert skate(case.run(back)).code in (0, 1)
+    assert differing(results(back), wanted) == [] and not (back / "next").exists()
+    assert skate([*case.run(run, *NEW), "--overwrite"]).code in (0, 1)
+    assert differing(results(run), results(fresh)) == [] and not (run / "next").exists()
+
+
 @pytest.mark.parametrize("command", ["resume", "other"])
 def test_what_another_process_has_made_of_the_run_meanwhile_is_seen(tmp_path: Path, fresh: Path, command: str) -> None:
     """The models are loaded before the run is locked: whoever has finished by then is not worked upon by mistake."""
@@ -115,6 +150,18 @@ def test_what_another_process_has_made_of_the_run_meanwhile_is_seen(tmp_path: Pa
     assert ended.code == 6 and "another skate process has" in ended.output, ended.output
     assert differing(results(run), results(fresh)) == [] and not (run / "next").exists()
     assert skate(["status", str(run), "--verify"]).code == 0
+
+
+def test_a_demo_that_was_moved_on_the_way_goes_on(tmp_path: Path) -> None:
+    """The clip that was rendered for it lies in its own folder, and moves with it."""
+    words = ["--frames", "5", "--clip-size", "96x64", "--window", "5", "--overlap", "0"]
+    demo = tmp_path / "demo"
+    assert skate(["demo", "--out", str(demo), *words]).code in (0, 1)
+    assert skate(["demo", "--out", str(demo), *words, "--seed", "5"], fault="blend.journal").code == -9
+    moved = demo.rename(tmp_path / "moved")
+    assert skate(["resume", str(moved)]).code in (0, 1)
+    assert not (moved / "next").exists() and skate(["status", str(moved), "--verify"]).code == 0
+    assert read_run(moved)[1].seed == 5
 
 
 def test_a_run_of_format_1_is_replaced(tmp_path: Path) -> None:

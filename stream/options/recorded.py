@@ -54,8 +54,11 @@ class Written(Struct, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=4096)] | None = None
 
 
-def read_run(out: Path) -> tuple[Manifest, RunConfig]:
+def read_run(out: Path, home: Path | None = None) -> tuple[Manifest, RunConfig]:
     """The manifest and the config of the run in `out`.
+
+    Args:
+        home: the run's own directory, where `out` is that of a new run below it.
 
     Raises:
         RunDirectoryError: when there is no run, or what is there is none that this program wrote.
@@ -69,7 +72,7 @@ def read_run(out: Path) -> tuple[Manifest, RunConfig]:
         raise RunDirectoryError(f"{file}: decisive: {printable(since, 40)} is no stage: {remedy}")
     try:
         config = RunConfig.from_json(written.config, f"{file}: config")
-        return manifest, replace(config, video=_found(out, config.video))
+        return manifest, replace(config, video=_found(home or out, config.video))
     except InputError as error:
         raise RunDirectoryError(f"{error}: {remedy}") from error
     except UsageError as error:  # options that it would not have taken

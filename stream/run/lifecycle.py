@@ -124,7 +124,7 @@ def resume(
         if beside is not None:
             refuse_overwrite(out)
         place = place_of(out)
-        manifest, begun = read_run(place)
+        manifest, begun = read_run(place, out)
         config = dataclasses.replace(begun, **(changes or {}))
         models = resolve_models(config)
         guard = InputGuard(Path(config.video))

@@ -31,18 +31,36 @@ def reconcile(out: Path, manifest: Manifest, overwrite: bool, chain: Chain) -> t
     """
     place = place_of(out)
     if place != out:  # an `--overwrite` that has begun: gone on with by the same options, given up by any others
-        begun = read_run(place)[0]
-        if not differences(begun["decisive"], manifest["decisive"]) and same_stages(begun, manifest):
-            return {**begun, "config": manifest["config"]}, None, place
+        begun = _begun(place, manifest, overwrite)
+        if begun is not None:
+            return begun, None, place
     found, change = _compare(out, manifest, overwrite, chain)
     replaces = change is not None and change.replaces
     return found, change if replaces else None, out / NEXT if replaces else out
 
 
+def _begun(place: Path, manifest: Manifest, overwrite: bool) -> Manifest | None:
+    """The manifest that the run goes on with which has begun under `next/`; None: it is of other options, or it is
+    damaged, and `overwrite` begins it once more."""
+    try:
+        begun, _ = read_run(place)
+        if overwrite and not _sound(place, begun):
+            return None
+    except ManifestDamaged:
+        same = not overwrite and read_log(place).config_digest == manifest["config_digest"]
+        return manifest if same else None
+    except RunDirectoryError:
+        if not overwrite:
+            raise
+        return None
+    same = not differences(begun["decisive"], manifest["decisive"]) and same_stages(begun, manifest)
+    return {**begun, "config": manifest["config"]} if same else None
+
+
 def place_of(out: Path) -> Path:
     """Where the run goes on that was asked for last: under `next/` where an `--overwrite` has begun."""
     finish_switch(out)
-    return out / NEXT if pending(out) is not None else out
+    return out / NEXT if pending(out) else out
 
 
 def refuse_overwrite(out: Path) -> None:
