@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from storage.boundary import open_regular
+from storage.errors import EnvironmentFault, InputError
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -47,11 +50,22 @@ def make_folder(path: Path) -> None:
     fsync_folder(path.parent)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors name the file: the system does where one is opened, not where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: readers see the old or the new file whole, also after a crash."""
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with open(partial, "wb") as file:
+        with naming(path), open(partial, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -60,3 +74,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def write_asked(path: Path, data: bytes, what: str) -> None:
+    """`write_atomic` of a file that an option names.
+
+    Args:
+        what: the option and the file, for messages.
+
+    Raises:
+        InputError: no file can have that name. EnvironmentFault: the disk is full, or nothing can be written there.
+    """
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        wrong = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+        fault = InputError if wrong else EnvironmentFault
+        raise fault(f"{what}: cannot be written ({error.strerror}): choose a place that can be written") from error

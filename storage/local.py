@@ -14,7 +14,7 @@ import filelock
 
 from storage.backend import DIGEST_BYTES, PIECE_BYTES, Backend
 from storage.boundary import open_regular
-from storage.durable import PARTIAL_SUFFIX, fsync_file, fsync_folder, make_folder
+from storage.durable import PARTIAL_SUFFIX, fsync_file, fsync_folder, make_folder, naming
 from storage.errors import EnvironmentFault, InUse, RunDirectoryError
 from storage.faults import fault_point
 
@@ -99,7 +99,7 @@ class LocalBackend(Backend):
             return file.read(min(most_bytes, os.fstat(file.fileno()).st_size))
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
-        with _open(self.path(key)) as file:
+        with naming(self.path(key)), _open(self.path(key)) as file:
             file.seek(start)
             return file.read(length)
 
@@ -119,7 +119,7 @@ class LocalBackend(Backend):
         partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
         total = hashlib.blake2b(digest_size=DIGEST_BYTES)
         try:
-            with open(partial, "wb") as file:
+            with naming(path), open(partial, "wb") as file:
                 for part in parts:
                     file.write(part)
                     total.update(part)

@@ -1,6 +1,7 @@
 """Disk full, read-only, input that vanishes or changes, memory that runs out: one clear line, the right exit code, and
 after the remedy the run goes on to the same bytes."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from _crash import Case, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 
 from storage.errors import InputError
+from storage.local import LocalBackend
 from stream.engine.source import InputGuard
+from stream.run.trouble import machine_fault
 
 
 def skate(arguments: list[str], **given: object) -> Ended:
@@ -107,6 +110,30 @@ def test_the_disk_is_full_at_any_write(tmp_path: Path) -> None:
     ended = skate(case.run(run))
     assert ended.code in (0, 1), ended.output
     assert differing(results(run), wanted) == []
+
+
+def test_what_has_no_name_in_the_systems_error_is_named(tmp_path: Path) -> None:
+    """The system names a file that it cannot open; of one that finds no room it says nothing."""
+
+    def parts() -> Iterator[bytes]:
+        yield b"some"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError) as caught:
+        LocalBackend(tmp_path).write("report/iou.csv", parts())
+    fault = machine_fault(caught.value)
+    assert str(fault) == f"{tmp_path / 'report' / 'iou.csv'}: No space left on device: free space"
+    assert list((tmp_path / "report").iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--write-scene", "--write-config"])
+def test_a_file_that_an_option_names_finds_no_room(tmp_path: Path, option: str) -> None:
+    case, _, _ = shared_case()
+    target = tmp_path / "new.toml"
+    ended = skate(case.run(tmp_path / "run", option, str(target)), hook=("_hooks:no_space", {"writes": 1}))
+    assert ended.code == 4, ended.output
+    assert last_line(ended).startswith(f"skate: {option} {target}: cannot be written (No space left on device): choose")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("action", ["delete", "truncate", "replace"])

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from storage.boundary import MB, read_input, text_of, utf8
-from storage.durable import write_atomic
+from storage.durable import write_asked
 from storage.errors import InputError, SkateError, UsageError
 from stream.options.table import OPTIONS
 from stream.options.values import SIZE
@@ -164,7 +164,8 @@ def write_options(path: str, ctx: click.Context, what: str = "", without: Collec
         what: names the file in messages. without: keys that are left out.
 
     Raises:
-        InputError: when the file cannot be written, or something else than options lies there.
+        InputError: when no file can have that name, or something else than options lies there.
+        EnvironmentFault: when it cannot be written there.
     """
     what = what or f"--write-config {path}"
     if path != "-":
@@ -190,10 +191,7 @@ def write_options(path: str, ctx: click.Context, what: str = "", without: Collec
     if path == "-":
         click.echo(whole, nl=False)
         return
-    try:
-        write_atomic(Path(path), data)
-    except OSError as error:
-        raise InputError(f"{what}: cannot be written ({error.strerror})") from error
+    write_asked(Path(path), data, what)
 
 
 def check_replaced(path: Path, what: str, read: Callable[[], object]) -> None:

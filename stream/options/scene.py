@@ -19,7 +19,7 @@ from stages.region import DILATE, REMOVE
 from stages.sam.prompts import PromptSchedule
 from stages.subjects import NAME, OBJECTS, Reskin, Sought, Subject, gated_by_kind
 from storage.boundary import MB, convert, printable, read_input, text_of, utf8
-from storage.durable import file_sha256, write_atomic
+from storage.durable import file_sha256, write_asked
 from storage.errors import InputError, UsageError
 from stream.options.names import check_names
 from stream.options.values import toml_text
@@ -274,15 +274,13 @@ def write_scene(path: Path, cast: Cast, option: str = "--write-scene", remarks: 
         option: what the file was named by, for messages.
 
     Raises:
-        InputError: when it cannot be written, or its name ends in neither form.
+        InputError: when its name ends in neither form, or no file can have it.
+        EnvironmentFault: when it cannot be written there.
     """
     what = f"{option} {path}"
     if path.suffix.lower() not in FORMS:
         raise InputError(f"{what}: is neither {' nor '.join(FORMS)} by its name: rename it")
-    try:
-        write_atomic(path, utf8(scene_text(cast, path.suffix.lower() == ".toml", remarks), what))
-    except OSError as error:
-        raise InputError(f"{what}: cannot be written ({error.strerror})") from error
+    write_asked(path, utf8(scene_text(cast, path.suffix.lower() == ".toml", remarks), what), what)
 
 
 def scene_text(cast: Cast, toml: bool = True, remarks: Remarks = NO_REMARKS) -> str:
