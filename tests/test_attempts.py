@@ -47,7 +47,11 @@ class Decode(Stage):
 class Track(Stage):
     name = "track"
     reads = (Read("frames", "new"),)
-    writes = (Port("masks/object", "new", MASK, "bool"), Port("masks/person", "new", MASK, "bool"))
+    writes = (
+        Port("masks/object", "new", MASK, "bool"),
+        Port("masks/person", "new", MASK, "bool"),
+        Port("place", "window", (), "uint8", "window"),
+    )
     lane = "gpu"
     told_to_leave = 0
 
@@ -57,7 +61,8 @@ class Track(Stage):
     def process(self, window: Window, inputs: Inputs) -> Output:
         masks = np.zeros((window.new.frames, HEIGHT, WIDTH), bool)
         masks[:, :, OBJECT] = True
-        return Output({"masks/object": masks, "masks/person": masks & False})
+        place = np.array([OBJECT.start, OBJECT.stop], np.uint8)
+        return Output({"masks/object": masks, "masks/person": masks & False, "place": place})
 
 
 @dataclass
@@ -66,11 +71,16 @@ class Count(State):
 
 
 class Generate(GeneratorStage):
-    """Paints the object `shifts[window][attempt]` columns off its place."""
+    """Paints the object `shifts[window][attempt]` columns off its place, which every attempt reads once more."""
 
     name = "generate"
     lane = "server"
-    reads = (Read("frames", "read"), Read("generated", "context", -1), Read("overlap", "window", -1))
+    reads = (
+        Read("frames", "read"),
+        Read("place", "window"),
+        Read("generated", "context", -1),
+        Read("overlap", "window", -1),
+    )
     writes = (Port("raw", "window", PICTURE, "uint8", "window"),)
 
     def __init__(self, shifts: Sequence[Sequence[int]], track: Track) -> None:
@@ -87,7 +97,8 @@ class Generate(GeneratorStage):
         self.state = Count(window.index + 1)
         raw = inputs.arrays["frames"].copy()
         shift = self.shifts[window.index][attempt]
-        raw[:, :, OBJECT.start + shift : OBJECT.stop + shift] = 255
+        start, stop = inputs.arrays["place"] + shift
+        raw[:, :, start:stop] = 255
         return Output({"raw": raw}, {"attempt": attempt})
 
     def get_state(self) -> Count:

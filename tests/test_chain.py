@@ -45,6 +45,8 @@ def test_a_chain_that_cannot_be_is_refused_by_name() -> None:
     source = Named("decode", (), "frames")
     with pytest.raises(UsageError, match="'pose' reads 'depth', which no stage before it writes"):
         Chain([source, Named("pose", (Read("depth", "new"),))])
+    with pytest.raises(UsageError, match="'early' reads 'late', which no stage before it writes"):
+        Chain([source, Named("early", (Read("late", "new"),)), Named("later", (), "late")])
     with pytest.raises(UsageError, match="'decode' and 'pose' both write 'frames'"):
         Chain([source, Named("pose", (), "frames")])
     with pytest.raises(UsageError, match="one name: decode"):
@@ -55,6 +57,8 @@ def test_a_chain_that_cannot_be_is_refused_by_name() -> None:
 
 
 def test_what_depends_on_what() -> None:
+    last = Named("e", facts=("c",))
+    last.of_variation = True
     chain = Chain(
         [
             Named("decode", (), "frames"),
@@ -62,12 +66,13 @@ def test_what_depends_on_what() -> None:
             Named("b", (Read("frames", "new"),), "two"),
             Named("c", (Read("one", "new", 1),), "three"),
             Named("d", (Read("three", "new"), Read("two", "new", -1)), facts=("a",)),
+            last,
         ]
     )
-    assert (
-        chain.behind("a") == ("c", "d") and chain.behind("b") == () and chain.behind("decode") == ("a", "b", "c", "d")
-    )
-    assert [chain.lag(name) for name in chain.names] == [0, 0, 0, 1, 1]
+    assert chain.behind("a") == ("c", "d", "e") and chain.behind("b") == () and chain.behind("c") == ("d", "e")
+    assert chain.behind("decode") == ("a", "b", "c", "d", "e")
+    assert [chain.lag(name) for name in chain.names] == [0, 0, 0, 1, 1, 1]
+    assert chain.tracking == ("decode", "a", "b", "c", "d"), "another variation has all but the last in common"
     assert chain.last_reader("two") == ("d", 1) and chain.last_reader("three") == ("d", 0)
 
 
@@ -219,6 +224,22 @@ def test_a_commit_has_one_span_of_frames() -> None:
     both.writes = (Port("a", "new"), Port("b", "final"))
     with pytest.raises(UsageError, match="writes both new and final frames"):
         Chain([both])
+
+
+def test_what_is_dropped_and_how_long_what_is_kept_by_window_stays() -> None:
+    """By array: the node after whose commit it goes, of how many windows later, and whether `--keep` leaves it."""
+    maker, blend = preview("both"), BlendStage(BlendConfig(PLAN.window, PLAN.overlap))
+    chain = Chain([Scenery(), maker, composite("both"), blend])
+    assert chain.droppable("none") == ("frames", "generated") and chain.droppable("frames") == ("generated",)
+    assert chain.droppable("all") == ()
+
+    def kept() -> dict[str, tuple[str | None, int, bool]]:
+        blocks = chain.layout(CLIP.height, CLIP.width).blocks
+        return {name: (block.until, block.after, block.passing) for name, block in blocks.items()}
+
+    assert kept() == {"made": ("composite", 0, True), "raw": ("blend", 0, False), "overlap": ("blend", 2, False)}
+    maker.reads = (*maker.reads, Read("raw", "window", -1))  # type: ignore[assignment]
+    assert kept()["raw"] == ("blend", 2, False), "a window made again is blended anew"
 
 
 def test_the_same_generator_stands_twice_under_two_names(tmp_path: Path) -> None:
