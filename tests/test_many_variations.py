@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from test_scene_runs import scene_config
 
 from storage.rundir import read_log
 from stream.report.gallery import made_with
-from stream.run.children import Children
+from stream.run.children import Children, whole_code
 from stream.run.variations import Variation, Workers
 
 LOOKS = """
@@ -122,6 +123,57 @@ print(json.dumps({"event": "done", "gate": "passed"}))
         (70, "ended with code 70 and said nothing"),
         (0, ""),
     ]
+
+
+def test_interrupted_it_tells_all_that_work_to_stop_and_begins_no_other(tmp_path: Path) -> None:
+    """Two work when Ctrl-C comes to this process alone; what they commit on SIGTERM is waited for."""
+    code = """
+import signal
+out = pathlib.Path(words[words.index("--out") + 1])
+def stop(*_): time.sleep(0.5); (out / "committed").touch(); sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+out.mkdir(parents=True)
+print("begun")
+sys.stdout.flush()
+time.sleep(100)
+"""
+    begun: list[str] = []
+
+    def tell(name: str, line: str) -> None:
+        begun.append(name)
+        if len(begun) == 2:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    workers = Workers(fake(tmp_path, code), ["a:1", "b:2"], tell)
+    with pytest.raises(KeyboardInterrupt):
+        workers.make([Variation(name, ()) for name in "pqrs"], tmp_path / "out")
+    assert sorted(begun) == ["p", "q"] and {path.name for path in (tmp_path / "out").iterdir()} == {"p", "q"}
+    assert all((tmp_path / "out" / name / "committed").exists() for name in "pq")
+
+
+def test_how_a_process_ended_is_told_from_its_code_and_its_last_line(tmp_path: Path) -> None:
+    code = """
+if "killed" in words: os.kill(os.getpid(), 9)
+print(json.dumps({"event": "done", "gate": "failed"} if "gate" in words else [1]))
+sys.stdout.buffer.write(b"no text \\xff\\n")
+sys.exit(1 if "gate" in words else 4)
+"""
+    told: list[str] = []
+    workers = Workers(fake(tmp_path, f"import os{code}"), [], lambda name, line: told.append(line))
+    made = workers.make([Variation(name, (name,)) for name in ("gate", "killed", "odd")], tmp_path)
+    assert [(each.code, each.message) for each in made] == [
+        (1, ""),
+        (4, "was killed by signal 9: the same command continues"),
+        (4, "ended with code 4 and said nothing"),
+    ]
+    assert made[0].done == {"event": "done", "gate": "failed"} and "no text \ufffd" in told
+
+
+@pytest.mark.parametrize(
+    ("codes", "wanted"), [([], 0), ([0, 0], 0), ([0, 1, 0], 1), ([1, 5, 4, 0], 5), ([0, 130], 130), ([70, 1], 70)]
+)
+def test_the_first_that_failed_says_how_all_ended(codes: list[int], wanted: int) -> None:
+    assert whole_code(codes) == wanted
 
 
 def lines(text: str) -> list[dict[str, object]]:
