@@ -23,6 +23,9 @@ from stream.run.reconcile import made_void
 from stream.run.repair import repair_run
 from stream.run.settle import settle
 
+FRAMES = 20
+PLAN = WindowPlan(5, 2)  # the new frames of the windows are [0, 5), [5, 8), [8, 11), [11, 14), [14, 17), [17, 20)
+
 
 @dataclass
 class Sum(State):
@@ -30,14 +33,14 @@ class Sum(State):
 
 
 class Numbers(Stage):
-    """A clip of 14 frames, each a number."""
+    """A clip of `FRAMES` frames, each a number."""
 
     name = "decode"
     writes = (Port("frames", "new", (), "int64", "until_read"),)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        found = np.arange(window.new.start, min(window.new.stop, 14))
-        return Output({"frames": found}, {"frames": len(found), "last": window.new.stop >= 14})
+        found = np.arange(window.new.start, min(window.new.stop, FRAMES))
+        return Output({"frames": found}, {"frames": len(found), "last": window.new.stop >= FRAMES})
 
 
 class Tracking(Stage):
@@ -47,7 +50,7 @@ class Tracking(Stage):
     reads = (Read("frames", "new"),)
     writes = (Port("place", "new", (), "int64"),)
 
-    def __init__(self, frame: int = 14, by: int = 0) -> None:
+    def __init__(self, frame: int, by: int) -> None:
         self.frame, self.by, self.state = frame, by, Sum()
 
     def process(self, window: Window, inputs: Inputs) -> Output:
@@ -64,7 +67,7 @@ class Tracking(Stage):
 
 
 class LooksAhead(Stage):
-    """Of each window, whether its last frame's place and the next window's first one are more than 50 apart."""
+    """Of each window, whether its last place and the next window's first are far apart; tells if that one is odd."""
 
     name = "view"
     reads = (Read("place", "new"), Read("place", "new", 1, name="later"))
@@ -72,14 +75,16 @@ class LooksAhead(Stage):
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         both = [*inputs.arrays["place"][-1:], *inputs.arrays["later"][:1]]
-        return Output({"far": np.full(window.new.frames, int(max(both) - min(both) > 50))}, {"looked": len(both)})
+        far = int(max(both) - min(both) > 50)
+        return Output({"far": np.full(window.new.frames, far)}, {"odd": int(both[-1] % 2)})
 
 
 class Making(GeneratorStage):
-    """Goes on from what it made of the window before."""
+    """Goes on from what it made of the window before, and looks ahead as well."""
 
     name = "generate"
-    reads = (Read("place", "new"), Read("far", "new"), Read("made", "window", -1))
+    reads = (Read("place", "new"), Read("far", "new", 1), Read("made", "window", -1))
+    facts = ("view",)
     writes = (Port("made", "window", (), "int64", "window"),)
 
     def __init__(self) -> None:
@@ -87,22 +92,22 @@ class Making(GeneratorStage):
 
     def process(self, window: Window, inputs: Inputs, request: Request = Request()) -> Output:  # noqa: B008
         self.worked.append(window.index)
-        before = inputs.arrays["made"][-1:].sum()
-        return Output({"made": before + inputs.arrays["place"] * (1 + inputs.arrays["far"])})
+        before, ahead = inputs.arrays["made"][-1:].sum(), inputs.arrays["far"][:1].sum()
+        return Output({"made": before + ahead + inputs.info["view"]["odd"] + inputs.arrays["place"]})
 
 
 class Result(Stage):
     name = "result"
-    reads = (Read("made", "window"),)
+    reads = (Read("made", "window"), Read("far", "new"))
     writes = (Port("result", "new", (), "int64"),)
 
     def process(self, window: Window, inputs: Inputs) -> Output:
-        return Output({"result": inputs.arrays["made"]})
+        return Output({"result": inputs.arrays["made"] * (1 + inputs.arrays["far"])})
 
 
 def correct_at(path: Path, frame: int, by: int) -> list[int]:
     """Go on with the run in this folder with another correction; returns which windows were generated."""
-    plan, making = WindowPlan(5, 2), Making()
+    making = Making()
     chain = Chain([Numbers(), Tracking(frame, by), LooksAhead(), making, Result()])
     source: Any = SimpleNamespace(read=lambda span: np.arange(*span), close=lambda: None)
     manifest = {"format": FORMAT_VERSION, "video": {"height": 8, "width": 8}}
@@ -113,27 +118,27 @@ def correct_at(path: Path, frame: int, by: int) -> list[int]:
     before = read_log(path) if path.exists() else None
     with RunDirectory(path, chain.layout(8, 8), manifest) as run:
         if before is not None:
-            void = made_void([Difference("correct", "track", [], [{"frame": frame}])], chain, run.log)
+            others = [Difference("correct", "track", [], [{"frame": first}]) for first in (frame, FRAMES - 1)]
+            void = made_void(others, chain, run.log)
             for window in sorted(set(void.values())):
                 run.revoke([name for name in void if void[name] == window], window)
             settle(run, before, begin, chain, InterruptShield(), lambda line: None)
             repair_run(run, begin, lambda line: None, before)
         making.worked.clear()  # what was read again is no window made anew
-        Pipeline(begin(run), plan, Reporter()).process()
+        Pipeline(begin(run), PLAN, Reporter()).process()
     return making.worked
 
 
 @pytest.mark.parametrize(
-    ("frame", "by", "made"),
-    [(8, 100, [1, 2, 3]), (8, 1, [2, 3]), (9, 100, [2, 3]), (13, 0, [3]), (11, 100, [2, 3]), (0, 5, [0, 1, 2, 3])],
+    ("frame", "by", "first"), [(14, 100, 2), (14, 1, 2), (14, 2, 3), (15, 100, 3), (17, 100, 3), (19, 0, 4), (0, 5, 0)]
 )
 def test_what_looks_ahead_takes_the_window_before_with_it_where_it_comes_out_other(
-    tmp_path: Path, frame: int, by: int, made: list[int]
+    tmp_path: Path, frame: int, by: int, first: int
 ) -> None:
-    """The new frames of its windows are [0, 5), [5, 8), [8, 11), [11, 14)."""
-    assert correct_at(tmp_path / "run", 14, 0) == [0, 1, 2, 3]
-    assert correct_at(tmp_path / "fresh", frame, by) == [0, 1, 2, 3]
-    assert correct_at(tmp_path / "run", frame, by) == made
+    """The generator is always made again from the window before the corrected one on."""
+    whole = list(range(PLAN.count(FRAMES)))
+    assert correct_at(tmp_path / "run", FRAMES, 0) == correct_at(tmp_path / "fresh", frame, by) == whole
+    assert correct_at(tmp_path / "run", frame, by) == whole[first:]
     found, wanted = (RunReader(tmp_path / name) for name in ("run", "fresh"))
     for name in ("place", "far", "result"):
-        assert np.array_equal(found.arrays.read(name, 0, 14), wanted.arrays.read(name, 0, 14)), name
+        assert np.array_equal(found.arrays.read(name, 0, FRAMES), wanted.arrays.read(name, 0, FRAMES)), name

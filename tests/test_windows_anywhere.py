@@ -16,8 +16,10 @@ from stages.composite import CompositeConfig, MatchingCompositeStage
 from stages.preview import PreviewConfig, PreviewStage
 from storage import faults
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
+from storage.spans import Span
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
+from stream.engine.recent import RecentArrays
 from stream.engine.tasks import Task
 from stream.engine.windows import WindowPlan, committed_windows
 from stream.pipeline import Pipeline
@@ -183,3 +185,17 @@ def test_repaired_it_is_the_same(tmp_path: Path, whole: tuple[Path, dict[str, st
         damage = repair_run(run, lambda run: Executor(run, nodes, source()), lambda line: None)
     assert len(damage.keys) == len(lost) == 2
     assert files(path) == whole[1]
+
+
+def test_what_is_in_memory_is_given_only_where_it_is_whole() -> None:
+    """A repair does single windows again: what lies between two of them is not there."""
+    clip, held = np.arange(20), RecentArrays()
+    steps = [(5, 9, 5, 5), (9, 12, 3, 5), (12, 14, 8, 8), (16, 18, 10, 16), (18, 20, 18, 18)]
+    for start, stop, keep_from, first in steps:
+        held.add("frames", start, clip[start:stop], keep_from)
+        for span in (Span(a, b) for b in range(21) for a in range(b)):
+            found = held.get("frames", span)
+            assert (found is not None) == (first <= span.start and span.stop <= stop), span
+            if found is not None:
+                assert np.array_equal(found, clip[slice(*span)]) and not found.flags.writeable
+    assert held.get("masks", Span(18, 20)) is None
