@@ -25,6 +25,8 @@ from stream.run.settle import settle
 
 FRAMES = 20
 PLAN = WindowPlan(5, 2)  # the new frames of the windows are [0, 5), [5, 8), [8, 11), [11, 14), [14, 17), [17, 20)
+MANIFEST = {"format": FORMAT_VERSION, "video": {"height": 8, "width": 8}}
+SOURCE: Any = SimpleNamespace(read=lambda span: np.arange(*span), close=lambda: None)
 
 
 @dataclass
@@ -109,14 +111,12 @@ def correct_at(path: Path, frame: int, by: int) -> list[int]:
     """Go on with the run in this folder with another correction; returns which windows were generated."""
     making = Making()
     chain = Chain([Numbers(), Tracking(frame, by), LooksAhead(), making, Result()])
-    source: Any = SimpleNamespace(read=lambda span: np.arange(*span), close=lambda: None)
-    manifest = {"format": FORMAT_VERSION, "video": {"height": 8, "width": 8}}
 
     def begin(run: RunDirectory) -> Executor:
-        return Executor(run, chain, source)
+        return Executor(run, chain, SOURCE)
 
-    before = read_log(path) if path.exists() else None
-    with RunDirectory(path, chain.layout(8, 8), manifest) as run:
+    before = read_log(path) if (path / "run.json").exists() else None
+    with RunDirectory(path, chain.layout(8, 8), MANIFEST) as run:
         if before is not None:
             others = [Difference("correct", "track", [], [{"frame": first}]) for first in (frame, FRAMES - 1)]
             void = made_void(others, chain, run.log)
@@ -142,3 +142,23 @@ def test_what_looks_ahead_takes_the_window_before_with_it_where_it_comes_out_oth
     found, wanted = (RunReader(tmp_path / name) for name in ("run", "fresh"))
     for name in ("place", "far", "result"):
         assert np.array_equal(found.arrays.read(name, 0, FRAMES), wanted.arrays.read(name, 0, FRAMES)), name
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["far/c.1 far/c.5", "place/c.3 far/c.2", "state/track/4 state/track/5", "result/c.0 result/c.3", "*/c.* */*/[0-9]"],
+)
+def test_what_is_lost_of_it_is_made_again(tmp_path: Path, lost: str) -> None:
+    correct_at(tmp_path, FRAMES, 0)
+    folder = tmp_path / "run.zarr"
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    gone = {path for name in lost.split() for path in folder.glob(name)}
+    for path in gone:
+        path.unlink()
+    notes: list[str] = []
+    chain = Chain([Numbers(), Tracking(FRAMES, 0), LooksAhead(), Making(), Result()])
+    with RunDirectory(tmp_path, chain.layout(8, 8), MANIFEST) as run:
+        repair_run(run, lambda run: Executor(run, chain, SOURCE), notes.append)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
+    assert notes[:-1] == [f"damaged: {path.relative_to(tmp_path)}" for path in sorted(gone)]
+    assert notes[-1].startswith("repairing: ") and not (tmp_path / ".repair").exists()
