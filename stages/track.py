@@ -46,10 +46,9 @@ class TrackStage(Stage):
 
     Writes `masks/NAME` `[n, H, W] bool` (video-resolution logits > 0) and `visible/NAME` `[n] bool` (object score > 0)
     of each. Masks of several may overlap, as SAM 2.1 gives them, but `apart`; then who is left no pixel is lost. A lost
-    object has an empty mask. The
-    committed info holds, in absolute half-open spans of this window's new frames: `stop` (frame or None), and
-    `untracked`, `lost` and `unlike` (something was found behind a cut that does not look like it: its mask is empty,
-    SAM's memory goes on) by name.
+    object has an empty mask. The committed info holds, in absolute half-open spans of this window's new frames: `stop`
+    (frame or None), and `untracked`, `lost` and `unlike` (something was found behind a cut that does not look like it:
+    its mask is empty, SAM's memory goes on) by name.
 
     A first pass writes `first/NAME` `[n, 4] float64` instead, the box of each (`box_of`; NaN where it did not look, or
     saw nothing), and `looked` `[n] bool`. To its SAM 2.1 the frames it looks at are the clip, one after the other. It
