@@ -56,15 +56,17 @@ class ObjectPrompt(Pointing):
 
 
 def check_box(option: str, box: Box) -> None:
-    """Refuse an inverted or empty box.
+    """Refuse an inverted or empty box, and one in shares of the frame: it lies within a pixel, where nothing is.
 
     Raises:
         UsageError: naming the option and the box.
     """
     x1, y1, x2, y2 = box
+    text = ",".join(f"{v:g}" for v in box)
     if not (x1 < x2 and y1 < y2):
-        text = ",".join(f"{v:g}" for v in box)
         raise UsageError(f"{option} {text} is empty or inverted: give x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+    if x2 - x1 < 1 and y2 - y1 < 1:
+        raise UsageError(f"{option} {text} is smaller than a pixel: give x1,y1,x2,y2 in pixels, not in shares")
 
 
 def check_box_inside(option: str, box: Box, width: int, height: int) -> None:

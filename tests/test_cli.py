@@ -106,6 +106,7 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "VIDEO", "--out", "OUT"], 2, "exactly one of --box, --point"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,3"], 2, "'1,2,3' is not of the form x1,y1,x2,y2"),
         (["run", "VIDEO", "--out", "OUT", "--box", "30,2,3,9"], 2, "--box 30,2,3,9 is empty or inverted"),
+        (["run", "VIDEO", "--out", "OUT", "--box", ".4,.7,.6,.8"], 2, "--box 0.4,0.7,0.6,0.8 is smaller than a pixel"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--window", "80"], 2, "--window 80 is not 4n+1"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--vram", "lots"], 2, "'lots' is not a size"),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--generator", "comfyui"], 2, "needs --server"),

@@ -101,6 +101,7 @@ BAD_SCENES = {
     "found and given": ({"subject": [{**GOOD, "find": "a board"}]}, "exactly one of box, points, mask and find"),
     "find": ({"subject": [{"name": "a", "kind": "object", "find": " "}]}, r"\('a'\): find: say what it is"),
     "inverted": ({"subject": [{**GOOD, "box": [3, 2, 1, 4]}]}, r"\('a'\): box 3,2,1,4 is empty or inverted"),
+    "shares": ({"subject": [{**GOOD, "box": [0.1, 0.2, 0.6, 0.7]}]}, r"\('a'\): box 0.1,0.2,0.6,0.7 is smaller than a"),
     "three sides": ({"subject": [{**GOOD, "box": [3, 2, 1]}]}, r"subject\[0\]\.box: "),
     "a label": ({"subject": [{"name": "a", "kind": "object", "points": [[1, 1, 2]]}]}, r"subject\[0\]\.points"),
     "no mask": ({"subject": [{"name": "a", "kind": "object", "mask": "b.png"}]}, "b.png: no such file"),
