@@ -14,6 +14,7 @@ SEED = Bounds(0, 2**64 - 1)  # KSampler's
 STEPS = Bounds(1, 10_000)  # KSampler's
 CFG = Bounds(0, 100)  # KSampler's
 SHARE = Bounds(0, 1)
+LENGTH = Bounds(0, 10**9)  # a distance, an angle, a speed: of what is no share
 STRENGTH = Bounds(0, 1000)  # WanVaceToVideo's
 IOU = Bounds(0, 1, open=True, example="0.9")
 RETRIES = Bounds(0, 1000)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages import bounds
 from stages.base import Array, above
 from storage.errors import UsageError
 
@@ -47,10 +48,11 @@ def check_gate(gate: Iterable[Gated]) -> None:
     """Refuse what cannot be asked for.
 
     Raises:
-        UsageError: a metric that there is not, or that stands in it twice, or none at all.
+        UsageError: a metric that there is not, or that stands in it twice, or none at all; a bound that no value has.
     """
     from stages.fidelity.registry import metrics
 
+    gate = tuple(gate)
     names = [item.metric for item in gate]
     known = metrics()
     for name in names:
@@ -60,6 +62,9 @@ def check_gate(gate: Iterable[Gated]) -> None:
             raise UsageError(f"--gate: {name} is given twice: give each metric once")
     if not names:
         raise UsageError("--gate is empty: give at least one metric, e.g. iou")
+    for item in gate:  # in percent, say, every frame would fail, or every one pass
+        possible = bounds.LENGTH if known[item.metric].unit else bounds.SHARE
+        (bounds.IOU if item.metric == IOU else possible).check(f"--gate {item.metric}", item.bound)
 
 
 def bounds_of(gate: Iterable[Gated], iou_threshold: float) -> tuple[Bound, ...]:
