@@ -63,6 +63,8 @@ def picture(name: str) -> Array:
         rows.append(np.concatenate([fitted(panel) for panel in panels], axis=1))
     for column, channel in enumerate(("source", *COLUMNS[name])):
         at = (column * PANEL[0] + 8, PANEL[1] - 10)
+        (width, _), _ = cv2.getTextSize(channel, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 2)
+        rows[0][PANEL[1] - 30 :, at[0] - 8 : at[0] + width + 8] = 0  # some videos are white
         cv2.putText(rows[0], channel, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
     return np.concatenate(rows)
 
