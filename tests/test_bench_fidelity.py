@@ -159,6 +159,7 @@ def test_results_made_elsewhere_are_found_by_the_clips_names(tmp_path: Path) -> 
 def test_the_command_is_one_of_bench(tmp_path: Path) -> None:
     shown = invoke(["bench", "fidelity", "--help"])
     assert shown.code == 0 and "skate bench fidelity" in shown.out and "--results" in shown.out
+    assert "mini-groups. [default: mini]" in " ".join(shown.out.split()), "its own"
     assert invoke(["bench", "fidelity"]).code == 2
     wrong = invoke(["bench", "fidelity", "--self", "--results", str(tmp_path), "--out", str(tmp_path / "o")])
     assert wrong.code == 2 and "leave --results out" in wrong.err

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from storage.errors import UsageError
-from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
+from stream.cli.options import GroupedCommand, option, options_of, stack
 from stream.options.table import GENERATION, TRACKING
 
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
@@ -41,9 +41,6 @@ def fidelity_command(
     """
     from bench.fidelity.report import run_fidelity, run_self
 
-    for name, value in _MINI.items():
-        if not was_given(name):
-            options[name] = value
     as_json = options.pop("as_json")
     written = Path(record) if record else None
     if itself:
@@ -52,3 +49,7 @@ def fidelity_command(
         return run_self(Path(out), quick, options, as_json, written)
     place = Path(results) if results is not None else None
     return run_fidelity(Path(out), quick, place, options, as_json, written)
+
+
+for _parameter in fidelity_command.params:
+    _parameter.default = _MINI.get(str(_parameter.name), _parameter.default)

@@ -13,7 +13,13 @@ CHECK_OPTIONS = [
     option("models", "--pose", help="Name or path.  [default shown: dwpose-l-384]"),
     option("models", "--detector", help="Name or path.  [default shown: yolox-m]"),
     option("generation", "--server", multiple=True, metavar="HOST:PORT", help="A ComfyUI server; repeatable."),
-    option("generation", "--workflow", type=click.Path(dir_okay=False), help="In place of those that come along."),
+    option(
+        "generation",
+        "--workflow",
+        type=click.Path(dir_okay=False),
+        metavar="NAME|FILE",
+        help="In place of those that come along.",
+    ),
     option("limits", "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="For all models."),
     JSON,
 ]
