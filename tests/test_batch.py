@@ -189,7 +189,8 @@ def test_what_is_no_price_is_refused(text: str) -> None:
     ("text", "said"),
     [
         ("", "give tables [[job]]"),
-        ("other = 1\n[[job]]\nname='a'\nvideo='v'", "give tables [[job]]"),
+        ("other = 1\n[[job]]\nname='a'\nvideo='v'", ", holds 'other': give tables [[job]]"),
+        ("[[job]]\nnmae='a'\nvideo='v'", "job 1: it has no name, but 'nmae': give letters, digits"),
         ("[job]\nname='a'", "give tables [[job]]"),
         ("[[job]]\nname='a'", "job 1: give a video"),
         ("[[job]]\nname='../a'\nvideo='v'", "give letters, digits, - and _"),

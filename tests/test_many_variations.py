@@ -51,9 +51,10 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("text", "said"),
     [
         ("", "give tables [[variation]]"),
-        ("seed = 1", "give tables [[variation]]"),
+        ("seed = 1", ", holds 'seed': give tables [[variation]]"),
         ("[variation]\nname = 'a'", "give tables [[variation]]"),
-        ("[[variation]]\nseed = 1", "variation 1: name = 'None'"),
+        ("[[variation]]\nseed = 1", "variation 1: it has no name, but 'seed': give letters, digits"),
+        ("[[variation]]\nname = 3", "variation 1: name = '3': give letters, digits"),
         ("[[variation]]\nname = '../up'", "give letters, digits, - and _"),
         ("[[variation]]\nname = 'a'\n[[variation]]\nname = 'a'", "the name 'a' is given twice"),
         ("[[variation]]\nname = 'a'\nwindow-size = 1", "'window-size' is nothing that variations can have"),

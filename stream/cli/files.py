@@ -19,7 +19,7 @@ from storage.boundary import MB, read_input, text_of, utf8
 from storage.durable import write_asked
 from storage.errors import InputError, SkateError, UsageError
 from stream.options.table import OPTIONS
-from stream.options.values import SIZE
+from stream.options.values import FLAG, SIZE
 
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OF_ALL = ("out", "server", "overwrite", "variations", "masks", "person-masks", "pose")  # of all variations alike
@@ -69,14 +69,12 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
     read = read_toml(where, path)
     tables = read.pop("variation", None)
     if read or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
-        raise UsageError(f"{where}: give tables [[variation]], each with a name, and nothing else")
+        raise UsageError(f"{where}{unknown_keys(read)}: give tables [[variation]], each with a name, and nothing else")
     parameters = parameters_of(command)
     found: dict[str, Variation] = {}
     for number, table in enumerate(tables, start=1):
-        name = table.pop("name", None)
         at = f"{where}, variation {number}"
-        if not (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
-            raise UsageError(f"{at}: name = {str(name)[:60]!r}: give letters, digits, - and _, at most 64")
+        name = folder_name(at, table)
         if name in found:
             raise UsageError(f"{at}: the name '{name}' is given twice")
         words: list[str] = []
@@ -86,6 +84,24 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
             words += words_of(at, key, parameters[key], value)
         found[name] = Variation(name, tuple(words))
     return list(found.values())
+
+
+def folder_name(where: str, table: dict[str, Any], before: str = "") -> str:
+    """Take a table's name out of it: that of a folder, behind `before`; `where` names the table in messages.
+
+    Raises:
+        UsageError: when it has none, or one that no folder may have.
+    """
+    given = table.pop("name", None)
+    if isinstance(given, str) and FOLDER_NAME.fullmatch(before + given):
+        return before + given
+    told = f"name = {str(given)[:60]!r}" if given is not None else f"it has no name{unknown_keys(table, 'but')}"
+    raise UsageError(f"{where}: {told}: give letters, digits, - and _, at most 64")
+
+
+def unknown_keys(table: Mapping[str, Any], before: str = "holds") -> str:
+    """A few keys of a table, to be told; nothing where it has none."""
+    return f", {before} {', '.join(repr(key[:40]) for key in list(table)[:3])}" if table else ""
 
 
 def words_of(where: str, key: str, parameter: click.Option, value: Any) -> list[str]:
@@ -185,7 +201,9 @@ def write_options(path: str, ctx: click.Context, what: str = "", without: Collec
             text = f"[{', '.join(map(item.kind.write, value))}]" if item.many else item.kind.write(value)
             lines.append(f"{item.key} = {text}")
         else:
-            lines.append(f"# {item.key} = {item.default if item.default is not None else '...'}  # {item.help}")
+            usual = "false" if item.kind is FLAG else parameter.default  # this command's own, where it has one
+            default = item.kind.write(item.kind.read(usual)) if isinstance(usual, str) else "..."
+            lines.append(f"# {item.key} = {default}  # {item.help}")
     whole = "\n".join(lines) + "\n"
     data = utf8(whole, what)
     if path == "-":

@@ -12,7 +12,7 @@ import click
 
 from storage.errors import UsageError
 from stream.batch.jobs import Job
-from stream.cli.files import FOLDER_NAME, NEVER, parameters_of, read_toml, words_of
+from stream.cli.files import NEVER, folder_name, parameters_of, read_toml, unknown_keys, words_of
 
 _NONE_OF = {  # by command: what belongs to a call by hand, or makes another thing of it
     "run": {*NEVER, "out", "overwrite", "write-scene"},
@@ -31,7 +31,8 @@ def read_jobs(path: str, run: click.Command, generate: click.Command) -> list[Jo
     read = read_toml(where, path)
     defaults, tables = read.pop("defaults", {}), _tables(read.pop("job", None))
     if read or tables is None or not isinstance(defaults, dict):
-        raise UsageError(f"{where}: give tables [[job]], each with a name and a video, [defaults] or none, and no more")
+        said = f"{where}{unknown_keys(read)}"
+        raise UsageError(f"{said}: give tables [[job]], each with a name and a video, [defaults] or none, and no more")
     common = dict(_words(f"{where}, defaults", defaults, run))
     found: dict[str, Job] = {}
     for number, table in enumerate(tables, start=1):
@@ -54,11 +55,7 @@ def _tables(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _name(where: str, table: dict[str, Any], found: Mapping[str, Job], job: str | None = None) -> str:
-    given = table.pop("name", None)
-    name = given if job is None else f"{job}-{given}"
-    if not (isinstance(given, str) and FOLDER_NAME.fullmatch(str(name))):
-        raise UsageError(f"{where}: name = {str(given)[:60]!r}: give letters, digits, - and _, at most 64")
-    assert isinstance(name, str)
+    name = folder_name(where, table, "" if job is None else f"{job}-")
     if name in found:
         raise UsageError(f"{where}: the name '{name}' is given twice")
     return name
