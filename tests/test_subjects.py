@@ -122,6 +122,10 @@ BAD_SCENES = {
         "subject 'a': correction on frame 4: at least one point must lie on it",
     ),
     "held": ({"subject": [{**GOOD, "held_by": "b"}]}, r"subject\[0\]\.held_by: 'b' is no other person: there is none"),
+    "held by itself": (
+        {"subject": [{**GOOD, "kind": "person", "held_by": "a"}]},
+        r"subject\[0\]\.held_by: 'a' is no other person: there is none",
+    ),
     "removed and gated": (
         {"subject": [{**GOOD, "reskin": "remove", "gate": True}]},
         r"\('a'\): gate = true: .*never gated: leave one",

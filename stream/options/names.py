@@ -21,7 +21,8 @@ def check_names(subjects: Sequence[Subject], what: str) -> None:
     names, persons = {subject.name for subject in subjects}, {each.name for each in subjects if each.kind == PERSON}
     for index, subject in enumerate(subjects):
         if subject.held_by is not None and (subject.held_by not in persons or subject.held_by == subject.name):
-            known = f": one of {', '.join(sorted(persons))}" if persons else ": there is none"
+            others = sorted(persons - {subject.name})
+            known = f": one of {', '.join(others)}" if others else ": there is none"
             raise InputError(f"{what}: subject[{index}].held_by: '{subject.held_by}' is no other person{known}")
         if subject.name in OBJECTS and subject.name != subject.kind:
             told = f"a {subject.kind} called '{subject.name}' would be told as the {subject.name} of a plain run"
