@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from _runs import invoke
@@ -243,6 +244,14 @@ def test_what_one_generation_cannot_give_is_refused() -> None:
         dataclasses.replace(small_config(), passes="each")
     with pytest.raises(UsageError, match="--passes each: latents"):
         scene_config("each", continuity="latent")
+
+
+def test_a_mask_by_which_passes_are_ordered_is_called_as_in_its_scene(tmp_path: Path) -> None:
+    black = tmp_path / "black.png"
+    assert cv2.imwrite(str(black), np.zeros((90, 160), np.uint8))
+    board = dataclasses.replace(SUBJECTS[0], prompt=ObjectPrompt(mask_png=str(black)))
+    with pytest.raises(InputError, match=f"^subject 'board': mask {black} is black: paint"):
+        passes_of(scene_config("each", scene=(board, *SUBJECTS[1:])))
 
 
 def test_the_nearest_is_drawn_last() -> None:

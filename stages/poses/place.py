@@ -10,8 +10,8 @@ from storage.boundary import read_input
 from storage.errors import InputError
 
 
-def prompt_box(prompt: Pointing, max_pixels: int = DEFAULT_MAX_PIXELS) -> Box:
-    """The box itself, or the bounding box of the points on the object, or of the mask.
+def prompt_box(prompt: Pointing, max_pixels: int = DEFAULT_MAX_PIXELS, told: str = "--object-mask") -> Box:
+    """The box itself, or the bounding box of the points on the object, or of the mask; `told`: how that was given.
 
     Raises:
         InputError: no point lies on the object; the mask is missing, unreadable, black, or of more than `max_pixels`.
@@ -25,7 +25,7 @@ def prompt_box(prompt: Pointing, max_pixels: int = DEFAULT_MAX_PIXELS) -> Box:
         left, top = np.min(on, axis=0)
         right, bottom = np.max(on, axis=0)
         return float(left), float(top), float(right), float(bottom)
-    what = f"--object-mask {prompt.mask_png}"
+    what = f"{told} {prompt.mask_png}"
     mask = read_mask(read_input(prompt.mask_png, what), what, max_pixels)
     if not mask.any():
         raise InputError(f"{what} is black: paint the object white (>= {WHITE})")

@@ -20,6 +20,7 @@ from stages.generators import default_generator
 from stages.poses.place import prompt_box
 from stages.region import REMOVE
 from stages.regions import ALL, OBJECTS, PERSONS, POSES, REMOVED
+from stages.sam.prompts import words_of
 from stages.subjects import OBJECT, PERSON, Reskin, Subject
 from storage.errors import UsageError
 from stream.engine.chain import Node
@@ -274,8 +275,8 @@ def in_order(who: Sequence[tuple[Subject, Reskin]]) -> list[tuple[Subject, Reski
     """Persons first, and of each kind what is nearer later: it stands lower in the picture where it is pointed at."""
 
     def place(item: tuple[Subject, Reskin]) -> tuple[bool, float]:
-        prompt = item[0].prompt
-        return item[0].kind == OBJECT, 0.0 if prompt is None else prompt_box(prompt)[3]
+        prompt, told = item[0].prompt, words_of(item[0], scene=True).mask
+        return item[0].kind == OBJECT, 0.0 if prompt is None else prompt_box(prompt, told=told)[3]
 
     return sorted(who, key=place)
 
