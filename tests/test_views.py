@@ -21,7 +21,7 @@ from stages.sam.prompts import SamPrompt
 from stages.sam.tracker import seen_through
 from stages.subjects import OBJECTS
 from stages.track import TrackStage
-from stages.views.look import box_of, glimpse, logits_back, mask_through, through
+from stages.views.look import box_of, box_through, glimpse, logits_back, mask_through, through
 from stages.views.pace import LOST, MOST, Pace
 from stages.views.path import Framing, beyond, followed, held, steadied, whole, without_slips
 from storage.rundir import RunReader
@@ -75,6 +75,23 @@ def test_a_view_holds_its_subject_and_moves_smoothly() -> None:
     left_top = np.stack([apply(invert(view), np.array([-0.5, -0.5])) for view in views])
     right_bottom = np.stack([apply(invert(view), np.array([63.5, 63.5])) for view in views])
     assert (left_top > -0.6).all() and (right_bottom < (319.6, 179.6)).all(), "it does not look past the frame"
+
+
+def test_a_view_of_what_stands_still_is_round_its_middle() -> None:
+    """The margin on each side of the larger side; a small thing is not looked at closer than the least; what is at the
+    edge is not in the middle. All to a small part of a pixel."""
+
+    def crop(x: float, y: float, width: float, height: float, framing: Framing = FRAMING) -> list[float]:
+        view = followed(boxes_of(np.full((5, 2), (x, y)), width, height), STILL[:5], framing)[2]
+        ends = apply(invert(view), np.array([[-0.5, -0.5], np.array(framing.size) - 0.5]))
+        return [round(float(value), 6) for value in ends.ravel()]
+
+    assert crop(160, 90, 30, 12) == [130, 60, 190, 120]
+    assert crop(160, 90, 12, 30) == [130, 60, 190, 120]
+    assert crop(160, 90, 3, 2) == [154.6, 84.6, 165.4, 95.4], "0.06 of 180 px"
+    assert crop(5, 174, 30, 12) == [-0.5, 119.5, 59.5, 179.5] and crop(315, 4, 30, 12) == [259.5, -0.5, 319.5, 59.5]
+    wide = Framing((128, 64), (320, 180), REACH, 0.5, 0.06)
+    assert crop(160, 90, 30, 12, wide) == [118, 69, 202, 111] and crop(160, 90, 12, 30, wide) == [100, 60, 220, 120]
 
 
 def test_what_fills_the_frame_or_is_nowhere_is_seen_whole() -> None:
@@ -140,6 +157,44 @@ def test_what_a_picture_has_no_room_for_is_not_seen(scale: float) -> None:
         stripes = (127.5 + 127 * np.sin(2 * np.pi * (x + 0.3 * y) / period / np.hypot(1, 0.3))).astype(np.uint8)
         shown = through(stripes, similarity(scale, 0.02, 0.4, 0.7), (int(200 * scale), int(120 * scale)))
         assert least < shown[4:-4, 4:-4].std() < most
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.2, 0.3, 0.45, 0.6, 0.97, 1.0, 2.3])
+def test_a_picture_shows_each_point_where_its_view_says(scale: float) -> None:
+    """Of a slope, which has a value of its own at each: to a small part of a pixel."""
+    y, x = np.mgrid[0:220, 0:240]
+    slope = np.stack([x + 5, y + 20, 250 - x], 2).astype(np.uint8)
+    view = similarity(scale, 0.03, 0.0, 0.0)
+    view[:, 2] = (24.3, 15.6) - apply(view, np.array([120.0, 110.0]))
+    places = apply(invert(view), np.stack(np.meshgrid(np.arange(48.0), np.arange(32.0)), 2))
+    edge = max(4, 4 / scale)
+    inside = ((places > edge) & (places < (239 - edge, 219 - edge))).all(2)
+    assert inside.sum() > 100
+    wanted = np.stack([places[..., 0] + 5, places[..., 1] + 20, 250 - places[..., 0]], 2)
+    for way in (through, glimpse):
+        wrong = (way(slope, view, (48, 32)).astype(float) - wanted)[inside]
+        assert np.abs(wrong.mean(0)).max() < max(0.1, 0.11 / scale), "levels, and pixels of the source"
+
+
+def test_logits_and_prompts_lie_where_the_view_says() -> None:
+    view = similarity(0.4, 0.1, 5.2, -3.1)
+    y, x = np.mgrid[0:40, 0:50].astype(np.float32)
+    back = logits_back(x + 2 * y, view, (90, 120))
+    shown = apply(view, np.stack(np.meshgrid(np.arange(120.0), np.arange(90.0)), 2))
+    inside = ((shown >= 0) & (shown <= (49, 39))).all(2)
+    beyond_it = ((shown < -2) | (shown > (51, 41))).any(2)
+    assert np.abs(back - (shown[..., 0] + 2 * shown[..., 1]))[inside].max() < 0.1 and (back[beyond_it] < -500).all()
+    frame = whole((320, 180), (64, 64))
+    assert box_through((0, 0, 320, 180), frame) == pytest.approx((0, 0, 64, 64))
+    assert box_through((100, 45, 150, 90), frame) == pytest.approx((20, 16, 30, 32))
+    points = seen_through(SamPrompt(points=((0, 0, 1), (320, 180, 0), (240, 45, 1))), frame, 64).points
+    assert np.allclose(points, [(0, 0, 1), (64, 64, 0), (48, 16, 1)])
+    mask = np.zeros((180, 320), bool)
+    mask[45:90, 100:150] = True
+    seen = seen_through(SamPrompt(mask=mask), frame, 64).mask
+    assert seen is not None and seen.sum() == 10 * 16 and seen[16:32, 20:30].all()
+    assert mask_through(mask, view, (80, 40)).sum() == pytest.approx(0.16 * mask.sum(), rel=0.05)
+    assert not mask_through(mask & False, view, (50, 40)).any()
 
 
 def test_a_masks_part_is_seen_as_the_whole() -> None:
