@@ -248,3 +248,25 @@ def test_frames_that_were_dropped_cost_no_more_to_find_in_a_long_clip(monkeypatc
         assert len(source.read(Span(start, start + 2))) == 2
     source.close()
     assert asked == [("times", 1)] * 2
+
+
+def test_frames_that_were_dropped_are_the_same_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans that go on from one another, or lie in the last one, are not sought anew."""
+    config = decode_config(small_config("extract"))
+    (whole,), _ = run(config, 401)
+    source = FrameSource(RunReader(small_run("extract")), config)
+    sought: list[int] = []
+    plain = RunArrays.read
+
+    def noted(self: RunArrays, name: str, start: int, stop: int) -> Array:
+        sought.append(start)
+        return plain(self, name, start, stop)
+
+    monkeypatch.setattr(RunArrays, "read", noted)
+    for start, stop in [(0, 9), (6, 15), (7, 12), (12, 21), (20, 21), (3, 9), (2, 9), (8, 10), (10, 12), (15, 18)]:
+        np.testing.assert_array_equal(source.read(Span(start, stop)), whole.frames[start:stop])
+    assert sought == [0, 3, 2, 15]
+    source.close()
+    np.testing.assert_array_equal(source.read(Span(16, 18)), whole.frames[16:18])
+    assert sought[4:] == [16], "nothing is held of what was closed"
+    source.close()

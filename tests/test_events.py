@@ -4,6 +4,7 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from _small_run import FRAMES, small_config, small_run
 from stages.base import Inputs, Output, Window
 from stages.prompts import Correction
 from stages.track import TrackStage
+from storage.backend import open_store
 from storage.errors import Interrupted, UsageError
 from storage.rundir import read_log, read_manifest
 from stream.engine.signals import Cancel
 from stream.progress.events import Event, Note, RunBegins, WindowDone
 from stream.run.lifecycle import resume, start
-from stream.run.status import read_status
+from stream.run.status import read_status, status_text
 from stream.run.variation import generate_from_run
 
 
@@ -108,6 +110,36 @@ def test_windows_are_counted_at_the_rate_that_is_asked_for(tmp_path: Path) -> No
     begins = next(event for event in told if isinstance(event, RunBegins))
     assert begins.windows == read_status(run).windows == 2, "10 frames of the 21"
     assert resume(run).windows == 2
+
+
+def test_the_status_of_a_run_on_its_way(tmp_path: Path) -> None:
+    """Times are those of all stages but decode, which works beside them; what is left is at each stage's own pace."""
+    run = tmp_path / "run"
+    shutil.copytree(small_run(), run)
+    done = read_status(run)
+    assert (done.state, done.windows, done.seconds_left) == ("done", 3, 0.0) and " left" not in status_text(done)
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    scored = [number for number, line in enumerate(lines, 1) if b'"score"' in line and b'"commit"' in line]
+    (run / "journal.jsonl").write_bytes(b"".join(lines[: scored[1]]))
+    log = read_log(run)
+    seconds = {name: [record["seconds"] for record in log.of(name)] for name in done.done if name != "decode"}
+    counts = {name: len(each) for name, each in seconds.items()}
+    assert counts["score"] == 2, "others work ahead of it"
+    found = read_status(run)
+    assert (found.state, found.windows, found.done) == ("interrupted", 3, {"decode": log.done("decode")} | counts)
+    frames = {2: 15, 3: FRAMES}[max(counts.values())]
+    assert found.frames_per_second == pytest.approx(frames / sum(map(sum, seconds.values())))
+    left = sum(fmean(each) * (3 - len(each)) for each in seconds.values())
+    assert left > 0 and found.seconds_left == pytest.approx(left)
+    iou = [value for record in log.of("score") for value in record["info"]["iou"] if value is not None]
+    assert (found.iou_min, found.iou_mean) == ((min(iou), pytest.approx(fmean(iou))) if iou else (None, None))
+    assert f"frames/s, about {left:.0f} s left" in status_text(found)
+    with open_store(run).lock(print):
+        assert read_status(run).state == "running"
+    (run / "journal.jsonl").write_bytes(b"".join(lines[: scored[0] - 1]))
+    found = read_status(run)
+    assert (found.frames_per_second, found.seconds_left, found.done["score"]) == (None, None, 0)
+    assert "speed" not in status_text(found)
 
 
 def test_a_deadline_that_never_comes_is_refused() -> None:
