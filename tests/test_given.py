@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,16 @@ from stages.poses.draw import draw, painted
 from stages.poses.openpose_json import cmu_frame, pose_keypoint
 from stages.poses.openpose_read import read_poses
 from stages.poses.silhouette import silhouette
+from stages.prompts import ObjectPrompt
 from storage.errors import InputError
 from storage.rundir import RunReader
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
+from stream.engine.source import InputGuard
 from stream.engine.windows import WindowPlan
+from stream.options.assembly import Models
+from stream.options.config import RunConfig
+from stream.run.identity import make_manifest
 
 CLIP = DemoConfig(frames=13, width=96, height=64, seed=2)
 SIZE = (CLIP.width, CLIP.height)
@@ -297,3 +303,32 @@ def test_pipes_and_devices_do_not_hold_it_up(given: Given, tmp_path: Path, kind:
     result = given.generate(tmp_path / "run", "--reskin", "person", **named)
     assert result.code == 3 and "000.png" in result.err and "is no regular file" in result.err, result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_given_files_are_known_by_names_and_bytes(given: Given, tmp_path: Path) -> None:
+    """A folder's files are read in the order of their names: another order is another run."""
+    masks = Path(shutil.copytree(given.masks, tmp_path / "masks"))
+
+    def known() -> Any:
+        config = RunConfig(
+            ObjectPrompt(box=(0, 0, 1, 1)),
+            video=str(given.clip),
+            chain="given",
+            masks=str(masks),
+            person_masks=str(given.person_masks),
+            pose_file=str(given.pose),
+        )
+        decisive = make_manifest(config, Models(), InputGuard(given.clip))["decisive"]
+        return [decisive[name][1] for name in ("given masks", "given person masks", "given pose")]
+
+    first = known()
+    assert len(set(first)) == 3
+    (masks / "folder").mkdir()
+    files = sorted(path for path in masks.iterdir() if path.is_file())
+    for path in reversed(files):
+        shutil.copy(path, tmp_path / "copy.png")
+        path.unlink()
+        (tmp_path / "copy.png").rename(path)
+    assert known() == first, "neither when each was written nor what is no file"
+    files[3].rename(masks / "x.png")
+    assert known() != first
