@@ -157,17 +157,17 @@ def note_work(path: str) -> None:
     noted(RunArrays, "_get", lambda _, name, key, *__: key)
 
 
-def meanwhile(arguments: Iterable[str]) -> None:
-    """Another process of `skate` works from its begin to its end while this one makes its plan."""
-    from stream.run import lifecycle as found
+def meanwhile(arguments: Iterable[str], at: str = "stream.run.lifecycle:announce_plan") -> None:
+    """Another process of `skate` works from its begin to its end behind this one's first call of a function, which is
+    the one with which it makes its plan."""
+    owner, _, name = at.replace(":", ".").rpartition(".")
+    module = pkgutil.resolve_name(owner)
+    original, waiting = getattr(module, name), [list(arguments)]
 
-    lifecycle: Any = found
-    original, waiting = lifecycle.announce_plan, [list(arguments)]
-
-    def announce(*given: Any) -> None:
-        original(*given)
+    def call(*given: Any, **named: Any) -> Any:
+        found = original(*given, **named)
         if not waiting:
-            return
+            return found
         words = waiting.pop()
         other = os.fork()
         if other == 0:
@@ -179,5 +179,6 @@ def meanwhile(arguments: Iterable[str]) -> None:
                 os._exit(error.code if isinstance(error.code, int) else 70)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) in (0, 1)
+        return found
 
-    lifecycle.announce_plan = announce
+    setattr(module, name, call)

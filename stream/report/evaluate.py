@@ -137,7 +137,7 @@ def evaluate_run(
     posed = PoseStage.writes if config.scene is None else crowd_ports(config.persons)
     given = [*DecodeStage.writes, *posed, *track_ports(names), *view_ports(names)]
     chain, source = Chain(stages, given=given), FrameSource(run, decode_config(config))
-    with closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
+    with run.standing(), closing(model), Executor(run, chain, source) as executor, Scratch() as beside:
         for window in committed_windows(log)[:windows]:
             found = {name: executor.run(Task(name, window), into=beside).commit.arrays for name in chain.names}
             beside.forget(window.index)

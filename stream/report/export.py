@@ -64,7 +64,8 @@ def export_run(
 
     Raises:
         UsageError: when that is asked of a run that generates nothing.
-        RunDirectoryError: when nothing is tracked yet, or the folder holds something that is no export.
+        RunDirectoryError: when nothing is tracked yet, the folder holds something that is no export, or another process
+            has replaced what was read.
         InputError: when the mask that the object was given by is gone.
         EnvironmentFault: when it cannot be written.
     """
@@ -86,7 +87,7 @@ def export_run(
             f"--view: {path} has a generation for each subject: their views are `views/generate-NAME` in its run.zarr"
         )
     try:
-        with _place_for(target, config) as made:
+        with _place_for(target, config) as made, run.standing():
             _write_all(run, config, frames, pose_style, made)
             seen = _write_seen(run, config, made) if view else 0
             empty = _write_plates(run, config, made) if plate else 0

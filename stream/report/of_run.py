@@ -39,10 +39,16 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
     """Write `report/` of the run in `path`; returns the values of `summary.json`.
 
     Raises:
-        RunDirectoryError: when nothing is decoded yet.
+        RunDirectoryError: when nothing is decoded yet, or another process has replaced what was read.
     """
     config = config or read_run(path)[1]
     run = RunReader(path)
+    with run.standing(end=True):  # whoever finishes it writes its report
+        return _report(run, config, title)
+
+
+def _report(run: RunReader, config: RunConfig, title: str | None) -> Summary:
+    path = run.path
     log, nodes = run.log, run.manifest["nodes"]
     decoded, tracked = log.of("decode"), log.of("track")
     if not decoded:
@@ -88,8 +94,9 @@ def report_run(path: Path, config: RunConfig | None = None, title: str | None = 
 
     run.store.folder("report")  # what else may stand under that name is refused
     return write_report(
-        run.store.below("report"), table, known, config.iou_bound, pictures.of, seen, title or path.name, about, moment
-    )
+        run.store.below("report"), table, known, config.iou_bound, pictures.of, seen, title or path.name, about, moment,
+        lambda: run.check_stands(end=True),
+    )  # fmt: skip
 
 
 def _scored(run: RunReader, array: str, frames: int, column: str | None = None) -> Array:

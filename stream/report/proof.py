@@ -113,8 +113,13 @@ def write_proof(run: RunReader, config: RunConfig, target: Path) -> int:
     )
     pairs = enumerate(looks.each(Span(0, looks.frames)))
     timeline = _timeline(verdicts.failing, whole)
-    sheets = (_sheet(verdicts, frame, pair, timeline, places) for frame, pair in pairs)
-    write_segment(target, sheets, times, encoder)
+
+    def sheets() -> Iterator[Array]:
+        with run.standing():  # what has changed meanwhile leaves no file
+            for frame, pair in pairs:
+                yield _sheet(verdicts, frame, pair, timeline, places)
+
+    write_segment(target, sheets(), times, encoder)
     return looks.frames
 
 

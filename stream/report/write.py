@@ -24,6 +24,7 @@ def write_report(
     title: str,
     about: Mapping[str, str],
     moment: Callable[[], Array | None] = lambda: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Write `summary.json`, `iou.csv`, `index.html`, `iou.png`, `frames.png`, `cost.png`, and where there is something
     to show `interaction.png`, `moment.png` and `views.png`; returns the summary.
@@ -38,6 +39,7 @@ def write_report(
         title: of the page.
         about: what the run was made with, by name; shown on the page, not written into the summary.
         moment: gives the worst moment of the interaction as a picture, None where there is none.
+        ready: called before the first file is replaced.
     """
     values = summarise(table, known, threshold)
     pictures = _plots(table, known, threshold)
@@ -49,15 +51,14 @@ def write_report(
         pictures["frames.png"] = ("Worst, median and best frame", png_bytes(film_strip(rows)))
     if worst is not None:
         pictures["moment.png"] = ("Worst moment of the interaction: source above, result below", png_bytes(worst))
-    else:
-        store.delete("moment.png")
     if views:
         pictures["views.png"] = ("What the generator saw", png_bytes(contact_sheet(views)))
-    else:
-        store.delete("views.png")  # of an earlier report
     if known.windows:
         pictures["cost.png"] = ("Memory and time per window", cost_plot(known.windows))
     page = report_page(title, values, known.windows, dict(pictures.values()), about)
+    ready()
+    for name in {"moment.png", "views.png"} - pictures.keys():  # of an earlier report
+        store.delete(name)
     for name, (_, data) in pictures.items():
         store.write(name, [data])
     store.write("iou.csv", [iou_csv(table).encode()])

@@ -188,7 +188,8 @@ def copy_tracking(reader: RunReader, out: Path, manifest: Manifest, chain: Chain
         if isinstance(out, BucketPath):
             _fill(reader, open_store(begun), keys, open_store(out), note)
             return
-        copy_objects(reader.store, open_store(begun), keys)
+        with reader.standing():
+            copy_objects(reader.store, open_store(begun), keys)
         if out.exists():
             out.rmdir()
         begun.replace(out)
@@ -220,7 +221,8 @@ def _fill(reader: RunReader, begun: Backend, keys: list[str], store: Backend, no
     """Bring a run that was begun elsewhere, and what its records speak of, to a bucket; it counts all at once."""
     with store.lock(note):
         try:
-            copy_objects(reader.store, store, keys)
+            with reader.standing():
+                copy_objects(reader.store, store, keys)
             copy_objects(begun, store, [key for key in begun.keys("") if key != ".lock"])
         except BaseException:
             store.delete_all("")
