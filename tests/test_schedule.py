@@ -1,8 +1,11 @@
 """Windows side by side: what overlaps is proved by stages that wait for one another; the bytes are the same."""
 
 import os
+import queue
 import signal
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
+from stream.engine.lanes import Lanes
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
@@ -451,6 +455,38 @@ def test_an_interruption_ends_what_is_under_way(tmp_path: Path, whole: dict[str,
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane-")]
     carry_out(tmp_path / "run", 2)
     assert files(tmp_path / "run") == whole
+
+
+def test_what_a_thread_takes_while_all_is_closed_is_neither_begun_nor_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task has been handed to a thread that gets to it only behind a look at what waits."""
+
+    class Watched(queue.SimpleQueue[Any]):
+        def empty(self) -> bool:
+            found = super().empty()
+            time.sleep(0.01)
+            return found
+
+    monkeypatch.setattr(queue, "SimpleQueue", Watched)
+    begun: list[int] = []
+    task: Any = SimpleNamespace(lane="cpu", conditions=False, work=lambda: begun.append(1))
+    task.stage = SimpleNamespace(interrupt=lambda: False)
+    lanes = Lanes({"cpu": 1})
+
+    def begin_and_close() -> None:
+        lanes.start(task)
+        lanes.close()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(PATIENCE)  # no thread is interrupted by another
+    try:
+        closing = threading.Thread(target=begin_and_close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE)
+    finally:
+        sys.setswitchinterval(before)
+    assert not closing.is_alive() and not begun
 
 
 def test_a_cancelled_run_goes_on_later(tmp_path: Path, whole: dict[str, str]) -> None:

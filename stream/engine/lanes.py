@@ -42,6 +42,7 @@ class Lanes:
         self._jobs: dict[str, queue.SimpleQueue[tuple[Ready, queue.SimpleQueue[Ended | None]] | None]] = {}
         self._threads: list[threading.Thread] = []
         self._working: dict[int, Ready] = {}  # by thread
+        self._closed = False  # nothing is begun any more
         for lane, count in self._slots.items():
             self._jobs[lane] = queue.SimpleQueue()
             self._threads += [
@@ -93,12 +94,10 @@ class Lanes:
 
         A thread that waits for a server which does not answer is left behind after `GRACE_SECONDS`.
         """
+        self._closed = True
         for lane, count in self._slots.items():
-            jobs = self._jobs[lane]
-            while not jobs.empty():
-                jobs.get()
             for _ in range(count):
-                jobs.put(None)
+                self._jobs[lane].put(None)
         leave = {thread: time.monotonic() + GRACE_SECONDS for thread, ready in list(self._working.items())
                  if not ready.conditions and ready.stage.interrupt()}  # fmt: skip
         for thread in list(self._working):
@@ -117,7 +116,10 @@ class Lanes:
         try:
             while (job := self._jobs[lane].get()) is not None:
                 ready, answer = job
-                self._working[thread] = ready
+                self._working[thread] = ready  # before the look: who is past it is seen and interrupted by `close`
+                if self._closed:
+                    self._working.pop(thread, None)
+                    return
                 try:
                     event = Ended(ready, ready.work())
                 except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
