@@ -11,6 +11,7 @@ import pytest
 
 from stages.base import Array, Inputs, Json, Output, Port, Read, Stage, State, Window
 from stages.generator import GeneratorStage, Request
+from storage.errors import RunDirectoryError
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from stream.engine.chain import Chain
 from stream.engine.executor import Executor
@@ -107,10 +108,21 @@ class Result(Stage):
         return Output({"result": inputs.arrays["made"] * (1 + inputs.arrays["far"])})
 
 
+class Shown(Stage):
+    """Depends on what is seen alone."""
+
+    name = "shown"
+    reads = (Read("far", "new"),)
+    writes = (Port("shown", "new", (), "int64"),)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        return Output({"shown": inputs.arrays["far"]})
+
+
 def correct_at(path: Path, frame: int, by: int) -> list[int]:
     """Go on with the run in this folder with another correction; returns which windows were generated."""
     making = Making()
-    chain = Chain([Numbers(), Tracking(frame, by), LooksAhead(), making, Result()])
+    chain = Chain([Numbers(), Tracking(frame, by), LooksAhead(), making, Result(), Shown()])
 
     def begin(run: RunDirectory) -> Executor:
         return Executor(run, chain, SOURCE)
@@ -140,7 +152,7 @@ def test_what_looks_ahead_takes_the_window_before_with_it_where_it_comes_out_oth
     assert correct_at(tmp_path / "run", FRAMES, 0) == correct_at(tmp_path / "fresh", frame, by) == whole
     assert correct_at(tmp_path / "run", frame, by) == whole[first:]
     found, wanted = (RunReader(tmp_path / name) for name in ("run", "fresh"))
-    for name in ("place", "far", "result"):
+    for name in ("place", "far", "result", "shown"):
         assert np.array_equal(found.arrays.read(name, 0, FRAMES), wanted.arrays.read(name, 0, FRAMES)), name
 
 
@@ -156,9 +168,21 @@ def test_what_is_lost_of_it_is_made_again(tmp_path: Path, lost: str) -> None:
     for path in gone:
         path.unlink()
     notes: list[str] = []
-    chain = Chain([Numbers(), Tracking(FRAMES, 0), LooksAhead(), Making(), Result()])
+    chain = Chain([Numbers(), Tracking(FRAMES, 0), LooksAhead(), Making(), Result(), Shown()])
     with RunDirectory(tmp_path, chain.layout(8, 8), MANIFEST) as run:
         repair_run(run, lambda run: Executor(run, chain, SOURCE), notes.append)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
     assert notes[:-1] == [f"damaged: {path.relative_to(tmp_path)}" for path in sorted(gone)]
     assert notes[-1].startswith("repairing: ") and not (tmp_path / ".repair").exists()
+
+
+def test_other_bytes_than_recorded_are_refused(tmp_path: Path) -> None:
+    correct_at(tmp_path, FRAMES, 0)
+    (tmp_path / "run.zarr/place/c.2").unlink()
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    chain = Chain([Numbers(), Tracking(9, 1), LooksAhead(), Making(), Result(), Shown()])
+    with RunDirectory(tmp_path, chain.layout(8, 8), MANIFEST) as run:
+        with pytest.raises(RunDirectoryError, match=r"'track' done again for window 2 gives other bytes .*place/c\.2"):
+            repair_run(run, lambda run: Executor(run, chain, SOURCE), lambda line: None)
+        run.sweep()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
