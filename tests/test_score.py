@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -9,15 +10,17 @@ import av
 import numpy as np
 import pytest
 from _sam_fixture import moving_clip, stock_logits, write_small_sam
+from _scripted import Script, Scripted
 
-from stages.base import Inputs, Output, Window
+from stages.base import Array, Inputs, Output, Window
 from stages.metrics import iou
 from stages.prompts import Correction, ObjectPrompt
 from stages.sam.model import SamModel
 from stages.sam.prompts import SamPrompt
 from stages.sam.reverse import FrameScores, ReverseTracker, SubjectScores
+from stages.sam.tracker import Seen
 from stages.score import ScoreConfig, ScoreStage
-from stages.subjects import OBJECT, Subject, plain_subjects
+from stages.subjects import OBJECT, PERSON, Subject, plain_subjects
 from stages.video.segment import read_segment
 from storage.errors import RunDirectoryError, UsageError
 from storage.spans import Span
@@ -215,6 +218,83 @@ def test_pieces_score_as_the_whole_does(model: SamModel) -> None:
     tracker = ReverseTracker(model, (Subject(OBJECT, OBJECT, ObjectPrompt(box=BOX)),), (OBJECT,))
     pieces = [tracker.score(clip[a:b], {OBJECT: source[a:b]}, min(16, b - a)) for a, b in [(0, 16), (16, 20)]]
     assert [value for piece in pieces for value in piece.iou] == whole.iou
+
+
+def test_a_short_clip_is_followed_as_stock_does(model: SamModel) -> None:
+    """In one of less than 16 frames SAM 2 tells the time of its pointers by its length, which the first call gives."""
+    clip, same = moving_clip(7), []
+    wanted, _ = stock_logits(model.predictor, clip, {0: SamPrompt(box=BOX)})
+    nothing = np.zeros(clip.shape[:3], bool)
+    for length in (7, 16):
+        tracker = ReverseTracker(model, (Subject(OBJECT, OBJECT, ObjectPrompt(box=BOX)),), (OBJECT,))
+        found: list[Array] = []
+        for span, told in ((slice(0, 3), length), (slice(3, 7), 16)):
+            found += tracker.score(clip[span], {OBJECT: nothing[span]}, told).subjects[OBJECT].found
+        same.append(all(np.array_equal(mask, wanted[t].numpy() > 0) for t, mask in enumerate(found)))
+    assert same == [True, False]
+
+
+def test_where_no_two_overlap_they_do_not_in_the_result_either(model: SamModel) -> None:
+    clip = moving_clip(3)
+    subjects = tuple(Subject(name, OBJECT, ObjectPrompt(box=BOX)) for name in ("one", "two"))
+    nothing = {subject.name: np.zeros(clip.shape[:3], bool) for subject in subjects}
+    overlap = []
+    for apart in (False, True):
+        scores = ReverseTracker(model, subjects, ("one", "two"), apart=apart).score(clip, nothing)
+        one, two = (np.stack(scores.subjects[name].found) for name in nothing)
+        assert (one | two).any()
+        overlap.append(bool((one & two).any()))
+    assert overlap == [True, False]
+
+
+class Noted(Scripted):
+    """Notes the boxes that it is given."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.boxes: list[dict[str, Any]] = []
+
+    def see(self, index: int, frame: Array, image: Any, views: Any, prompts: Any, least: int) -> dict[str, Seen]:
+        self.boxes.append({name: prompt.box for name, prompt in prompts.items()})
+        return super().see(index, frame, image, views, prompts, least)
+
+    def banks(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {}
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, script: Script, *subjects: Subject, **given: Any
+) -> tuple[ReverseTracker, Noted]:
+    """A reverse tracker of these that finds what it is told to."""
+    noted = Noted(script)
+    monkeypatch.setattr(ReverseTracker, "_new_tracker", lambda *_: noted)
+    model: Any = SimpleNamespace(image_size=64, config=SimpleNamespace(device="cpu"), to_device=lambda: None)
+    return ReverseTracker(model, subjects, **given), noted
+
+
+def test_the_chosen_person_is_begun_with_where_nobody_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where nobody points at it; what is past is not carried on."""
+    rider, other = Subject("rider", PERSON, ObjectPrompt(box=BOX)), Subject("other", PERSON, ObjectPrompt(1, OTHER_BOX))
+    clip, second, third = np.zeros((5, 48, 64, 3), np.uint8), (1.0, 2.0, 30.0, 40.0), (3.0, 4.0, 50.0, 40.0)
+    nothing = {name: np.zeros(clip.shape[:3], bool) for name in ("rider", "other")}
+    tracker, noted = scripted(monkeypatch, lambda *_: nothing["rider"][0], rider, other, judged=(), chosen="rider")
+    tracker.add_untracked({"rider": [[2, 3], [7, 9]], "other": [[0, 1]]})
+    tracker.add_chosen([(0, *second), (1, *second), (3, *third), (9, *second)])
+    scores = tracker.score(clip, nothing)
+    assert noted.boxes == [{"rider": BOX}, {"other": OTHER_BOX}, {}, {"rider": third}, {}]
+    assert [math.isnan(value) for value in scores.subjects["rider"].iou] == [False, False, True, False, False]
+    state = tracker.get_state()
+    assert state.untracked == {"rider": [[7, 9]], "other": []} and state.persons == [[9, *second]]
+
+
+def test_a_person_is_clipped_by_others_and_not_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Subject("one", PERSON, ObjectPrompt(box=BOX)), Subject("two", PERSON, ObjectPrompt(box=BOX))
+    clip, masks = np.zeros((1, 48, 64, 3), np.uint8), {name: np.zeros((1, 48, 64), bool) for name in ("one", "two")}
+    masks["one"][:, :20, :20], masks["two"][:, 20:40, :20] = True, True
+    found = masks["one"][0] | masks["two"][0]
+    for source, clipped in ((masks, [0.5]), ({"one": masks["one"]}, [math.nan])):
+        tracker, _ = scripted(monkeypatch, lambda *_: found, one, two, judged=("one",))
+        assert tracker.score(clip, source).subjects["one"].clipping == pytest.approx(clipped, nan_ok=True)
 
 
 def test_segments_that_do_not_fit(
