@@ -1,17 +1,19 @@
 """Plates: against the renderer's true background, their samples, and what becomes of a frame that nothing places."""
 
+from dataclasses import replace
 from functools import cache
 
 import cv2
 import numpy as np
 import pytest
+from _maps import similarity
 
-from stages.affine import IDENTITY
+from stages.affine import IDENTITY, compose, shifting
 from stages.base import Array, Inputs, Window
 from stages.motion import MotionStage
 from stages.plate import EVERY, PlateStage
 from stages.plates.behind import behind, come_in, keys_before, keys_in, plates_of
-from stages.plates.keys import Keeper, Plates
+from stages.plates.keys import Keeper, Key, Plates, has_gone
 from stages.plates.names import KNOWN, PART, PATH, PICTURES, PLACES
 from stages.plates.samples import SAMPLES, inpainted, median, no_samples, take
 from stages.region import bounding_box, dilate_mask
@@ -23,6 +25,13 @@ from stream.engine.windows import WindowPlan
 WIDTH, HEIGHT, FRAMES = 320, 180, 33
 FRAME_BYTES = WIDTH * HEIGHT * 3
 CAMERAS = ("steady", "handheld", "pan")
+
+
+def round_middle(scale: float) -> Array:
+    """Closer by so much, where the frame's middle stays."""
+    return compose(
+        shifting(WIDTH / 2, HEIGHT / 2), compose(similarity(scale, 0, 0, 0), shifting(-WIDTH / 2, -HEIGHT / 2))
+    )
 
 
 Clip = tuple[list[Array], list[Array], list[Truth]]
@@ -196,6 +205,77 @@ def test_another_shot_has_plates_of_its_own() -> None:
         found = stage.process(window, Inputs(given | {"motion": np.stack([IDENTITY] * 5)})).arrays
         assert [len(found[name]) for name in (PICTURES, KNOWN, PLACES)] == [1, 1, 1]
         assert np.array_equal(found[PICTURES][0], picture)
+
+
+@pytest.mark.parametrize(("matrix", "gone"), [
+    (IDENTITY, False), (shifting(105, 0), False), (shifting(-108, 0), True), (shifting(0, 59), False),
+    (shifting(0, 61), True), (round_middle(1.24), False), (round_middle(1.26), True), (round_middle(1 / 1.24), False),
+    (round_middle(1 / 1.26), True),
+])  # fmt: skip
+def test_another_key_is_wanted_a_third_of_a_frame_or_a_quarter_closer(matrix: Array, gone: bool) -> None:
+    assert has_gone(matrix, (WIDTH, HEIGHT)) == gone
+
+
+def key(number: int, value: int, place: Array = IDENTITY, part: int = 0, past: bool = False, known: int = 12) -> Key:
+    """One of 12 x 8 pixels of one value, known on its first columns."""
+    seen = np.zeros((8, 12), bool)
+    seen[:, :known] = True
+    return Key(np.full((8, 12, 3), value, np.uint8), seen, place, number, part, past)
+
+
+def test_keys_are_told_as_they_are_and_as_they_were() -> None:
+    """Of each the latest; as they were, the live one first and those before it, none that is new."""
+    every = [key(2, 90, part=1, past=True), key(1, 80), key(2, 100, shifting(3, 4), part=1), key(3, 110)]
+    arrays = {
+        PICTURES: np.stack([each.picture for each in every]),
+        KNOWN: np.stack([each.known for each in every]),
+        PLACES: np.stack([each.row for each in every]),
+    }
+    found = keys_in(arrays)
+    assert [(each.number, each.part, each.past) for each in found] == [(1, 0, False), (2, 1, False), (3, 0, False)]
+    assert [each.picture[0, 0, 0] for each in found] == [80, 100, 110] and found[1].place.tolist() == [
+        [1, 0, 3],
+        [0, 1, 4],
+    ]
+    before = keys_before(arrays)
+    assert [(each.number, each.picture[0, 0, 0]) for each in before] == [(2, 90), (1, 80)]
+    assert keys_before({name: array[1:] for name, array in arrays.items()}) == []
+    later = {f"{name}/1": array[2:3] for name, array in arrays.items()}
+    later[f"{PICTURES}/1"] = later[f"{PICTURES}/1"] + np.uint8(1)
+    assert [each.picture[0, 0, 0] for each in keys_in({**arrays, **later}, ("", "/1"))] == [80, 101, 110]
+
+
+def test_the_nearest_key_of_the_stretch_is_shown_where_it_was_seen() -> None:
+    box, shape = (slice(0, 8), slice(0, 12)), (8, 12)
+    near, far, other = key(1, 60, known=5), key(2, 90, shifting(4, 0)), key(3, 200, part=1)
+    for keys in ([near, far, other], [other, far, near]):
+        shown, known = behind(keys, IDENTITY, 0, box, shape)
+        assert (shown[:, :5] == 60).all() and (shown[:, 5:] == 90).all() and known.all()
+    shown, known = behind([near, other], IDENTITY, 0, box, shape)
+    assert known[:, :5].all() and not known[:, 5:].any() and (shown == 60).all(), "what it guessed is as good as any"
+    shown, known = behind([near, other], IDENTITY, 2, box, shape)
+    assert not known.any() and (shown == 128).all(), "of that stretch nothing is known"
+
+
+def test_a_box_is_shown_where_it_lies() -> None:
+    across, down = np.meshgrid(np.arange(12), np.arange(8))
+    picture = np.stack([10 * across, 10 * down, 0 * down], 2).astype(np.uint8)
+    lying = replace(key(1, 0, shifting(2, 1)), picture=picture)
+    shown, known = behind([lying], shifting(1, 2), 0, (slice(4, 7), slice(5, 99)), (8, 12))
+    assert known.all() and np.array_equal(shown, picture[1:4, 2:9])
+
+
+def test_what_was_not_known_before_is_known_once_it_has_come_in() -> None:
+    box, shape = (slice(0, 8), slice(0, 12)), (8, 12)
+    now, before = [key(1, 200)], [key(1, 100, known=5, past=True)]
+    shown, known = behind(now, IDENTITY, 0, box, shape, before, 0.25)
+    assert (shown == 125).all() and known[:, :5].all() and not known[:, 5:].any()
+    shown, known = behind(now, IDENTITY, 0, box, shape, before, 1.0)
+    assert (shown == 200).all() and known.all()
+    shown, known = behind(now, IDENTITY, 0, box, shape, [key(1, 100, shifting(-6, 0))], 0.25)
+    assert (shown[:, :6] == 125).all() and (shown[:, 6:] == 200).all() and known.all(), "beside it nothing fades"
+    assert [come_in(at, 60) for at in (-3, -1, 0, 6, 7, 59)] == [0, 0, 0.125, 0.875, 1, 1]
+    assert [come_in(at, 4) for at in (-1, 0, 3)] == [0, 0.25, 1]
 
 
 def test_samples_are_bounded_and_spread() -> None:

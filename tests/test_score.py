@@ -278,7 +278,7 @@ def test_the_chosen_person_is_begun_with_where_nobody_is_followed(monkeypatch: p
     clip, second, third = np.zeros((5, 48, 64, 3), np.uint8), (1.0, 2.0, 30.0, 40.0), (3.0, 4.0, 50.0, 40.0)
     nothing = {name: np.zeros(clip.shape[:3], bool) for name in ("rider", "other")}
     tracker, noted = scripted(monkeypatch, lambda *_: nothing["rider"][0], rider, other, judged=(), chosen="rider")
-    tracker.add_untracked({"rider": [[2, 3], [7, 9]], "other": [[0, 1]]})
+    tracker.add_untracked({"rider": [[2, 3], [7, 9]], "other": [[2, 3]]})
     tracker.add_chosen([(0, *second), (1, *second), (3, *third), (9, *second)])
     scores = tracker.score(clip, nothing)
     assert noted.boxes == [{"rider": BOX}, {"other": OTHER_BOX}, {}, {"rider": third}, {}]

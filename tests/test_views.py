@@ -157,23 +157,44 @@ def test_what_a_picture_has_no_room_for_is_not_seen(scale: float) -> None:
         stripes = (127.5 + 127 * np.sin(2 * np.pi * (x + 0.3 * y) / period / np.hypot(1, 0.3))).astype(np.uint8)
         shown = through(stripes, similarity(scale, 0.02, 0.4, 0.7), (int(200 * scale), int(120 * scale)))
         assert least < shown[4:-4, 4:-4].std() < most
+        if least == 0 and scale < 0.5:
+            model = glimpse(stripes, similarity(scale, 0.02, 0.4, 0.7), (int(200 * scale), int(120 * scale)))
+            assert model[4:-4, 4:-4].std() < 50, "of a model's picture most of it is gone"
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.2, 0.3, 0.45, 0.6, 0.97, 1.0, 2.3])
 def test_a_picture_shows_each_point_where_its_view_says(scale: float) -> None:
     """Of a slope, which has a value of its own at each: to a small part of a pixel."""
-    y, x = np.mgrid[0:220, 0:240]
+    y, x = np.mgrid[0:222, 0:243]
     slope = np.stack([x + 5, y + 20, 250 - x], 2).astype(np.uint8)
     view = similarity(scale, 0.03, 0.0, 0.0)
     view[:, 2] = (24.3, 15.6) - apply(view, np.array([120.0, 110.0]))
     places = apply(invert(view), np.stack(np.meshgrid(np.arange(48.0), np.arange(32.0)), 2))
     edge = max(4, 4 / scale)
-    inside = ((places > edge) & (places < (239 - edge, 219 - edge))).all(2)
+    inside = ((places > edge) & (places < (242 - edge, 221 - edge))).all(2)
     assert inside.sum() > 100
     wanted = np.stack([places[..., 0] + 5, places[..., 1] + 20, 250 - places[..., 0]], 2)
     for way in (through, glimpse):
         wrong = (way(slope, view, (48, 32)).astype(float) - wanted)[inside]
         assert np.abs(wrong.mean(0)).max() < max(0.1, 0.11 / scale), "levels, and pixels of the source"
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.6, 1.0, 2.0])
+def test_what_lies_beyond_a_picture_is_seen_at_its_edge(scale: float) -> None:
+    """A picture is the middle of a larger one: its edge shows what the frame goes on with."""
+    frame = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
+    view, larger = similarity(scale, 0.05, 12.4 - 150 * scale, 9.7 - 120 * scale), 25
+    around = compose(similarity(1.0, 0.0, larger, larger), view)
+    for way in (through, glimpse) if scale >= 1 else (through,):
+        shown, whole_of_it = (way(frame, at, (n + 40, n + 30)) for at, n in ((view, 0), (around, 2 * larger)))
+        assert np.abs(shown.astype(int) - whole_of_it[larger:-larger, larger:-larger]).max() <= 2
+
+
+def test_beside_a_frame_its_edge_is_seen() -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8)
+    for x, y, corner in ((100, 90, (0, 0)), (-900, -90, (29, 39)), (-900, 90, (0, 39))):
+        for way in (through, glimpse):
+            assert (way(frame, similarity(1.0, 0.0, x, y), (16, 8)) == frame[corner]).all()
 
 
 def test_logits_and_prompts_lie_where_the_view_says() -> None:
