@@ -35,10 +35,9 @@ from stream.demo import DemoConfig, Scene
 from stream.demo.camera import CAMERAS
 from stream.demo.clip import write_clip
 from stream.demo.group import GroupAccuracy, compare_group, least_pixels, truth_subjects
-from stream.demo.hidden import Hiding
+from stream.demo.hidden import hiding_of
 from stream.demo.job import KEYPOINT_SCORE
 from stream.options.config import RunConfig
-from stream.report.amodal import AmodalMasks
 from stream.report.tables import text_table
 from stream.run.lifecycle import start
 
@@ -146,14 +145,7 @@ def joints_right(scene: Scene, names: Sequence[str], arrays: RunArrays) -> dict[
 
 def hidden_found(scene: Scene, run: RunReader, config: RunConfig) -> dict[str, dict[str, float]]:
     """How well what is hidden is known, by kind, as the run tells it (`skate export --amodal`)."""
-    found = {"boards": Hiding(), "persons": Hiding()}
-    for t, every in enumerate(AmodalMasks(run, config).each()):
-        for true in scene.truth(t).subjects:
-            if true.name in every and np.count_nonzero(true.amodal) >= least_pixels(scene.config):
-                kind = found["persons" if true.name in scene.skaters else "boards"]
-                kind.add(
-                    true.visible, true.amodal, run.arrays.read(f"masks/{true.name}", t, t + 1)[0], every[true.name]
-                )
+    found = hiding_of(scene, run, config, least_pixels(scene.config))
     return {
         kind: {key: round(value, 4) for key, value in asdict(each.scores()).items()} for kind, each in found.items()
     }

@@ -13,6 +13,7 @@ from stages.subjects import OBJECT, PERSON, Subject
 from storage.arrays import RunArrays
 from storage.errors import RunDirectoryError
 from storage.rundir import RunReader, is_run
+from stream.demo.hidden import Hiding, hiding_of
 from stream.demo.identities import Identities, IdentityScores
 from stream.demo.scene import DemoConfig, Scene
 from stream.options.recorded import read_run
@@ -34,22 +35,28 @@ class GroupAccuracy:
     Attributes:
         ious: by subject, mean and 5th percentile over the frames with enough of it.
         identities: of all subjects together.
+        amodal_iou_mean: of all of a subject, what others hide of it too, over the frames on which half or more is
+            hidden; None where there are none.
     """
 
     ious: dict[str, tuple[float, float]]
     identities: IdentityScores
+    amodal_iou_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Its part of the `truth` object of the JSON contract."""
         found = self.identities
         subjects = {name: {"iou_mean": mean, "iou_p5": p5} for name, (mean, p5) in self.ious.items()}
-        return {"subjects": subjects, "id_switches": found.switches, "hota": found.hota, "idf1": found.idf1}
+        told = {"subjects": subjects, "id_switches": found.switches, "hota": found.hota, "idf1": found.idf1}
+        return told | ({} if self.amodal_iou_mean is None else {"amodal_iou_mean": self.amodal_iou_mean})
 
     def lines(self) -> list[str]:
         """For a person."""
         found = self.identities
         rows = [f"  {name:<36} {mean:8.3f}   5th percentile {p5:.3f}" for name, (mean, p5) in self.ious.items()]
         told = f"HOTA {found.hota:.3f}, IDF1 {found.idf1:.3f}, identity switches {found.switches}"
+        if self.amodal_iou_mean is not None:
+            rows.append(f"  {'half hidden: IoU of all of it, mean':<36} {self.amodal_iou_mean:8.3f}")
         return ["all subjects by name, IoU against the truth:", *rows, f"  {told}"]
 
 
@@ -97,7 +104,11 @@ def follow_group(
     given |= {"box": None, "point": (), "object_mask": None, "prompt_frame": 0, "correct": (), "person_box": None}
     config = config_from_options(str(video), "extract", {**given, "scene": str(file)}, place)
     start(config, place, overwrite=True, listener=listener)
-    return compare_group(scene, [subject.name for subject in subjects], RunReader(place).arrays)
+    run = RunReader(place)
+    hiding = hiding_of(scene, run, config, least_pixels(scene.config))
+    hidden = Hiding([row for each in hiding.values() for row in each.rows]).scores()
+    found = compare_group(scene, [subject.name for subject in subjects], run.arrays)
+    return replace(found, amodal_iou_mean=hidden.amodal_iou if hidden.frames else None)
 
 
 def compare_group(scene: Scene, names: Sequence[str], found: RunArrays) -> GroupAccuracy:

@@ -7,6 +7,10 @@ import numpy as np
 from stages.base import Array
 from stages.metrics import iou
 from stages.occlusion import occluded
+from storage.rundir import RunReader
+from stream.demo.scene import Scene
+from stream.options.config import RunConfig
+from stream.report.amodal import AmodalMasks
 
 HALF = 0.5  # true share that shows, up to which a frame counts for the IoUs
 HIDDEN, SHOWN = 0.6, 0.8  # true shares below and above which a flag is asked for, and is wrong
@@ -44,7 +48,7 @@ class Hiding:
 
     def scores(self) -> HiddenScores:
         """Of the frames so far."""
-        shows, estimates, masks, flags = np.array(self.rows, float).T
+        shows, estimates, masks, flags = np.array(self.rows, float).reshape(-1, 4).T
         half, flagged = shows <= HALF, flags > 0
         right, wrong, missed = (
             int(np.count_nonzero(each))
@@ -55,3 +59,20 @@ class Hiding:
         )
         precision, recall = right / ((right + wrong) or 1), right / ((right + missed) or 1)
         return HiddenScores(int(half.sum()), showing, estimated, masked, precision, recall)
+
+
+def hiding_of(scene: Scene, run: RunReader, config: RunConfig, least: float) -> dict[str, Hiding]:
+    """Of the "boards" and of the "persons" that a run follows by the scene's own names, as the run tells what is hidden
+    (`skate export --amodal`).
+
+    Args:
+        least: pixels of all of a subject, below which nothing is asked of it on a frame.
+    """
+    found = {"boards": Hiding(), "persons": Hiding()}
+    for t, every in enumerate(AmodalMasks(run, config).each()):
+        for true in scene.truth(t).subjects:
+            if true.name in every and np.count_nonzero(true.amodal) >= least:
+                kind = found["persons" if true.name in scene.skaters else "boards"]
+                mask = run.arrays.read(f"masks/{true.name}", t, t + 1)[0]
+                kind.add(true.visible, true.amodal, mask, every[true.name])
+    return found

@@ -16,6 +16,7 @@ from storage.rundir import RunReader, is_run
 from stream.demo import DemoConfig, Scene
 from stream.demo.clip import write_clip
 from stream.demo.group import GroupAccuracy, follow_group
+from stream.demo.measured import contact_f1, motion_error
 from stream.demo.truth_files import write_truth
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
@@ -45,6 +46,7 @@ class Accuracy:
         group: of all subjects by name, where there are more than one skater and one board.
         plate_psnr_db: of the background put in the place of the subjects, over the region that changed; None where they
             were not removed.
+        motion_error_px, contact_f1: as `stream.demo.measured` tells them; None where the run did not measure that.
     """
 
     object_iou_mean: float
@@ -59,6 +61,8 @@ class Accuracy:
     score_iou_mean: float | None
     group: GroupAccuracy | None = None
     plate_psnr_db: float | None = None
+    motion_error_px: float | None = None
+    contact_f1: float | None = None
 
     def bounds(self) -> list[tuple[str, float, str, float]]:
         """`(what, value, ">=" or "<=", bound)` of everything that must hold."""
@@ -86,7 +90,8 @@ class Accuracy:
         """The `truth` object of the JSON contract."""
         names = ["object_iou_mean", "object_iou_p5", "object_frames", "object_false_frames", "person_iou_mean"]
         found = {name: getattr(self, name) for name in [*names, "keypoint_error_px", "keypoint_recall"]}
-        found |= {} if self.plate_psnr_db is None else {"plate_psnr_db": self.plate_psnr_db}
+        measured = {name: getattr(self, name) for name in ("plate_psnr_db", "motion_error_px", "contact_f1")}
+        found |= {name: value for name, value in measured.items() if value is not None}
         return found | (self.group.to_json() if self.group is not None else {})
 
 
@@ -100,6 +105,8 @@ def truth_text(accuracy: Accuracy) -> str:
     for what, value, sign, bound in accuracy.bounds():
         verdict = "ok" if _holds(value, sign, bound) else "FAILED"
         lines.append(f"  {what:<36} {value:8.3f}   {sign} {bound:<5g} {verdict}")
+    told = {"camera motion, error, px, mean": accuracy.motion_error_px, "contact, F1": accuracy.contact_f1}
+    lines += [f"  {what:<36} {value:8.3f}" for what, value in told.items() if value is not None]
     return "\n".join(lines + (accuracy.group.lines() if accuracy.group is not None else []))
 
 
@@ -200,6 +207,8 @@ def compare(scene: Scene, run: RunReader, score_iou_mean: float | None) -> Accur
         keypoint_error_px=float(all_errors.mean()) if all_errors.size else float("inf"),
         keypoint_recall=seen / max(1, visible),
         score_iou_mean=score_iou_mean,
+        motion_error_px=motion_error(scene, run),
+        contact_f1=contact_f1(scene, run),
     )
 
 
