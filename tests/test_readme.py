@@ -228,6 +228,27 @@ def test_commands_named_in_prose_exist(page: Path) -> None:
             assert not unknown, f"{page.name}: `{text}`: {unknown}"
 
 
+def every_option() -> set[str]:
+    """Of every command."""
+    stack = [cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli))]
+    found: set[str] = set()
+    while stack:
+        command = stack.pop()
+        if isinstance(command, click.Group):
+            stack += list(command.commands.values())
+        elif command is not None:
+            found |= {
+                f for item in command.get_params(click.Context(command)) for f in (*item.opts, *item.secondary_opts)
+            }
+    return {flag for flag in found | {item.opts[0] for item in fidelity_command.params} if flag.startswith("--")}
+
+
+def test_every_option_is_named_on_some_page() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (*PAGES, ROOT / "workflows" / "README.md"))
+    named = set(re.findall(r"--[a-z][a-z-]*", pages))
+    assert len(every_option()) > 80 and every_option() <= named, every_option() - named
+
+
 def test_options_named_in_prose_exist() -> None:
     known = {
         "--help",
@@ -242,14 +263,7 @@ def test_options_named_in_prose_exist() -> None:
         "--extra",
         "--add-host",
     }
-    for name in cli.list_commands(click.Context(cli)):
-        stack = [cli.get_command(click.Context(cli), name)]
-        while stack:
-            command = stack.pop()
-            if isinstance(command, click.Group):
-                stack += list(command.commands.values())
-            elif command is not None:
-                known |= {flag for item in command.get_params(click.Context(command)) for flag in item.opts}
+    known |= every_option()
     for page in (
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",

@@ -184,7 +184,7 @@ def batch_status(folder: str, as_json: bool) -> int:
 )
 def batch_plan(jobs: str, out: str, price: str | None, calibration: str | None, as_json: bool) -> int:
     """What every job and all together will take, going by earlier runs; who would be refused, and why. Nothing is done.
-    Exit code 4 where something does not fit.
+    Exit code 4 where something does not fit or a job will be refused.
     """
     import dataclasses
 
