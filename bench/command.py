@@ -9,7 +9,7 @@ import click
 from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
 from stream.options.table import GENERATION, TRACKING
-from stream.options.values import INTEGER, SIZE
+from stream.options.values import FILE, FOLDER, INTEGER, SIZE
 
 _NOT_FOR_BENCH = ("--out", "--overwrite")
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
@@ -38,11 +38,11 @@ class _Bench(GroupedCommand):
 @click.argument("video")
 @stack(
     [
-        option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
+        option("bench", "--out", type=FOLDER, required=True, help="Folder for the results."),
         option(
             "bench",
             "--record",
-            type=click.Path(dir_okay=False),
+            type=FILE,
             help="Also a record: bench.json with series for its rows.",
         ),
         option(

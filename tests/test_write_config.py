@@ -1,8 +1,9 @@
-"""What `--write-config` leaves as comments says what holds without it, as the file would have it."""
+"""Files of options: what `--write-config` leaves as comments, and paths that no shell has read."""
 
 import tomllib
 from pathlib import Path
 
+import pytest
 from _runs import invoke
 from _small_run import small_clip
 
@@ -21,3 +22,21 @@ def test_a_default_is_given_by_taking_its_sign_away(tmp_path: Path) -> None:
     written = tomllib.loads(again.out)
     assert {key: value for table in written.values() for key, value in table.items() if key in given} == given
     assert '# sam = "mini"  #' in invoke(["demo", "--write-config", "-"]).out, "each command's own"
+
+
+def test_the_home_folder_is_meant_where_no_shell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    clip = str(small_clip())
+    (tmp_path / "a.toml").write_text('out = "~/x"\nreference = "~/no.png"\n')
+    run = ["run", clip, "--box", "1,2,30,40"]
+    for words in (["--config", "a.toml"], ["--out=~/x", "--reference=~/no.png"]):
+        written = tomllib.loads(invoke([*run, *words, "--write-config", "-"]).out)
+        assert (written["output"]["out"], written["look"]["reference"]) == (f"{home}/x", f"{home}/no.png")
+    assert invoke(["frame", clip, "--to=~/frame.png"]).code == 0 and (home / "frame.png").is_file()
+    (tmp_path / "jobs.toml").write_text('[[job]]\nname = "a"\nvideo = "~/no.mp4"\nbox = [1, 2, 30, 40]\n')
+    planned = invoke(["batch", "plan", "jobs.toml", "--out=~/all"])
+    assert f"{home}/no.mp4: no such video file" in planned.out
+    assert not (tmp_path / "~").exists()

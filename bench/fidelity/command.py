@@ -8,6 +8,7 @@ import click
 from storage.errors import UsageError
 from stream.cli.options import GroupedCommand, option, options_of, stack
 from stream.options.table import GENERATION, TRACKING
+from stream.options.values import FILE, FOLDER
 
 _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
 _ITS_OWN = ("--out", "--overwrite", "--box", "--point", "--object-mask", "--prompt-frame", "--scene", "--gate")
@@ -16,18 +17,18 @@ _ITS_OWN = ("--out", "--overwrite", "--box", "--point", "--object-mask", "--prom
 @click.command("fidelity", cls=GroupedCommand)
 @stack(
     [
-        option("bench", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the results."),
+        option("bench", "--out", type=FOLDER, required=True, help="Folder for the results."),
         option("bench", "--quick", is_flag=True, help="One clip and half the faults: minutes. Else all: an hour."),
         option(
             "bench",
             "--results",
-            type=click.Path(file_okay=False),
+            type=FOLDER,
             help="Also judge these: a video CLIP.mp4 a clip, in a folder a method.",
         ),
         option(
             "bench", "--self", "itself", is_flag=True, help="Instead: a clip made into itself, and how close it stays."
         ),
-        option("bench", "--record", type=click.Path(dir_okay=False), help="Also write fidelity.json there."),
+        option("bench", "--record", type=FILE, help="Also write fidelity.json there."),
         options_of(TRACKING, GENERATION, without=_ITS_OWN),
     ]
 )

@@ -19,7 +19,7 @@ from stream.cli.jobs import read_jobs
 from stream.cli.options import JSON, GroupedCommand, option, stack
 from stream.cli.run import run_command
 from stream.cli.say import say, say_text
-from stream.options.values import INTEGER
+from stream.options.values import FOLDER, INTEGER
 
 if TYPE_CHECKING:
     from stream.batch.jobs import Batch, Ended, Job
@@ -43,7 +43,7 @@ def batch() -> None:
 @click.argument("jobs", metavar="JOBS.toml", type=click.Path(dir_okay=False))
 @stack(
     [
-        option("output", "--out", type=click.Path(file_okay=False), required=True, help="Folder for the runs."),
+        option("output", "--out", type=FOLDER, required=True, help="Folder for the runs."),
         option(
             "workers", "--ray", metavar="ADDRESS|local", help="Several at once, by Ray: a cluster, or this machine."
         ),
@@ -171,7 +171,7 @@ def batch_status(folder: str, as_json: bool) -> int:
 @click.argument("jobs", metavar="JOBS.toml", type=click.Path(dir_okay=False))
 @stack(
     [
-        option("output", "--out", type=click.Path(file_okay=False), default=".", help="Where the runs would lie."),
+        option("output", "--out", type=FOLDER, default=".", help="Where the runs would lie."),
         option("plan", "--price", metavar="gpu=X/h,gb=Y", help="Of an hour of a GPU, and of a GB that is kept."),
         option(
             "plan",

@@ -10,7 +10,7 @@ from stages.bounds import CLIP_FRAMES, CLIP_SEED, CLIP_SIDE
 from stream.cli.options import GroupedCommand, option, options_of, stack, was_given
 from stream.cli.say import say, say_text
 from stream.options.table import GENERATION, TRACKING
-from stream.options.values import INTEGER, SIZE
+from stream.options.values import FOLDER, INTEGER, SIZE
 
 # Its object is known, and what is tracked is compared frame by frame and pixel by pixel.
 _NOT_FOR_DEMO = ("--out", "--box", "--point", "--object-mask", "--prompt-frame", "--work-height", "--fps")
@@ -31,7 +31,7 @@ def _demo_options() -> list[Any]:
 @click.command("demo", cls=GroupedCommand)
 @stack(
     [
-        option("clip", "--out", type=click.Path(file_okay=False), default="runs/demo", help="The run directory."),
+        option("clip", "--out", type=FOLDER, default="runs/demo", help="The run directory."),
         option("clip", "--frames", type=INTEGER, bounds=CLIP_FRAMES, default=201, help="Length of the clip."),
         option(
             "clip",
@@ -45,7 +45,7 @@ def _demo_options() -> list[Any]:
         option("clip", "--skaters", type=INTEGER, default=1, help="How many, 1 to 5."),
         option("clip", "--boards", type=INTEGER, default=1, help="How many, 1 to 5; skater N rides board N."),
         option("clip", "--shots", type=INTEGER, help="How many, with --camera cuts [default: 5]."),
-        option("clip", "--truth", type=click.Path(file_okay=False), help="Folder for all that the renderer knows."),
+        option("clip", "--truth", type=FOLDER, help="Folder for all that the renderer knows."),
     ]
 )
 def demo_command(

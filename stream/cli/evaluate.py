@@ -15,7 +15,7 @@ from storage.errors import InputError, UsageError
 from stream.cli.options import JSON, SCRATCH, GroupedCommand, chosen, from_table, option, stack, was_given
 from stream.cli.say import say
 from stream.options.table import picked
-from stream.options.values import FRAMES
+from stream.options.values import FILE, FRAMES, PATH
 
 if TYPE_CHECKING:
     from stream.report.evaluate import FrameIou
@@ -28,9 +28,9 @@ _FOR_RUNS = ("run", "iou_threshold", "gate", "baselines", "quiet", "as_json", "s
 @click.argument("run", required=False, type=click.Path(file_okay=False))
 @stack(
     [
-        option("elsewhere", "--metadata", type=click.Path(dir_okay=False), help="tracking_metadata.json of an export."),
-        option("elsewhere", "--original", type=click.Path(), help="Source masks: a folder of PNGs, or a video."),
-        option("elsewhere", "--generated", type=click.Path(dir_okay=False), help="The video to judge."),
+        option("elsewhere", "--metadata", type=FILE, help="tracking_metadata.json of an export."),
+        option("elsewhere", "--original", type=PATH, help="Source masks: a folder of PNGs, or a video."),
+        option("elsewhere", "--generated", type=FILE, help="The video to judge."),
         option("elsewhere", "--frames", type=FRAMES, help="That VIDEO shows, where it is a part: A to before B."),
         chosen("box", "point", "object_mask", "prompt_frame", "correct", "sam", "sam_config"),
         from_table(

@@ -5,13 +5,14 @@ import click
 from storage.address import run_path
 from stream.cli.options import SCRATCH, GroupedCommand, option, stack
 from stream.cli.say import say
+from stream.options.values import FOLDER
 
 
 @click.command("export", cls=GroupedCommand)
 @click.argument("run", type=click.Path(file_okay=False))
 @stack(
     [
-        option("output", "--to", required=True, type=click.Path(file_okay=False), help="The folder to write."),
+        option("output", "--to", required=True, type=FOLDER, help="The folder to write."),
         option(
             "output",
             "--pose-style",

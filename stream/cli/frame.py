@@ -5,7 +5,7 @@ import click
 from stages.bounds import FRAME
 from stream.cli.options import GroupedCommand, option, stack
 from stream.cli.say import say
-from stream.options.values import MOMENT
+from stream.options.values import FILE, MOMENT
 
 
 @click.command("frame", cls=GroupedCommand)
@@ -20,7 +20,7 @@ from stream.options.values import MOMENT
             default="0",
             help="Frame, counted from 0, or a time (1:23.5).",
         ),
-        option("options", "--to", required=True, type=click.Path(dir_okay=False), help="The PNG to write."),
+        option("options", "--to", required=True, type=FILE, help="The PNG to write."),
     ]
 )
 def frame_command(video: str, at: int | float, to: str) -> int:

@@ -13,6 +13,7 @@ import click
 from storage.errors import UsageError
 from stream.batch.jobs import Job
 from stream.cli.files import NEVER, folder_name, parameters_of, read_toml, unknown_keys, words_of
+from stream.options.values import at_home
 
 _NONE_OF = {  # by command: what belongs to a call by hand, or makes another thing of it
     "run": {*NEVER, "out", "overwrite", "write-scene"},
@@ -41,7 +42,7 @@ def read_jobs(path: str, run: click.Command, generate: click.Command) -> list[Jo
         name = _name(at, table, found)
         if looks is None or not isinstance(video, str):
             raise UsageError(f"{at}: give a video as text, and its looks as tables [[job.variation]]")
-        found[name] = Job(name, video, _joined({**common, **dict(_words(at, table, run))}))
+        found[name] = Job(name, at_home(video), _joined({**common, **dict(_words(at, table, run))}))
         for second, look in enumerate(looks, start=1):
             here = f"{at}, variation {second}"
             own = _name(here, look, found, name)

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stages.gate import Gate, Gated
@@ -176,6 +177,20 @@ def _path(text: str) -> str:
     return text
 
 
+def at_home(text: str) -> str:
+    """A path whose `~/` a shell would have read as the home folder: in a file, or behind `--out=`, none has."""
+    if text != "~" and not text.startswith("~/"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError as error:  # a user without one
+        raise ValueError from error
+
+
+def _place(text: str) -> str:
+    return at_home(_path(text))
+
+
 def _files(text: str) -> tuple[str, ...]:
     names = tuple(_path(name.strip()) for name in text.split(","))
     if not all(names):
@@ -235,9 +250,9 @@ SWAP = Kind("NAME=TEXT", "of the form NAME=TEXT", _swap, lambda value: toml_text
 INTEGER = Kind("N", "a whole number", _integer, str)
 NUMBER = Kind("X", "a finite number", _number, repr)
 TEXT = Kind("TEXT", "a text", str, toml_text)
-PATH = Kind("PATH", _NO_PATH, _path, toml_text)
-FILE = Kind("FILE", _NO_PATH, _path, toml_text)
-FOLDER = Kind("DIRECTORY", _NO_PATH, _path, toml_text)
+PATH = Kind("PATH", _NO_PATH, _place, toml_text)
+FILE = Kind("FILE", _NO_PATH, _place, toml_text)
+FOLDER = Kind("DIRECTORY", _NO_PATH, _place, toml_text)
 FLAG = Kind("", "true or false", lambda text: text == "true", lambda value: "true" if value else "false")
 BOX = Kind("x1,y1,x2,y2", "of the form x1,y1,x2,y2", _numbers(4), _array)
 POINT = Kind("x,y[,label]", "of the form x,y[,label]", _numbers(2, 3), _array)
