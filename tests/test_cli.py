@@ -157,7 +157,7 @@ def test_the_help_groups_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         (["frame", "VIDEO", "--to", "OUT/no/f.png"], 4, "No such file or directory: choose a place"),
         (["generate", "VIDEO", "--out", "OUT"], 2, "is a video: give its tracking with --masks and --pose"),
         (["generate", "VIDEO", "--masks", "no", "--pose", "no", "--out", "OUT"], 3, "--masks no: no such folder"),
-        (["run", ".", "--out", "OUT", "--box", "1,2,9,9"], 3, ".: is a folder, no video file"),
+        (["run", ".", "--out", "OUT", "--box", "1,2,9,9"], 3, ".: is a folder, no video file: give the clip ("),
         (["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--workflow", "w.json"], 2, "--server HOST:PORT too"),
         (
             ["run", "VIDEO", "--out", "OUT", "--box", "1,2,9,9", "--server", "127.0.0.1:9", "--workflow", "VIDEO"],

@@ -319,6 +319,6 @@ def local_video(video: str, out: Path, fetch: tuple[int, float]) -> str:
 
         return str(fetch_video(video, inputs_of(out), FetchLimits(*fetch)).resolve())
     if not Path(video).is_file():
-        what = "is a folder, no video file" if Path(video).is_dir() else "no such video file"
-        raise InputError(f"{video}: {what}")
+        folder = "is a folder, no video file: give the clip (a run directory goes on with `skate resume`)"
+        raise InputError(f"{video}: {folder if Path(video).is_dir() else 'no such video file'}")
     return str(Path(video).resolve())
