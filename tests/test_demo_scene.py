@@ -1,5 +1,6 @@
 """The demo clip: its truth is exact, repeatable, and has what the demo needs."""
 
+import errno
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.video import encode
 from storage.errors import UsageError
 from stream.demo import TRAINING_SEED_BASE, DemoConfig, Look, Scene
 from stream.demo.board import BoardLook, BoardPose, draw_board
@@ -207,3 +209,24 @@ def test_clip_of_odd_size(tmp_path: Path) -> None:
     write_clip(DemoConfig(frames=2, width=101, height=65), tmp_path / "odd.mp4")
     with av.open(str(tmp_path / "odd.mp4")) as container:
         assert [f.to_ndarray(format="rgb24").shape for f in container.decode(video=0)] == [(65, 101, 3)] * 2
+
+
+def test_a_clip_that_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, part = DemoConfig(frames=61, width=96, height=64), list[int]()
+
+    def full(array: Array, **given: Any) -> av.VideoFrame:
+        part[:] = [file.stat().st_size for file in tmp_path.iterdir()]
+        if part and part[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(array, **given)
+
+    real = av.VideoFrame.from_ndarray
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(av.VideoFrame, "from_ndarray", full)
+        write_clip(config, tmp_path / "clip.mp4")
+    assert part[0] > 0 and list(tmp_path.iterdir()) == []
+    flushed: list[Path] = []
+    monkeypatch.setattr(encode, "fsync_file", flushed.append)
+    write_clip(config, tmp_path / "clip.mp4")
+    assert len(flushed) == 1, "whole on the disk before it has its name"
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 
+from stages.video.encode import written_whole
 from stream.demo.scene import DemoConfig, Scene
 
 _CRF = 16
@@ -20,14 +21,13 @@ def write_clip(clip: DemoConfig | Scene, path: Path) -> None:
     """Render a clip to `path` (H.264 in mp4), one frame in memory at a time.
 
     yuv420p, or yuv444p where a side is odd. Byte-identical for the same config, machine and library versions. A clip
-    that was interrupted leaves a `.part` file and never a short one at `path`.
+    that was interrupted is never at `path`, and one that found no room leaves nothing.
     """
     scene = clip if isinstance(clip, Scene) else Scene(clip)
     config = scene.config
     even = config.width % 2 == 0 and config.height % 2 == 0
-    path = path.absolute()  # FFmpeg takes what stands before a colon for a protocol
-    partial = path.with_name(path.name + ".part")
-    with av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    options = {"fflags": "+bitexact"}
+    with written_whole(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=config.fps)
         stream.width, stream.height = config.width, config.height
         stream.pix_fmt = "yuv420p" if even else "yuv444p"
@@ -41,4 +41,3 @@ def write_clip(clip: DemoConfig | Scene, path: Path) -> None:
             frame.pts, frame.time_base = index, step
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    partial.replace(path)
