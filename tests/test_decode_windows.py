@@ -16,7 +16,7 @@ from stages.decode import DecodeConfig, Decoded, DecodeStage, read_span
 from stages.video.digest import frame_digest
 from stages.video.source import SourceFrame
 from storage.arrays import RunArrays
-from storage.errors import InputError
+from storage.errors import InputError, RunDirectoryError
 from storage.rundir import RunReader
 from storage.spans import Span
 from stream.engine.source import FrameSource
@@ -256,10 +256,13 @@ def test_frames_that_were_dropped_are_the_same_in_any_order(monkeypatch: pytest.
     (whole,), _ = run(config, 401)
     source = FrameSource(RunReader(small_run("extract")), config)
     sought: list[int] = []
+    lost = False
     plain = RunArrays.read
 
     def noted(self: RunArrays, name: str, start: int, stop: int) -> Array:
         sought.append(start)
+        if lost:
+            raise RunDirectoryError("times: damaged")
         return plain(self, name, start, stop)
 
     monkeypatch.setattr(RunArrays, "read", noted)
@@ -269,4 +272,6 @@ def test_frames_that_were_dropped_are_the_same_in_any_order(monkeypatch: pytest.
     source.close()
     np.testing.assert_array_equal(source.read(Span(16, 18)), whole.frames[16:18])
     assert sought[4:] == [16], "nothing is held of what was closed"
+    lost = True
+    np.testing.assert_array_equal(source.read(Span(3, 12)), whole.frames[3:12])
     source.close()

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from _runs import invoke, small_clip
 
-from storage.errors import EnvironmentFault, InputError
+from storage.address import run_path
+from storage.errors import EnvironmentFault, InputError, SkateError
 from stream import cli
 from stream.cli.ending import TRACEBACK
 from stream.cli.say import say, say_text
@@ -19,7 +21,7 @@ from stream.progress.listeners import JsonLines, PlainLines
 from stream.progress.terminal import TerminalLines
 from stream.report.tables import text_table
 from stream.run import status
-from stream.run.trouble import clear_lines
+from stream.run.trouble import CONTINUES, clear_lines
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -131,6 +133,49 @@ def test_what_goes_on_is_said_of_what_is_there(tmp_path: Path) -> None:
     for out, told in ((tmp_path, "continues$"), (tmp_path / "new", "model$")):
         with pytest.raises(EnvironmentFault, match=told), clear_lines(out):
             raise MemoryError
+
+
+def caused(error: SkateError, cause: BaseException) -> SkateError:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (caused(InputError("a.mp4: is damaged"), MemoryError()), "memory ran out (MemoryError)"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "memory ran out"),
+        (
+            OSError(errno.EISDIR, "Is a directory", ".tmp", None, "R/iou.csv"),
+            "R/iou.csv: Is a directory: a file belongs",
+        ),
+        (caused(InputError("a.mp4: is damaged"), av.error.MemoryError(errno.ENOMEM, "table")), None),
+        (ModuleNotFoundError("No module named 'stages.x'", name="stages.x"), None),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
+        (InputError("a.mp4: is no video"), None),
+    ],
+    ids=repr,
+)
+def test_only_faults_of_the_machine_are_turned_into_lines_of_a_run(
+    error: Exception, line: str | None, tmp_path: Path
+) -> None:
+    with pytest.raises(EnvironmentFault if line else type(error)) as raised, clear_lines(tmp_path):
+        raise error
+    assert str(raised.value).startswith(line) if line else raised.value is error
+
+
+def test_an_interruption_says_that_what_was_begun_goes_on(tmp_path: Path) -> None:
+    for begun in (False, True):
+        if begun:
+            (tmp_path / "run.json").touch()
+        with pytest.raises(KeyboardInterrupt) as raised, clear_lines(tmp_path):
+            raise KeyboardInterrupt
+        assert getattr(raised.value, "__notes__", []) == [CONTINUES] * begun
+    with (
+        pytest.raises(EnvironmentFault, match="`skate resume s3://bucket/run` continues"),
+        clear_lines(run_path("s3://bucket/run")),
+    ):
+        raise MemoryError
 
 
 def skate(arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -12,6 +12,7 @@ import pytest
 from _crash import Case, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 
+from storage.durable import file_sha256
 from storage.errors import InputError
 from storage.local import LocalBackend
 from stream.engine.source import InputGuard
@@ -163,6 +164,24 @@ def test_an_input_that_is_only_touched_is_the_same(tmp_path: Path) -> None:
     video.write_bytes(b"another")
     with pytest.raises(InputError, match="changed while it was being read"):
         guard.check()
+
+
+def test_an_input_that_changes_while_its_digest_is_taken_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be that of neither file."""
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"picture")
+    plain = file_sha256
+
+    def copied_meanwhile(path: Path) -> str:
+        found = plain(path)
+        video.write_bytes(b"picture and more")
+        return found
+
+    monkeypatch.setattr("stream.engine.source.file_sha256", copied_meanwhile)
+    with pytest.raises(InputError, match="changed while it was being read"):
+        InputGuard(video)
 
 
 def test_a_pipe_in_the_inputs_place_is_not_waited_for(tmp_path: Path) -> None:
