@@ -6,13 +6,16 @@ import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
 from _layout import run_layout
 from packaging.version import Version
 
+from stages.base import Array
 from stages.video.encode import written_whole
+from storage import shards
 from storage.arrays import RunArrays
 from storage.backend import open_store
 from storage.durable import write_atomic
@@ -336,3 +339,31 @@ def test_json_nested_too_deeply_is_damage(tmp_path: Path) -> None:
         with pytest.raises(RunDirectoryError, match=r"run\.json (cannot be read|is damaged)") as caught:
             read_manifest(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_an_index_that_is_whole_and_leads_astray_is_damage() -> None:
+    """Frames of another's directory: none is given in another's place, nothing outside of the object is read."""
+    frames = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
+    data = b"".join(shards.encode(frames))
+    at = len(data) - 4 * 16 - 4
+    index = np.frombuffer(data[at:-4], "<u8").reshape(4, 2)
+
+    def decoded(entries: Array, start: int, count: int) -> Array:
+        found = np.zeros((count, 2, 3), np.uint8)
+        bent = entries.astype("<u8").tobytes()
+        whole = data[:at] + bent + google_crc32c.value(bent).to_bytes(4, "little")
+        shards.decode(lambda begin, length: whole[begin : begin + length], len(whole), 4, start, found)
+        return found
+
+    assert np.array_equal(decoded(index, 1, 3), frames[1:])
+    far = 2**64 - 5
+    wrapped = index.copy()  # two lengths that add up to what they should, by more than there is of numbers
+    wrapped[0, 1], wrapped[1] = far, (far, int(index[1].sum()) + 5)
+    bent = [index[::-1], wrapped]
+    for row, entry in ((0, (1, index[0, 1] - 1)), (1, (far, 9)), (2, index[1]), (3, (index[3, 0], index[3, 1] - 1))):
+        bent.append(index.copy())
+        bent[-1][row] = entry
+    for entries in bent:
+        for start, count in ((0, 4), (0, 1), (1, 1), (2, 2)):
+            with pytest.raises(shards.Damaged, match="its index leads astray"):
+                decoded(entries, start, count)
