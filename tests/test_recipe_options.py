@@ -127,6 +127,24 @@ def test_another_recipe_takes_its_own_look(look: str) -> None:
         varied(RUN, {"workflow": "wan-animate", "reference": look})
 
 
+def test_another_variation_is_made_where_the_run_was_as_far_as_that_can_do_it() -> None:
+    here = RunConfig(BOX, generator="preview")
+    assert varied(here, {"seed": 3}).generator == "preview"
+    assert varied(here, {"reskin": "remove"}).generator == "plate"
+    empty = dataclasses.replace(here, generator="plate", reskin="remove")
+    assert (varied(empty, {}).generator, varied(empty, {"reskin": "both"}).generator) == ("plate", "preview")
+    with pytest.raises(UsageError, match="give --workflow void, or --generator plate without --server"):
+        varied(RUN, {"reskin": "remove"})
+    removed = varied(RUN, {"reskin": "remove", "workflow": "void"})
+    assert (removed.generator, removed.server) == ("comfyui", ("a:1",))
+    removed = varied(RUN, {"reskin": "remove", "generator": "plate"})
+    assert (removed.generator, removed.server) == ("plate", ())
+    tried = dataclasses.replace(RUN, retries=2)
+    assert (varied(tried, {}).retries, varied(tried, {"generator": "preview"}).retries) == (2, 0)
+    given = dataclasses.replace(here, chain="given", masks="m", pose_file="p")
+    assert varied(given, {}).chain == "given" and varied(dataclasses.replace(here, chain="extract"), {}).chain == "run"
+
+
 def test_a_lora_is_written_with_its_strength() -> None:
     assert LORA.read("x.safetensors") == Lora("x.safetensors", 1.0)
     assert LORA.read("wan/x.safetensors:0.53") == Lora("wan/x.safetensors", 0.53)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from stages.generators import default_generator
 from stages.region import REMOVE
 from storage.errors import UsageError
 
@@ -74,8 +75,8 @@ def check_family(named: str, family: "Family", given: dict[str, Any]) -> None:
     if removing and not family.removes:
         can = next(recipe.name for recipe in RECIPES.values() if recipe.family.removes)
         raise UsageError(
-            f"--reskin {REMOVE}: {named} draws the subjects anew: give --workflow {can}, or leave --server and "
-            "--workflow out, which needs no generator"
+            f"--reskin {REMOVE}: {named} draws the subjects anew: give --workflow {can}, or --generator "
+            f"{default_generator(False, removing=True)} without --server and --workflow"
         )
     if not family.objects and given.get("reskin") == "object":
         raise UsageError(f"--reskin object: {named} makes persons alone: give --reskin person, or another --workflow")
