@@ -14,7 +14,7 @@ from _runs import invoke, small_clip
 from _zygote import Ended, shared_zygote
 from test_nothing_void import tree
 
-from storage.building import building
+from storage.building import building, sweep
 from storage.errors import EnvironmentFault
 from storage.rundir import read_manifest, write_manifest
 from stream.check.ruler import write_ruled_frame
@@ -100,6 +100,24 @@ def test_a_copy_that_was_killed_is_swept_by_the_next_one(tmp_path: Path, call: s
         assert skate(generate, hook=("_hooks:kill_at_call", {"name": "stream.run.variation:copy_tracking"})).code == -9
         assert foreign.is_dir() and alive.is_dir() and not any(path.exists() for path in left)
     assert {path.name for path in tmp_path.iterdir()} == {foreign.name}
+
+
+@pytest.mark.parametrize("name", ["OUT", "a[1] *"])
+def test_what_could_not_be_built_leaves_nothing_and_what_was_killed_is_swept_by_its_name(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(OSError, match="full"), building(tmp_path, name) as folder:
+        (folder / "x").touch()
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+    killed = tmp_path / f".{name}.0123abcd.skate"
+    killed.mkdir()
+    (tmp_path / f"{killed.name}.lock").touch()
+    for other in (name[:-1], f"{name}x", "?" * len(name), "a1 *"):
+        sweep(tmp_path, other)
+    assert len(list(tmp_path.iterdir())) == 2, "somebody else's"
+    sweep(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_frame_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
