@@ -186,6 +186,33 @@ def test_a_frame_that_nothing_places_begins_anew() -> None:
     assert np.array_equal(shown[seen], other[seen]) and not np.array_equal(shown, frames[0])
 
 
+def test_a_window_tells_what_it_changed_and_what_that_was_before() -> None:
+    """Keys by number, `p` for one as it was: of the first window, of one without a look, of one that sees more, of one
+    that goes a third of a frame on, of one without a look again, and of one that nothing places."""
+    noise = np.random.default_rng(2).integers(0, 256, (HEIGHT, WIDTH + 120, 3), np.uint8)
+    world = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2))
+    nobody, there = np.zeros((2, HEIGHT, WIDTH), bool)
+    there[60:120, 100:160] = True
+    state, told = Plates(), []
+    for shown, hidden in ((0, there), (None, nobody), (0, nobody), (120, nobody), (None, nobody), (-1, nobody)):
+        keeper, (values, arrays) = Keeper(state), state.to_parts()
+        were = {name: array.copy() for name, array in arrays.items()}
+        if shown is not None:
+            keeper.follow(shifting(-shown, 0) if shown > 0 else IDENTITY)
+            keeper.look(world[:, shown : shown + WIDTH] if shown >= 0 else 255 - world[::-1, :WIDTH], hidden)
+        keys = keeper.keys()
+        told.append(" ".join("p" * each.past + str(each.number) for each in keys))
+        assert state.to_parts()[0] == values and all(np.array_equal(arrays[name], were[name]) for name in were)
+        state = keeper.state
+        assert [each.part for each in keys] == [int(each.number == 2) for each in keys]
+        lying = state.path, state.part, (slice(0, HEIGHT), slice(0, WIDTH)), (HEIGHT, WIDTH)
+        assert shown is None or behind(keys, *lying)[1][~hidden].mean() > 0.9
+        if shown is not None and shown >= 0 and not hidden.any():
+            wrong = behind(keys, *lying)[0].astype(float) - world[:, shown : shown + WIDTH]
+            assert np.abs(wrong).mean() < 1
+    assert told == ["0", "0", "p0 0", "p0 0 1", "0 1", "p1 1 2"]
+
+
 def test_a_plain_wall_is_taken_as_it_lies() -> None:
     """Nothing to follow, and nothing that speaks against it having stayed."""
     wall: Array = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
@@ -251,6 +278,9 @@ def test_the_nearest_key_of_the_stretch_is_shown_where_it_was_seen() -> None:
     for keys in ([near, far, other], [other, far, near]):
         shown, known = behind(keys, IDENTITY, 0, box, shape)
         assert (shown[:, :5] == 60).all() and (shown[:, 5:] == 90).all() and known.all()
+    shown, known = behind([key(2, 90, shifting(4, 0), known=4), near], IDENTITY, 0, box, shape)
+    assert (shown[:, 5:8] == 90).all() and (shown[:, 8:] == 60).all(), "the nearest's guess"
+    assert known[:, :8].all() and not known[:, 8:].any()
     shown, known = behind([near, other], IDENTITY, 0, box, shape)
     assert known[:, :5].all() and not known[:, 5:].any() and (shown == 60).all(), "what it guessed is as good as any"
     shown, known = behind([near, other], IDENTITY, 2, box, shape)
