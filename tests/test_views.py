@@ -64,8 +64,8 @@ def test_a_view_holds_its_subject_and_moves_smoothly() -> None:
     boxes = jumping()
     views = followed(boxes, STILL, FRAMING)
     for box, view in zip(boxes, views, strict=True):
-        corners = apply(view, box.reshape(2, 2))
-        assert (corners >= -0.5).all() and (corners <= 63.5).all()
+        corners = apply(view, np.add(box.reshape(2, 2), [[-15], [15]]))
+        assert (corners >= -0.5 - 1e-9).all() and (corners <= 63.5 + 1e-9).all(), "with its margin"
     assert np.allclose(views[:, 0, 0], views[:, 1, 1]) and not views[:, 0, 1].any(), "it neither turns nor stretches"
     crop = 64 / views[:, 0, 0]
     assert (crop < 110).all(), "it looks closely"
@@ -90,6 +90,8 @@ def test_a_view_of_what_stands_still_is_round_its_middle() -> None:
     assert crop(160, 90, 12, 30) == [130, 60, 190, 120]
     assert crop(160, 90, 3, 2) == [154.6, 84.6, 165.4, 95.4], "0.06 of 180 px"
     assert crop(5, 174, 30, 12) == [-0.5, 119.5, 59.5, 179.5] and crop(315, 4, 30, 12) == [259.5, -0.5, 319.5, 59.5]
+    assert crop(160, 90, 100, 40) == [60, -10.5, 260, 189.5], "between edges, which are as far on both sides"
+    assert crop(100, 90, 12, 60, Framing((192, 64), (320, 180), REACH, 0.5)) == [-20.5, 30, 339.5, 150]
     wide = Framing((128, 64), (320, 180), REACH, 0.5, 0.06)
     assert crop(160, 90, 30, 12, wide) == [118, 69, 202, 111] and crop(160, 90, 12, 30, wide) == [100, 60, 220, 120]
 
@@ -120,6 +122,21 @@ def test_a_slip_of_the_first_pass_does_not_move_the_view() -> None:
              for a, b in zip(clean, mended, strict=True)]  # fmt: skip
     assert max(moved) < 4
     assert np.isnan(without_slips(np.full((5, 4), np.nan))).all()
+
+
+def test_without_slips_a_box_lies_on_its_line() -> None:
+    """Where nothing slipped it stays as it is, moving and growing; one alone too, and where it is not seen."""
+    t = np.arange(20.0)[:, None]
+    boxes = np.concatenate([40 + 2 * t, 30 - t, 60 + 3 * t, 50 - 0.5 * t], 1)
+    slipped = boxes.copy()
+    slipped[7:9] += (50, 0, 90, 10)
+    assert np.allclose(without_slips(slipped), boxes)
+    slipped[12], slipped[15:] = np.nan, np.nan
+    found = without_slips(slipped)
+    assert np.allclose(found[:12], boxes[:12]) and np.isnan(found[[12, *range(15, 20)]]).all()
+    alone = np.full((20, 4), np.nan)
+    alone[3], alone[12, :2] = boxes[3], 1.0
+    assert np.allclose(without_slips(alone)[3], boxes[3]) and np.isnan(np.delete(without_slips(alone), 3, 0)).all()
 
 
 def test_there_and_back() -> None:
