@@ -98,9 +98,8 @@ def test_it_is_for_removal_and_removal_on_a_server_for_it() -> None:
             check_family("void", VOID, {"reskin": reskin})
     for name, recipe in RECIPES.items():
         if name != "void":
-            with pytest.raises(
-                UsageError, match=f"--reskin remove: {name} draws the subjects anew: give --workflow void"
-            ):
+            told = f"--reskin remove: {name} draws the subjects anew: give --workflow void, or --generator plate"
+            with pytest.raises(UsageError, match=told):
                 check_family(name, recipe.family, {"reskin": "remove"})
     with pytest.raises(UsageError, match="--window 85 --overlap 21"):
         check_family("void", VOID, {"reskin": "remove", "window": 89})
