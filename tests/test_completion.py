@@ -209,6 +209,9 @@ def test_a_run_keeps_what_was_completed_and_its_export_writes_that(tmp_path: Pat
         assert np.array_equal(masks, read(out, f"amodal/{name}")) and not (read(out, f"masks/{name}") & ~masks).any()
     again = invoke([*command(tmp_path, FakeComfyNowhere(), everywhere, out)])  # type: ignore[arg-type]
     assert again.code == 0, "a finished run asks nobody"
+    dry = invoke(["generate", str(out), "--out", str(tmp_path / "dry")])  # nor does a preview made from it
+    assert dry.code in (0, 1) and "generator: preview\n" in dry.err, dry.err
+    assert np.array_equal(read(tmp_path / "dry", "amodal/board"), read(out, "amodal/board"))
 
 
 class FakeComfyNowhere:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.generators import GENERATORS
 from storage.backend import open_store
 from storage.change import Change
 from storage.next import begin as begin_next
@@ -305,7 +306,8 @@ def _announce(reporter: Reporter, run: RunDirectory, config: RunConfig, chain: C
     windows = config.count_windows(claimed) if claimed else None
     done = {stage: run.log.done(stage) for stage in chain.names}
     if config.generates:
-        reporter.note(f"generator: {config.generator}" + (f" at {', '.join(config.server)}" if config.server else ""))
+        where = f" at {', '.join(config.server)}" if GENERATORS[config.generator].on_servers else ""
+        reporter.note(f"generator: {config.generator}{where}")
     if any(done.values()):
         reporter.note(f"continuing: windows done by stage: {', '.join(f'{k} {v}' for k, v in done.items())}")
     beside = tuple(node.name for node in chain if node.stage.lane == "gpu") if config.windows_ahead else ()

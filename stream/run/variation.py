@@ -126,6 +126,8 @@ def varied(tracked: RunConfig, changes: dict[str, Any]) -> RunConfig:
         given["server"] = given.get("server", ())
         given.setdefault("retries", 0)
     resolve_generator(given)
+    if tracked.amodal is not None:  # whoever completed what is hidden is asked again where that is damaged
+        given["server"] = given["server"] or tracked.server
     config = dataclasses.replace(tracked, chain="run" if tracked.chain == "extract" else tracked.chain, **given)
     check_words(config)
     return config
