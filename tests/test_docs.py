@@ -112,10 +112,12 @@ def test_the_lines_of_a_batch_have_the_fields_that_are_listed() -> None:
 
 
 def test_the_truth_of_a_demo_has_the_fields_that_are_listed() -> None:
-    alone = Accuracy(1.0, 1.0, 9, 1.0, 0, 0, 1.0, 0.1, 1.0, None, None, 30.0)
-    group = GroupAccuracy({"board": (1.0, 1.0)}, IdentityScores(1.0, 1.0, 0))
+    alone = Accuracy(1.0, 1.0, 9, 1.0, 0, 0, 1.0, 0.1, 1.0, None, None, 30.0, 0.1, 0.9)
+    group = GroupAccuracy({"board": (1.0, 1.0)}, IdentityScores(1.0, 1.0, 0), 0.8)
     row = row_of("`skate demo`")
-    for name in [*alone.to_json(), *group.to_json()]:
+    told = [*alone.to_json(), *group.to_json()]
+    assert {"motion_error_px", "contact_f1", "amodal_iou_mean"} <= set(told)
+    for name in told:
         assert f'"{name}"' in row or f"`{name}`" in row, name
 
 
