@@ -173,6 +173,16 @@ def test_ctrl_c_while_the_ticker_starts(monkeypatch: pytest.MonkeyPatch) -> None
         listener(RunBegins(None, 5, STAGES, dict.fromkeys(STAGES, 1)))
 
 
+def test_what_an_idle_stage_takes_is_no_speed() -> None:
+    out = io.StringIO()
+    plain, drawn = PlainLines(out), Progress()
+    for event in (RunBegins(None, 3, STAGES, {}), window_done("track", 3, 1e-6, {})):
+        plain(event)
+        drawn(event)
+    assert re.fullmatch(r"track     window 1 of 3: frames 0\.\.3, (0:00 left, )?RSS .*\n", out.getvalue())
+    assert not drawn.stages["track"].speed
+
+
 def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     plain = PlainLines(out)

@@ -8,6 +8,7 @@ from stream.progress.events import Event, GeneratorStep, RunBegins, WindowDone
 
 BAR_CELLS = (10, 30)  # at least and at most; a line that has no room for the least has no bar
 AHEAD = "decode"  # works beside the others, so that its time is not added to theirs
+IDLE = 1e-3  # seconds, in less of which nothing is done: a speed would be that of a stage that is not asked for
 
 
 def clock_text(seconds: float) -> str:
@@ -65,8 +66,8 @@ class StageProgress:
 
     @property
     def speed(self) -> str:
-        """Frames a second, of the windows that this process did; empty before the first."""
-        if not self.frames or self.seconds <= 0:
+        """Frames a second, of the windows that this process did; empty before the first, and of an idle stage."""
+        if not self.frames or self.seconds < IDLE:
             return ""
         rate = self.frames / self.seconds
         return f"{rate:.{2 if rate < 10 else 1 if rate < 1000 else 0}f} frames/s"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from storage.boundary import visible_lines
-from stream.progress.counts import Progress, memory_text
+from stream.progress.counts import IDLE, Progress, memory_text
 from stream.progress.events import Event, Listener, Note, WindowDone
 
 
@@ -53,7 +53,7 @@ class PlainLines:
     def _line(self, event: WindowDone) -> str:
         known, iou = self._progress.stages[event.stage], self._progress.iou
         total = f" of {known.windows}" if known.windows else ""
-        speed = f"{event.span.frames / event.seconds:.1f} frames/s" if event.seconds > 0 else ""
+        speed = f"{event.span.frames / event.seconds:.1f} frames/s" if event.seconds >= IDLE else ""
         memory = memory_text(event.rss_bytes, event.vram_peak_bytes)
         score = f"IoU {iou}" if event.stage == "score" and iou.frames else ""
         told = ", ".join(part for part in (speed, known.time, memory, score) if part)
