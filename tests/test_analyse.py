@@ -23,6 +23,7 @@ from stages.poses.follow import iou
 from stages.poses.place import given_boxes
 from stages.prompts import Box
 from stages.subjects import OBJECT, PERSON
+from storage.errors import EnvironmentFault
 from storage.rundir import RunReader
 from stream.analyse import propose
 from stream.analyse.survey import Camera, Movement, Survey, Times
@@ -270,6 +271,30 @@ def test_all_three_skaters_are_found_one_each(tmp_path: Path, camera: str) -> No
     mini = ["--sam", "mini", "--pose", "mini", "--detector", "mini"]
     done = invoke(["extract", str(path), "--scene", str(target), "--out", str(tmp_path / "made"), *mini])
     assert done.code == 0, done.err
+
+
+def test_the_pictures_of_before_stay_until_the_new_scene_is_written(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["analyse", str(clip), "--to", str(tmp_path / "scene.toml"), "--detector", "mini", "--overwrite"]
+    assert invoke(words).code == 0
+    folder = tmp_path / "scene-persons"
+    (folder / "person-2.png").write_bytes(b"of before")
+
+    def full(*_: object) -> None:
+        raise EnvironmentFault("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stream.analyse.job.write_scene", full)
+        assert invoke(words).code == 4
+    assert sorted(path.name for path in folder.iterdir()) == ["person-1.png", "person-2.png"]
+    before = (folder / "person-1.png").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("stream.analyse.job.write_atomic", lambda *_: (tmp_path / "gone").stat())
+        assert invoke(words).code == 4
+    assert (folder / "person-1.png").read_bytes() == before and (folder / "person-2.png").is_file()
+    assert invoke(words).code == 0
+    assert [path.name for path in folder.iterdir()] == ["person-1.png"]
 
 
 @pytest.mark.slow

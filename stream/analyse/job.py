@@ -1,6 +1,8 @@
 """`skate analyse`: look through a clip, and write the scene that follows from it."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from PIL import Image
 from stages.decode import DecodeConfig
 from stages.models.registry import check_content, resolve
 from stages.poses.models import PoseModels
+from storage.durable import write_atomic
 from storage.errors import EnvironmentFault, InputError
 from stream.analyse.propose import Proposal, camera_json, facts, propose
 from stream.analyse.survey import Survey, survey
@@ -98,21 +101,31 @@ def analyse(
     models = PoseModels("", str(model.path), resolve_device(device), detector_input=model.input_size)
     found = survey(config, models, every, seen)
     proposal = propose(found, config.path, detector, config.fps)
-    thumbnails = _thumbnails(target.with_name(f"{target.stem}-persons"), proposal)
+    folder = target.with_name(f"{target.stem}-persons")
+    with _writing(folder):
+        thumbnails = _write_thumbnails(folder, proposal)
     write_scene(target, proposal.cast, "--to", proposal.remarks)
+    with _writing(folder):
+        for old in set(folder.glob("person-*.png")) - set(thumbnails.values()):  # of what was there before
+            old.unlink()
     return Analysis(target, found, proposal, thumbnails, config.fps)
 
 
-def _thumbnails(folder: Path, proposal: Proposal) -> dict[str, Path]:
-    """The pictures of the persons, written; pictures of another run of this are no longer there."""
-    written: dict[str, Path] = {}
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        for old in folder.glob("person-*.png"):
-            old.unlink()
-        for name, trace in proposal.people.items():
-            folder.mkdir(exist_ok=True)
-            written[name] = folder / f"{name}.png"
-            Image.fromarray(trace.thumbnail).save(written[name])
+        yield
     except OSError as error:
         raise EnvironmentFault(f"{folder}: {error.strerror}: choose a place that can be written") from error
+
+
+def _write_thumbnails(folder: Path, proposal: Proposal) -> dict[str, Path]:
+    """The pictures of the persons, each written whole or not at all."""
+    written: dict[str, Path] = {}
+    for name, trace in proposal.people.items():
+        folder.mkdir(exist_ok=True)
+        written[name] = folder / f"{name}.png"
+        data = io.BytesIO()
+        Image.fromarray(trace.thumbnail).save(data, format="PNG")
+        write_atomic(written[name], data.getvalue())
     return written
