@@ -16,11 +16,6 @@ _MINI = {"sam": "mini", "pose": "mini", "detector": "mini"}
 DEMO_FRAMES = 201
 
 
-def _run_options() -> list[Any]:
-    probe = options_of(TRACKING, GENERATION, without=_NOT_FOR_BENCH)(lambda: None)
-    return list(reversed(probe.__click_params__))  # type: ignore[attr-defined]
-
-
 class _Bench(GroupedCommand):
     """`skate bench VIDEO`; `skate bench fidelity` is a command of its own."""
 
@@ -54,6 +49,7 @@ class _Bench(GroupedCommand):
         ),
         option("bench", "--clip-size", type=SIZE, bounds=CLIP_SIDE, default="640x360", help="Of the demo clip."),
         option("bench", "--clip-seed", type=INTEGER, bounds=CLIP_SEED, default=1, help="Its scene."),
+        options_of(TRACKING, GENERATION, without=_NOT_FOR_BENCH),
     ]
 )
 def bench_command(
@@ -89,6 +85,3 @@ def bench_command(
     done = {"event": "done", **found["run"], "run": str(Path(out) / "run"), "bench": str(Path(out) / "bench.json")}
     click.echo(json.dumps(done) if as_json else text(found))
     return 0
-
-
-bench_command.params += _run_options()

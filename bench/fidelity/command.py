@@ -29,7 +29,7 @@ _ITS_OWN = ("--out", "--overwrite", "--box", "--point", "--object-mask", "--prom
             "bench", "--self", "itself", is_flag=True, help="Instead: a clip made into itself, and how close it stays."
         ),
         option("bench", "--record", type=FILE, help="Also write fidelity.json there."),
-        options_of(TRACKING, GENERATION, without=_ITS_OWN),
+        options_of(TRACKING, GENERATION, without=_ITS_OWN, defaults=_MINI),
     ]
 )
 def fidelity_command(
@@ -50,7 +50,3 @@ def fidelity_command(
         return run_self(Path(out), quick, options, as_json, written)
     place = Path(results) if results is not None else None
     return run_fidelity(Path(out), quick, place, options, as_json, written)
-
-
-for _parameter in fidelity_command.params:
-    _parameter.default = _MINI.get(str(_parameter.name), _parameter.default)

@@ -19,15 +19,6 @@ CLIP_SIZES = {"far": (1280, 720)}
 _DEFAULTS = {"sam": "mini", "pose": "mini", "detector": "mini", "track_view": "follow"}
 
 
-def _demo_options() -> list[Any]:
-    probe = options_of(TRACKING, GENERATION, without=_NOT_FOR_DEMO)(lambda: None)
-    found = []
-    for parameter in reversed(probe.__click_params__):  # type: ignore[attr-defined]
-        parameter.default = _DEFAULTS.get(parameter.name, parameter.default)
-        found.append(parameter)
-    return found
-
-
 @click.command("demo", cls=GroupedCommand)
 @stack(
     [
@@ -46,6 +37,7 @@ def _demo_options() -> list[Any]:
         option("clip", "--boards", type=INTEGER, default=1, help="How many, 1 to 5; skater N rides board N."),
         option("clip", "--shots", type=INTEGER, help="How many, with --camera cuts [default: 5]."),
         option("clip", "--truth", type=FOLDER, help="Folder for all that the renderer knows."),
+        options_of(TRACKING, GENERATION, without=_NOT_FOR_DEMO, defaults=_DEFAULTS),
     ]
 )
 def demo_command(
@@ -81,6 +73,3 @@ def demo_command(
     else:
         say(json.dumps({"event": "done", **result.to_json(), "truth": accuracy.to_json()}))
     return 0 if accuracy.holds() else 1
-
-
-demo_command.params += _demo_options()

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -208,9 +209,17 @@ SCRATCH = option(
 )
 
 
-def options_of(*purposes: str, without: Sequence[str] = ()) -> Callable[[F], F]:
-    """The table's options for these purposes, and the two that read and write them as a file."""
-    chosen = [from_table(item) for item in options_for(*purposes) if item.name not in without]
+def options_of(
+    *purposes: str, without: Sequence[str] = (), defaults: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[F], F]:
+    """The table's options for these purposes, and the two that read and write them as a file.
+
+    Args:
+        without: names of options that are left out. defaults: by parameter, where this command has others.
+    """
+    items = [item for item in options_for(*purposes) if item.name not in without]
+    own = {name: {"default": value} for name, value in defaults.items()}
+    chosen = [from_table(item, **own.get(item.parameter, {})) for item in items]
     return stack([*chosen, SCRATCH, CONFIG, WRITE_CONFIG])
 
 
