@@ -6,17 +6,18 @@ import click
 
 from stream.cli.options import JSON, GroupedCommand, option, stack
 from stream.cli.say import say
+from stream.options.values import FILE
 
 CHECK_OPTIONS = [
     option("models", "--sam", help="Name or path.  [default shown: small]"),
-    option("models", "--sam-config", type=click.Path(dir_okay=False), help="YAML of a checkpoint given by path."),
+    option("models", "--sam-config", type=FILE, help="YAML of a checkpoint given by path."),
     option("models", "--pose", help="Name or path.  [default shown: dwpose-l-384]"),
     option("models", "--detector", help="Name or path.  [default shown: yolox-m]"),
     option("generation", "--server", multiple=True, metavar="HOST:PORT", help="A ComfyUI server; repeatable."),
     option(
         "generation",
         "--workflow",
-        type=click.Path(dir_okay=False),
+        type=FILE,
         metavar="NAME|FILE",
         help="In place of those that come along.",
     ),

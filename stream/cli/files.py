@@ -69,7 +69,7 @@ def read_variations(path: str, command: click.Command) -> "list[Variation]":
     read = read_toml(where, path)
     tables = read.pop("variation", None)
     if read or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
-        raise UsageError(f"{where}{unknown_keys(read)}: give tables [[variation]], each with a name, and nothing else")
+        raise UsageError(f"{where}{first_keys(read)}: give tables [[variation]], each with a name, and nothing else")
     parameters = parameters_of(command)
     found: dict[str, Variation] = {}
     for number, table in enumerate(tables, start=1):
@@ -95,12 +95,12 @@ def folder_name(where: str, table: dict[str, Any], before: str = "") -> str:
     given = table.pop("name", None)
     if isinstance(given, str) and FOLDER_NAME.fullmatch(before + given):
         return before + given
-    told = f"name = {str(given)[:60]!r}" if given is not None else f"it has no name{unknown_keys(table, 'but')}"
+    told = f"name = {str(given)[:60]!r}" if given is not None else f"it has no name{first_keys(table, 'but')}"
     raise UsageError(f"{where}: {told}: give letters, digits, - and _, at most 64")
 
 
-def unknown_keys(table: Mapping[str, Any], before: str = "holds") -> str:
-    """A few keys of a table, to be told; nothing where it has none."""
+def first_keys(table: Mapping[str, Any], before: str = "holds") -> str:
+    """The first keys of a table, for a message; nothing where it has none."""
     return f", {before} {', '.join(repr(key[:40]) for key in list(table)[:3])}" if table else ""
 
 

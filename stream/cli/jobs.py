@@ -12,7 +12,7 @@ import click
 
 from storage.errors import UsageError
 from stream.batch.jobs import Job
-from stream.cli.files import NEVER, folder_name, parameters_of, read_toml, unknown_keys, words_of
+from stream.cli.files import NEVER, first_keys, folder_name, parameters_of, read_toml, words_of
 from stream.options.values import at_home
 
 _NONE_OF = {  # by command: what belongs to a call by hand, or makes another thing of it
@@ -32,7 +32,7 @@ def read_jobs(path: str, run: click.Command, generate: click.Command) -> list[Jo
     read = read_toml(where, path)
     defaults, tables = read.pop("defaults", {}), _tables(read.pop("job", None))
     if read or tables is None or not isinstance(defaults, dict):
-        said = f"{where}{unknown_keys(read)}"
+        said = f"{where}{first_keys(read)}"
         raise UsageError(f"{said}: give tables [[job]], each with a name and a video, [defaults] or none, and no more")
     common = dict(_words(f"{where}, defaults", defaults, run))
     found: dict[str, Job] = {}

@@ -178,13 +178,17 @@ def _path(text: str) -> str:
 
 
 def at_home(text: str) -> str:
-    """A path whose `~/` a shell would have read as the home folder: in a file, or behind `--out=`, none has."""
+    """A path whose `~/` a shell would have read as the home folder: in a file, or behind `--out=`, none has.
+
+    Raises:
+        UsageError: this user has none.
+    """
     if text != "~" and not text.startswith("~/"):
         return text
     try:
         return str(Path(text).expanduser())
-    except RuntimeError as error:  # a user without one
-        raise ValueError from error
+    except RuntimeError as error:
+        raise UsageError(f"{text}: this user has no home folder: give the whole path") from error
 
 
 def _place(text: str) -> str:
