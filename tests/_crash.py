@@ -66,6 +66,16 @@ def copied(finished: Path, folder: Path) -> Path:
     return Path(shutil.copytree(finished, folder / "run", ignore=shutil.ignore_patterns(".lock")))
 
 
+def about_to_switch(folder: Path, *new: str) -> Path:
+    """A copy of the shared case's run in `folder`, whose new run with these words has finished and has not taken its
+    place."""
+    case, finished, _ = shared_case()
+    run = copied(finished, folder)
+    ended = shared_zygote().run([*case.run(run), *new, "--overwrite"], fault="next.switch")
+    assert ended.code == -9, ended.output
+    return run
+
+
 def results(out: Path, everything: bool = True, generated: bool = True) -> dict[str, str]:
     """Digests of all that must be the same: every array decoded, the segments, `output.mp4` and `iou.csv`.
 

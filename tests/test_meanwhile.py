@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from _crash import copied, differing, results, shared_case
+from _crash import about_to_switch, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 from test_nothing_void import NEW, tree
 
@@ -22,11 +22,7 @@ def skate(arguments: list[str], **given: object) -> Ended:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An old run whose new one has finished and has not taken its place."""
-    case, finished, _ = shared_case()
-    run = copied(finished, tmp_path_factory.mktemp("ready"))
-    assert skate([*case.run(run), *NEW, "--overwrite"], fault="next.switch").code == -9
-    return run
+    return about_to_switch(tmp_path_factory.mktemp("ready"), *NEW)
 
 
 @pytest.fixture(scope="module")

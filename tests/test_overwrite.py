@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from _crash import FINISH_POINTS, OTHER_POINTS, STAGES, copied, differing, results, shared_case
+from _crash import FINISH_POINTS, OTHER_POINTS, STAGES, about_to_switch, copied, differing, results, shared_case
 from _zygote import Ended, shared_zygote
 from test_nothing_void import NEW, tree
 
@@ -57,11 +57,7 @@ def test_killed_at_every_point_on_the_way(tmp_path: Path, fresh: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An old run whose new one has finished and has not taken its place."""
-    case, finished, _ = shared_case()
-    run = copied(finished, tmp_path_factory.mktemp("ready"))
-    assert skate([*case.run(run), *NEW, "--overwrite"], fault="next.switch").code == -9
-    return run
+    return about_to_switch(tmp_path_factory.mktemp("ready"), *NEW)
 
 
 @pytest.mark.parametrize("point", AFTER)
