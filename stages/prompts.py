@@ -56,7 +56,7 @@ class ObjectPrompt(Pointing):
 
 
 def check_box(option: str, box: Box) -> None:
-    """Refuse an inverted or empty box, and one in shares of the frame: it lies within a pixel, where nothing is.
+    """Refuse an inverted or empty box, and one smaller than a pixel: shares of the frame, most likely.
 
     Raises:
         UsageError: naming the option and the box.

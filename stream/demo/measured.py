@@ -12,8 +12,9 @@ POINTS = 9  # of a row and of a column of points over the frame, whose motion is
 
 
 def motion_error(scene: Scene, run: RunReader) -> float | None:
-    """How far what moves with the background comes to lie from where it does, pixels: the mean over the frame, and over
-    all frames whose motion the run has looked for; None where it has for none (nothing is steadied, no plate kept)."""
+    """Mean distance, pixels, of where the background's motion as found takes a point from where the true one takes it:
+    over the frame, and over all frames whose motion the run looked for. None where it looked for none: nothing is
+    steadied, and no plate kept."""
     arrays, size = run.arrays, scene.config
     if "motion" not in arrays.layout.arrays:
         return None
