@@ -7,6 +7,9 @@ import pytest
 from _runs import invoke
 from _small_run import small_clip
 
+from storage.errors import UsageError
+from stream.options.values import at_home
+
 
 def test_a_default_is_given_by_taking_its_sign_away(tmp_path: Path) -> None:
     words = ["run", str(small_clip()), "--out", "x", "--box", "1,2,30,40", "--write-config", "-"]
@@ -40,3 +43,13 @@ def test_the_home_folder_is_meant_where_no_shell_says_so(tmp_path: Path, monkeyp
     planned = invoke(["batch", "plan", "jobs.toml", "--out=~/all"])
     assert f"{home}/no.mp4: no such video file" in planned.out
     assert not (tmp_path / "~").exists()
+
+
+def test_a_user_without_a_home_folder_is_told_to_give_the_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", none)
+    assert at_home("./~/x") == "./~/x"
+    with pytest.raises(UsageError, match=r"^~/x: this user has no home folder: give the whole path$"):
+        at_home("~/x")
