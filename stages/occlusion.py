@@ -51,11 +51,14 @@ class OcclusionConfig:
         subjects: names of all that are followed: each may hide the others.
         posed: of the persons among them whose joints are known; the others are carried as objects are.
         reset_on_cut: whether a hard cut ends what is known of shapes.
+        prompted: by name, the frame of the prompt: before it the subject is untracked, and hidden by nobody. Whoever is
+            not in it is known from the first frame on.
     """
 
     subjects: tuple[str, ...]
     posed: tuple[str, ...] = ()
     reset_on_cut: bool = False
+    prompted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -130,6 +133,8 @@ class OcclusionStage(Stage):
                 estimate[index] = self._see(name, visible[index], others[index], points)
             if name in self._shapes:
                 estimate |= _by_later_frames(visible, others, {cut - window.new.start for cut in cuts})
+            untracked = max(self.config.prompted.get(name, 0) - window.new.start, 0)
+            estimate[:untracked] = visible[:untracked]
             if self._completion is not None:
                 frames = inputs.arrays["frames"]
                 hidden = Hidden(name, window, frames, visible, others, estimate, keypoints)

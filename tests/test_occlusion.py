@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,8 @@ from stream.demo.group import least_pixels
 from stream.demo.hidden import Hiding
 from stream.demo.scene import DemoConfig, Scene
 from stream.engine.windows import WindowPlan
+from stream.options.assembly import occlusion_config
+from stream.options.config import RunConfig
 from stream.report.export import export_run
 
 
@@ -156,6 +159,26 @@ def test_what_shows_later_tells_what_was_hidden_before() -> None:
         )
     assert min(shares[0]) >= 0.85
     assert max(shares[1][:2]) < 0.4 and min(shares[1][2:]) >= 0.85
+
+
+def test_nobody_is_hidden_before_the_frame_of_the_prompt() -> None:
+    """A bar that is pointed at while it comes out from behind a post: before that it is untracked, and no shape of
+    later frames is laid where it may have been."""
+    clip = [bar(t) for t in range(22, 45)]
+    post = np.stack([b for _, b in clip])
+    seen = np.stack([a & ~b for a, b in clip])
+    seen[:6] = False
+    given = Inputs({"masks/bar": seen, "masks/post": post})
+    who = OcclusionConfig(("bar", "post"))
+    before = OcclusionStage(who).process(window_of(0, len(clip)), given).arrays["occluded/bar"]
+    assert before[:6].all(), "what later frames show tells of those before"
+    stage = OcclusionStage(replace(who, prompted={"bar": 106, "post": 0}))
+    found = stage.process(window_of(100, 100 + len(clip)), given)
+    assert np.array_equal(found.arrays["occluded/bar"], before & (np.arange(len(clip)) >= 6))
+    assert found.info["occluded"]["bar"][0][0] == 106
+    assert not OcclusionStage(stage.config).amodal(window_of(100, 100 + len(clip)), given)["bar"][:6].any()
+    every = occlusion_config(RunConfig(video="clip.mp4", chain="extract", scene=SUBJECTS), ("skater",))
+    assert every.prompted == {"board": 0, "skater": 0, "cone": 2, "rival": 0} and every.posed == ("skater",)
 
 
 def test_a_joint_that_nobody_hides_is_not_where_it_was_carried_to() -> None:

@@ -28,7 +28,7 @@ from stream.options.working import at_work, frame_size, source_size
 from stream.progress.events import Reporter
 
 if TYPE_CHECKING:
-    from stages.occlusion import OcclusionStage
+    from stages.occlusion import OcclusionConfig, OcclusionStage
     from stages.sam.model import SamModel
     from stages.score import ScoreConfig
 
@@ -206,11 +206,20 @@ def crowd_config(config: RunConfig, models: Models, persons: tuple[str, ...]) ->
     return CrowdConfig(both, persons, config.detect_every, config.smooth, reset)
 
 
+def occlusion_config(config: RunConfig, posed: tuple[str, ...]) -> "OcclusionConfig":
+    """Whom it is about; `posed`: the persons whose joints are known."""
+    from stages.occlusion import OcclusionConfig
+
+    prompts = {subject.name: subject.prompt for subject in config.subjects} if config.masks is None else {}
+    prompted = {name: prompt.frame for name, prompt in prompts.items() if prompt is not None}
+    return OcclusionConfig(subject_names(config), posed, config.on_cut in ("reset", "split"), prompted)
+
+
 def occlusion_stage(config: RunConfig) -> "OcclusionStage":
     """Who hides whom, closed."""
-    from stages.occlusion import OcclusionConfig, OcclusionStage
+    from stages.occlusion import OcclusionStage
 
-    who = OcclusionConfig(subject_names(config), config.persons, config.on_cut in ("reset", "split"))
+    who = occlusion_config(config, config.persons)
     if config.amodal is None:
         return OcclusionStage(who)
     from stages.completion import CompletionConfig, CompletionStage

@@ -4,9 +4,10 @@ joints: what `skate export --amodal` writes."""
 from collections.abc import Iterator
 
 from stages.base import Array, Inputs
-from stages.occlusion import OcclusionConfig, OcclusionStage
+from stages.occlusion import OcclusionStage
 from storage.rundir import RunReader
 from stream.engine.windows import committed_windows
+from stream.options.assembly import occlusion_config
 from stream.options.config import RunConfig
 from stream.options.passes import subject_names
 
@@ -23,8 +24,7 @@ class AmodalMasks:
         self.names = subject_names(config)
         self._run = run
         posed = tuple(name for name in config.persons if f"keypoints/{name}" in run.arrays.layout.arrays)
-        reset = config.on_cut in ("reset", "split")
-        self._config = OcclusionConfig(self.names, posed, reset)
+        self._config = occlusion_config(config, posed)
         self._completed = config.amodal is not None
         needs = ("occlusion",) if self._completed else ("track", *(("pose",) if posed else ()))
         done = min(run.log.done(stage) for stage in needs)
