@@ -26,6 +26,11 @@ def parse_size(text: str) -> int:
     return int(number * base)
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number of things as "1 frame", "2 frames"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_size(size_bytes: float) -> str:
     """Bytes as "1.4 GB" (decimal units, as `--vram` and `--ram` take them)."""
     value, unit = float(size_bytes), "B"

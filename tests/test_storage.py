@@ -25,7 +25,7 @@ from storage.layout import ArraySpec, Layout
 from storage.local import LocalBackend
 from storage.metadata import array_metadata
 from storage.rundir import Commit, CommitLog, RunDirectory, RunReader, read_log, read_manifest
-from storage.sizes import format_size, parse_size
+from storage.sizes import count_of, format_size, parse_size
 from storage.spans import Span
 
 LAYOUT = run_layout(6, 8)
@@ -312,6 +312,7 @@ def test_sizes_that_are_none(text: str) -> None:
 def test_sizes_are_written_as_they_are_read() -> None:
     assert format_size(8 * 10**9) == "8.0 GB"
     assert format_size(1500) == "2 kB"
+    assert [count_of(n, "frame") for n in range(3)] == ["0 frames", "1 frame", "2 frames"]
 
 
 def test_on_windows_files_are_flushed_through_a_writable_handle_and_folders_not(

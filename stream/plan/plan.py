@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.generators import GENERATORS
 from storage.errors import EnvironmentFault
-from storage.sizes import format_size
+from storage.sizes import count_of, format_size
 from stream.plan.calibration import duration_text
 from stream.plan.hints import MINIS
 from stream.plan.server import ServerNeed
@@ -87,7 +87,9 @@ class Plan:
     def text(self) -> str:
         """A few lines for the person who starts it."""
         about = "" if self.counted else "about "
-        length = "length unknown" if self.frames is None else f"{about}{self.frames} frames in {self.windows} windows"
+        length = "length unknown"
+        if self.frames is not None and self.windows is not None:
+            length = f"{about}{count_of(self.frames, 'frame')} in {count_of(self.windows, 'window')}"
         named = ", ".join(f"{kind} {name}" for kind, name in self.models.items())
         made = ""
         if self.generator is not None and self.generated_size is not None:

@@ -1,5 +1,6 @@
 """The clip's rate against the one that the generator was trained at: what it costs, and which `--fps` to give."""
 
+from storage.sizes import count_of
 from stream.engine.windows import WindowPlan
 
 NEAR = 1.25  # within this ratio of the trained rate motion looks right
@@ -25,7 +26,7 @@ def rate_line(trained: float, fps: float, frames: int | None, plan: WindowPlan) 
     effect = "fewer windows"
     if frames is not None:
         now, then = plan.count(frames), plan.count(max(1, round(frames * wanted / fps)))
-        effect = f"{then} window{'s' if then > 1 else ''} instead of {now}" if then < now else "no fewer windows here"
+        effect = f"{count_of(then, 'window')} instead of {now}" if then < now else "no fewer windows here"
     return f"{told}: {spans}, and motion looks slow to it; --fps {wanted:.5g} makes {effect}, for the output too"
 
 

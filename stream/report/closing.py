@@ -7,7 +7,7 @@ from typing import Any
 from stages.subjects import OBJECT, PERSON
 from storage.backend import open_store
 from storage.boundary import visible
-from storage.sizes import format_size
+from storage.sizes import count_of, format_size
 from stream.options.config import RunConfig
 from stream.options.recorded import read_run
 from stream.plan.hints import mini_hint
@@ -27,7 +27,8 @@ def closing_text(result: Result) -> str:
     memory = f"peak RSS {format_size(result.peak_rss_bytes)}"
     memory += f", peak VRAM {format_size(vram)}" if vram is not None else ""
     lines = [
-        f"{result.frames} frames in {result.windows} windows, {result.seconds:.1f} s ({speed:.2f} frames/s), {memory}"
+        f"{count_of(result.frames, 'frame')} in {count_of(result.windows, 'window')}, {result.seconds:.1f} s "
+        f"({speed:.2f} frames/s), {memory}"
     ]
     config = read_run(result.run)[1]
     if result.gate is None:
@@ -85,7 +86,7 @@ def subject_lines(result: Result, remedy: str = "--person-box") -> list[str]:
     lost, frames = result.object_lost_frames, result.frames
     found = f"object   seen in {result.object_frames} of {frames} frames"
     if lost:
-        found += f"; the object was lost for {lost} frame{'s' if lost > 1 else ''}: `--correct` gives its place"
+        found += f"; the object was lost for {count_of(lost, 'frame')}: `--correct` gives its place"
     found += _unlike(result, OBJECT)
     person = result.person_frames
     if person:
@@ -124,7 +125,7 @@ def source_lines(result: Result) -> list[str]:
     lines = []
     count = result.bad_frames
     if count:
-        lines.append(f"damaged  {count} source frame{'s' if count > 1 else ''} concealed by the last good one")
+        lines.append(f"damaged  {count_of(count, 'source frame')} concealed by the last good one")
     if result.cut_short:
         lines.append(f"short    {result.cut_short}")
     return lines

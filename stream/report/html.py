@@ -6,7 +6,7 @@ from html import escape
 
 from stages.fidelity.totals import Flight, Interaction
 from storage.boundary import visible_lines
-from storage.sizes import format_size
+from storage.sizes import count_of, format_size
 from stream.report.by_shot import shot_rows
 from stream.report.collect import WindowRow
 from stream.report.summary import Summary
@@ -103,7 +103,7 @@ def _verdict(values: Summary) -> str:
         text += f": {values.failed_by['generator']} by the generator, {values.failed_by['tracker']} by the tracker"
     if values.unmeasured:
         text += f". Not measured on any frame: {', '.join(values.unmeasured)}"
-    facts = f"{values.frames} frames in {values.windows} windows"
+    facts = f"{count_of(values.frames, 'frame')} in {count_of(values.windows, 'window')}"
     if not values.complete:
         facts += ". The run is not finished: this is what is there so far"
     short = f'\n<p class="bad">The source is short: {escape(values.cut_short)}</p>' if values.cut_short else ""
@@ -202,7 +202,7 @@ def _tracking(values: Summary) -> str:
     if len(values.shots) > 1:
         lines.append(f"Worked on as {len(values.shots)} shots: {_span_text(values.shots)}.")
     if values.bad_frames:
-        lines.append(f"{values.bad_frames} damaged source frames were concealed by the last good one.")
+        lines.append(f"Concealed by the last good one: {count_of(values.bad_frames, 'damaged source frame')}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
