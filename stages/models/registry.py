@@ -150,7 +150,9 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     """
     config_path = Path(config).expanduser() if config is not None else None
     if config_path is not None and not config_path.is_file():
-        raise EnvironmentFault(f"--sam-config {config_path} does not exist: give the YAML made for the checkpoint")
+        raise EnvironmentFault(
+            f"--sam-config {config_path} does not exist: bring it back, or give the YAML made for the checkpoint"
+        )
     if config_path is not None:
         _check_config(config_path)
     model = find(kind, name_or_path)
@@ -170,7 +172,8 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise EnvironmentFault(
-            f"--{kind} {path} does not exist: give an existing file, or a name ({', '.join(names(kind))})"
+            f"--{kind} {path} does not exist: bring it back, or give another file or a name "
+            f"({', '.join(names(kind))})"
         )
     if path.stat().st_size > MOST_WEIGHTS_BYTES:
         raise EnvironmentFault(
