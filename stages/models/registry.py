@@ -172,8 +172,7 @@ def resolve(kind: Kind, name_or_path: str, config: str | Path | None = None) -> 
     path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise EnvironmentFault(
-            f"--{kind} {path} does not exist: bring it back, or give another file or a name "
-            f"({', '.join(names(kind))})"
+            f"--{kind} {path} does not exist: bring it back, or give another file or a name ({', '.join(names(kind))})"
         )
     if path.stat().st_size > MOST_WEIGHTS_BYTES:
         raise EnvironmentFault(
