@@ -22,10 +22,11 @@ from stages.generator import GeneratorStage, Request
 from storage import faults
 from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
-from stream.engine.chain import Chain
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor
 from stream.engine.lanes import Lanes
 from stream.engine.signals import Cancel, InterruptShield
+from stream.engine.tasks import Done, Scratch, Task
 from stream.engine.windows import WindowPlan
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
@@ -641,3 +642,52 @@ def test_what_is_conditioned_ends_with_an_interruption(tmp_path: Path, whole: di
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane-")]
     carry_out(tmp_path / "run", 1)
     assert files(tmp_path / "run") == whole
+
+
+def two_passes(path: Path, ahead: int, servers: int, retried: bool = True) -> None:
+    """The second generator's source is what the first one made of the window; window 1 is made again when judged."""
+    board = Board()
+    first, second = Generate(board), Drawing(board, servers)
+    second.name = "second"  # type: ignore[misc]
+    second.reads = (Read("frames", "window"), Read("masks/object", "read"))
+    passes = [Node(first, "first", {"raw": "raw-first"}), Node(second, "second", {"frames": "raw-first"})]
+    nodes = Chain([Decode(), Track(board), *passes, Blend(), Sink(board), Score(board)])
+
+    def again(window: Window, commit: Callable[[Done], None]) -> None:
+        if window.index != 1:
+            return
+        with Scratch() as beside:
+            asked = dict.fromkeys(("first", "second"), Request(1))
+            trial = [executor.run(Task(name, window), asked.get(name), into=beside) for name in nodes.making]
+        run.revoke(nodes.making, 1)
+        for done in trial:
+            commit(done)
+
+    with RunDirectory(path, nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
+        run.keep_all()
+        pipeline = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), keep="all", ahead=ahead)
+        executor = pipeline.executor
+        pipeline.retry = again if retried else None
+        pipeline.process()
+
+
+@pytest.mark.parametrize("servers", [0, 3])
+def test_nothing_is_worked_from_what_a_window_that_is_made_again_makes_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: int
+) -> None:
+    """A run was killed between the two passes of window 2; what goes on with it tries window 1 again."""
+
+    def kill(*_: int) -> None:
+        raise Killed
+
+    monkeypatch.setattr(faults, "os", SimpleNamespace(environ=os.environ, getpid=os.getpid, kill=kill))
+    for ahead in (0, 2):
+        monkeypatch.setattr(faults, "_passed", Counter())
+        monkeypatch.setenv("SKATE_FAULT", "second.begin#3")
+        with pytest.raises(Killed):
+            two_passes(tmp_path / str(ahead), 0, servers, retried=False)
+        monkeypatch.delenv("SKATE_FAULT")
+        log = read_log(tmp_path / str(ahead))
+        assert (log.done("first"), log.done("second")) == (3, 2)
+        two_passes(tmp_path / str(ahead), ahead, servers)
+    assert files(tmp_path / "2") == files(tmp_path / "0")

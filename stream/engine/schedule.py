@@ -138,7 +138,8 @@ class Schedule:
                 window = self._windows.get(index)
                 if window is None or index in course.conditioned or not self._lanes.is_free("cpu"):
                     continue
-                if self._is_near(node, index) and self._has_all(node, window, before=False):
+                able = self._has_all(node, window, before=False) and not self._may_be_void(node, window, before=False)
+                if able and self._is_near(node, index):
                     course.conditioned[index] = None
                     self._lanes.start(self._executor.conditioning(Task(node.name, window)))
 
@@ -147,8 +148,8 @@ class Schedule:
         at_once = most_at_once(node.stage)
         if window is None or course.started - course.taken >= at_once or not self._is_near(node, index):
             return False
-        if self._is_gated(node.name, index) and (at_once == 1 or self._needs_before(node, window)):
-            return False  # what it works from may be made again
+        if self._may_be_void(node, window) or (at_once == 1 and self._is_gated(node.name, index)):
+            return False  # only a server that has others of its windows beside works ahead of the gate
         if course.conditioned.get(index, True) is None:  # that is still under way
             return False
         return self._has_all(node, window)
@@ -166,9 +167,15 @@ class Schedule:
     def _is_gated(self, name: str, index: int) -> bool:
         return self._gate is not None and name in self._making and index > self._finished
 
-    def _needs_before(self, node: Node, window: Window) -> bool:
-        before = (read.window for _, read in node.reads if read.window < 0)
-        return any(not beyond_shot(window, offset, self._windows.get) for offset in before)
+    def _may_be_void(self, node: Node, window: Window, before: bool = True) -> bool:
+        """Whether a gated window is worked on from what may be made again: an earlier process has made that already."""
+        if not self._is_gated(node.name, window.index):
+            return False
+        made: set[str | None] = set(node.facts.values())
+        for array, read in node.reads:
+            if (before or read.window >= 0) and not beyond_shot(window, read.window, self._windows.get):
+                made.add(self._chain.writer(array))
+        return not made.isdisjoint(self._making)
 
     def _is_made(self, node: Node, array: str, read: Read, window: Window) -> bool:
         """Whether what a task reads of an array is there: durable, or all of it in memory."""
