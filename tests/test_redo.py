@@ -169,6 +169,18 @@ def test_what_was_made_and_is_damaged_is_made_again(made: Made, tmp_path: Path) 
     assert differing(results(run), made.redone) == []
 
 
+@pytest.mark.parametrize("point", ["generate.begin#2", "blend.begin#2"])
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path, point: str) -> None:
+    """Also where all that was decoded so far is generated, which does not say how many windows the clip has."""
+    case, run = make_case(tmp_path, frames=13), tmp_path / "run"
+    assert skate(case.run(run, "--view", "full"), fault=point).code == -9
+    before = tree(run)
+    for windows in ("0", "3"):
+        ended = skate(["redo", str(run), "--windows", windows])
+        assert ended.code == 6 and "is not finished: `skate resume" in ended.output, ended.output
+    assert tree(run) == before
+
+
 @pytest.fixture(scope="module")
 def bare(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, with nothing kept."""

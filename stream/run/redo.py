@@ -112,7 +112,7 @@ def preparation(wanted: Redo) -> Beside:
         chain = session.chain
         known = committed_windows(run.log)
         if run.log.redo is None:
-            _check(run, chain, wanted.windows, len(known))
+            _check(run, chain, wanted.windows, known)
             reporter.note(f"generating again: windows {_listed(wanted.windows)}, counted from 0")
         elif Redo.of(run.log.redo) != wanted:
             raise RunDirectoryError(
@@ -237,13 +237,13 @@ def _listed(windows: Sequence[int]) -> str:
     return ", ".join(map(str, windows))
 
 
-def _check(run: RunDirectory, chain: Chain, windows: Sequence[int], count: int) -> None:
+def _check(run: RunDirectory, chain: Chain, windows: Sequence[int], known: Sequence[Window]) -> None:
     path = run.path
     generated = [run.log.done(node.name) for node in chain.generators]
-    missing = [index for index in windows if not 0 <= index < count]
-    if missing:
-        raise UsageError(f"--windows {missing[0]}: {path} has windows 0 to {count - 1}")
     if not any(generated):
         raise RunDirectoryError(f"{path}: nothing was generated in it: `skate generate {path} --out RUN2` first")
-    if set(generated) != {count}:
+    if set(generated) != {len(known)} or not known[-1].last:
         raise RunDirectoryError(f"{path} is not finished: `skate resume {path}` first")
+    missing = [index for index in windows if not 0 <= index < len(known)]
+    if missing:
+        raise UsageError(f"--windows {missing[0]}: {path} has windows 0 to {len(known) - 1}")
