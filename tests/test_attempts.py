@@ -209,6 +209,13 @@ def test_no_retry_where_the_gate_holds(tmp_path: Path) -> None:
     assert min(result(tmp_path)[0]) == 1.0
 
 
+def test_the_first_window_is_tried_again_like_any(tmp_path: Path) -> None:
+    """It works from the state before every window, which nobody has to keep."""
+    generate = process(tmp_path, [[3, 0, 5], *GOOD[1:]], retries=2)
+    assert [call[:2] for call in generate.calls][:2] == [(0, 0), (0, 1)]
+    assert result(tmp_path) == ([1.0] * FRAMES, [1, *[0] * (WINDOWS - 1)])
+
+
 def test_the_second_attempt_stands_and_the_rest_is_as_if_it_had_been_the_first(tmp_path: Path) -> None:
     shifts = [list(row) for row in GOOD]
     shifts[1] = [3, 0, 5]

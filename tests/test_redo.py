@@ -113,6 +113,21 @@ def test_an_interrupted_redo_makes_what_is_left(made: Made, tmp_path: Path) -> N
     assert differing(results(run), made.redone) == []
 
 
+def test_windows_apart_from_each_other_are_made_as_if_one_after_the_other(tmp_path: Path) -> None:
+    """The last window is shifted back to a frame on which window 2, which stays, is blended with window 1."""
+    case = comfy_case(make_case(tmp_path, frames=12))
+    with FakeComfy() as server:
+        together = tmp_path / "together"
+        assert skate(case.run(together, "--keep", "all", "--server", server.address)).code in (0, 1)
+        singly = copy(together, tmp_path / "singly")
+        for run, calls in ((together, ("1,3",)), (singly, ("1", "3"))):
+            for windows in calls:
+                ended = skate(["redo", str(run), "--windows", windows, "--seed", "9"])
+                assert ended.code in (0, 1), ended.output
+        assert len(server.prompts) == 8
+    assert differing(results(together), results(singly)) == []
+
+
 @pytest.mark.parametrize("point", ["generate.state#2", "redo.journal", "redo.placed", "blend.arrays", "score.journal"])
 def test_killed_anywhere_the_rest_needs_no_server(made: Made, tmp_path: Path, point: str) -> None:
     run = copy(made.run, tmp_path / "run")

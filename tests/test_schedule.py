@@ -22,12 +22,13 @@ from stages.generator import GeneratorStage, Request
 from storage import faults
 from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
+from storage.spans import Span
 from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor
 from stream.engine.lanes import Lanes
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.tasks import Done, Scratch, Task
-from stream.engine.windows import WindowPlan
+from stream.engine.windows import WindowPlan, committed_windows
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
 
@@ -691,3 +692,75 @@ def test_nothing_is_worked_from_what_a_window_that_is_made_again_makes_void(
         assert (log.done("first"), log.done("second")) == (3, 2)
         two_passes(tmp_path / str(ahead), ahead, servers)
     assert files(tmp_path / "2") == files(tmp_path / "0")
+
+
+class Peek(Stage):
+    """Looks at masks of its window in two ways and at the window after's, and at facts of its own window."""
+
+    name = "peek"
+    reads = (
+        Read("masks/object", "new"),
+        Read("masks/object", "read", name="all"),
+        Read("masks/object", "new", 1, name="later"),
+    )
+    facts = ("track",)
+    writes = (Port("peeked", "new", (), "int64"),)
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        self.board.event(self.board.begun, self.name, window.index).set()
+        seen = [int(inputs.arrays[read.key].sum()) for read in self.reads]
+        value = inputs.info["track"]["total"] * 31 + seen[0] * 7 + seen[1] * 3 + seen[2]
+        return Output({"peeked": np.full(window.new.frames, value)})
+
+
+class Behind(Stage):
+    """Looks at what was blended before its window's final frames."""
+
+    name = "behind"
+    reads = (Read("generated", "final"), Read("generated", "context", name="before"))
+    writes = (Port("behind", "final", (), "int64"),)
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        count, total = window.final.frames, int(inputs.arrays["before"].sum())
+        assert len(inputs.arrays["generated"]) == count
+        return Output({"behind": np.full(count, total)})
+
+
+def test_what_is_in_memory_is_of_the_frames_and_the_window_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the window after is committed, and when a run goes on: what is before is on the disk alone."""
+
+    def waiting(board: Board, node: str, window: int) -> None:
+        if node == "generate" and window < WINDOWS - 1:
+            board.until(board.begun, "peek", window)  # with nothing else to do it begins once the next one is tracked
+
+    def nodes(*acts: Act) -> Chain:
+        board = Board([*acts])
+        first = [Decode(), Track(board), Peek(board), Generate(board), Blend()]
+        return Chain([*first, Behind(), Sink(board), Score(board)])
+
+    def kill(*_: int) -> None:
+        raise Killed
+
+    carry_out(tmp_path / "0", 0, nodes=nodes(), keep="all")
+    monkeypatch.setattr(faults, "os", SimpleNamespace(environ=os.environ, getpid=os.getpid, kill=kill))
+    monkeypatch.setattr(faults, "_passed", Counter())
+    monkeypatch.setenv("SKATE_FAULT", "track.journal#3")
+    with pytest.raises(Killed):
+        carry_out(tmp_path / "2", 2, nodes=nodes(waiting), keep="all")
+    monkeypatch.delenv("SKATE_FAULT")
+    carry_out(tmp_path / "2", 2, nodes=nodes(waiting), keep="all")
+    assert files(tmp_path / "2") == files(tmp_path / "0")
+    run = RunReader(tmp_path / "2")
+    for window in committed_windows(run.log):
+        before = int(run.arrays.read("generated", window.read.start, window.final.start).sum())
+        assert (run.arrays.read("behind", *window.final) == before).all(), window.index
+        total = run.log.infos(window.index)["track"]["total"]
+        after = Span(window.new.stop, min(FRAMES, window.new.stop + PLAN.stride))
+        seen = [int(run.arrays.read("masks/object", *span).sum()) for span in (window.new, window.read, after)]
+        peeked = run.arrays.read("peeked", *window.new)
+        assert (peeked == total * 31 + seen[0] * 7 + seen[1] * 3 + seen[2]).all(), window.index

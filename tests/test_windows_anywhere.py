@@ -68,7 +68,11 @@ class Neighbours(Stage):
     """Reads the windows before and after."""
 
     name = "neighbours"
-    reads = (Read("result", "final", -1, name="before"), Read("result", "final", 1, name="after"))
+    reads = (
+        Read("result", "final", -1, name="before"),
+        Read("result", "final", 1, name="after"),
+        Read("result", "context", -1, name="context"),
+    )
 
     def process(self, window: Window, inputs: Inputs) -> Output:
         raise NotImplementedError
@@ -141,6 +145,8 @@ def test_nothing_is_read_across_a_cut(whole: tuple[Path, dict[str, str]]) -> Non
             before = 0 if window.begins_shot else known[index - 1].final.frames
             after = 0 if window.ends_shot else known[index + 1].final.frames
             assert (len(found["before"]), len(found["after"])) == (before, after)
+            done = RunReader(whole[0]).arrays.read("result", window.read.start, window.final.start)
+            assert np.array_equal(found["context"], done), "what a shifted last window sees of what is blended"
 
 
 def points() -> list[str]:
