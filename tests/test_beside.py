@@ -118,3 +118,14 @@ def test_behind_what_takes_the_place_of_a_window_its_state_is_gone_on_from(tmp_p
                 done = executor.run(Task(name, windows[3]))
                 check(done, other)
                 executor.commit(done)
+
+
+@pytest.mark.parametrize("lost", ["state/generate/1", "blocks/overlap/1", ""])
+def test_a_window_is_gone_back_to_only_where_all_that_it_works_from_is_kept(tmp_path: Path, lost: str) -> None:
+    """Of long runs every tenth state stays, and what is handed from window to window does not."""
+    nodes = chain_of(Board(), Counting())
+    kept(tmp_path / "run", nodes)
+    if lost:
+        (tmp_path / "run" / "run.zarr" / lost).unlink()
+    with Executor(RunReader(tmp_path / "run"), nodes, source()) as executor:
+        assert [executor.can_rewind(nodes.making, index) for index in (0, 1, 2, 3)] == [True, True, not lost, True]

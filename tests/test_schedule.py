@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from storage.errors import GeneratorError, InputError, Interrupted
 from storage.rundir import FORMAT_VERSION, RunDirectory, RunReader, read_log
 from storage.spans import Span
 from stream.engine.chain import Chain, Node
-from stream.engine.executor import Executor
+from stream.engine.executor import Executor, has_work
 from stream.engine.lanes import Lanes
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.tasks import Done, Scratch, Task
@@ -560,21 +561,25 @@ def test_with_tail_several_servers_work_on_several_shots(tmp_path: Path, retry: 
     assert files(tmp_path / "run") == files(tmp_path / "alone")
 
 
-def test_what_is_kept_in_memory_is_let_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("retried", [True, False])
+def test_what_is_kept_in_memory_is_let_go(tmp_path: Path, retried: bool) -> None:
     nodes = chain(Board())
     most: list[int] = []
     with RunDirectory(tmp_path / "run", nodes.layout(HEIGHT, WIDTH), MANIFEST) as run:
-        pipeline = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), ahead=2)
-        executor: Any = pipeline.executor
+        pipeline: Any = Pipeline(Executor(run, nodes, source()), PLAN, Reporter(), ahead=2)
+        executor = pipeline.executor
 
-        def count(window: Window, commit: Any) -> None:
+        def count(window: Window, commit: Any = None) -> None:
             held = executor._recent._held["frames"]
             most.append(len(held.values))
             assert len(executor._handed) <= 6 and not executor._facts
 
-        pipeline.retry = count
+        if retried:
+            pipeline.retry = count
+        else:
+            pipeline._finish = count
         pipeline.process()
-    assert max(most) <= PLAN.window + 2 * PLAN.stride
+    assert len(most) == WINDOWS and max(most) <= PLAN.window + 2 * PLAN.stride
     assert RunReader(tmp_path / "run").log.done("score") == WINDOWS
 
 
@@ -764,3 +769,24 @@ def test_what_is_in_memory_is_of_the_frames_and_the_window_that_are_asked_for(
         seen = [int(run.arrays.read("masks/object", *span).sum()) for span in (window.new, window.read, after)]
         peeked = run.arrays.read("peeked", *window.new)
         assert (peeked == total * 31 + seen[0] * 7 + seen[1] * 3 + seen[2]).all(), window.index
+
+
+@pytest.mark.parametrize(
+    ("point", "wanted"),
+    [("blend.begin#2", {"track", "generate", "blend"}), (f"blend.begin#{WINDOWS}", {"blend"}), ("", set())],
+)
+def test_a_node_has_work_until_it_has_done_the_last_window_of_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, wanted: set[str]
+) -> None:
+    """All that is decoded may be done and more of the clip to come."""
+
+    def kill(*_: int) -> None:
+        raise Killed
+
+    monkeypatch.setattr(faults, "os", SimpleNamespace(environ=os.environ, getpid=os.getpid, kill=kill))
+    monkeypatch.setattr(faults, "_passed", Counter())
+    monkeypatch.setenv("SKATE_FAULT", point)
+    with pytest.raises(Killed) if point else nullcontext():
+        carry_out(tmp_path / "run", 0)
+    log = read_log(tmp_path / "run")
+    assert {name for name in ("track", "generate", "blend") if has_work(log, name, "decode")} == wanted
