@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 from _crash import Case, differing, make_case, results
 from _server_chaos import comfy_case
+from _small_run import FRAMES, small_run
 from _zygote import Ended, shared_zygote
 from fake_comfy import FakeComfy, Faults, Paint
 
+from storage.errors import Interrupted
 from storage.rundir import read_log
+from stream.engine.chain import Chain
+from stream.engine.signals import Cancel
+from stream.options.recorded import read_run
+from stream.run.redo import redo as redo_windows
 
 
 def skate(arguments: list[str], **given: object) -> Ended:
@@ -126,6 +132,24 @@ def test_windows_apart_from_each_other_are_made_as_if_one_after_the_other(tmp_pa
                 assert ended.code in (0, 1), ended.output
         assert len(server.prompts) == 8
     assert differing(results(together), results(singly)) == []
+
+
+def test_who_calls_it_from_python_can_cancel_it_and_puts_the_same_stages_in(tmp_path: Path) -> None:
+    """What is not asked for is the run's: its prompt, and its seed plus one."""
+    run, chains, cancel = copy(small_run(), tmp_path / "run"), list[Chain](), Cancel()
+
+    def extend(chain: Chain) -> Chain:
+        chains.append(chain)
+        return chain
+
+    cancel.cancel()
+    with pytest.raises(Interrupted):
+        redo_windows(run, [1], None, None, cancel=cancel)
+    assert read_log(run).redone_at is None
+    config = read_run(run)[1]
+    assert redo_windows(run, [1], None, None, extend=extend).frames == FRAMES and len(chains) == 1
+    asked = read_log(run).commits["generate", 1]["info"]["request"]
+    assert asked == {"number": 0, "seed": config.seed + 1, "text": config.text}
 
 
 @pytest.mark.parametrize("point", ["generate.state#2", "redo.journal", "redo.placed", "blend.arrays", "score.journal"])
