@@ -603,6 +603,21 @@ def test_the_next_window_is_conditioned_while_the_server_makes_one(
     assert sorted(drawn) == list(range(max(1, servers), WINDOWS)), "what was conditioned is what is generated from"
 
 
+def test_where_windows_may_be_made_again_the_next_one_is_conditioned_ahead_as_well(
+    tmp_path: Path, whole: dict[str, str]
+) -> None:
+    """What needs nothing of the window before stays as it is, whatever becomes of that."""
+    board = Board()
+
+    def waiting(board: Board, node: str, window: int) -> None:
+        if node == "generate" and window < WINDOWS - 1:
+            board.until(board.ended, "condition", window + 1)
+
+    board.acts.append(waiting)
+    carry_out(tmp_path / "run", 3, board, nodes=chain_of(board, Drawing(board)), retry=lambda window, commit: None)
+    assert files(tmp_path / "run") == whole
+
+
 def test_one_after_the_other_nothing_is_conditioned_ahead(tmp_path: Path, whole: dict[str, str]) -> None:
     board = Board()
     carry_out(tmp_path / "run", 0, board, nodes=chain_of(board, Drawing(board)))
