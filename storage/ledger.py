@@ -59,7 +59,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """One entry, or the sum of all up to one.
 
     Attributes:
-        n: its number, from 0. epoch: of the lease under which it was written.
+        n: its number, from 0. epoch: of the lease under which it, or the last one, was written.
         put: by key, (name, bytes, digest). gone: keys. burned: names that will not be used any more.
         logs: journals that stand for those before, whole; None: there is none any more. line: of one journal, added.
         last: of a sum, the digest of the last entry's bytes.
@@ -81,7 +81,7 @@ class Ledger:
 
     Attributes:
         objects: what counts, by key. seen: every name that ever counted or was burned. count: entries so far.
-        summed: how many of them the newest sum stands for.
+        summed: how many of them the newest sum stands for. epoch: the newest that wrote one.
     """
 
     bucket: Bucket
@@ -89,6 +89,7 @@ class Ledger:
     seen: set[str] = field(default_factory=set)
     count: int = 0
     summed: int = 0
+    epoch: int = 0
     _last: str = ""  # digest of the last entry's bytes
     _uses: Counter[str] = field(default_factory=Counter)
 
@@ -154,7 +155,7 @@ class Ledger:
             return
         put = {key: (held.name, held.size, held.digest) for key, held in self.objects.items()}
         burned = sorted(self.seen.difference(held.name for held in self.objects.values()))
-        entry = Entry(n=self.count - 1, epoch=1, put=put, burned=burned, logs=logs(), last=self._last)
+        entry = Entry(n=self.count - 1, epoch=self.epoch, put=put, burned=burned, logs=logs(), last=self._last)
         self.bucket.create(_name(entry.n, SUMS), _encoded(entry))
         self.summed = self.count
         there = sorted(map(_number, self.bucket.list(SUMS)))
@@ -183,6 +184,7 @@ class Ledger:
             self.objects.pop(key, None)
         self.seen.update(entry.burned)
         self.count = entry.n + 1
+        self.epoch = max(self.epoch, entry.epoch)
         return [name for name in loose if not self._uses[name]]
 
     def _let_go(self, key: str, loose: list[str]) -> None:

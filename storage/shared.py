@@ -88,11 +88,18 @@ class SharedRun:
             self._holders += 1
 
     def _claim(self, lease: Lease) -> None:
-        """Take the next entry's number from whoever held the run before."""
+        """Take the next entry's number from whoever held the run before.
+
+        Raises:
+            RunDirectoryError: when a newer lease has written already: this process slept since it got its own.
+        """
         self._broken = False
-        self._take_in()
-        while self._ledger.write(lease.epoch) is None:
+        written = None
+        while written is None:
             self._take_in()
+            if self._ledger.epoch > lease.epoch:
+                raise self._lost()
+            written = self._ledger.write(lease.epoch)
         self._lease = lease
 
     def let_go(self) -> None:

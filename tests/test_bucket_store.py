@@ -283,6 +283,26 @@ def test_a_process_that_wakes_up_after_its_lease_was_taken_damages_nothing(addre
     assert contents(address) == {**wanted, "c.2": b"more"}
 
 
+@pytest.mark.parametrize("every", [1, 1000])
+def test_a_process_that_slept_before_its_first_entry_takes_no_run_that_another_holds(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """It had created its lease and fell asleep; the lease ran out and was taken. What it reads then may be a sum."""
+    monkeypatch.setattr(storage.ledger, "SUM_EVERY", every)
+    sleeper = fresh(address)
+    lease = acquire(sleeper.bucket, quiet)
+    lease.lose()
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("key", [b"of who holds it"])
+        store.publish()
+        monkeypatch.setattr("storage.shared.acquire", lambda *_: lease)
+        with pytest.raises(RunDirectoryError, match="another process holds this run"):
+            sleeper.hold(quiet)
+        store.write("more", [b"of who holds it"])
+    assert contents(address) == {"key": b"of who holds it", "more": b"of who holds it"}
+
+
 def test_what_a_killed_process_uploaded_is_taken_over_or_deleted(address: BucketPath) -> None:
     bucket = Bucket(address)
     for name, data in {"same": b"same", "other": b"other bytes", "rest": b"rest"}.items():
