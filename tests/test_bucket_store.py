@@ -1,9 +1,14 @@
 """The store of runs in a bucket, by itself on a real S3 server: what counts, who may write, what is said."""
 
 import json
+import os
+import re
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +27,8 @@ import storage.ledger
 import storage.shared
 from storage.address import BucketPath, run_path
 from storage.backend import open_store
-from storage.bucket import Bucket
-from storage.errors import EnvironmentFault, RunDirectoryError, UsageError
+from storage.bucket import Bucket, Meta
+from storage.errors import EnvironmentFault, InUse, RunDirectoryError, UsageError
 from storage.journal import encode_line
 from storage.layout import ArraySpec, Layout
 from storage.lease import acquire
@@ -229,6 +234,116 @@ def test_a_process_at_work_is_not_disturbed(address: BucketPath, monkeypatch: py
         acquire(bucket, quiet)
     lease.release()
     assert not open_store(address).is_locked()
+
+
+def test_who_released_while_another_waits_is_followed_at_once(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 1000.0)
+    bucket = Bucket(address)
+    acquire(bucket, quiet).lose()
+    lease = acquire(bucket, lambda _: bucket.put("lease/000001.beat", storage.lease.RELEASED.encode()))
+    assert lease.epoch == 2
+    lease.release()
+
+
+def test_who_died_before_its_first_beat_is_waited_for(address: BucketPath) -> None:
+    bucket, said = Bucket(address), list[str]()
+    bucket.create("lease/000001", b"{}")
+    lease = acquire(bucket, said.append)
+    assert lease.epoch == 2 and len(said) == 1
+    lease.release()
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(21, True), (40, False)])
+def test_who_died_long_ago_by_the_servers_clock_is_not_waited_for(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, seconds: int, waits: bool
+) -> None:
+    bucket = Bucket(address)
+    acquire(bucket, quiet).lose()
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 20.0)
+    real = Bucket.head
+
+    def head(asked: Bucket, name: str) -> Meta | None:
+        """The beats are older than what is written now."""
+        found = real(asked, name)
+        return replace(found, written=found.written - seconds) if found and name.endswith(".beat") else found
+
+    monkeypatch.setattr(Bucket, "head", head)
+
+    class Waits(Exception):
+        pass
+
+    def note(text: str) -> None:
+        raise Waits
+
+    with pytest.raises(Waits) if waits else nullcontext():
+        acquire(bucket, note).release()
+
+
+def test_a_lease_whose_answer_was_lost_is_ours(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request was made again, and told that the object is there."""
+    real = Bucket.create
+
+    def create(bucket: Bucket, name: str, data: bytes | Path) -> bool:
+        return real(bucket, name, data) and name != "lease/000001"
+
+    monkeypatch.setattr(Bucket, "create", create)
+    bucket, said = Bucket(address), list[str]()
+    lease = acquire(bucket, said.append)
+    assert lease.epoch == 1 and not said
+    lease.release()
+
+
+def test_who_holds_a_run_is_named_and_nothing_else_is_left(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 20.0)
+    bucket = Bucket(address)
+    lease = acquire(bucket, quiet)
+    with pytest.raises(InUse, match=re.escape(f"({os.getpid()} on {socket.gethostname()})")):
+        acquire(bucket, quiet)
+    for damaged in (b"[]", b"{", b"{}"):
+        bucket.put("lease/000001", damaged)
+        with pytest.raises(InUse, match="on another machine"):
+            acquire(bucket, quiet)
+    lease.release()
+    assert [meta.name for meta in bucket.list("lease/")] == ["lease/000001", "lease/000001.beat"], "no probe"
+
+
+def test_whether_a_run_is_held_follows_its_last_beat(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.lease, "LEASE_SECONDS", 20.0)
+    bucket = Bucket(address)
+    acquire(bucket, quiet).lose()
+    found = bucket.head("lease/000001.beat")
+    assert found is not None
+    held = []
+    for seconds in (0.0, 21.0, 23.0):
+        monkeypatch.setattr("storage.lease.time.time", lambda now=found.written + seconds: now)
+        held.append(open_store(address).is_locked())
+    assert held == [True, True, False], "the server's times are whole seconds"
+
+
+@pytest.mark.parametrize("fault", [EnvironmentFault("no answer"), FileNotFoundError("no bucket")])
+def test_a_beat_that_failed_is_followed_by_others(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    real, beats, again = Bucket.put, list[bytes](), threading.Event()
+
+    def put(bucket: Bucket, name: str, data: bytes | Path, tries: int = 8) -> None:
+        assert isinstance(data, bytes)
+        beats.append(data)
+        if len(beats) == 2:
+            raise fault
+        if len(beats) == 4:
+            again.set()
+        real(bucket, name, data, tries)
+
+    monkeypatch.setattr(Bucket, "put", put)
+    lease = acquire(Bucket(address), quiet)
+    assert again.wait(10)
+    lease.release()
+    assert len(set(beats)) == len(beats) and beats[-1] == storage.lease.RELEASED.encode()
 
 
 def test_of_many_that_want_a_run_one_gets_it(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
