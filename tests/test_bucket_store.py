@@ -448,6 +448,9 @@ def test_a_lost_or_damaged_entry_is_refused(address: BucketPath) -> None:
     bucket.put(entries[1], held.replace(b'"epoch"', b'"epoxh"'))
     with pytest.raises(RunDirectoryError, match="is damaged"):
         fresh(address)
+    bucket.copy(entries[0], entries[1])
+    with pytest.raises(RunDirectoryError, match=r"0000000001\.json is entry 0"):
+        fresh(address)
     bucket.delete([entries[1]])
     with pytest.raises(RunDirectoryError, match="one is lost"):
         fresh(address)
@@ -509,6 +512,70 @@ def test_a_sum_that_is_not_right_costs_time_only(
     with store.lock():
         store.write("run.zarr/a/c.0", [b"new"])
     assert contents(address) == {**summed, "run.zarr/a/c.0": b"new"}
+
+
+def test_what_is_no_entry_is_left_alone(address: BucketPath, summed: dict[str, bytes]) -> None:
+    bucket = Bucket(address)
+    others = {"journal/notes.txt", "sums/notes.txt", "lease/notes.txt"}
+    for name in others:
+        bucket.put(name, b"somebody's")
+    assert contents(address) == summed
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("run.zarr/a/c.0", [b"new"])
+    wanted = {**summed, "run.zarr/a/c.0": b"new"}
+    assert contents(address) == wanted
+    assert others <= {meta.name for meta in bucket.list("")}
+    bucket.delete({meta.name for meta in bucket.list("sums/")} - others)
+    assert contents(address) == wanted, "nor by who reads every entry"
+
+
+@pytest.mark.parametrize(("entries", "sums"), [(2, []), (5, ["sums/0000000004.json"])])
+def test_who_leaves_a_run_writes_a_sum_of_fewer_entries(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch, entries: int, sums: list[str]
+) -> None:
+    """A tenth of those that make one on the way; so does the next one from there on."""
+    monkeypatch.setattr(storage.ledger, "SUM_EVERY", 40)
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        journal = store.open_journal("journal.jsonl", 0)
+        for number in range(1, entries):  # the first entry says who holds the run
+            journal.append(f"{number}\n".encode())
+        assert Bucket(address).list("sums/") == []
+    assert [meta.name for meta in Bucket(address).list("sums/")] == sums
+    with BucketBackend(fresh(address)).lock():
+        pass
+    assert [meta.name for meta in Bucket(address).list("sums/")] == sums
+
+
+def test_a_name_that_was_used_before_a_sum_is_not_used_again(
+    address: BucketPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.ledger, "SUM_EVERY", 1)
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("run.zarr/a/c.0", [b"first"])
+        store.publish()
+        store.delete("run.zarr/a/c.0")
+        store.publish()
+    assert Bucket(address).list("run.zarr/") == []
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("run.zarr/a/c.0", [b"second"])
+    (found,) = Bucket(address).list("run.zarr/")
+    assert found.name.startswith("run.zarr/a/c.0~") and contents(address) == {"run.zarr/a/c.0": b"second"}
+
+
+def test_an_entry_whose_answer_was_lost_counts(address: BucketPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request was made again, and told that the object is there."""
+    real = Bucket.create
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        monkeypatch.setattr(Bucket, "create", lambda *given: real(*given) and False)
+        store.write("run.zarr/a/c.0", [b"data"])
+        store.publish()
+        store.write("run.zarr/a/c.1", [b"more"])
+    assert contents(address) == {"run.zarr/a/c.0": b"data", "run.zarr/a/c.1": b"more"}
 
 
 WINDOWS = (Span(0, 7), Span(7, 12), Span(12, 13))
