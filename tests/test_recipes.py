@@ -17,10 +17,10 @@ from fake_comfy.vace import nearest_exact
 from stages.base import Inputs
 from stages.blend import BlendConfig, BlendStage
 from stages.comfyui import ComfyStage
-from stages.recipes.animate import CARRIED, mask_for_version
+from stages.recipes.animate import CARRIED, face_video, mask_for_version
 from stages.recipes.cogvideox import NEWER
 from stages.recipes.material import Conditioning, Material
-from stages.recipes.registry import HELPERS, RECIPES, Wanted, choose
+from stages.recipes.registry import FAMILIES, HELPERS, RECIPES, Wanted, choose
 from stages.recipes.scail import PALETTE, identities
 from stages.server import transport
 from stages.vace.condition import Guides
@@ -258,7 +258,74 @@ def test_animate_is_shown_skeleton_background_face_and_the_frames_before() -> No
     assert not nobody.videos["face"].any()
 
 
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("version", [(), (0, 36, 0)])
+def test_of_a_version_that_may_read_masks_early_or_not_nothing_of_the_person_is_kept(
+    version: tuple[int, ...], right: bool
+) -> None:
+    given = shown(material(), make_scene(17, 64, 64).frames[:0])
+    sent = mask_for_version(given, version)
+    rows = mask_rows(sent.videos["mask"].astype(np.float32) / 255, 17, 0, right=right)
+    assert not (material().region[:14] & ~(frames_of_rows(rows)[:14] > 0.5)).any()
+    assert {name for name, video in given.videos.items() if video is not sent.videos[name]} == {"mask"}
+
+
+def test_the_face_is_that_of_who_is_nearest_square_with_some_room() -> None:
+    """26 pixels for a face of 10 x 20, its middle in the middle, of the last of several persons."""
+    rows, columns = np.mgrid[:96, :128].astype(np.uint8)
+    frame = np.stack([columns, rows, rows * 0], -1)[None]
+    people = np.zeros((1, 2, 133, 3), np.float32)
+    people[0, 0, 23:91] = (90.0, 20.0, 1.0)
+    people[0, 1, 23:91, 2] = 1
+    people[0, 1, 23:91, :2] = np.stack([np.linspace(20, 30, 68), np.linspace(40, 60, 68)], -1)
+    people[0, 1, 23, 2] = 0.2  # it is not seen, and does not count
+    people[0, 1, 23, :2] = 100
+    face = face_video(frame, people)
+    assert np.array_equal(face, face_video(frame, people[:, 1]))
+    low, high = 25 - 13, 25 + 13
+    assert np.abs(face[0, 256, [1, 256, 511], 0].astype(int) - (low, 25, high)).max() <= 1
+    assert np.abs(face[0, [1, 256, 511], 256, 1].astype(int) - (50 - 13, 50, 50 + 13)).max() <= 1
+
+
+def test_a_window_is_padded_by_reflection_in_everything_that_is_sent() -> None:
+    """Of a clip that ends within it; of pictures that are wider than high."""
+    scene = make_scene(14, 64, 96)
+    ours = {"frames": scene.frames, "keypoints": scene.keypoints, "objects": scene.objects, "persons": scene.persons,
+            "region": scene.objects | scene.persons, "length": 21, "size": (96, 64),
+            "channels": frozenset(["face", "pose"])}  # fmt: skip
+    order = [*range(14), *range(12, 5, -1)]
+    for family in {id(recipe.family): recipe.family for recipe in RECIPES.values()}.values():
+        given = family.condition(material(**ours))
+        assert given.length == 21
+        for channel, video in given.videos.items():
+            assert len(video) == 21 and (channel == "face" or video.shape[1:3] == (64, 96)), channel
+            if channel == "pose":
+                rows = np.flatnonzero(video[0].any(axis=(1, 2)))
+                assert rows[0] <= 12 and 44 <= rows[-1] <= 52, "from the head at 9 to the hands at 48"
+            if channel != "mask" and family.name != "vace":  # whose mask is wider on frames that a slot reads
+                assert np.array_equal(video, video[:14][order]), (family.name, channel)
+
+
 # --- SCAIL-2 ---
+
+
+@pytest.mark.parametrize(("available", "kept"), [(0, 0), (4, 1), (5, 5), (9, 5)])
+def test_scail_goes_on_from_at_most_five_frames_as_a_video_of_their_own(available: int, kept: int) -> None:
+    """4n+1 of them, which its VAE encodes: `previous_frame_count` is 5."""
+    family = RECIPES["scail2"].family
+    given, tail = family.condition(material()), make_scene(17, 64, 64).frames[:available] + np.uint8(1)
+    found = family.carry(given, tail, SIZE)
+    assert found.kept == kept and set(found.videos) - set(given.videos) == ({"before"} if kept else set())
+    assert not kept or np.array_equal(found.videos["before"], tail[:kept])
+    assert all(np.array_equal(found.videos[channel], video) for channel, video in given.videos.items())
+
+
+def test_sizes_and_rates_are_those_of_nodes_and_models() -> None:
+    """`step` of the nodes' width and height, the rates their models were trained on."""
+    found = {family.name: family.geometry for family in FAMILIES.values()}
+    assert {name: (geometry.size_step, geometry.fps) for name, geometry in found.items()} == {
+        "vace": (16, 16), "wan-animate": (16, 16), "scail2": (32, 16), "cogvideox-fun": (16, 8), "void": (16, 12),
+    }  # fmt: skip
 
 
 def test_scail_is_shown_the_source_and_pure_colours() -> None:
