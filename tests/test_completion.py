@@ -14,6 +14,7 @@ from _zygote import shared_zygote
 from fake_comfy import FakeComfy
 from test_occlusion import bar, window_of
 
+from stages.affine import apply, invert
 from stages.base import Array, Inputs, Output
 from stages.completion import AROUND, GREY, CompletionConfig, CompletionStage, completing_workflow, picture_of, spoken
 from stages.occlusion import Hidden, OcclusionConfig, OcclusionStage
@@ -130,6 +131,23 @@ def test_the_picture_shows_all_of_it_and_what_is_around() -> None:
     assert (there & shown.regions[0]).sum() > 0
     assert picture_of(Hidden("bar", hidden.window, hidden.frames, whole, hidden.others, whole, None),
                       slice(0, 81), 128) is None  # fmt: skip
+
+
+def test_what_is_greyed_out_is_who_hides_it_near_what_is_hidden() -> None:
+    """Grey is what lies on others, their rims too, and no further from what is hidden than a share of the side."""
+    inputs, side = given(range(20, 21)).arrays, 128
+    whole, post = bar(20)
+    hidden = Hidden("bar", window_of(20, 21), inputs["frames"], whole[None] & ~post, post[None], whole[None], None)
+    shown = picture_of(hidden, slice(0, 81), side)
+    assert shown is not None
+    size = shown.regions.shape[2], shown.regions.shape[1]
+    corners = apply(invert(shown.view), np.array([[0, 0], [size[0], size[1]]]) - 0.5) + 0.5
+    assert np.allclose(corners, np.round(corners), atol=1e-6), "its sides are scaled by themselves"
+    rims, lacks = (mask_through(each, shown.view, size) for each in (post, whole & post))
+    rims = cv2.dilate(rims.view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    far = cv2.distanceTransform((~lacks).view(np.uint8), cv2.DIST_C, 3)
+    wanted = rims & (far <= side / 16) & ~mask_through(whole & ~post, shown.view, size)
+    assert np.array_equal(shown.regions[0], wanted)
 
 
 def test_a_subject_is_called_by_the_words_of_its_name() -> None:
