@@ -171,6 +171,66 @@ def test_what_was_written_anew_stays_on_scratch_until_it_is_uploaded(
     assert contents(address) == {"segments/1.mp4": b"anew!"}
 
 
+def test_who_does_not_hold_a_run_changes_nothing_of_it(address: BucketPath) -> None:
+    store, other = BucketBackend(fresh(address)), BucketBackend(fresh(address / "other"))
+    with store.lock(), other.lock():
+        store.write("key", [b"data"])
+        journal = store.open_journal("journal.jsonl", 0)
+        journal.append(b"line\n")
+        other.write("key", [b"theirs"])
+    wanted = contents(address)
+    for change in (
+        lambda: store.write("key", [b"more"]),
+        lambda: store.write("journal.jsonl", [b"more"]),
+        lambda: journal.append(b"more\n"),
+        lambda: store.move("key", "elsewhere"),
+        lambda: store.copy("key", "elsewhere"),
+        lambda: store.delete("key"),
+        lambda: store.delete("journal.jsonl"),
+        lambda: store.share(other, "key"),
+    ):
+        with pytest.raises(RunDirectoryError, match="by a process that does not hold it"):
+            change()
+    assert contents(address) == wanted
+
+
+def test_what_is_copied_from_another_run_stands_in_place_of_what_was_there(address: BucketPath) -> None:
+    store, other = BucketBackend(fresh(address)), BucketBackend(fresh(address / "other"))
+    with store.lock(), other.lock():
+        other.write("run.zarr/a/c.0", [b"theirs"])
+        other.publish()
+        store.write("run.zarr/a/c.0", [b"ours"])
+        assert store.share(other, "run.zarr/a/c.0")
+        assert store.read("run.zarr/a/c.0", 99) == b"theirs"
+    assert contents(address) == {"run.zarr/a/c.0": b"theirs"}
+
+
+def test_a_journal_is_put_in_place_of_another_and_taken_away(address: BucketPath) -> None:
+    """As `--overwrite` does at its end."""
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.open_journal("journal.jsonl", 0).append(b"old\n")
+        store.open_journal("next/journal.jsonl", 0).append(b"new\n")
+        store.move("next/journal.jsonl", "journal.jsonl")
+        assert contents(address) == {"journal.jsonl": b"old\n", "next/journal.jsonl": b"new\n"}
+        store.publish()
+        assert contents(address) == {"journal.jsonl": b"new\n"}
+        store.delete("journal.jsonl")
+    assert contents(address) == {}
+
+
+def test_who_holds_a_run_may_hold_it_twice(address: BucketPath) -> None:
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        with store.writing():
+            store.write("key", [b"data"])
+        assert open_store(address).is_locked() and contents(address) == {}
+        store.write("more", [b"data"])
+    assert not open_store(address).is_locked()
+    assert contents(address) == {"key": b"data", "more": b"data"}
+    assert [meta.name for meta in Bucket(address).list("lease/")] == ["lease/000001", "lease/000001.beat"]
+
+
 def test_a_name_is_used_once(address: BucketPath) -> None:
     store = BucketBackend(fresh(address))
     for text in (b"first", b"second", b"second", b"third"):
@@ -435,6 +495,11 @@ def test_what_a_killed_process_uploaded_is_taken_over_or_deleted(address: Bucket
     names = {meta.name for meta in bucket.list("")}
     assert "run.zarr/a/rest" not in names and "run.zarr/a/same" in names
     assert {"thesis.doc", "below/key"} <= names, "what this run has not written is left alone"
+    store = BucketBackend(fresh(address))
+    with store.lock():
+        store.write("run.zarr/a/rest", [b"later"])
+    (name,) = (meta.name for meta in bucket.list("run.zarr/a/") if "rest" in meta.name)
+    assert name.startswith("run.zarr/a/rest~"), "a name is not used again, also after it was deleted"
 
 
 def test_a_lost_or_damaged_entry_is_refused(address: BucketPath) -> None:
