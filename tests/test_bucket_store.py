@@ -105,6 +105,7 @@ def test_what_is_written_counts_with_the_next_line_of_the_journal(address: Bucke
         store.write("run.zarr/a/c.0", [b"one", b"two"])
         store.flush()
         assert store.read("run.zarr/a/c.0", 99) == b"onetwo"
+        assert store.digest("run.zarr/a/c.1") is None and not store.path("run.zarr/a/c.1").exists(), "there is none"
         assert contents(address) == {}
         journal.append(b"line\n")
         assert contents(address) == {"run.zarr/a/c.0": b"onetwo", "journal.jsonl": b"line\n"}
@@ -272,6 +273,7 @@ def test_what_is_taken_away_is_not_shown_any_more(address: BucketPath) -> None:
     assert bucket.get("comparison.mp4") == b"second"
     with store.lock():
         store.delete("comparison.mp4")
+        store.write("theirs.mp4", [b"given up before it counted"])
         store.delete("theirs.mp4")
     assert [meta.name for meta in bucket.list("") if not meta.name.startswith(storage.shared.OURS)] == ["theirs.mp4"]
 
