@@ -181,6 +181,22 @@ def test_nobody_is_hidden_before_the_frame_of_the_prompt() -> None:
     assert every.prompted == {"board": 0, "skater": 0, "cone": 2, "rival": 0} and every.posed == ("skater",)
 
 
+@pytest.mark.parametrize("cuts", [[], [2]])
+def test_a_cut_ends_what_is_believed_of_a_person(cuts: list[int]) -> None:
+    """Seen on two frames, then wholly behind a wall; behind a cut nobody knows that anybody is there."""
+    points, visible = np.zeros((4, JOINTS, 3), np.float32), np.zeros((4, 120, 120), bool)
+    for joint, place in {5: (70, 20), 6: (50, 20), 11: (68, 50), 12: (52, 50), 13: (70, 75), 14: (50, 75)}.items():
+        points[:2, joint] = (*place, 1.0)
+    visible[:2, 10:80, 45:75] = True
+    hiding = np.zeros_like(visible)
+    hiding[2:] = True
+    given = {"masks/skater": visible, "masks/wall": hiding, "keypoints/skater": points}
+    stage = OcclusionStage(OcclusionConfig(("skater", "wall"), ("skater",), reset_on_cut=True))
+    found = stage.amodal(window_of(0, 4), Inputs(given, {"decode": {"cuts": cuts}}))["skater"]
+    assert np.array_equal(found[:2], visible[:2])
+    assert [bool(frame.any()) for frame in found[2:]] == [not cuts, not cuts]
+
+
 def test_a_joint_that_nobody_hides_is_not_where_it_was_carried_to() -> None:
     """Both legs were seen, and then only the shoulders and hips are: of a leg behind the box is known that it is there,
     of one before nothing it is known that it is not."""
