@@ -2,7 +2,11 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
+
+PROCESS_WIDE = threading.Lock()
+"""Held while what belongs to the process is changed: two that overlap would each leave the other's behind."""
 
 HIDDEN = "-1"  # an index that no GPU has; an empty value counts as none at all on Windows
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from stages.poses.onnx import SessionOptions, open_session
 from storage.errors import EnvironmentFault
 from stream.demo import DemoConfig, Scene
 
-ONE_THREAD = SessionOptions(threads=1)
+ONE_THREAD, ON_GPU = SessionOptions(threads=1), SessionOptions("cuda", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,70 @@ def test_cuda_that_is_not_there_ends_with_exit_4() -> None:
     with pytest.raises(EnvironmentFault, match="--device cpu") as caught:
         PoseStage(pose_config(device="cuda")).open()
     assert caught.value.exit_code == 4
+
+
+NO_DEVICE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:129 std::conditional_t<THRW, void, Status> "
+    "onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError; bool THRW = true] CUDA failure 100: "
+    "no CUDA-capable device is detected ; GPU=-1 ; hostname=here ; expr=cudaSetDevice(info_.device_id);"
+)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> type[Any]:
+    """ONNX Runtime built with CUDA, as its Python layer sees it; the work is the CPU's."""
+    import onnxruntime as ort
+
+    create = ort.InferenceSession._create_inference_session
+
+    class Gpu:
+        fails: RuntimeError | None = None
+
+        def open(self: Any, providers: Any, *options: Any) -> None:
+            if "CPUExecutionProvider" not in providers[:1] and Gpu.fails is not None:
+                self._fallback_providers = ["CPUExecutionProvider"]
+                raise Gpu.fails
+            create(self, ["CPUExecutionProvider"], *options)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"))
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", Gpu.open)
+    monkeypatch.setattr(ort.InferenceSession, "get_providers", lambda self: ["CUDAExecutionProvider"])
+    return Gpu
+
+
+def test_a_gpu_that_fails_is_told_and_the_cpu_is_not_taken_instead(
+    a_gpu: type[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_gpu.fails = RuntimeError(NO_DEVICE)
+    with pytest.raises(EnvironmentFault, match=r"cannot use the GPU.*: CUDA failure 100: no CUDA-capable") as caught:
+        open_session(POSE, ON_GPU)
+    assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+    out, err = capsys.readouterr()
+    assert out == "" and "libcublasLt" in err
+
+
+def test_a_gpu_that_fails_while_it_works_is_told_too(
+    a_gpu: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+    session = open_session(write_passing(tmp_path / "same.onnx", [1], [1]), ON_GPU)
+
+    class Fails:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def run(self, *given: Any) -> None:
+            raise EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0")
+
+    monkeypatch.setattr(session._inner, "_sess", Fails(session._inner._sess))
+    with pytest.raises(EnvironmentFault, match="CUDNN_BACKEND_API_FAILED"):
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("shape", [(500, 1), (1, 500), (3, 3000), (4000, 2)])

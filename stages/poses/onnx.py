@@ -4,12 +4,16 @@ rtmlib opens sessions with default options, prints to stdout, downloads what it 
 without a word. None of that happens here.
 """
 
+import contextlib
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.base import Array
+from stages.device import PROCESS_WIDE
 from storage.errors import EnvironmentFault
 
 GPU_ARENA_BYTES = 2 << 30
@@ -100,8 +104,17 @@ def open_session(path: str, options: SessionOptions) -> Session:
         _require_cuda(ort)
 
     def make() -> Any:
+        chosen = _session_options(ort, options.threads)
         try:
-            inner = ort.InferenceSession(path, _session_options(ort, options.threads), providers=_providers(options))
+            # Its Python layer goes on on the CPU where CUDA fails, now or later, and prints that to stdout.
+            inner = ort.InferenceSession(path, chosen, providers=_providers(options), enable_fallback=0)
+        except RuntimeError as error:  # of CUDA, cuDNN and cuBLAS; those of a model are no RuntimeError
+            if options.device != "cuda":
+                raise
+            raise EnvironmentFault(
+                f"--device cuda: ONNX Runtime cannot use the GPU for {path}: {_first_line(error)}: "
+                "`skate check` names the driver it needs; or use --device cpu"
+            ) from error
         except _failures() as error:
             raise EnvironmentFault(
                 f"{path} is not a model that ONNX Runtime can open: {_first_line(error)}; "
@@ -124,7 +137,8 @@ def _require_cuda(ort: Any) -> None:
             f"--device cuda: this ONNX Runtime has no CUDA provider (it has {', '.join(available)}): "
             "install the extra gpu or gpu-cuda12 instead of cpu, or use --device cpu"
         )
-    ort.preload_dlls()  # finds the CUDA and cuDNN libraries that came with torch
+    with PROCESS_WIDE, contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+        ort.preload_dlls()  # finds the CUDA and cuDNN libraries that came with torch
 
 
 def _session_options(ort: Any, threads: int) -> Any:
@@ -153,7 +167,10 @@ def _providers(options: SessionOptions) -> list[Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What failed: of a CUDA library from its name on, for the C++ function before it is long."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    library = re.search(r"\b(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure\b", line)
+    return line[library.start() if library else 0 :][:200]
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -3,13 +3,12 @@
 import contextlib
 import copy
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.choices import DISTRACTOR_AWARE, STOCK
-from stages.device import without_cuda
+from stages.device import PROCESS_WIDE, without_cuda
 from stages.sam.checkpoint import COMPILED_PREDICTOR, load_strict, read_checkpoint, read_config
 from stages.sam.memory import DistractorMemory
 from stages.sam.policy import MemoryPolicy, StockMemory
@@ -57,10 +56,6 @@ class SamConfig:
     def policy(self) -> type[MemoryPolicy]:
         """Of each session's memories."""
         return POLICIES[self.memory]
-
-
-_BUILDING = threading.Lock()
-"""What is changed while one is built belongs to the process: two that overlap would each leave the other's behind."""
 
 
 class Warm:
@@ -129,7 +124,7 @@ class SamModel:
         tensors = read_checkpoint(config.checkpoint)
         # On the CPU sam2 1.1.0 still computes its positions on any GPU that torch sees (position_encoding.py:46,
         # transformer.py:270): their last bits would tell whether there was one.
-        with _BUILDING, without_cuda() if config.device == "cpu" else contextlib.nullcontext():
+        with PROCESS_WIDE, without_cuda() if config.device == "cpu" else contextlib.nullcontext():
             predictor = build_predictor(settings, config.config_yaml, compiled=config.compile)
         load_strict(predictor, tensors, config.checkpoint, config.config_yaml)
         config.policy.install(predictor)
