@@ -39,7 +39,20 @@ find_python() {
     return 1
 }
 
-# CUDA 13 runs on drivers from 580 on, CUDA 12 from 525 on (NVIDIA, CUDA compatibility, minor versions).
+# The newest GPU's compute capability without its point; 999 where nvidia-smi does not tell.
+newest_card() {
+    newest=0
+    for each in $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null); do
+        number=${each%.*}${each#*.}
+        case $number in *[!0-9]*) number=999 ;; esac
+        [ "$number" -le "$newest" ] || newest=$number
+    done
+    [ "$newest" -gt 0 ] || newest=999
+    echo "$newest"
+}
+
+# CUDA 13 runs on drivers from 580 on, CUDA 12 from 525 on (NVIDIA, CUDA compatibility, minor versions). The pinned torch
+# of the one is built for GPUs from compute capability 7.5 on, that of the other from 7.0 on.
 find_extra() {
     command -v nvidia-smi >/dev/null 2>&1 || { echo cpu; return; }
     driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
@@ -48,7 +61,11 @@ find_extra() {
             echo "nvidia-smi finds no card: taking the CPU's packages (EXTRA=gpu decides otherwise)" >&2
             echo cpu ;;
         *)
-            if [ "${driver%%.*}" -ge 580 ]; then
+            card=$(newest_card)
+            if [ "$card" -lt 70 ]; then
+                echo "the GPU is too old for the GPU packages (compute capability 7.0): taking the CPU's" >&2
+                echo cpu
+            elif [ "${driver%%.*}" -ge 580 ] && [ "$card" -ge 75 ]; then
                 echo gpu
             elif [ "${driver%%.*}" -ge 525 ] && [ "$(uname -m)" = x86_64 ]; then
                 echo gpu-cuda12

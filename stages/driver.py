@@ -1,5 +1,7 @@
-"""The NVIDIA driver: which one is here, which one the installed torch needs, which packages fit."""
+"""The NVIDIA driver and GPU: which are here, which the installed torch needs, which packages fit."""
 
+import re
+import warnings
 from dataclasses import dataclass
 
 from storage.errors import EnvironmentFault
@@ -8,6 +10,8 @@ from storage.errors import EnvironmentFault
 # compatibility: minor versions). requirements/choose.sh has the same numbers.
 OLDEST = {13: 580, 12: 525}
 EXTRAS = {13: "gpu", 12: "gpu-cuda12"}
+OLDEST_GPU = {13: (7, 5), 12: (7, 0)}
+"""The lowest compute capability that the pinned torch of each is built for."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +91,23 @@ def torch_cuda() -> str | None:
     except (ImportError, OSError):
         return None
     return str(torch.version.cuda) if torch.version.cuda else None
+
+
+def old_gpu(index: int = 0) -> tuple[str, str] | None:
+    """What is wrong with a GPU that is older than all that the installed torch is built for, and what to do about it;
+    None: it is not. torch counts it as available, and the first thing that it is to do fails."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says it in ten lines
+        found = torch.cuda.get_device_capability(index)
+    built = [divmod(int(re.sub(r"\D", "", arch)), 10) for arch in torch.cuda.get_arch_list() if arch.startswith("sm_")]
+    if not built or found >= min(built):
+        return None
+    capability, needed = (".".join(map(str, each)) for each in (found, min(built)))
+    name = torch.cuda.get_device_name(index)
+    fitting = [EXTRAS[cuda] for cuda in OLDEST_GPU if OLDEST_GPU[cuda] <= found]
+    return (
+        f"{name} has compute capability {capability}; torch {torch.__version__} needs {needed} or newer",
+        f"make setup EXTRA={fitting[0]}, or use --device cpu" if fitting else "use --device cpu",
+    )

@@ -107,6 +107,20 @@ def test_the_driver_decides_the_packages(tmp_path: Path, prints: str, status: in
     assert said in done.stderr and len(done.stderr.splitlines()) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "extra"),
+    [("7.5", "gpu"), ("12.0", "gpu"), ("7.0", "gpu-cuda12"), ("6.1", "cpu"), ("6.1\n8.6", "gpu"), ("no field", "gpu")],
+)
+def test_the_gpu_decides_the_packages_too(tmp_path: Path, capabilities: str, extra: str) -> None:
+    """A driver runs cards that the newest torch is no longer built for."""
+    asked = program(tmp_path / "bin" / "nvidia-smi", "580.65.06")
+    asked.write_text(f"#!/bin/sh\ncase $1 in *compute_cap*) echo '{capabilities}' ;; *) echo 580.65.06 ;; esac\n")
+    program(tmp_path / "bin" / "uname", "x86_64")
+    done = choose(tmp_path, "extra")
+    assert done.returncode == 0 and done.stdout == f"{extra}\n"
+    assert ("too old" in done.stderr) == (extra == "cpu") == bool(done.stderr)
+
+
 def test_cuda_12_has_packages_for_x86_64_alone(tmp_path: Path) -> None:
     program(tmp_path / "bin" / "uname", "aarch64")
     for version, extra in (("575.57.08", "cpu"), ("580.65.06", "gpu")):
@@ -243,3 +257,48 @@ def test_the_driver_is_asked_through_nvml(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(pynvml, "nvmlInit", broken)
     assert "version mismatch" in driver.find_driver().detail
+
+
+@pytest.mark.parametrize(
+    ("capability", "remedy"), [((6, 1), "use --device cpu"), ((7, 0), "make setup EXTRA=gpu-cuda12")]
+)
+def test_a_gpu_that_torch_is_not_built_for_is_told_and_not_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capability: tuple[int, int], remedy: str
+) -> None:
+    """torch counts it as available."""
+    a_gpu(monkeypatch, capability)
+    needs = f"Card has compute capability {capability[0]}.{capability[1]}; torch {torch_version()} needs 7.5 or newer"
+    row = next(row for row in checks.check_torch("auto") if row.name == "CUDA 0")
+    assert not row.ok and row.detail == needs and row.remedy.startswith(remedy)
+    with pytest.raises(EnvironmentFault, match=re.escape(f"--device cuda: {needs}: {remedy}")) as caught:
+        resolve_device("cuda")
+    assert caught.value.exit_code == 4
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert resolve_device("auto") == "cpu" and os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert f"working on the CPU: {needs}: {remedy}" in caplog.text
+
+
+def test_a_gpu_that_torch_is_built_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, built in (((7, 5), BUILT), ((8, 9), BUILT), ((12, 1), BUILT), ((9, 0), ["gfx90a"])):  # AMD's
+        a_gpu(monkeypatch, capability, built)
+        assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+
+
+BUILT = ["sm_75", "sm_80", "sm_90a", "sm_120"]
+
+
+def a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], built: list[str] = BUILT) -> None:
+    """A machine with one GPU, and a torch that is built for these."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+
+
+def torch_version() -> str:
+    import torch
+
+    return str(torch.__version__)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.device import use_device
-from stages.driver import find_driver
+from stages.driver import find_driver, old_gpu
 from stages.models.registry import (
     DEFAULTS,
     KINDS,
@@ -128,6 +128,10 @@ def check_torch(device: str) -> Iterator[Row]:
         yield Row("CUDA", False, f"no device ({built})", remedy, needed)
         return
     for index in range(torch.cuda.device_count()):
+        old = old_gpu(index)
+        if old is not None:
+            yield Row(f"CUDA {index}", False, *old, needed)
+            continue
         try:
             torch.ones(8, device=f"cuda:{index}").sum().item()
             free, total = torch.cuda.mem_get_info(index)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.device import use_device
-from stages.driver import find_driver
+from stages.driver import find_driver, old_gpu
 from stages.generators import GENERATORS, default_generator
 from stages.prompts import Correction, ObjectPrompt
 from stages.region import REMOVE
@@ -28,7 +28,7 @@ def resolve_device(wanted: str) -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; a card that is there but cannot be used is told in a warning.
 
     Raises:
-        EnvironmentFault: when CUDA is asked for and torch finds none.
+        EnvironmentFault: when CUDA is asked for and torch finds none, or one that is too old for it.
     """
     if wanted == "cpu":
         use_device("cpu")
@@ -36,7 +36,14 @@ def resolve_device(wanted: str) -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "cuda"
+        old = old_gpu()
+        if old is None:
+            return "cuda"
+        if wanted == "cuda":
+            raise EnvironmentFault("--device cuda: " + ": ".join(old))
+        logger.warning("working on the CPU: %s: %s", *old)
+        use_device("cpu")
+        return "cpu"
     if wanted == "cuda":
         raise EnvironmentFault(
             f"--device cuda: torch {torch.__version__} finds no CUDA device: `skate check` names the driver and the "
