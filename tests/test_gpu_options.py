@@ -1,5 +1,8 @@
 """What matters on a GPU alone, as far as it shows without one: leaving it to the generator, and `--sam-compile`."""
 
+import gc
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,6 +13,7 @@ from _runs import small_models
 from _sam_fixture import moving_clip, plain_track, small_settings, write_small_sam
 
 from stages.base import PICTURE, Array, Inputs, Output, Port, Stage, Window
+from stages.choices import MEMORIES
 from stages.prompts import ObjectPrompt
 from stages.sam.model import SamConfig, SamModel, build_predictor
 from stages.track import TrackStage
@@ -157,6 +161,22 @@ def test_tracking_goes_on_unchanged_after_it_left(tmp_path: Path) -> None:
 
     stayed = masks(leaving=False)
     assert stayed.any() and np.array_equal(stayed, masks(leaving=True))
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_a_model_that_is_closed_is_gone_at_once(tmp_path: Path, memory: str) -> None:
+    """Not when Python comes to look for cycles: until then its weights stay on the GPU, beside the next one's."""
+    model, clip, span = SamModel(replace(write_small_sam(tmp_path), memory=memory)), moving_clip(2), Span(0, 2)
+    with TrackStage(plain_track(ObjectPrompt(box=(38.0, 30.0, 58.0, 42.0))), model) as stage:
+        stage.process(Window(0, span, span, span, True, 2), Inputs({"frames": clip}, {}))
+    gc.collect()
+    gc.disable()
+    try:
+        predictor = weakref.ref(model.predictor)
+        model.close()
+        assert predictor() is None
+    finally:
+        gc.enable()
 
 
 def test_sam_compile_builds_the_packages_own_compiled_predictor(

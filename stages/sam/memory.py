@@ -11,6 +11,7 @@ Both parts together are as many memories as stock has. The first part is SAM 2's
 """
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -63,18 +64,19 @@ class DistractorMemory(MemoryPolicy):
                 f"--memory {DISTRACTOR_AWARE} is for SAM 2.1 ({MEMORY_FRAMES} memories, pointers with their time): "
                 f"this config has num_maskmem {predictor.num_maskmem}: give another --sam, or --memory {STOCK}"
             )
-        stock_features, stock_heads = predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads
+        stock = type(predictor)
+        itself: Any = weakref.proxy(predictor)  # a cycle would keep its weights in memory
 
         def features(frame_idx: int, is_init_cond_frame: bool, **given: Any) -> Any:
             if is_init_cond_frame:
-                return stock_features(frame_idx=frame_idx, is_init_cond_frame=True, **given)
+                return stock._prepare_memory_conditioned_features(itself, frame_idx, True, **given)
             outputs = given["output_dict"]
             conditioning, others = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-            return attend(predictor, given, *choose(frame_idx, conditioning, others, predictor))
+            return attend(itself, given, *choose(frame_idx, conditioning, others, itself))
 
         def heads(*positional: Any, **named: Any) -> Any:
-            found = stock_heads(*positional, **named)
-            predictor.last_candidates = found[0], found[2]  # [1, M, h, w] logits, [1, M] predicted IoUs
+            found = stock._forward_sam_heads(itself, *positional, **named)
+            itself.last_candidates = found[0], found[2]  # [1, M, h, w] logits, [1, M] predicted IoUs
             return found
 
         predictor._prepare_memory_conditioned_features, predictor._forward_sam_heads = features, heads

@@ -60,7 +60,10 @@ class Shared:
 
     def __exit__(self, *failure: object) -> None:
         for module, name, function in self._stock:
-            setattr(module, name, function)
+            if function is None:
+                delattr(module, name)
+            else:
+                setattr(module, name, function)
 
     def forget(self) -> None:
         """Hold no tensors: those that are held lie on the model's device."""
@@ -72,7 +75,8 @@ class Shared:
         return self._every[-1]
 
     def _replace(self, module: Any, name: str, function: Callable[..., Any]) -> None:
-        self._stock.append((module, name, getattr(module, name)))
+        # A method of the class is no attribute of its own: one that is set would hold the module for good, as a cycle.
+        self._stock.append((module, name, vars(module).get(name)))
         self._own.append((module, name, function))
 
     def _share_first_layer(self, attention: Any) -> None:
