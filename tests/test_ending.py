@@ -135,6 +135,38 @@ def test_what_goes_on_is_said_of_what_is_there(tmp_path: Path) -> None:
             raise MemoryError
 
 
+ARENA = (
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. Name:'Conv_0' "
+    "Status Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* "
+    "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) "
+    "Failed to allocate memory for requested buffer of size 1073741824"
+)
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+CUDNN = "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
+FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.78 GiB"
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "shared"),
+    [
+        (RuntimeError(FULL), FULL, True),
+        (RuntimeError(CUBLAS), CUBLAS, True),
+        (RuntimeError(CUDNN), CUDNN, True),
+        ((ARENA, "ONNX Runtime failed on CUDA in pose.onnx"), "Failed to allocate memory for requested buffer", True),
+        ((ARENA, "ONNX Runtime failed in pose.onnx"), "Failed to allocate memory for requested buffer", False),
+    ],
+)
+def test_a_full_gpu_is_told_with_what_makes_room(
+    error: Exception | tuple[str, str], what: str, shared: bool, tmp_path: Path
+) -> None:
+    if isinstance(error, tuple):
+        error = caused(EnvironmentFault(error[1]), RuntimeError(error[0]))
+    with pytest.raises(EnvironmentFault) as raised, clear_lines(tmp_path):
+        raise error
+    assert raised.value.exit_code == 4 and str(raised.value).startswith(f"memory ran out ({what}")
+    assert ("--share-gpu yes" in str(raised.value)) is shared
+
+
 def caused(error: SkateError, cause: BaseException) -> SkateError:
     error.__cause__ = cause
     return error

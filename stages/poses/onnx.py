@@ -79,7 +79,8 @@ class Session:
             return list(session.run(outputs, feeds))
         except _failures() as error:
             raise EnvironmentFault(
-                f"ONNX Runtime failed in {self._path}: {_first_line(error)}; free memory, or use --device cpu"
+                f"ONNX Runtime failed {'on CUDA ' if self._on_gpu else ''}in {self._path}: {_first_line(error)}; "
+                "free memory, or use --device cpu"
             ) from error
 
 

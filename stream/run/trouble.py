@@ -22,6 +22,8 @@ _NO_MEMORY = (
     "failed to allocate memory",
     "bad allocation",
     "bad_alloc",
+    "alloc_failed",  # cuBLAS, and cuDNN up to 8: their own memory on the GPU
+    "allocation_failed",  # cuDNN
     "can't start new thread",
     "could not create a primitive",  # oneDNN, where a kernel it builds finds no room
 )
@@ -107,7 +109,7 @@ def _caused_by_memory(error: SkateError, out: Path) -> EnvironmentFault | None:
     cause = error.__cause__
     if isinstance(error, InputError) and isinstance(cause, av.error.MemoryError):
         return None  # FFmpeg says this of a file whose header claims a table of gigabytes
-    return _memory(cause, out) if cause is not None and out_of_memory(cause) else None
+    return _memory(cause, out, str(error)) if cause is not None and out_of_memory(cause) else None
 
 
 def _begun(out: Path | None) -> bool:
@@ -115,9 +117,13 @@ def _begun(out: Path | None) -> bool:
     return out is not None and (isinstance(out, BucketPath) or os.path.isfile(out / MANIFEST))  # noqa: PTH113 - it raises nothing
 
 
-def _memory(error: BaseException, out: Path | None) -> EnvironmentFault:
-    what = " ".join(str(error).split())[:120] or type(error).__name__
-    shared = ", or give --share-gpu yes where ComfyUI works on the same card" if "CUDA" in what else ""
+def _memory(error: BaseException, out: Path | None, told: str = "") -> EnvironmentFault:
+    """Of an error, and what a stage `told` of it."""
+    text = " ".join(str(error).split())
+    said = min((at for words in _NO_MEMORY if (at := text.lower().find(words)) >= 0), default=0)
+    what = text[said if said > 80 else 0 :][:120] or type(error).__name__  # ONNX Runtime begins with a C++ function
+    on_gpu = any(name in f"{text} {told}" for name in ("CUDA", "CUDNN"))
+    shared = ", or give --share-gpu yes where ComfyUI works on the same card" if on_gpu else ""
     kept = f"; what is committed is kept, `skate resume {out}` continues" if _begun(out) else ""
     return EnvironmentFault(
         f"memory ran out ({what}): close other programs, or take a smaller --window, --size or model{shared}{kept}"
