@@ -134,7 +134,10 @@ class GpuMeter:
         """Bytes taken now: by this process (None where the driver does not tell, as in WSL2), by all."""
         if self._nvml is None:
             return None, None
-        processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        try:
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        except self._nvml.NVMLError:  # in WSL2: "unknown error"
+            processes = []
         own = [entry.usedGpuMemory for entry in processes if entry.pid == os.getpid()]
         return (own[0] if own else None), int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench import gpu
 from bench.compare import read_ratios
+from bench.probe import GpuMeter
 
 ROOT = Path(__file__).parents[1]
 LENGTH = {"frames": 9, "equal": True, "speed_ratio": 1.02, "speed_noise": 0.01}
@@ -74,3 +75,20 @@ def test_the_record_is_written_after_each_run(tmp_path: Path, monkeypatch: pytes
     record = tmp_path / "gpu.json"
     assert list(json.loads(record.read_text())["runs"]) == ["small, state on the CPU", "small, against stock"]
     assert read_ratios(record) == {"small, against stock, 9 frames": {"value": 1.02, "noise": 0.01, "better": "higher"}}
+
+
+def test_a_driver_that_tells_no_processes_does_not_end_a_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WSL2's says "unknown error"."""
+
+    class Unknown(Exception):
+        pass
+
+    def processes(handle: str) -> None:
+        raise Unknown("Unknown Error")
+
+    told = {"nvmlInit": lambda: None, "nvmlDeviceGetHandleByIndex": str, "NVMLError": Unknown}
+    memory = {"nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=7, total=8)}
+    fake = SimpleNamespace(**told, **memory, nvmlDeviceGetComputeRunningProcesses=processes)
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert GpuMeter().used() == (None, 7)
