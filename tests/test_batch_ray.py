@@ -17,7 +17,7 @@ from _runs import BOX, CLIP_OPTIONS, invoke, small_clip, small_models
 from stages.sam.model import SamConfig, SamModel, Warm
 from storage.backend import open_store
 from stream.batch import on_ray
-from stream.batch.jobs import Batch, Job
+from stream.batch.jobs import Batch, Ended, Job
 from stream.batch.turns import MOST_DEATHS, MOST_SERVERS, Turns
 from stream.cli.batch import piece_of
 from stream.run.children import Made
@@ -206,6 +206,32 @@ def test_ray_and_workers_are_refused_where_they_cannot_be(tmp_path: Path, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     ended = invoke(["batch", "run", str(file), "--out", str(tmp_path / "out"), "--ray", "local"])
     assert ended.code == 4 and "Ray is not installed" in ended.err and ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus"), [(["cpu", "cuda"], True), (["cpu", ""], True), (["", ""], True), (["cpu", "cpu"], False)]
+)
+def test_one_job_on_the_cpu_takes_no_gpu_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: list[str], gpus: bool
+) -> None:
+    asked, given = list[str](), list[bool]()
+
+    def resolve(wanted: str) -> str:
+        asked.append(wanted)
+        return "cpu" if "cpu" in asked else "cuda"  # as in a process that has hidden it
+
+    def work(batch: Batch, *others: object) -> list[Ended]:
+        given.append(bool(others[-1]))
+        return []
+
+    monkeypatch.setattr("stream.options.settings.resolve_device", resolve)
+    monkeypatch.setattr("stream.batch.on_ray.work_on_ray", work)
+    file = tmp_path / "jobs.toml"
+    jobs = [f"[[job]]\nname = 'j{number}'\nvideo = 'v.mp4'" for number in range(len(devices))]
+    words = [f"\ndevice = '{each}'\n" if each else "\n" for each in devices]
+    file.write_text("".join(job + word for job, word in zip(jobs, words, strict=True)))
+    ended = invoke(["batch", "run", str(file), "--out", str(tmp_path / "out"), "--ray", "local"])
+    assert given == [gpus], ended.err
 
 
 def test_local_is_a_cluster_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

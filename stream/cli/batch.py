@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +90,8 @@ def _on_ray(batch: "Batch", tell: "Tell", address: str, workers: int | None) -> 
     from stream.batch.on_ray import work_on_ray
     from stream.options.settings import resolve_device
 
-    asked = {value for job in batch.jobs for name, value in pairwise(job.words) if name == "--device"} or {"auto"}
-    gpus = any(resolve_device(device) == "cuda" for device in asked)
+    asked = {device for job in batch.jobs if not job.looks for device in job.given("--device") or ["auto"]}
+    gpus = any(resolve_device(device) == "cuda" for device in asked - {"cpu"})  # that one would hide it from the others
     return work_on_ray(batch, tell, piece_of, address, workers, gpus)
 
 
