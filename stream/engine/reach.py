@@ -1,6 +1,6 @@
 """How far a change reaches: from which window on each node has to be done again when another one's work changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from stages.base import Read, Window
 from stream.engine.chain import Chain, Node
@@ -27,6 +27,24 @@ def void_from(chain: Chain, windows: Sequence[Window], changed: Mapping[str, int
                 if not looks_ahead or node.name in chain.making:
                     other[node.name] = min(index, other.get(node.name, index))
     return first
+
+
+def with_dropped(chain: Chain, void: Mapping[str, int], dropped: Container[str]) -> dict[str, int]:
+    """The same, and from which windows on those have to be done again whose frames these read and that are dropped:
+    only the source can give its own anew.
+
+    Args:
+        dropped: arrays of which frames are.
+    """
+    found = dict(void)
+    for node in reversed(tuple(chain)):
+        for array, read in node.reads if node.name in found else ():
+            writer = chain.writer(array)
+            if writer is None or writer in void or array not in dropped or chain.is_source(array):
+                continue
+            first = max(0, found[node.name] + min(0, read.window) - 1)  # a last window looks back further
+            found[writer] = min(first, found.get(writer, first))
+    return found
 
 
 def _reached(chain: Chain, windows: Sequence[Window], node: Node, other: Mapping[str, int]) -> list[tuple[int, bool]]:

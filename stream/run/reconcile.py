@@ -10,7 +10,7 @@ from storage.next import NEXT, finish_switch, pending
 from storage.rundir import CommitLog, Manifest, ManifestDamaged, is_run, read_log, read_manifest
 from storage.verify import journal_gone
 from stream.engine.chain import Chain
-from stream.engine.reach import void_from
+from stream.engine.reach import void_from, with_dropped
 from stream.engine.windows import committed_windows
 from stream.options.config import FINISH
 from stream.options.differences import Difference, differences
@@ -125,6 +125,7 @@ def made_void(found: list[Difference], chain: Chain, log: CommitLog) -> dict[str
         changed = {node.name: first for node in chain if node.stage.name == item.since}
         for name, window in void_from(chain, windows, changed).items():
             void[name] = min(window, void.get(name, window))
+    void = with_dropped(chain, void, log.dropped)
     return {name: void[name] for name in chain.names if name in void}
 
 
