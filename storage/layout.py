@@ -71,8 +71,12 @@ class Layout:
 
     def __post_init__(self) -> None:
         names = [*self.arrays, *self.blocks]
+        for name in self.blocks:
+            if not STAGE_NAME.fullmatch(name):
+                raise RunDirectoryError(
+                    f"'{name}' is no name for an array of a window's own: small letters, then digits, - and _ too"
+                )
         wrong = [name for name in self.arrays if not ARRAY_NAME.fullmatch(name)]
-        wrong += [name for name in self.blocks if not STAGE_NAME.fullmatch(name)]
         wrong += [name for name in names if any(other.startswith(f"{name}/") for other in names)]
         if wrong:
             raise RunDirectoryError(

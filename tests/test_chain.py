@@ -186,6 +186,9 @@ class Bent(Stage):
         ({}, "'bent/means' is missing"),
         ({"bent/means": np.zeros(5, np.float32), "more": np.zeros(5)}, "'more' is none of its ports"),
         ({"bent/means": np.zeros(4, np.float32)}, "'bent/means' has 4 frames, not 5"),
+        ({"bent/means": np.zeros(5)}, r"'bent/means' has entries of \(\) float64, not \(\) float32"),
+        ({"bent/means": np.zeros((5, 2), np.float32)}, r"'bent/means' has entries of \(2,\) float32, not \(\) float32"),
+        ({"bent/means": [0.0] * 5}, "'bent/means' is a list, not an array"),
     ],
 )
 def test_a_stage_that_returns_something_else_is_named(tmp_path: Path, arrays: dict[str, Array], told: str) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from _small_run import small_config
 
 from stages.base import PICTURE, Inputs, Output, Port, Read, Stage, Window
+from storage.errors import SkateError, UsageError
 from stream.engine.chain import Chain, Node
 from stream.run.lifecycle import start
 
@@ -35,3 +37,55 @@ def test_frames_made_for_the_generator_and_let_go_of_are_made_again_for_another_
     start(replace(config, seed=1), run, overwrite=True, extend=with_mirror)
     start(replace(config, seed=1), other, extend=with_mirror)
     assert (run / "output.mp4").read_bytes() == (other / "output.mp4").read_bytes()
+
+
+class Declared(Stage):
+    """A stage that only declares."""
+
+    def __init__(self, name: str, reads: tuple[Read, ...] = (), *writes: Port) -> None:
+        self.name = name  # type: ignore[misc]
+        self.reads, self.writes = reads, writes
+
+    def process(self, window: Window, inputs: Inputs) -> Output:
+        raise AssertionError("it is only looked at")
+
+
+SOURCE = Declared("decode", (), Port("frames", "new", PICTURE))
+
+
+@pytest.mark.parametrize(
+    ("port", "told"),
+    [
+        (Port("x", "new", (), "float16"), r"stage 'own' writes 'x': dtype: .* \(it is 'float16'\)"),
+        (Port("x", "new", (1, 1, 1, 1, 1)), "stage 'own' writes 'x': shape: expected array of length <= 4"),
+        (Port("x", "new", (1 << 16, 1 << 15)), "stage 'own' writes 'x': .* is over"),
+        (Port("x", "all"), "stage 'own', Port 'x': span 'all' is none of new, final, window"),  # type: ignore[arg-type]
+        (Port("x", "new", life="keep"), "Port 'x': life 'keep' is none of kept,"),  # type: ignore[arg-type]
+        (Port("own/x", "window"), "'own/x' is no name for an array of a window's own: small letters"),
+    ],
+)
+def test_an_array_that_no_run_can_hold_is_refused_before_anything_is_written(port: Port, told: str) -> None:
+    """A dtype that is not stored ended in an error of a library, and left a journal that was called damaged."""
+    with pytest.raises(SkateError, match=told):
+        Chain([SOURCE, Declared("own", (), port)]).layout(64, 96)
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (Read("frames", "now"), "Read 'frames': span 'now' is none of new, read,"),  # type: ignore[arg-type]
+        (Read("frames", "new", -2), "reads 'frames' of window -2: of those before, only the last one"),
+        (Read("frames", "window"), "reads 'frames' as 'window', and it is written as 'new'"),
+        (Read("blended", "new"), "reads 'blended' as 'new', and it is written as 'final'"),
+    ],
+)
+def test_a_stage_that_reads_other_frames_than_are_written_is_refused(read: Read, told: str) -> None:
+    blend = Declared("blend", (), Port("blended", "final", PICTURE))
+    with pytest.raises(UsageError, match=f"stage 'own'.*{told}"):
+        Chain([SOURCE, blend, Declared("own", (read,))])
+
+
+def test_a_stage_whose_name_no_journal_takes_is_refused() -> None:
+    """Its first commit left a journal that was called damaged, behind all the work before it."""
+    with pytest.raises(UsageError, match="'Own' is no name for a stage: small letters"):
+        Chain([SOURCE, Declared("Own")])

@@ -8,12 +8,14 @@ what is dropped from the store, and what the plan counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin
 
 from stages.base import Port, Read, Stage
 from stages.generator import GeneratorStage
+from storage.boundary import convert
 from storage.errors import UsageError
-from storage.layout import ArraySpec, Layout
+from storage.layout import STAGE_NAME, ArraySpec, Layout
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Chain:
     """Nodes in the order of their work on a window.
 
     Raises:
-        UsageError: when two have one name or write one array, when one reads what none before it writes, or writes
-            frames of two spans.
+        UsageError: when two have one name or write one array, when one reads what none before it writes, or of other
+            frames than are written, or writes frames of two spans.
     """
 
     def __init__(self, nodes: Sequence[Node | Stage], given: Sequence[Port] = ()) -> None:
@@ -77,6 +79,8 @@ class Chain:
         later = {array for node in self for array in node.writes}
         done: set[str] = set()
         for node in self:
+            if not STAGE_NAME.fullmatch(node.name):
+                raise UsageError(f"'{node.name}' is no name for a stage: small letters, then digits, - and _ too")
             for array, read in node.reads:
                 if array not in self._given and array not in (later if read.window < 0 else self._writers):
                     raise UsageError(f"stage '{node.name}' reads '{array}', which no stage before it writes")
@@ -92,6 +96,21 @@ class Chain:
                     raise UsageError(f"stages '{self._writers[array]}' and '{node.name}' both write '{array}'")
                 self._writers[array] = node.name
             done.add(node.name)
+        for node in self:
+            declared: list[Port | Read] = [*node.stage.reads, *node.stage.writes]
+            for item in declared:
+                _check_words(node, item)
+            for array, read in node.reads:
+                self._check_read(node, array, read)
+
+    def _check_read(self, node: Node, array: str, read: Read) -> None:
+        what, span = f"stage '{node.name}' reads '{array}'", self.port(array).span
+        if read.window < -1:
+            raise UsageError(f"{what} of window {read.window}: of those before, only the last one, -1, can be read")
+        if (span == "final" and read.span in ("new", "read") and read.window >= 0) or (
+            read.span == "window" and span != "window"
+        ):
+            raise UsageError(f"{what} as '{read.span}', and it is written as '{span}': read it as that")
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
@@ -190,9 +209,8 @@ class Chain:
         depending = set(making) - set(picturing)
         for node in self:
             for array, port in node.writes.items():
-                shape = port.frame_shape(height, width)
                 if port.span != "window":
-                    arrays[array] = ArraySpec(shape, port.dtype, port.fill, names=port.names)
+                    arrays[array] = _spec(node, array, port, height, width)
                 else:
                     last = self.last_reader(array) or (node.name, 0)
                     # A window that is judged and tried again reads once more what the one before made, and what is not
@@ -202,7 +220,8 @@ class Chain:
                         until, after = making[-1], last[1] + 1
                     elif last[0] in picturing and depending & {name for name, _ in self.waiting(array)}:
                         until = making[-1]  # `skate redo` has what depends on the picture read it when that is made
-                    blocks[array] = ArraySpec(shape, port.dtype, port.fill, until, after, port.life == "passing")
+                    passing = port.life == "passing"
+                    blocks[array] = _spec(node, array, port, height, width, until=until, after=after, passing=passing)
         return Layout(arrays, blocks)
 
     def waiting(self, array: str) -> list[tuple[str, int]]:
@@ -213,3 +232,22 @@ class Chain:
         """The node that reads an array last, and how many windows behind the one it belongs to; None: nothing does."""
         order = self.names
         return max(self.waiting(array), key=lambda found: (found[1], order.index(found[0])), default=None)
+
+
+def _spec(node: Node, array: str, port: Port, height: int, width: int, **life: Any) -> ArraySpec:
+    """How an array of frames of this size is stored.
+
+    Raises:
+        UsageError: when nothing could read it again.
+    """
+    shape = port.frame_shape(height, width)
+    entry = {"shape": shape, "dtype": port.dtype, "fill": float(port.fill), "names": port.names, **life}
+    return convert(entry, ArraySpec, f"stage '{node.name}' writes '{array}'", UsageError)
+
+
+def _check_words(node: Node, item: Port | Read) -> None:
+    for each in fields(item):
+        given, choices = getattr(item, each.name), get_args(each.type)
+        if get_origin(each.type) is Literal and given not in choices:
+            what = f"stage '{node.name}', {type(item).__name__} '{vars(item).get('port') or item.name}'"
+            raise UsageError(f"{what}: {each.name} {given!r} is none of {', '.join(choices)}")

@@ -130,7 +130,8 @@ class Executor:
         node = self.chain[task.node]
         spans = {array: span_of(task.window, port) for array, port in node.writes.items() if port.span != "window"}
         made = {node.bound(name): values for name, values in worked.output.arrays.items()}
-        check_declared(task, set(node.writes), made, spans)
+        declared = {array: (self._entry(port), port.dtype) for array, port in node.writes.items()}
+        check_declared(task, declared, made, spans)
         span = next(iter(spans.values()), task.window.final)
         arrays = {name: values for name, values in made.items() if name in spans}
         blocks = {name: values for name, values in made.items() if name not in spans}
@@ -248,9 +249,12 @@ class Executor:
         return None if record is None else window_of(record)
 
     def _none(self, port: Port) -> Array:
+        return np.zeros((0, *self._entry(port)), port.dtype)
+
+    def _entry(self, port: Port) -> tuple[int, ...]:
+        """The shape of what stands for a frame."""
         video = self._run.manifest["video"]
-        height, width = int(video["height"]), int(video["width"])
-        return np.zeros((0, *port.frame_shape(height, width)), port.dtype)
+        return port.frame_shape(int(video["height"]), int(video["width"]))
 
     def can_rewind(self, names: Sequence[str], index: int) -> bool:
         """Whether the states and what else these nodes did window `index` from are kept."""
