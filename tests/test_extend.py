@@ -1,5 +1,8 @@
-"""Stages of a caller's own, put into the chain with `extend`: what others ask of the run they are in."""
+"""What is added from outside: stages of a caller's own, put into the chain with `extend`, and another metric."""
 
+import json
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +11,12 @@ import pytest
 from _small_run import small_config
 
 from stages.base import PICTURE, Inputs, Output, Port, Read, Stage, Window
+from stages.fidelity import kinds
+from stages.fidelity.registry import metrics, names_of
+from stages.gate import Gated
 from storage.errors import SkateError, UsageError
 from stream.engine.chain import Chain, Node
+from stream.report.of_run import report_run
 from stream.run.lifecycle import start
 
 
@@ -89,3 +96,30 @@ def test_a_stage_whose_name_no_journal_takes_is_refused() -> None:
     """Its first commit left a journal that was called damaged, behind all the work before it."""
     with pytest.raises(UsageError, match="'Own' is no name for a stage: small letters"):
         Chain([SOURCE, Declared("Own")])
+
+
+@pytest.fixture
+def folder_of_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose modules have metrics too, once what is known is forgotten."""
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(folder)])
+    yield folder
+    sys.modules.pop(f"{kinds.__name__}.added", None)
+    metrics.cache_clear()
+
+
+def test_a_run_is_reported_the_same_when_there_is_another_metric(tmp_path: Path, folder_of_metrics: Path) -> None:
+    """Its own were taken by their places among those of now: `skate report` ended in an IndexError."""
+    run = tmp_path / "run"
+    start(replace(small_config(), gate=(Gated("clipping", 0.001),)), run)
+    summary, picture = run / "report" / "summary.json", run / "report" / "moment.png"
+    before = json.loads(summary.read_text()), picture.is_file()
+    (folder_of_metrics / "added.py").write_text(
+        "from stages.fidelity.metric import Metric\n"
+        'METRICS = (Metric("added", "object", "", "nothing", 0.5, True, lambda source, result: 0.0),)\n'
+    )
+    metrics.cache_clear()
+    assert names_of("object")[0] == "added", "the others have other places now"
+    report_run(run)
+    assert (json.loads(summary.read_text()), picture.is_file()) == before

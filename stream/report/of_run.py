@@ -148,13 +148,24 @@ def _of_pair(run: RunReader, pair: Pair) -> dict[str, Any]:
     if not (frames := arrays.frames(two)):
         return {}
     source, result = sights = arrays.read(one, 0, frames), arrays.read(two, 0, frames)
-    values = arrays.read(pair.arrays[METRICS["object"]], 0, frames)
+    values = _metrics(run, pair, "object", frames)
     known = contacts in arrays.layout.arrays
     grounded = np.asarray(arrays.read(contacts, 0, frames).any(axis=1)) if known else None
     motion_of = _motion_of(run, pair)
     motion = None if motion_of is None else arrays.read(motion_of, 0, frames)
     shots = shots_of(committed_windows(run.log))
     return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion, shots=shots)}
+
+
+def _metrics(run: RunReader, pair: Pair, subject: str, frames: int) -> Array:
+    """`[frames, M]` float32 of a subject's metrics, as `names_of` has them: found by their names, for a run is older
+    than some of them; NaN of these."""
+    array, names = pair.arrays[METRICS[subject]], names_of(subject)
+    stored, values = run.arrays.layout.arrays[array].names, run.arrays.read(array, 0, frames)
+    found = np.full((frames, len(names)), np.nan, np.float32)
+    for name in set(names) & set(stored):
+        found[:, names.index(name)] = values[:, stored.index(name)]
+    return found
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
@@ -194,7 +205,7 @@ def worst_of(run: RunReader, config: RunConfig) -> Array | None:
     bounds = [asked.get(name) or Bound(name, metric.bound, metric.high) for name, metric in metrics().items()]
     values: dict[str, Array] = {}
     for subject in SUBJECTS:  # of several pairs the worst, as `gate_columns` has it
-        read = [run.arrays.read(pair.arrays[METRICS[subject]], 0, looks.measured) for pair in looks.pairs]
+        read = [_metrics(run, pair, subject, looks.measured) for pair in looks.pairs]
         for place, name in enumerate(names_of(subject)):
             worse = np.fmin if metrics()[name].high else np.fmax
             values[name] = worse.reduce([each[:, place] for each in read])
