@@ -357,6 +357,10 @@ def test_a_run_json_of_this_program_is_read(tmp_path: Path) -> None:
         ({"config": {**CONFIG.to_json(), "size": [16]}}, "config: size: expected array of length 2"),
         ({"config": {**CONFIG.to_json(), "window": 82}}, "config: --window 82"),
         ({"config": {**CONFIG.to_json(), "future": 1}}, "config: future: is no option of this version"),
+        (
+            {"config": {**CONFIG.to_json(), "generator": "own"}},
+            "config: --generator own is none .*: go on with the version",
+        ),
         ({"decisive": {"window": 3}}, r"decisive\[\.\.\.\]: expected array, got int"),
         ({"decisive": {"window": ["fly", 3]}}, "decisive: fly is no stage"),
         ({"video": {**VIDEO, "claimed_fps": "fast"}}, "video.claimed_fps: expected float, got str"),
