@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from stages.base import PICTURE, Inputs, Output, Port, Read, Stage, Window
 from stages.fidelity import kinds
 from stages.fidelity.registry import metrics, names_of
 from stages.gate import Gated
-from storage.errors import SkateError, UsageError
+from stages.preview import PreviewConfig, PreviewStage
+from storage.errors import RunDirectoryError, SkateError, UsageError
 from stream.engine.chain import Chain, Node
 from stream.report.of_run import report_run
-from stream.run.lifecycle import start
+from stream.run.lifecycle import resume, start
 
 
 class Mirror(Stage):
@@ -44,6 +45,37 @@ def test_frames_made_for_the_generator_and_let_go_of_are_made_again_for_another_
     start(replace(config, seed=1), run, overwrite=True, extend=with_mirror)
     start(replace(config, seed=1), other, extend=with_mirror)
     assert (run / "output.mp4").read_bytes() == (other / "output.mp4").read_bytes()
+
+
+class Own(PreviewStage):
+    """A caller's own generator, which paints as ours does."""
+
+
+class Small(Own):
+    """One that works at a size of its own."""
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        return width // 2, height // 2
+
+
+def test_an_own_generator_in_place_of_ours_looks_through_the_views_too(tmp_path: Path) -> None:
+    """It was given whole frames, and what it made of them was taken for pictures of the view."""
+    config = replace(small_config(), view=(32.0, 10.0, 144.0, 88.0))
+
+    def extend(own: type[Own]) -> Callable[[Chain], Chain]:
+        stage = own(PreviewConfig(dilate=config.dilate))
+        return lambda chain: Chain([stage if node.name == "generate" else node for node in chain])
+
+    with pytest.raises(
+        UsageError, match=r"'generate' works at \(80, 45\), the run's views are of .*: give --view full"
+    ):
+        start(config, tmp_path / "own", extend=extend(Small))
+    start(config, tmp_path / "ours")
+    start(config, tmp_path / "own", extend=extend(Own))
+    results = [(tmp_path / name / "output.mp4").read_bytes() for name in ("own", "ours")]
+    assert results[0] == results[1]
+    with pytest.raises(RunDirectoryError, match="own stage as generate, this chain has one as none"):
+        resume(tmp_path / "own")
 
 
 class Declared(Stage):

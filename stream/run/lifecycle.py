@@ -7,13 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.generator import GeneratorStage
 from stages.generators import GENERATORS
 from storage.backend import open_store
 from storage.change import Change
+from storage.errors import UsageError
 from storage.next import begin as begin_next
 from storage.next import check_pending, give_up, switch
 from storage.rundir import Manifest, RunDirectory, is_run
-from stream.engine.chain import Chain
+from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, has_work
 from stream.engine.signals import Cancel, InterruptShield
 from stream.engine.source import FrameSource, InputGuard
@@ -24,6 +26,7 @@ from stream.options.config import RunConfig
 from stream.options.differences import differences
 from stream.options.recorded import claimed_frames, read_run
 from stream.options.standing import standing_config
+from stream.options.working import frame_size
 from stream.pipeline import Pipeline
 from stream.plan.calibration import record_calibration
 from stream.plan.projection import announce_plan
@@ -93,7 +96,7 @@ def prepare(
     guard = InputGuard(Path(config.video))
     manifest = make_manifest(config, models, guard)
     check_prompts(config, manifest)
-    chain = extended(build_chain(config, models, manifest, reporter), extend)
+    chain = extended(build_chain(config, models, manifest, reporter), extend, manifest)
     if is_run(out):
         origin = None
     elif origin is not None:
@@ -133,13 +136,35 @@ def resume(
         if beside is not None:  # what will be scored again needs them: nothing is begun without
             check_prompts(config, manifest)
         reporter = Reporter(listener)
-        chain = extended(build_chain(config, models, manifest, reporter), extend)
+        chain = extended(build_chain(config, models, manifest, reporter), extend, manifest)
         return _drive(Session(config, models, manifest, guard, chain, out, place, interrupts), reporter, beside)
 
 
-def extended(chain: Chain, extend: "Extend | None") -> Chain:
-    """The chain with what a caller puts into it."""
-    return chain if extend is None else extend(chain)
+def extended(chain: Chain, extend: "Extend | None", manifest: Manifest) -> Chain:
+    """The chain with what a caller puts into it; a generator in place of one that looks through views does so too.
+
+    Raises:
+        UsageError: when it works at another size than the one that the views are made for.
+    """
+    from stages.through import ThroughStage
+    from stages.views.names import VIEWS
+
+    if extend is None:
+        return chain
+    size, nodes = frame_size(manifest["video"]), list[Node]()
+    for node in extend(chain):
+        ours, theirs = chain[node.name].stage if node.name in chain else None, node.stage
+        looks = any(read.port == VIEWS for read in theirs.reads)
+        if not isinstance(ours, ThroughStage) or not isinstance(theirs, GeneratorStage) or looks:
+            nodes.append(node)
+            continue
+        if theirs.works_at(*size) != ours.works_at(*size):
+            raise UsageError(
+                f"stage '{node.name}' works at {theirs.works_at(*size)}, the run's views are of "
+                f"{ours.works_at(*size)}: give --view full"
+            )
+        nodes.append(dataclasses.replace(node, stage=ThroughStage(theirs)))
+    return Chain(nodes)
 
 
 class Origin(Protocol):

@@ -179,7 +179,8 @@ def check_nodes(out: Path, manifest: Manifest, chain: Chain) -> None:
 
 def own_stages(chain: Chain) -> list[str]:
     """The nodes whose stages are a caller's: no package of this program has their class."""
-    return [node.name for node in chain if type(node.stage).__module__.partition(".")[0] not in OURS]
+    stages = {node.name: getattr(node.stage, "inner", node.stage) for node in chain}  # a generator behind a view
+    return [name for name, stage in stages.items() if type(stage).__module__.partition(".")[0] not in OURS]
 
 
 def same_stages(one: Manifest, other: Manifest) -> bool:
