@@ -6,7 +6,10 @@ from pathlib import Path
 from storage.log import STATE_KEEP_EVERY
 
 KEPT = ("input", "segments", "report", "output.mp4", "journal.jsonl", "run.json")
-KEPT_ARRAYS = ("times", "keypoints", "contacts", "masks", "visible", "scores", "iou")
+KEPT_ARRAYS = (  # a test holds them against every port's life; of groups the group
+    *("amodal", "baselines", "contacts", "found", "iou", "keypoints", "masks", "metrics", "motion", "motion_inliers"),
+    *("occluded", "plate_part", "plate_path", "regions", "scores", "sights", "times", "views", "visible"),
+)
 
 
 def working_bytes(run: Path) -> int:

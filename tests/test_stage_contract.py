@@ -20,6 +20,7 @@ from _sam_fixture import plain_track, write_small_sam
 from fake_comfy import FakeComfy
 from fake_comfy.scene import config as comfy_config
 
+from bench.disk import KEPT_ARRAYS
 from stages import base
 from stages.aim import AimConfig, AimStage
 from stages.base import Array, Inputs, Output, Stage, Window
@@ -291,3 +292,10 @@ def test_its_projected_peak_grows_with_the_frame(material: Material, name: str) 
         small, _ = stage.peak_bytes(360, 640, 81)
         large, vram = stage.peak_bytes(720, 1280, 81)
     assert 0 < small < large and vram >= 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_measured_working_disk_is_without_what_it_keeps(material: Material, name: str) -> None:
+    frames = [port for port in material.make[name]().writes if port.span != "window"]
+    kept = {port.name for port in frames if port.name.split("/")[0] in KEPT_ARRAYS}
+    assert kept == {port.name for port in frames if port.life == "kept"}
