@@ -20,6 +20,7 @@ from stream.engine.windows import WindowPlan
 from stream.options.differences import Difference
 from stream.pipeline import Pipeline
 from stream.progress.events import Reporter
+from stream.run import repair
 from stream.run.reconcile import made_void
 from stream.run.repair import repair_run
 from stream.run.settle import settle
@@ -174,6 +175,18 @@ def test_what_is_lost_of_it_is_made_again(tmp_path: Path, lost: str) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
     assert notes[:-1] == [f"damaged: {path.relative_to(tmp_path)}" for path in sorted(gone)]
     assert notes[-1].startswith("repairing: ") and not (tmp_path / ".repair").exists()
+
+
+def test_a_long_repair_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    correct_at(tmp_path, FRAMES, 0)
+    for window in (1, 3):
+        next((tmp_path / "run.zarr" / "far").glob(f"c.{window}*")).unlink()
+    monkeypatch.setattr(repair, "NOTE_SECONDS", 0.0)
+    notes: list[str] = []
+    chain = Chain([Numbers(), Tracking(FRAMES, 0), LooksAhead(), Making(), Result(), Shown()])
+    with RunDirectory(tmp_path, chain.layout(8, 8), MANIFEST) as run:
+        repair_run(run, lambda run: Executor(run, chain, SOURCE), notes.append)
+    assert notes[-2:] == ["repairing: 0 of 2 are done", "repairing: 1 of 2 are done"]
 
 
 def test_other_bytes_than_recorded_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ Nothing is written to the journal: the records hold as they are. What was made f
 again, because the repaired bytes are those it was made from. Other bytes than recorded are an error, never accepted.
 """
 
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from stream.engine.chain import Chain, Node
 from stream.engine.executor import Executor, carries_state
 from stream.engine.tasks import Task
 from stream.engine.windows import beyond_shot, committed_windows, span_of
+
+NOTE_SECONDS = 60.0  # between lines that tell how far it is: of a long run it may take hours
 
 
 def repair_run(
@@ -100,8 +103,12 @@ def _make_again(
         what = "repairing" if damage.keys or damage.segments else "what is read again was not kept"
         note(f"{what}: {len(needed)} windows of stages are done again: {_counts(needed, chain)}")
         lags = {node: chain.lag(node) for node in chain.names}
-        reached = -1
-        for name, index in sorted(needed, key=lambda task: (task[1] + lags[task[0]], chain.names.index(task[0]))):
+        reached, told = -1, time.monotonic()
+        order = sorted(needed, key=lambda task: (task[1] + lags[task[0]], chain.names.index(task[0])))
+        for done, (name, index) in enumerate(order):
+            if time.monotonic() - told >= NOTE_SECONDS:
+                note(f"{what}: {done} of {len(order)} are done")
+                told = time.monotonic()
             step = index + lags[name]
             if step != reached:  # what the nodes furthest behind still read stays
                 _drop_again(run, windows[max(0, step - max(lags.values()))], damage.let_go)
