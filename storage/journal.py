@@ -31,7 +31,7 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     return f'{body}{_CRC_MARK}{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
-def decode_line(line: bytes) -> Record | None:
+def decode_line(line: bytes) -> dict[str, Any] | None:
     """The record of a line (without newline), or None when the line is torn or altered."""
     try:
         body, mark, tail = line.decode().rpartition(_CRC_MARK)
@@ -110,7 +110,7 @@ class Journal(Closing):
         fault_point("journal.before")
         self._writer.append(line)
         fault_point("journal.after")
-        stored: Record = json.loads(line)
+        stored: dict[str, Any] = json.loads(line)
         stored.pop("crc")
         self._count += 1
         return stored

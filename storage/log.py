@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.backend import open_store
-from storage.digests import Digests
+from storage.held import HeldRecord
 from storage.journal import read_records
 from storage.layout import Layout
 from storage.records import Record, window_of
@@ -93,7 +93,7 @@ class CommitLog:
 
     def _commit(self, record: Record) -> None:
         window = int(record["window"])
-        self.commits[record["stage"], window] = {**record, "digests": Digests(record["digests"])}
+        self.commits[record["stage"], window] = HeldRecord(record)
         for name in _arrays_of(record):
             if window not in self._spans.setdefault(name, {}):
                 insort(self._windows.setdefault(name, []), window)

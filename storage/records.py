@@ -25,7 +25,7 @@ from storage.boundary import convert
 from storage.errors import RunDirectoryError
 from storage.layout import ARRAY_NAME, STAGE_NAME, Layout, Name, Stage
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
 MAX_FRAMES = 10**9
 MAX_NUMBER = 1 << 60  # of seconds and bytes

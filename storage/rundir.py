@@ -271,7 +271,7 @@ class RunDirectory(Closing):
 
     def adopt(self, record: Record) -> None:
         """Take over a commit record of another run whose arrays are copied here."""
-        self._append({key: value for key, value in record.items() if key != "n"} | {"digests": dict(record["digests"])})
+        self._append({key: value for key, value in record.items() if key != "n"})
 
     def _append(self, record: Mapping[str, Any]) -> Record:
         try:

@@ -1,13 +1,14 @@
 """The journal's lines, and what its records add up to: done, finished, under way, dropped, forgotten on purpose."""
 
 import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.errors import RunDirectoryError
-from storage.journal import Journal, read_records
+from storage.journal import Journal, encode_line, read_records
 from storage.layout import Layout
 from storage.local import LocalBackend
 from storage.log import CommitLog
@@ -59,6 +60,23 @@ def test_what_is_done_is_counted_from_the_first_window_without_a_gap() -> None:
     } | {"frames/c.0.0", "frames/c.1.0"}  # fmt: skip
     log.apply(record("revoke", stages=["decode"], window=0))
     assert log.done("decode") == log.frames("frames") == log.frames("generated") == 0 and not log.digests
+
+
+def test_a_record_of_a_commit_takes_little_more_memory_than_its_line() -> None:
+    def scored(window: int) -> dict[str, Any]:
+        told = {name: [(60 * window + t) / 90_000 for t in range(60)] for name in ("iou", "boundary_f", "clipping")}
+        return committed("score", window, "iou", "scores/object") | {"info": told}
+
+    lines = sum(len(encode_line(scored(window))) for window in range(300))
+    log = CommitLog([])
+    log.apply(scored(0))
+    tracemalloc.start()
+    for window in range(1, 300):
+        log.apply(scored(window))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert log.commits["score", 299]["info"] == scored(299)["info"]
+    assert held < 1.25 * lines
 
 
 def test_the_windows_that_wrote_any_of_some_frames() -> None:
