@@ -75,9 +75,7 @@ def read_run(out: Path, home: Path | None = None) -> tuple[Manifest, RunConfig]:
         return manifest, replace(config, video=_found(home or out, config.video))
     except InputError as error:
         raise RunDirectoryError(f"{error}: {remedy}") from error
-    except (
-        UsageError
-    ) as error:  # options that it would not take: a generator or metric of another version, or one's own
+    except UsageError as error:  # options not taken here: a generator or metric of another version, or one's own
         remedy = "go on with the version or program that it was begun with, or start anew with --overwrite"
         raise RunDirectoryError(f"{file}: config: {error}: {remedy}") from error
 
