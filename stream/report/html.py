@@ -1,7 +1,7 @@
 """`index.html`: the report as one file that opens from disk. No script, no network, pictures inside."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 
 from stages.fidelity.totals import Flight, Interaction
@@ -232,10 +232,12 @@ def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:
         if any(value is not None for value in column)
     ]
     head = ["window", "frames", "IoU mean", "IoU min", "failing", *(f"{stage}, s" for stage in stages)]
-    rows = []
+    rows, failed = [], set[int]()
     for index, (score, cost) in enumerate(zip(values.by_window, windows, strict=True)):
         start, stop = score.frames
         failing = sum(b - a for a, b in score.failed_frames)
+        if failing:
+            failed.add(index)
         row = [
             str(index),
             f"{start} to {stop - 1}",
@@ -245,7 +247,7 @@ def _window_table(values: Summary, windows: Sequence[WindowRow]) -> str:
         ]
         row += [f"{cost.seconds[stage]:.2f}" if stage in cost.seconds else "" for stage in stages]
         rows.append(row + [column[index] or "" for _, column in memory])
-    return _long_table(head + [label for label, _ in memory], rows)
+    return _long_table(head + [label for label, _ in memory], rows, first=failed)
 
 
 def _memory_table(windows: Sequence[WindowRow]) -> str:
@@ -264,11 +266,14 @@ def _memory_table(windows: Sequence[WindowRow]) -> str:
     return f'<p class="soft">RAM of the process{vram}.</p>' + _long_table(["window", *stages], rows)
 
 
-def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]], what: str = "windows") -> str:
-    """A table of at most `_MAX_ROWS` rows, and how many more there are."""
-    left = len(rows) - _MAX_ROWS
+def _long_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], what: str = "windows", first: Container[int] = ()
+) -> str:
+    """A table of at most `_MAX_ROWS` rows, of `first` before others, in their order; and how many more there are."""
+    shown = sorted(sorted(range(len(rows)), key=lambda index: index not in first)[:_MAX_ROWS])
+    left = len(rows) - len(shown)
     more = f'<p class="soft">and {left} more {what} (see summary.json)</p>' if left > 0 else ""
-    return table(head, rows[:_MAX_ROWS]) + more
+    return table(head, [rows[index] for index in shown]) + more
 
 
 def _number(value: float | None) -> str:
