@@ -435,7 +435,7 @@ def test_page_is_self_contained() -> None:
 def test_of_many_windows_those_that_fail_are_shown() -> None:
     """Of 450 windows 200: the first ones, and the two further back that fail, in their order."""
     values = summarise(table(), facts(all_records(), FINALS), 0.9)
-    scores = [replace(values.by_window[0], frames=(at, at + 1), failed_frames=[]) for at in range(450)]
+    scores = [replace(values.by_window[0], frames=Span(at, at + 1), failed_frames=[]) for at in range(450)]
     for index in (300, 420):
         scores[index] = replace(scores[index], failed_frames=[(index, index + 1)])
     costs = [WindowRow(Span(at, at + 1)) for at in range(450)]
