@@ -245,6 +245,9 @@ class Stage(Closing, ABC):
     def leave_gpu(self) -> None:
         """Move weights off the GPU until they are needed again, so that another stage has the room."""
 
+    def release(self) -> None:
+        """Let go of weights that are shared: no stage of the chain needs them any more. `open` loads them anew."""
+
     def committed(self, window: Window) -> None:
         """What `process` returned for the window is durable. Called from another thread than that, and not after a kill
         in between."""

@@ -277,6 +277,10 @@ class TrackStage(Stage):
         """Move the shared model's weights off the GPU."""
         self._model.to_cpu()
 
+    def release(self) -> None:
+        """Close the shared model."""
+        self._model.close()
+
     def close(self) -> None:
         """Let the memories go. The model belongs to whoever made it."""
         self._tracker = self._whose = None

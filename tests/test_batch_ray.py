@@ -198,6 +198,31 @@ def test_weights_are_kept_warm_where_asked(tmp_path: Path, monkeypatch: pytest.M
     assert third.predictor is not kept, "another file"
 
 
+def test_the_pieces_of_a_job_share_the_weights_of_their_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built once for all of its pieces; what they make is what a run of its own with cold weights makes."""
+    built: list[SamModel] = []
+    build = SamModel._built
+
+    def counted(model: SamModel) -> Any:
+        built.append(model)
+        return build(model)
+
+    monkeypatch.setattr(SamModel, "_built", counted)
+    warm = Warm()
+    monkeypatch.setattr("stages.sam.model.WARM", warm)
+    words = (*BOX, *small_models(tmp_path), *CLIP_OPTIONS, "--generator", "preview", "--no-baselines")
+    clip = str(small_clip(tmp_path))
+    cold = piece_of(Job("cold", clip, words), tmp_path, 100, ())
+    assert cold is not None and cold.done is not None and len(built) == 1
+    warm.keep()
+    made, pieces = None, 0
+    while made is None:
+        made, pieces = piece_of(Job("warm", clip, words), tmp_path, 1, ()), pieces + 1
+    assert made.done is not None and pieces >= 3 and len(built) == 2
+    for name in ("output.mp4", "report/iou.csv"):
+        assert (tmp_path / "warm" / name).read_bytes() == (tmp_path / "cold" / name).read_bytes()
+
+
 def test_ray_and_workers_are_refused_where_they_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "jobs.toml"
     file.write_text("[[job]]\nname = 'a'\nvideo = 'v.mp4'\n")

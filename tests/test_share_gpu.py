@@ -229,7 +229,8 @@ def announced(tmp_path: Path, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
     )  # fmt: skip
     generator = ComfyStage(comfy_config(*config.server, sharing=config.sharing))
     stages = [Weighed("track", 100 * MB, 0, 600 * MB), generator]
-    chain = Chain(stages, given=[Port(read.port, "new") for read in generator.reads])
+    given_ports = [Port(read.port, "window" if read.span == "window" else "new") for read in generator.reads]
+    chain = Chain(stages, given=given_ports)
     noted: list[str] = []
     projection.announce_plan(config, models(), MANIFEST, chain, tmp_path / "RUN", CommitLog([]), noted.append)
     return noted

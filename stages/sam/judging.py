@@ -82,6 +82,10 @@ class JudgingStage(Stage):
         """Move the shared model's weights off the GPU."""
         self.model.to_cpu()
 
+    def release(self) -> None:
+        """Close the shared model."""
+        self.model.close()
+
     def _score(
         self,
         tracker: ReverseTracker,

@@ -68,6 +68,11 @@ class Warm:
         """Keep from here on: for a process that opens one run after the other."""
         self._kept = self._kept or {}
 
+    @property
+    def keeps(self) -> bool:
+        """Whether any are kept."""
+        return self._kept is not None
+
     def take(self, config: SamConfig) -> Any:
         """One of this config; None where there is none."""
         return None if self._kept is None else self._kept.pop(self._key(config), None)
@@ -185,10 +190,12 @@ class SamModel:
                 module.freqs_cis = module.freqs_cis.to(device)
 
     def close(self) -> None:
-        """Let the weights go, or keep them warm."""
+        """Let the weights go, or keep them warm, off the GPU: others may need all of it meanwhile."""
         if self._predictor is None:
             return
-        WARM.put(self.config, self._predictor)
+        if WARM.keeps and not self.config.compile:  # what it compiles stays at fixed addresses of the GPU
+            self.to_cpu()
+            WARM.put(self.config, self._predictor)
         self._predictor = self._shared = None
         if self.config.device == "cuda":
             import torch

@@ -126,8 +126,10 @@ class OpenStages(Closing):
             self.stages[name].finish()
 
     def close(self) -> None:
-        """Close every stage that was opened, the last one first."""
+        """Close every stage that was opened, the last one first, and then what they share."""
         self._exit.close()
+        for name in self.first:
+            self.stages[name].release()
 
 
 class Scratch:
