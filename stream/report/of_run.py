@@ -1,6 +1,7 @@
 """The report of a run, from what is there: at its end, or at any time."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,28 @@ def _scored(run: RunReader, array: str, frames: int, column: str | None = None) 
     """`[frames]` float64 of an array, or a named column of it, that may not be there to the end, or at all; NaN where
     it is not."""
     found = np.full(frames, np.nan)
-    layout = run.arrays.layout.arrays.get(array)
-    known = 0 if layout is None else min(frames, run.arrays.frames(array))
-    if layout is not None and known:
-        read = run.arrays.read(array, 0, known)
-        found[:known] = read if column is None else read[:, layout.names.index(column)]
+    if column is not None:
+        found[:] = _columns(run, array, frames, [column])[:, 0]
+    elif known := _known(run, array, frames):
+        found[:known] = run.arrays.read(array, 0, known)
     return found
+
+
+def _columns(run: RunReader, array: str, frames: int, names: Sequence[str]) -> Array:
+    """`[frames, len(names)]` float32: named columns of an array; NaN where it ends before, and of names that it
+    does not have: a run may be older than a metric."""
+    found = np.full((frames, len(names)), np.nan, np.float32)
+    if known := _known(run, array, frames):
+        stored, values = run.arrays.layout.arrays[array].names, run.arrays.read(array, 0, known)
+        for place, name in enumerate(names):
+            if name in stored:
+                found[:known, place] = values[:, stored.index(name)]
+    return found
+
+
+def _known(run: RunReader, array: str, frames: int) -> int:
+    """How many of so many frames an array has; 0 where there is none of it."""
+    return min(frames, run.arrays.frames(array)) if array in run.arrays.layout.arrays else 0
 
 
 def baselines_in(run: RunReader, frames: int) -> dict[str, Array]:
@@ -148,24 +165,13 @@ def _of_pair(run: RunReader, pair: Pair) -> dict[str, Any]:
     if not (frames := arrays.frames(two)):
         return {}
     source, result = sights = arrays.read(one, 0, frames), arrays.read(two, 0, frames)
-    values = _metrics(run, pair, "object", frames)
+    values = _columns(run, pair.arrays[METRICS["object"]], frames, names_of("object"))
     known = contacts in arrays.layout.arrays
     grounded = np.asarray(arrays.read(contacts, 0, frames).any(axis=1)) if known else None
     motion_of = _motion_of(run, pair)
     motion = None if motion_of is None else arrays.read(motion_of, 0, frames)
     shots = shots_of(committed_windows(run.log))
     return {"sights": sights, "interaction": interaction(source, result, values, grounded, motion, shots=shots)}
-
-
-def _metrics(run: RunReader, pair: Pair, subject: str, frames: int) -> Array:
-    """`[frames, M]` float32 of a subject's metrics, as `names_of` has them: found by their names, for a run is older
-    than some of them; NaN of these."""
-    array, names = pair.arrays[METRICS[subject]], names_of(subject)
-    stored, values = run.arrays.layout.arrays[array].names, run.arrays.read(array, 0, frames)
-    found = np.full((frames, len(names)), np.nan, np.float32)
-    for name in set(names) & set(stored):
-        found[:, names.index(name)] = values[:, stored.index(name)]
-    return found
 
 
 def gate_columns(run: RunReader, config: RunConfig, frames: int) -> list[GateColumn]:
@@ -205,8 +211,9 @@ def worst_of(run: RunReader, config: RunConfig) -> Array | None:
     bounds = [asked.get(name) or Bound(name, metric.bound, metric.high) for name, metric in metrics().items()]
     values: dict[str, Array] = {}
     for subject in SUBJECTS:  # of several pairs the worst, as `gate_columns` has it
-        read = [_metrics(run, pair, subject, looks.measured) for pair in looks.pairs]
-        for place, name in enumerate(names_of(subject)):
+        names = names_of(subject)
+        read = [_columns(run, pair.arrays[METRICS[subject]], looks.measured, names) for pair in looks.pairs]
+        for place, name in enumerate(names):
             worse = np.fmin if metrics()[name].high else np.fmax
             values[name] = worse.reduce([each[:, place] for each in read])
     found = worst_moment(values, bounds)
