@@ -1,7 +1,7 @@
 """A commit's record, kept small: a long run holds thousands of them in memory until it ends."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any
 
 from storage.records import Info, Record
@@ -16,7 +16,7 @@ class HeldRecord(Mapping[str, Any]):
     def __init__(self, record: Record) -> None:
         """
         Args:
-            record: as decoded from the journal's line, or as it will be.
+            record: as the journal's line says it.
         """
         info = record.get("info")
         self._journal, self._line = (info.journal, info.line) if isinstance(info, Info) else ("", 0)
@@ -33,6 +33,10 @@ class HeldRecord(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"HeldRecord({self._read()!r})"
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and values; reads the text once, not once a name."""
+        return self._read().items()
 
     def _read(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(self._text)
